@@ -1,0 +1,1 @@
+"""Component documents: grammar, actions, runner."""

@@ -1,0 +1,1 @@
+"""What both document languages share: YAML with positions, conditions, references."""

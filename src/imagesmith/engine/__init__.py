@@ -1,0 +1,1 @@
+"""The one place that knows DBOS: queue, journal, cancel, recovery."""

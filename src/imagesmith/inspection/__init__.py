@@ -1,0 +1,1 @@
+"""What is inside an image: operating system and package inventory."""

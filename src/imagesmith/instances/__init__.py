@@ -1,0 +1,1 @@
+"""The Instance protocol and its kinds: where components run."""

@@ -1,0 +1,1 @@
+"""Managed content as documents: bases, components, workflows."""

@@ -1,0 +1,302 @@
+"""The one way to run a program: argv lists, own process group, bounded output, always reaped.
+
+    run(argv) --> Popen in a new session --> pump both pipes --> wait
+                        |                                          |
+                        +-- timeout, cancellation, exception: killpg(KILL), then reap
+
+A child dies with this process: `setpriv --pdeathsig KILL` is put before the argv (the signal is tied to the
+thread that forked, and that thread waits here until the child is gone). `tree=True` also puts the program into
+a PID and mount namespace of its own, so that everything it started and everything it mounted goes with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Stream = Literal["stdout", "stderr"]
+OnOutput = Callable[[Stream, bytes], None]
+
+DEFAULT_LIMIT = 1024 * 1024
+"""Bytes of each stream that are kept; what goes beyond is counted and passed to `on_output` only."""
+
+BASE_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
+"""What a tool of the host inherits; keys and tokens of the server are not among it."""
+
+_POLL_SECONDS = 0.2
+
+
+class Cancelled(BaseException):
+    """The run was cancelled. A BaseException, so that no broad handler on the way up swallows it."""
+
+
+class Cancellation:
+    """A flag that ends the programs which look at it, from any thread."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def cancel(self) -> None:
+        self._event.set()
+
+    @property
+    def requested(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        return self._event.wait(seconds)
+
+    def check(self) -> None:
+        """Raise Cancelled once cancel() was called."""
+        if self.requested:
+            raise Cancelled
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A program that ended. `stdout` and `stderr` are the last `limit` bytes of each stream."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+    timed_out: bool = False
+    dropped: int = 0
+
+    @property
+    def command(self) -> str:
+        """The command line as one can paste it into a shell."""
+        return shlex.join(self.argv)
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines of both streams, errors last, as a person wants to read them."""
+        text = (self.stdout + (b"\n" if self.stdout and self.stderr else b"") + self.stderr).decode(
+            errors="replace"
+        )
+        return "\n".join(text.rstrip().splitlines()[-lines:])
+
+
+class ProcessFailed(RuntimeError):
+    """A program ended with a failure: says which, with what last words."""
+
+    def __init__(self, completed: Completed, what: str = "") -> None:
+        self.completed = completed
+        ending = "timed out" if completed.timed_out else f"exit status {completed.returncode}"
+        tail = completed.tail()
+        super().__init__(
+            f"{what or completed.argv[0]} failed ({ending}): {completed.command}" + (f"\n{tail}" if tail else "")
+        )
+
+
+def host_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The short environment of a host tool: BASE_ENVIRONMENT plus what the caller names."""
+    kept = {name: os.environ[name] for name in BASE_ENVIRONMENT if name in os.environ}
+    return {"PATH": os.defpath, "LANG": "C.UTF-8", **kept, **(extra or {})}
+
+
+def supervised(argv: Sequence[str], *, tree: bool) -> list[str]:
+    """The argv that dies with this process; see the module text."""
+    prefix = ["setpriv", "--pdeathsig", "KILL", "--"]
+    if tree:
+        prefix += ["unshare", "--fork", "--pid", "--mount-proc", "--kill-child=KILL", "--"]
+    return [*prefix, *argv]
+
+
+class _Tail:
+    """The last `limit` bytes of a stream, in constant memory."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._data = bytearray()
+        self.dropped = 0
+
+    def add(self, chunk: bytes) -> None:
+        self._data += chunk
+        if len(self._data) > 2 * self._limit:
+            self._trim()
+
+    def _trim(self) -> None:
+        excess = len(self._data) - self._limit
+        if excess > 0:
+            del self._data[:excess]
+            self.dropped += excess
+
+    def value(self) -> bytes:
+        self._trim()
+        return bytes(self._data)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    input: bytes | None = None,
+    timeout: float | None = None,
+    on_output: OnOutput | None = None,
+    cancellation: Cancellation | None = None,
+    limit: int = DEFAULT_LIMIT,
+    tree: bool = False,
+    pass_fds: Sequence[int] = (),
+) -> Completed:
+    """Run a program to its end and return how it ended; a non-zero status is not an error here.
+
+    `env` is the whole environment (None: host_environment()); `timeout` is in seconds and kills the process
+    group, giving `timed_out`. Raises Cancelled after killing the group when `cancellation` is requested, and
+    FileNotFoundError when the program does not exist.
+    """
+    if cancellation is not None:
+        cancellation.check()
+    started = time.monotonic()
+    process = subprocess.Popen(
+        supervised(argv, tree=tree),
+        env=dict(host_environment() if env is None else env),
+        cwd=cwd,
+        stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        pass_fds=tuple(pass_fds),
+    )
+    tails = {"stdout": _Tail(limit), "stderr": _Tail(limit)}
+    deadline = None if timeout is None else started + timeout
+    try:
+        timed_out = _pump(process, input, tails, deadline, on_output, cancellation)
+    finally:
+        kill_group(process)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+    if cancellation is not None and cancellation.requested:
+        raise Cancelled
+    return Completed(
+        argv=tuple(argv),
+        returncode=process.returncode,
+        stdout=tails["stdout"].value(),
+        stderr=tails["stderr"].value(),
+        seconds=time.monotonic() - started,
+        timed_out=timed_out,
+        dropped=tails["stdout"].dropped + tails["stderr"].dropped,
+    )
+
+
+def check(argv: Sequence[str], *, what: str = "", **options: object) -> Completed:
+    """run(), raising ProcessFailed unless the status is 0."""
+    completed = run(argv, **options)  # type: ignore[arg-type]
+    if completed.returncode != 0 or completed.timed_out:
+        raise ProcessFailed(completed, what)
+    return completed
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill whatever is left of the process's group and reap the process itself."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _pump(
+    process: subprocess.Popen[bytes],
+    data: bytes | None,
+    tails: Mapping[str, _Tail],
+    deadline: float | None,
+    on_output: OnOutput | None,
+    cancellation: Cancellation | None,
+) -> bool:
+    """Move bytes until the program is gone; True when the deadline ended it.
+
+    The end is the end of the *program*: a daemon that it left behind may hold the pipes open for ever.
+    """
+    assert process.stdout is not None and process.stderr is not None
+    pending = memoryview(data) if data is not None else None
+    with selectors.DefaultSelector() as selector:
+        for name, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, selectors.EVENT_READ, name)
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
+            selector.register(process.stdin, selectors.EVENT_WRITE, "stdin")
+        with _pidfd(process.pid) as ended:
+            selector.register(ended, selectors.EVENT_READ, "end")
+            while True:
+                wait = _POLL_SECONDS if deadline is None else min(_POLL_SECONDS, deadline - time.monotonic())
+                over = False
+                for key, _ in selector.select(max(wait, 0)):
+                    if key.data == "stdin":
+                        pending = _feed(selector, process, pending)
+                    elif key.data == "end":
+                        over = True
+                    else:
+                        _drain(selector, key, tails, on_output, once=True)
+                if over or len(selector.get_map()) == 0:
+                    for key in list(selector.get_map().values()):
+                        if key.data in tails:
+                            _drain(selector, key, tails, on_output, once=False)
+                    return False
+                if deadline is not None and time.monotonic() >= deadline:
+                    return True
+                if cancellation is not None and cancellation.requested:
+                    return False
+
+
+@contextlib.contextmanager
+def _pidfd(pid: int):  # type: ignore[no-untyped-def]
+    descriptor = os.pidfd_open(pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _feed(
+    selector: selectors.BaseSelector, process: subprocess.Popen[bytes], pending: memoryview | None
+) -> memoryview | None:
+    assert process.stdin is not None
+    try:
+        written = os.write(process.stdin.fileno(), pending[:65536]) if pending else 0
+    except BlockingIOError:
+        return pending
+    except BrokenPipeError:
+        pending = None
+        written = 0
+    rest = pending[written:] if pending is not None else None
+    if not rest:
+        selector.unregister(process.stdin)
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        return None
+    return rest
+
+
+def _drain(
+    selector: selectors.BaseSelector,
+    key: selectors.SelectorKey,
+    tails: Mapping[str, _Tail],
+    on_output: OnOutput | None,
+    *,
+    once: bool,
+) -> None:
+    while True:
+        try:
+            chunk = os.read(key.fd, 65536)
+        except BlockingIOError:
+            return
+        if not chunk:
+            selector.unregister(key.fileobj)
+            return
+        tails[key.data].add(chunk)
+        if on_output is not None:
+            on_output("stdout" if key.data == "stdout" else "stderr", chunk)
+        if once:
+            return

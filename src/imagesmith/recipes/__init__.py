@@ -1,0 +1,1 @@
+"""A recipe resolved into the build plan that one run obeys."""

@@ -1,0 +1,1 @@
+"""Finds due pipelines, decides, starts."""

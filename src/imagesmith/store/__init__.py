@@ -1,0 +1,1 @@
+"""Tables, typed queries and units of work on SQLite or PostgreSQL."""

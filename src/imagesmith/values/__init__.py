@@ -1,0 +1,1 @@
+"""Pure values: ARNs, versions, schedules, digests, diagnostics. No input or output happens here."""

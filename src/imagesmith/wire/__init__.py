@@ -1,0 +1,1 @@
+"""The AWS protocol: routes, parsing, validation, signatures, serialisation, errors."""
