@@ -54,7 +54,7 @@ class Instance(Protocol):
         on_output: OnOutput | None = None,
         limit: int = 1024 * 1024,
     ) -> Completed:
-        """Run a program inside to its end. `env` is added to `environment`; `timeout` in seconds kills its group."""
+        """Run a program inside to its end; `env` is added to `environment`; `timeout` (seconds) kills its group."""
         ...
 
     def read(self, path: str, *, limit: int = 16 * 1024 * 1024) -> bytes:
