@@ -1,0 +1,175 @@
+"""One frozen Settings from a TOML file and the environment; nothing else reads either.
+
+    data_dir/
+      settings.toml      read when --settings is not given
+      imagesmith.sqlite  our tables
+      engine.sqlite      the journal of the engine
+      keys.json          access keys, mode 0600
+      oci/               the embedded OCI layout
+      containers/        storage of buildah
+      logs/              one append-only file per image build
+      bases/             cached bases and downloads
+
+Order of precedence: command line, environment (IMAGESMITH_*), file, defaults.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+AuthMode = Literal["static", "none"]
+
+
+class SettingsError(ValueError):
+    """A settings file or variable that cannot be used: names the file, the key and what was expected."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Where the images of one region go: the meaning of "ECR" here (design.md, Artifacts)."""
+
+    url: str
+    """`host[:port][/path]`, without a scheme."""
+    username: str = ""
+    password_file: str = ""
+    """Path of a file that holds the password; the password itself never stands in settings."""
+    insecure: bool = False
+    """Plain HTTP or an unverified certificate; for loopback and tests."""
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """Limits per account and region (spec/api.md 4.8)."""
+
+    components: int = 1000
+    image_recipes: int = 1000
+    container_recipes: int = 1000
+    infrastructure_configurations: int = 1000
+    distribution_configurations: int = 1000
+    image_pipelines: int = 75
+    components_per_recipe: int = 20
+    parameters_per_component: int = 25
+    document_bytes: int = 65536
+    parameter_value_characters: int = 1024
+    workflows_per_image: int = 10
+    target_accounts: int = 50
+    launch_templates_per_region: int = 5
+    ssm_parameters_per_region: int = 10
+
+
+@dataclass(frozen=True)
+class Builds:
+    """How builds run on this worker."""
+
+    concurrency: int = 2
+    step_timeout_seconds: int = 7200
+    memory_mb: int = 4096
+    processes: int = 4096
+    push_attempts: int = 4
+    base_max_age_days: int = 7
+    keep_failed_instances: bool = False
+
+
+@dataclass(frozen=True)
+class Schedules:
+    """The clock (spec/pipelines.md)."""
+
+    misfire_grace_seconds: int = 3600
+    overlap: Literal["allow", "skip"] = "allow"
+    lenient_cron: bool = False
+    container_tag_updates: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    data_dir: Path
+    database_url: str = ""
+    """Empty: SQLite in the data directory."""
+    host: str = "127.0.0.1"
+    port: int = 8474
+    account: str = "000000000000"
+    region: str = "us-east-1"
+    partition: str = "aws"
+    auth: AuthMode = "static"
+    idempotency_hours: int = 24
+    s3_endpoint_url: str = ""
+    """Endpoint for `s3://` sources; empty: AWS itself."""
+    s3_access_key_id: str = ""
+    s3_secret_key_file: str = ""
+    debian_mirror: str = ""
+    """Empty: the mirror that this machine's apt uses."""
+    registries: Mapping[str, Registry] = field(default_factory=dict)
+    """Key: `region`, or `account/region`, which wins."""
+    quotas: Quotas = field(default_factory=Quotas)
+    builds: Builds = field(default_factory=Builds)
+    schedules: Schedules = field(default_factory=Schedules)
+
+    @property
+    def store_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'imagesmith.sqlite'}"
+
+    def registry_for(self, account: str, region: str) -> Registry | None:
+        return self.registries.get(f"{account}/{region}") or self.registries.get(region)
+
+
+def load_settings(
+    data_dir: Path, *, file: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any]
+) -> Settings:
+    """Read the settings. `overrides` holds what the command line gave (None: not given). Raises SettingsError."""
+    path = file or data_dir / "settings.toml"
+    table: dict[str, Any] = {}
+    if file is not None or path.exists():
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"settings file {path}: {error}") from error
+    hints = get_type_hints(Settings)
+    for name, kind in hints.items():
+        text = environment.get(f"IMAGESMITH_{name.upper()}")
+        if text is not None and kind in (str, int, AuthMode):
+            table[name] = _number(name, text) if kind is int else text
+    table |= {name: value for name, value in overrides.items() if value is not None}
+    settings = _build(Settings, {**table, "data_dir": data_dir}, str(path))
+    if settings.auth not in ("static", "none"):
+        raise SettingsError(f"{path}: auth is {settings.auth!r}, expected 'static' or 'none'")
+    if not (settings.account.isdigit() and len(settings.account) == 12):
+        raise SettingsError(f"{path}: account is {settings.account!r}, expected 12 digits")
+    return replace(settings, data_dir=data_dir.absolute())
+
+
+def _number(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise SettingsError(f"IMAGESMITH_{name.upper()} is {text!r}, expected a number") from error
+
+
+def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
+    """A frozen settings class from a table; every unknown key and wrong type is an error that names it."""
+    hints = get_type_hints(kind)
+    known = {item.name for item in fields(kind)}
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise SettingsError(f"{where}: unknown key {unknown[0]!r}; known here: {', '.join(sorted(known))}")
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        wanted = hints[name]
+        place = f"{where}: {name}"
+        if name == "registries":
+            if not isinstance(value, dict):
+                raise SettingsError(f"{place} must be a table of registries by region")
+            values[name] = {key: _build(Registry, entry, f"{place}.{key}") for key, entry in value.items()}
+        elif wanted in (Quotas, Builds, Schedules):
+            if not isinstance(value, dict):
+                raise SettingsError(f"{place} must be a table")
+            values[name] = _build(wanted, value, place)
+        else:
+            values[name] = value
+            plain = {str: str, int: int, bool: bool}.get(wanted)
+            if plain is not None and type(value) is not plain:
+                raise SettingsError(f"{place} is {value!r}, expected {plain.__name__}")
+    return kind(**values)
