@@ -133,7 +133,7 @@ def load_settings(
         if text is not None and kind in (str, int, AuthMode):
             table[name] = _number(name, text) if kind is int else text
     table |= {name: value for name, value in overrides.items() if value is not None}
-    settings = _build(Settings, {**table, "data_dir": data_dir}, str(path))
+    settings: Settings = _build(Settings, {**table, "data_dir": data_dir}, str(path))
     if settings.auth not in ("static", "none"):
         raise SettingsError(f"{path}: auth is {settings.auth!r}, expected 'static' or 'none'")
     if not (settings.account.isdigit() and len(settings.account) == 12):
