@@ -1,0 +1,71 @@
+"""What a recipe's `parentImage` text is (spec/api.md 6.1, 6.2). Pure: nothing is looked up here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from imagesmith.values.arn import Arn, ArnError
+
+_AMI = re.compile(r"ami-[0-9a-f]{8}([0-9a-f]{9})?")
+_LAYOUTS = ("oci:", "oci-archive:", "docker-archive:")
+_DISKS = ("file:", "http:", "https:")
+_REGISTRY = re.compile(
+    r"[a-z0-9]+([._:-][a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?",
+    re.IGNORECASE,
+)
+
+
+class ParentKind(Enum):
+    """Where a parent comes from."""
+
+    IMAGE = "an Image Builder image ARN"
+    REGISTRY = "a reference to a registry"
+    LAYOUT = "a local OCI layout or archive"
+    AMI = "an AMI id"
+    SSM = "an ssm parameter"
+    MARKETPLACE = "a Marketplace product"
+    DISK = "a disk image by path or URL"
+    INVALID = "not a reference"
+
+
+@dataclass(frozen=True)
+class ParentReference:
+    """A classified parent; `problem` says why a text is INVALID."""
+
+    kind: ParentKind
+    text: str
+    problem: str = ""
+
+
+def classify_parent(text: str) -> ParentReference:
+    """Tell which of the forms of spec/api.md 6.1 and 6.2 a text has."""
+    if text.startswith("arn:"):
+        try:
+            arn = Arn.parse(text)
+        except ArnError as error:
+            return ParentReference(ParentKind.INVALID, text, f"{error}.")
+        if arn.kind != "image":
+            return ParentReference(ParentKind.INVALID, text, f"{text} is not the ARN of an image.")
+        return ParentReference(ParentKind.IMAGE, text)
+    for kind, prefixes in (
+        (ParentKind.SSM, ("ssm:",)),
+        (ParentKind.LAYOUT, _LAYOUTS),
+        (ParentKind.DISK, _DISKS),
+        (ParentKind.MARKETPLACE, ("prod-",)),
+    ):
+        if text.startswith(prefixes):
+            return ParentReference(kind, text)
+    if _AMI.fullmatch(text):
+        return ParentReference(ParentKind.AMI, text)
+    if len(text) <= 1024 and _REGISTRY.fullmatch(text):
+        return ParentReference(ParentKind.REGISTRY, text)
+    return ParentReference(
+        ParentKind.INVALID, text, f"'{text}' is neither an image ARN, a registry reference nor a local image."
+    )
+
+
+def is_public_ecr(text: str) -> bool:
+    return text.startswith("public.ecr.aws/")

@@ -1,0 +1,91 @@
+"""The build plan: the one snapshot that a run obeys, resolved when the run starts (spec/api.md 4.2).
+
+Plain data that survives JSON, so that the journal, a worker on another host and provenance read the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from imagesmith.values.names import canonical_json, sha256_hex
+
+
+@dataclass(frozen=True)
+class PlannedComponent:
+    """A component as it runs: the concrete build and its document."""
+
+    arn: str
+    text: str
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class PlannedParent:
+    """The parent as resolved: `reference` is an image build ARN, a registry reference or a local layout."""
+
+    kind: Literal["managed", "image", "registry", "layout", "machine"]
+    reference: str
+    digest: str = ""
+    """For an image of ours: the artifact."""
+
+
+@dataclass(frozen=True)
+class PushTarget:
+    """One repository of one region that the finished image is pushed to."""
+
+    region: str
+    repository: str
+    tags: tuple[str, ...]
+    """Extra tags next to the default `<version>-<build>`."""
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """Everything one run needs to know."""
+
+    image_arn: str
+    account: str
+    region: str
+    name: str
+    version: str
+    build: int
+    kind: Literal["container", "machine"]
+    parent: PlannedParent
+    components: tuple[PlannedComponent, ...]
+    dockerfile: str
+    working_directory: str
+    tests_enabled: bool
+    tests_timeout_minutes: int
+    collect_metadata: bool
+    targets: tuple[PushTarget, ...]
+    pipeline_arn: str = ""
+    execution_role: str = ""
+    keep_failed_instance: bool = False
+    scheduled: bool = False
+
+    @property
+    def default_tag(self) -> str:
+        """The tag every pushed image gets (spec/api.md 5.2)."""
+        return f"{self.version}-{self.build}"
+
+    @property
+    def digest(self) -> str:
+        return sha256_hex(canonical_json(self.to_json()))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> BuildPlan:
+        return cls(
+            **{
+                **data,
+                "parent": PlannedParent(**data["parent"]),
+                "components": tuple(PlannedComponent(**item) for item in data["components"]),
+                "targets": tuple(
+                    PushTarget(item["region"], item["repository"], tuple(item["tags"])) for item in data["targets"]
+                ),
+            }
+        )

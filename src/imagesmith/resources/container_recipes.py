@@ -1,0 +1,91 @@
+"""Container recipes: a Dockerfile template, a parent and components (spec/api.md 6.2)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from imagesmith.recipes.dockerfile import check_template
+from imagesmith.recipes.parents import is_public_ecr
+from imagesmith.resources import recipes
+from imagesmith.resources.call import Call
+from imagesmith.resources.configurations import picked
+from imagesmith.resources.errors import invalid_combination, invalid_value
+from imagesmith.resources.lists import member
+from imagesmith.resources.recipes import RecipeKind, Request
+from imagesmith.store.records import Record
+from imagesmith.values.diagnostics import errors_of
+
+_COPIED = (
+    "containerType", "description", "instanceConfiguration", "parentImage", "workingDirectory", "targetRepository",
+    "kmsKeyId",
+)  # fmt: skip
+
+
+def _summary(record: Record) -> dict[str, Any]:
+    shown = recipes.summary(record, (*recipes.SUMMARY, "containerType"))
+    image = record.document.get("instanceConfiguration", {}).get("image")
+    return {**shown, "instanceImage": image} if image else shown
+
+
+KIND = RecipeKind(
+    kind="container-recipe",
+    arn_member="containerRecipeArn",
+    result_member="containerRecipe",
+    list_member="containerRecipeSummaryList",
+    plural="container recipes",
+    quota=lambda call: call.settings.quotas.container_recipes,
+    filters={name: member(name) for name in ("containerType", "name", "parentImage", "platform")},
+    summary=_summary,
+)
+
+
+def create(call: Call, request: Request) -> dict[str, Any]:
+    template, path = _template(call, request)
+    if request.get("platformOverride") == "macOS":
+        raise invalid_value("platformOverride", "Container images cannot be built for macOS.")
+    parent = recipes.check_parent(call, request["parentImage"], container=True)
+    platform = parent.platform or request.get("platformOverride")
+    if platform is None:
+        if is_public_ecr(request["parentImage"]):
+            raise invalid_combination(
+                "parentImage",
+                "You must specify a platform override when using ECR Public Repositories as your parent image.",
+            )
+        platform = "Linux"
+    if parent.platform and "imageOsVersionOverride" in request:
+        raise invalid_combination("imageOsVersionOverride", "It is only valid with a parent image of a registry.")
+    facts = recipes.ParentFacts(platform, parent.os_version or request.get("imageOsVersionOverride"), parent.needs)
+    entries, needs = recipes.check_components(call, request, facts)
+    problems = errors_of(check_template(template, has_components=bool(entries)))
+    if problems:
+        raise invalid_value(path, " ".join(problem.render("Dockerfile") + "." for problem in problems))
+    content = {
+        **picked(request, _COPIED),
+        "platform": platform,
+        "components": entries,
+        "dockerfileTemplateData": template,
+        "encrypted": True,
+        **({"_osVersion": request["imageOsVersionOverride"]} if "imageOsVersionOverride" in request else {}),
+    }
+    return recipes.create(KIND, call, request, content, [*needs, *parent.needs])
+
+
+def _template(call: Call, request: Request) -> tuple[str, str]:
+    if ("dockerfileTemplateData" in request) == ("dockerfileTemplateUri" in request):
+        raise invalid_combination(
+            "dockerfileTemplateData",
+            "You must specify exactly one of dockerfileTemplateData and dockerfileTemplateUri.",
+        )
+    if "dockerfileTemplateData" in request:
+        return request["dockerfileTemplateData"], "dockerfileTemplateData"
+    text = call.fetched or ""
+    limit = call.settings.quotas.document_bytes
+    if len(text.encode()) > limit:
+        raise invalid_value("dockerfileTemplateUri", f"The Dockerfile template is larger than {limit} bytes.")
+    return text, "dockerfileTemplateUri"
+
+
+get = partial(recipes.get, KIND)
+delete = partial(recipes.delete, KIND)
+list_all = partial(recipes.list_all, KIND)

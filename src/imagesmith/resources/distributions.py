@@ -1,0 +1,90 @@
+"""Distribution configurations: where finished images go, one entry per region (spec/api.md 6.3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from imagesmith.resources import configurations
+from imagesmith.resources.call import Call
+from imagesmith.resources.configurations import ConfigurationKind, Members, picked
+from imagesmith.resources.errors import invalid_combination, invalid_value, quota_exceeded
+from imagesmith.store.records import Record
+
+_UNUSED_TIMEOUT_MINUTES = 720
+"""A required member of the answer that means nothing (spec/api.md 4.1)."""
+
+_BUILD_DATE = re.compile(r"\{\{\s*imagebuilder:buildDate(:[^{}]*)?\s*\}\}")
+
+
+def _check(call: Call, request: Members) -> None:
+    seen: set[str] = set()
+    accounts: set[str] = set()
+    for index, entry in enumerate(request["distributions"]):
+        path = f"distributions[{index}]"
+        if entry["region"] in seen:
+            raise invalid_value(f"{path}.region", f"The Region '{entry['region']}' is listed more than once.")
+        seen.add(entry["region"])
+        accounts |= set(entry.get("amiDistributionConfiguration", {}).get("targetAccountIds", ()))
+        _check_entry(call, entry, path)
+    limit = call.settings.quotas.target_accounts
+    if len(accounts) > limit:
+        raise quota_exceeded("target accounts per distribution configuration", limit)
+
+
+def _check_entry(call: Call, entry: Mapping[str, Any], path: str) -> None:
+    ami = entry.get("amiDistributionConfiguration", {})
+    name = ami.get("name")
+    if name is not None and not _BUILD_DATE.search(name):
+        raise invalid_value(
+            f"{path}.amiDistributionConfiguration.name",
+            "The name must contain the dynamic value {{ imagebuilder:buildDate }}.",
+        )
+    groups = ami.get("launchPermission", {}).get("userGroups", ())
+    if any(group != "all" for group in groups):
+        raise invalid_value(
+            f"{path}.amiDistributionConfiguration.launchPermission.userGroups", "Only 'all' is valid."
+        )
+    for number, launch in enumerate(entry.get("fastLaunchConfigurations", ())):
+        template = launch.get("launchTemplate", {})
+        if "launchTemplateId" in template and "launchTemplateName" in template:
+            raise invalid_combination(
+                f"{path}.fastLaunchConfigurations[{number}].launchTemplate",
+                "You can specify launchTemplateId or launchTemplateName, but not both.",
+            )
+    quotas = call.settings.quotas
+    if len(entry.get("launchTemplateConfigurations", ())) > quotas.launch_templates_per_region:
+        raise quota_exceeded("launch templates per Region", quotas.launch_templates_per_region)
+    if len(entry.get("ssmParameterConfigurations", ())) > quotas.ssm_parameters_per_region:
+        raise quota_exceeded("SSM parameters per Region", quotas.ssm_parameters_per_region)
+
+
+def _document(request: Members) -> dict[str, Any]:
+    return {**picked(request, ("description", "distributions")), "timeoutMinutes": _UNUSED_TIMEOUT_MINUTES}
+
+
+def _summary(record: Record) -> dict[str, Any]:
+    shown = picked(record.document, ("arn", "name", "description", "dateCreated", "dateUpdated"))
+    regions = [entry["region"] for entry in record.document["distributions"]]
+    return {**shown, "regions": regions, "tags": dict(record.tags)}
+
+
+KIND = ConfigurationKind(
+    kind="distribution-configuration",
+    arn_member="distributionConfigurationArn",
+    result_member="distributionConfiguration",
+    list_member="distributionConfigurationSummaryList",
+    plural="distribution configurations",
+    quota=lambda call: call.settings.quotas.distribution_configurations,
+    check=_check,
+    document=_document,
+    summary=_summary,
+)
+
+create = partial(configurations.create, KIND)
+get = partial(configurations.get, KIND)
+update = partial(configurations.update, KIND)
+delete = partial(configurations.delete, KIND)
+list_all = partial(configurations.list_all, KIND)

@@ -1,0 +1,70 @@
+"""Image recipes: a parent disk and components (spec/api.md 6.1). Runs of one are not built by this version."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from functools import partial
+from typing import Any
+
+from imagesmith.resources import recipes
+from imagesmith.resources.call import Call
+from imagesmith.resources.configurations import picked
+from imagesmith.resources.errors import invalid_combination, invalid_value
+from imagesmith.resources.lists import member
+from imagesmith.resources.recipes import RecipeKind, Request
+from imagesmith.store.records import Record
+
+_COPIED = (
+    "description", "parentImage", "blockDeviceMappings", "workingDirectory", "additionalInstanceConfiguration",
+    "amiTags", "amiWatermarks",
+)  # fmt: skip
+
+
+def _summary(record: Record) -> dict[str, Any]:
+    return recipes.summary(record, recipes.SUMMARY)
+
+
+KIND = RecipeKind(
+    kind="image-recipe",
+    arn_member="imageRecipeArn",
+    result_member="imageRecipe",
+    list_member="imageRecipeSummaryList",
+    plural="image recipes",
+    quota=lambda call: call.settings.quotas.image_recipes,
+    filters={name: member(name) for name in ("name", "parentImage", "platform")},
+    summary=_summary,
+)
+
+
+def create(call: Call, request: Request) -> dict[str, Any]:
+    parent = recipes.check_parent(call, request["parentImage"], container=False)
+    platform = parent.platform or "Linux"
+    extra = request.get("additionalInstanceConfiguration", {})
+    if "systemsManagerAgent" in extra and platform == "Windows":
+        raise invalid_combination(
+            "additionalInstanceConfiguration.systemsManagerAgent", "It is not valid for Windows base images."
+        )
+    _check_user_data(extra.get("userDataOverride"))
+    watermarks = request.get("amiWatermarks", ())
+    if len({str(name) for name in watermarks}) != len(watermarks):
+        raise invalid_value("amiWatermarks", "A watermark is listed more than once.")
+    entries, needs = recipes.check_components(call, request, recipes.ParentFacts(platform, parent.os_version))
+    content = {**picked(request, _COPIED), "platform": platform, "components": entries}
+    return recipes.create(KIND, call, request, content, [*needs, *parent.needs])
+
+
+def _check_user_data(text: str | None) -> None:
+    if text is None:
+        return
+    try:
+        base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise invalid_value(
+            "additionalInstanceConfiguration.userDataOverride", f"It is not base64 text: {error}."
+        ) from error
+
+
+get = partial(recipes.get, KIND)
+delete = partial(recipes.delete, KIND)
+list_all = partial(recipes.list_all, KIND)

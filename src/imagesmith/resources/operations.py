@@ -1,0 +1,76 @@
+"""The operations that are built: name -> handler, and whether it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imagesmith.resources import (
+    components,
+    container_recipes,
+    distributions,
+    image_recipes,
+    images,
+    infrastructure,
+    pipelines,
+    tags,
+)
+from imagesmith.resources.call import Call
+
+Handler = Callable[[Call, Mapping[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A handler; `source` names the request member that holds an `s3://` source."""
+
+    handler: Handler
+    writes: bool = False
+    source: str = ""
+
+
+def built_operations() -> dict[str, Operation]:
+    """The table of everything that does not answer 501."""
+    return {
+        "CreateImagePipeline": Operation(pipelines.create, writes=True),
+        "GetImagePipeline": Operation(pipelines.get),
+        "UpdateImagePipeline": Operation(pipelines.update, writes=True),
+        "DeleteImagePipeline": Operation(pipelines.delete, writes=True),
+        "ListImagePipelines": Operation(pipelines.list_all),
+        "ListImagePipelineImages": Operation(pipelines.list_images),
+        "StartImagePipelineExecution": Operation(pipelines.start_execution, writes=True),
+        "CreateComponent": Operation(components.create, writes=True, source="uri"),
+        "GetComponent": Operation(components.get),
+        "DeleteComponent": Operation(components.delete, writes=True),
+        "ListComponents": Operation(components.list_versions),
+        "ListComponentBuildVersions": Operation(components.list_builds),
+        "CreateContainerRecipe": Operation(container_recipes.create, writes=True, source="dockerfileTemplateUri"),
+        "GetContainerRecipe": Operation(container_recipes.get),
+        "DeleteContainerRecipe": Operation(container_recipes.delete, writes=True),
+        "ListContainerRecipes": Operation(container_recipes.list_all),
+        "CreateImageRecipe": Operation(image_recipes.create, writes=True),
+        "GetImageRecipe": Operation(image_recipes.get),
+        "DeleteImageRecipe": Operation(image_recipes.delete, writes=True),
+        "ListImageRecipes": Operation(image_recipes.list_all),
+        "CreateInfrastructureConfiguration": Operation(infrastructure.create, writes=True),
+        "GetInfrastructureConfiguration": Operation(infrastructure.get),
+        "UpdateInfrastructureConfiguration": Operation(infrastructure.update, writes=True),
+        "DeleteInfrastructureConfiguration": Operation(infrastructure.delete, writes=True),
+        "ListInfrastructureConfigurations": Operation(infrastructure.list_all),
+        "CreateDistributionConfiguration": Operation(distributions.create, writes=True),
+        "GetDistributionConfiguration": Operation(distributions.get),
+        "UpdateDistributionConfiguration": Operation(distributions.update, writes=True),
+        "DeleteDistributionConfiguration": Operation(distributions.delete, writes=True),
+        "ListDistributionConfigurations": Operation(distributions.list_all),
+        "CreateImage": Operation(images.create, writes=True),
+        "GetImage": Operation(images.get),
+        "ListImages": Operation(images.list_versions),
+        "ListImageBuildVersions": Operation(images.list_builds),
+        "CancelImageCreation": Operation(images.cancel, writes=True),
+        "DeleteImage": Operation(images.delete, writes=True),
+        "ListImagePackages": Operation(images.list_packages),
+        "TagResource": Operation(tags.tag, writes=True),
+        "UntagResource": Operation(tags.untag, writes=True),
+        "ListTagsForResource": Operation(tags.list_tags),
+    }

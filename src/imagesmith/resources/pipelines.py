@@ -1,0 +1,198 @@
+"""Image pipelines: all seven operations (update-image-pipeline.txt; spec/pipelines.md 1, 2, 5, 8).
+
+An update is a full replace: what the request does not carry is removed or back at its default; only name, ARN, date
+of creation, tags and the run state stay. The consecutive failures start again at 0 and the schedule is armed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from imagesmith.resources import runs
+from imagesmith.resources.call import Call
+from imagesmith.resources.configurations import picked
+from imagesmith.resources.errors import already_exists, invalid_request, invalid_value, quota_exceeded
+from imagesmith.resources.images import summary as image_summary
+from imagesmith.resources.lists import list_stored, member
+from imagesmith.resources.references import parse_arn, require
+from imagesmith.store import queries
+from imagesmith.store.queries import Selection
+from imagesmith.store.records import Record
+from imagesmith.values.arn import slug_of
+from imagesmith.values.names import iso_instant, parse_instant
+from imagesmith.values.schedule import ScheduleError, UnknownZone, parse_schedule
+
+Request = Mapping[str, Any]
+
+KIND = "image-pipeline"
+_ARN = "imagePipelineArn"
+_COPIED = (
+    "description", "imageRecipeArn", "containerRecipeArn", "infrastructureConfigurationArn",
+    "distributionConfigurationArn", "imageScanningConfiguration", "workflows", "executionRole",
+    "loggingConfiguration", "imageTags",
+)  # fmt: skip
+_RUN_STATE = ("arn", "name", "dateCreated", "dateLastRun", "lastRunStatus")
+_FILTERS = {
+    name: member(name)
+    for name in (
+        "description", "distributionConfigurationArn", "imageRecipeArn", "containerRecipeArn",
+        "infrastructureConfigurationArn", "name", "status",
+    )
+}  # fmt: skip
+
+ANCHOR = "_scheduleAnchor"
+"""Where a rate counts from: the moment its text was set (spec/pipelines.md 2.3). Not shown."""
+
+
+def create(call: Call, request: Request) -> dict[str, Any]:
+    _check(call, request)
+    arn = str(call.arn(KIND, slug_of(request["name"])))
+    recipe, needs = runs.check_references(call, request)
+    if queries.get(call.tx, arn) is not None:
+        raise already_exists(KIND, arn)
+    limit = call.settings.quotas.image_pipelines
+    if queries.count(call.tx, call.own(KIND)) >= limit:
+        raise quota_exceeded("image pipelines", limit)
+    call.end_of_checks()
+    kept = {"arn": arn, "name": request["name"], "dateCreated": call.stamp}
+    document = _document(call, request, recipe=recipe, kept=kept, earlier={})
+    record = Record(
+        arn=arn, account=call.account, region=call.region, kind=KIND, slug=slug_of(request["name"]),
+        name=request["name"], created=call.now, document=document, tags=request.get("tags", {}),
+        status=document["status"],
+    )  # fmt: skip
+    queries.insert(call.tx, record, needs)
+    return {_ARN: arn}
+
+
+def update(call: Call, request: Request) -> dict[str, Any]:
+    """Replace every settable member; a recipe of the other kind is refused (spec/api.md 4.2, 4.3)."""
+    _check(call, request)
+    record = require(call, request[_ARN], KIND, path=_ARN)
+    recipe, needs = runs.check_references(call, request)
+    if runs.recipe_member(request) not in record.document:
+        raise invalid_request(
+            f"The pipeline {record.arn} cannot change between an image recipe and a container recipe."
+        )
+    kept = picked(record.document, _RUN_STATE)
+    document = _document(call, request, recipe=recipe, kept=kept, earlier=record.document)
+    queries.replace(call.tx, replace(record, document=document, status=document["status"]), needs)
+    return {_ARN: record.arn}
+
+
+def _check(call: Call, request: Request) -> None:
+    runs.check_members(call, request)
+    runs.check_role(request)
+    schedule = request.get("schedule")
+    if schedule is None:
+        return
+    if "scheduleExpression" not in schedule:
+        raise invalid_value("schedule.scheduleExpression", "schedule.scheduleExpression cannot be null.")
+    try:
+        parse_schedule(
+            schedule["scheduleExpression"],
+            schedule.get("timezone"),
+            lenient=call.settings.schedules.lenient_cron,
+        )
+    except ScheduleError as error:
+        raise invalid_value("schedule.scheduleExpression", error.detail) from error
+    except UnknownZone as error:
+        raise invalid_value("schedule.timezone", f"{error}") from error
+
+
+def _document(
+    call: Call, request: Request, *, recipe: Record, kept: Mapping[str, Any], earlier: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The document after a create or an update: the same request gives the same settable members."""
+    document = {
+        **kept,
+        **picked(request, _COPIED),
+        "platform": recipe.document["platform"],
+        "enhancedImageMetadataEnabled": request.get("enhancedImageMetadataEnabled", True),
+        "imageTestsConfiguration": runs.tests_configuration(request),
+        "status": request.get("status", "ENABLED"),
+        "dateUpdated": call.stamp,
+        "consecutiveFailures": 0,
+    }
+    if "schedule" in request:
+        document["schedule"] = {
+            "timezone": "UTC",
+            "pipelineExecutionStartCondition": "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE",
+            **request["schedule"],
+        }
+        document[ANCHOR] = _anchor(call, document["schedule"], earlier)
+    return armed(document, call.now, lenient=call.settings.schedules.lenient_cron)
+
+
+def _anchor(call: Call, schedule: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
+    """The same rate text keeps its anchor over an update (spec/pipelines.md 2.3)."""
+    before = earlier.get("schedule", {}).get("scheduleExpression")
+    if before == schedule["scheduleExpression"] and ANCHOR in earlier:
+        return str(earlier[ANCHOR])
+    return call.stamp
+
+
+def armed(document: Mapping[str, Any], now: datetime, *, lenient: bool = False) -> dict[str, Any]:
+    """The document with the dateNextRun that follows `now`, or without one (spec/pipelines.md 1)."""
+    result = {name: value for name, value in document.items() if name != "dateNextRun"}
+    schedule = document.get("schedule")
+    if schedule is None or document["status"] != "ENABLED":
+        return result
+    parsed = parse_schedule(schedule["scheduleExpression"], schedule.get("timezone"), lenient=lenient)
+    following = parsed.next_after(now, anchor=parse_instant(document[ANCHOR]))
+    if following is not None:
+        result["dateNextRun"] = iso_instant(following)
+    return result
+
+
+def get(call: Call, request: Request) -> dict[str, Any]:
+    record = require(call, request[_ARN], KIND, path=_ARN)
+    return {"imagePipeline": record.shown}
+
+
+def delete(call: Call, request: Request) -> dict[str, Any]:
+    """Remove the pipeline and its schedule; images and running builds stay (spec/pipelines.md 8)."""
+    record = require(call, request[_ARN], KIND, path=_ARN)
+    queries.delete(call.tx, record.arn)
+    return {_ARN: record.arn}
+
+
+def list_all(call: Call, _request: Request) -> dict[str, Any]:
+    """Full pipelines, not summaries."""
+    return list_stored(
+        call, call.own(KIND), key="imagePipelineList", filters=_FILTERS, show=lambda record: record.shown
+    )
+
+
+def list_images(call: Call, request: Request) -> dict[str, Any]:
+    """Every image that carries this pipeline's ARN, also when the pipeline is gone."""
+    parse_arn(call, request[_ARN], path=_ARN, kind=KIND)
+    selection = Selection(account=call.account, region=call.region, kind="image", source=request[_ARN])
+    return list_stored(
+        call,
+        selection,
+        key="imageSummaryList",
+        filters={"name": member("name"), "version": lambda record: [str(record.version)]},
+        show=image_summary,
+    )
+
+
+def start_execution(call: Call, request: Request) -> dict[str, Any]:
+    """A manual run: also when DISABLED, whatever the start condition (spec/pipelines.md 5)."""
+    record = require(call, request[_ARN], KIND, path=_ARN)
+    image = start_pipeline_run(call, record, tags=request.get("tags", {}), build_type="USER_INITIATED")
+    return {"imageBuildVersionArn": image.arn}
+
+
+def start_pipeline_run(call: Call, record: Record, *, tags: Mapping[str, str], build_type: str) -> Record:
+    """Start a run of a pipeline with its current members and write its run state."""
+    group = record.document.get("loggingConfiguration", {}).get("imageLogGroupName")
+    image = runs.start_run(
+        call, record.document, pipeline=record, tags=tags, build_type=build_type, log_group=group
+    )
+    document = {**record.document, "dateLastRun": call.stamp, "lastRunStatus": "PENDING"}
+    queries.replace(call.tx, replace(record, document=document))
+    return image

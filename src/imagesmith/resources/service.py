@@ -1,0 +1,134 @@
+"""Carries out operations: idempotency, one unit of work per call, effects after the commit.
+
+    call --> source read (no transaction) --> BEGIN
+                token known? --> same request: stored answer | other request: mismatch
+                handler: checks, writes          --> remember the token --> COMMIT --> effects
+
+Invariant: the answer of a write is remembered in the transaction that made it true, so a client that asks again
+after a lost answer gets the same one and nothing happens twice (spec/api.md 2.5).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from imagesmith.engine.protocol import Builder
+from imagesmith.resources.call import Call
+from imagesmith.resources.dispatch import Caller
+from imagesmith.resources.errors import ApiError, not_implemented, token_mismatch
+from imagesmith.resources.managed import ManagedContent
+from imagesmith.resources.operations import Operation, built_operations
+from imagesmith.resources.sources import ReadSource, s3_reader
+from imagesmith.settings import Settings
+from imagesmith.store import queries
+from imagesmith.store.database import Database, StoreUnavailable
+from imagesmith.values.names import canonical_json, sha256_hex
+
+_PAGE_SECRET = "page-token-secret"  # noqa: S105 (the name of a counter)
+
+
+class Service:
+    """The Dispatcher of the real thing."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime],
+        managed: ManagedContent,
+        builds: Builder | None = None,
+        read_source: ReadSource | None = None,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock = clock
+        self._managed = managed
+        self._builds = builds
+        self._read_source = read_source or s3_reader(settings)
+        self._operations = built_operations()
+        self._page_secret = _shared_secret(database)
+
+    @property
+    def operations(self) -> frozenset[str]:
+        return frozenset(self._operations)
+
+    def call(self, operation: str, caller: Caller, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Carry out one operation; see dispatch.Dispatcher. Raises ApiError."""
+        built = self._operations.get(operation)
+        if built is None:
+            raise not_implemented(operation)
+        fetched = None
+        if built.source and built.source in request:
+            fetched = self._read_source(built.source, request[built.source])
+        try:
+            return self._carry_out(built, operation, caller, request, fetched)
+        except StoreUnavailable as error:
+            raise ApiError("ServiceUnavailableException", f"The database is not available: {error}") from error
+
+    def scoped(self, operation: str, caller: Caller, work: Callable[[Call], Any]) -> Any:
+        """Run work of the server itself (the clock) as one unit of work, with effects after the commit."""
+        with self._database.write(f"{caller.account}/{caller.region}") as tx:
+            call = self._make_call(operation, caller, {}, None, tx)
+            result = work(call)
+        for effect in call.effects:
+            effect()
+        return result
+
+    def _carry_out(
+        self, built: Operation, operation: str, caller: Caller, request: Mapping[str, Any], fetched: str | None
+    ) -> dict[str, Any]:
+        if not built.writes:
+            with self._database.read() as tx:
+                return built.handler(self._make_call(operation, caller, request, fetched, tx), request)
+        with self._database.write(f"{caller.account}/{caller.region}") as tx:
+            call = self._make_call(operation, caller, request, fetched, tx)
+            token = request.get("clientToken")
+            answer = _once(call, built, token) if token else built.handler(call, request)
+        for effect in call.effects:
+            effect()
+        return answer
+
+    def _make_call(self, operation: str, caller: Caller, request: Mapping[str, Any], fetched: Any, tx: Any) -> Call:
+        return Call(
+            operation=operation, caller=caller, request=request, now=self._clock(), tx=tx, settings=self._settings,
+            managed=self._managed, page_secret=self._page_secret, fetched=fetched, builds=self._builds, effects=[],
+        )  # fmt: skip
+
+    def with_builds(self, builds: Builder) -> None:
+        """Connect the engine, which needs the store before it can be made."""
+        self._builds = builds
+
+
+def _once(call: Call, built: Operation, token: str) -> dict[str, Any]:
+    fingerprint = sha256_hex(
+        canonical_json({name: value for name, value in call.request.items() if name != "clientToken"})
+    )
+    known = queries.find_token(
+        call.tx, call.account, call.region, call.operation, token, not_before=call.tokens_since
+    )
+    if known is not None:
+        if known[0] != fingerprint:
+            raise token_mismatch(token)
+        return known[1]
+    answer = built.handler(call, call.request)
+    queries.remember_token(
+        call.tx, call.account, call.region, call.operation, token,
+        fingerprint=fingerprint,
+        response={**answer, "requestId": call.caller.request_id},
+        now=call.now, not_before=call.tokens_since,
+    )  # fmt: skip
+    return answer
+
+
+def _shared_secret(database: Database) -> bytes:
+    """The key that seals page tokens: one per database, so that several servers accept each other's tokens."""
+    with database.write("page-secret") as tx:
+        number = queries.counter(tx, _PAGE_SECRET)
+        if number is None:
+            number = secrets.randbits(62)
+            queries.raise_counter(tx, _PAGE_SECRET, number)
+    return number.to_bytes(8, "big")

@@ -1,0 +1,112 @@
+"""Opening the database and keeping writers in line.
+
+SQLite (WAL, one file in the data directory) or PostgreSQL. A unit of work is one short transaction:
+
+    with store.write(scope) as tx:   BEGIN IMMEDIATE / BEGIN + advisory lock of the scope
+        ...                          every check and every write of one change
+                                     COMMIT, or ROLLBACK when anything was raised
+
+Invariant: writers of one scope (account and region) run one after another, so a check made inside a unit of
+work still holds when it commits. No unit of work spans a subprocess or a network call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import OperationalError
+
+from imagesmith.values.names import sha256_hex
+
+_BUSY_SECONDS = 30
+
+
+class StoreUnavailable(RuntimeError):
+    """The database cannot be reached or does not answer in time."""
+
+
+def make_engine(url: str) -> Engine:
+    """An engine with the settings this project needs, also for the journal (its SQLite must be 3.42 or newer)."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, pool_pre_ping=True, pool_size=20, max_overflow=20)
+    import pysqlite3
+
+    engine = sa.create_engine(
+        parsed,
+        module=pysqlite3,
+        pool_size=20,
+        max_overflow=20,
+        connect_args={"check_same_thread": False, "timeout": _BUSY_SECONDS},
+    )
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    # transactions are begun by us (BEGIN IMMEDIATE), never by the driver
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+class Database:
+    """The engine plus the two ways to use it."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = make_engine(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        # SQLite admits one writer; waiting on a lock is fair and cheap, waiting on "busy" is neither
+        self._writer = threading.Lock()
+
+    @contextmanager
+    def write(self, scope: str = "") -> Iterator[Connection]:
+        """One transaction that writes; writers of one `scope` are serial. Raises StoreUnavailable."""
+        if self.is_sqlite:
+            if not self._writer.acquire(timeout=_BUSY_SECONDS):
+                raise StoreUnavailable("the database stayed locked by another writer")
+            try:
+                with self._transaction("BEGIN IMMEDIATE") as connection:
+                    yield connection
+            finally:
+                self._writer.release()
+            return
+        with self._transaction(None) as connection:
+            key = int(sha256_hex(scope)[:15], 16)
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One transaction that only reads: everything it sees is of one moment on SQLite."""
+        with self._transaction("BEGIN") as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, begin: str | None) -> Iterator[Connection]:
+        try:
+            connection = self.engine.connect()
+        except OperationalError as error:
+            raise StoreUnavailable(str(error.orig)) from error
+        with connection:
+            try:
+                if begin is not None and self.is_sqlite:
+                    connection.exec_driver_sql(begin)
+                yield connection
+                connection.commit()
+            except OperationalError as error:
+                connection.rollback()
+                raise StoreUnavailable(str(error.orig)) from error
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def close(self) -> None:
+        self.engine.dispose()

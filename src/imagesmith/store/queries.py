@@ -1,0 +1,286 @@
+"""Every query on resources, links, tokens, counters and builds, typed, on an open unit of work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.exc import IntegrityError
+
+from imagesmith.store.records import Build, Cursor, Record, from_microseconds, microseconds
+from imagesmith.store.tables import builds, counters, inventories, links, resources, tokens
+from imagesmith.values.version import Version
+
+
+class DuplicateRecord(ValueError):
+    """A resource with this ARN, or with this version in another spelling, is stored already."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which resources a list wants. Empty members do not restrict."""
+
+    account: str
+    region: str
+    kind: str
+    name: str = ""
+    status: str = ""
+    source: str = ""
+    slug: str = ""
+    version: Version | None = None
+    newest_build_only: bool = False
+    newest_version_only: bool = False
+
+
+def get(tx: Connection, arn: str) -> Record | None:
+    row = tx.execute(sa.select(resources).where(resources.c.arn == arn)).first()
+    return None if row is None else _record(row)
+
+
+def insert(tx: Connection, record: Record, needs: Iterable[str] = ()) -> None:
+    """Store a new resource and the ARNs that it needs to exist. Raises DuplicateRecord."""
+    try:
+        tx.execute(sa.insert(resources).values(_columns(record)))
+    except IntegrityError as error:
+        raise DuplicateRecord(record.arn) from error
+    set_links(tx, record.arn, needs)
+
+
+def replace(tx: Connection, record: Record, needs: Iterable[str] | None = None) -> None:
+    """Write a resource over the one with the same ARN; `needs` None leaves its links as they are."""
+    tx.execute(sa.update(resources).where(resources.c.arn == record.arn).values(_columns(record)))
+    if needs is not None:
+        set_links(tx, record.arn, needs)
+
+
+def delete(tx: Connection, arn: str) -> None:
+    """Remove a resource, its links, its plan and its inventory."""
+    tx.execute(sa.delete(resources).where(resources.c.arn == arn))
+    tx.execute(sa.delete(links).where(links.c.from_arn == arn))
+    tx.execute(sa.delete(builds).where(builds.c.image_arn == arn))
+    tx.execute(sa.delete(inventories).where(inventories.c.image_arn == arn))
+
+
+def set_links(tx: Connection, from_arn: str, needs: Iterable[str]) -> None:
+    tx.execute(sa.delete(links).where(links.c.from_arn == from_arn))
+    rows = [{"from_arn": from_arn, "to_arn": arn} for arn in sorted(set(needs))]
+    if rows:
+        tx.execute(sa.insert(links), rows)
+
+
+def is_needed(tx: Connection, arn: str) -> bool:
+    return tx.execute(sa.select(links.c.from_arn).where(links.c.to_arn == arn).limit(1)).first() is not None
+
+
+def count(tx: Connection, selection: Selection) -> int:
+    return int(tx.execute(sa.select(sa.func.count()).where(*_conditions(selection))).scalar_one())
+
+
+def page(tx: Connection, selection: Selection, after: Cursor | None, limit: int) -> list[Record]:
+    """The next `limit` resources, newest first."""
+    table = resources
+    query = sa.select(table).where(*_conditions(selection))
+    if after is not None:
+        query = query.where(
+            sa.or_(
+                table.c.created < after.created,
+                sa.and_(table.c.created == after.created, table.c.arn < after.arn),
+            )
+        )
+    query = query.order_by(table.c.created.desc(), table.c.arn.desc()).limit(limit)
+    return [_record(row) for row in tx.execute(query)]
+
+
+def versions(tx: Connection, account: str, region: str, kind: str, slug: str, *, family: str = "") -> list[Record]:
+    """Every build of a slug, highest version and build first."""
+    table = resources
+    query = (
+        sa.select(table)
+        .where(
+            table.c.account == account, table.c.region == region, table.c.kind == kind,
+            table.c.family == family, table.c.slug == slug,
+        )
+        .order_by(table.c.major.desc(), table.c.minor.desc(), table.c.patch.desc(), table.c.build.desc())
+    )  # fmt: skip
+    return [_record(row) for row in tx.execute(query)]
+
+
+def by_status(tx: Connection, kind: str, statuses: Sequence[str]) -> list[Record]:
+    query = sa.select(resources).where(resources.c.kind == kind, resources.c.status.in_(statuses))
+    return [_record(row) for row in tx.execute(query.order_by(resources.c.created))]
+
+
+def newest_of_source(tx: Connection, source: str) -> Record | None:
+    query = sa.select(resources).where(resources.c.source == source)
+    row = tx.execute(query.order_by(resources.c.created.desc(), resources.c.arn.desc()).limit(1)).first()
+    return None if row is None else _record(row)
+
+
+def next_number(tx: Connection, key: str) -> int:
+    """Hand out the next number of a counter, starting at 1; numbers never come back (spec/api.md 3.3)."""
+    row = tx.execute(sa.select(counters.c.value).where(counters.c.key == key)).first()
+    number = 1 if row is None else int(row.value) + 1
+    if row is None:
+        tx.execute(sa.insert(counters).values(key=key, value=number))
+    else:
+        tx.execute(sa.update(counters).where(counters.c.key == key).values(value=number))
+    return number
+
+
+def raise_counter(tx: Connection, key: str, at_least: int) -> None:
+    """Make sure that a counter never hands out a number up to `at_least` again."""
+    row = tx.execute(sa.select(counters.c.value).where(counters.c.key == key)).first()
+    if row is None:
+        tx.execute(sa.insert(counters).values(key=key, value=at_least))
+    elif int(row.value) < at_least:
+        tx.execute(sa.update(counters).where(counters.c.key == key).values(value=at_least))
+
+
+def counter(tx: Connection, key: str) -> int | None:
+    row = tx.execute(sa.select(counters.c.value).where(counters.c.key == key)).first()
+    return None if row is None else int(row.value)
+
+
+def find_token(
+    tx: Connection, account: str, region: str, operation: str, token: str, *, not_before: datetime
+) -> tuple[str, dict[str, Any]] | None:
+    """Fingerprint and answer of an earlier call with this client token, unless it is too old."""
+    row = tx.execute(sa.select(tokens).where(*_token_key(account, region, operation, token))).first()
+    if row is None or int(row.created) < microseconds(not_before):
+        return None
+    return row.fingerprint, dict(row.response)
+
+
+def remember_token(
+    tx: Connection,
+    account: str,
+    region: str,
+    operation: str,
+    token: str,
+    *,
+    fingerprint: str,
+    response: Mapping[str, Any],
+    now: datetime,
+    not_before: datetime,
+) -> None:
+    """Keep the answer of a call and forget those that are too old."""
+    tx.execute(sa.delete(tokens).where(tokens.c.created < microseconds(not_before)))
+    tx.execute(
+        sa.insert(tokens).values(
+            account=account, region=region, operation=operation, token=token,
+            fingerprint=fingerprint, response=dict(response), created=microseconds(now),
+        )
+    )  # fmt: skip
+
+
+def put_build(tx: Connection, build: Build) -> None:
+    values = {
+        "image_arn": build.image_arn,
+        "plan": dict(build.plan),
+        "outcome": dict(build.outcome),
+        "cancel_requested": build.cancel_requested,
+    }
+    updated = tx.execute(sa.update(builds).where(builds.c.image_arn == build.image_arn).values(values))
+    if updated.rowcount == 0:
+        tx.execute(sa.insert(builds).values(values))
+
+
+def get_build(tx: Connection, image_arn: str) -> Build | None:
+    row = tx.execute(sa.select(builds).where(builds.c.image_arn == image_arn)).first()
+    if row is None:
+        return None
+    return Build(row.image_arn, dict(row.plan), dict(row.outcome), bool(row.cancel_requested))
+
+
+def update_outcome(tx: Connection, image_arn: str, changes: Mapping[str, Any]) -> None:
+    """Merge members into the outcome of a build."""
+    row = tx.execute(sa.select(builds.c.outcome).where(builds.c.image_arn == image_arn)).first()
+    if row is not None:
+        tx.execute(
+            sa.update(builds).where(builds.c.image_arn == image_arn).values(outcome={**row.outcome, **changes})
+        )
+
+
+def request_cancel(tx: Connection, image_arn: str) -> None:
+    tx.execute(sa.update(builds).where(builds.c.image_arn == image_arn).values(cancel_requested=True))
+
+
+def put_inventory(tx: Connection, image_arn: str, packages: Sequence[Mapping[str, Any]]) -> None:
+    tx.execute(sa.delete(inventories).where(inventories.c.image_arn == image_arn))
+    tx.execute(sa.insert(inventories).values(image_arn=image_arn, packages=[dict(item) for item in packages]))
+
+
+def get_inventory(tx: Connection, image_arn: str) -> list[dict[str, Any]] | None:
+    row = tx.execute(sa.select(inventories.c.packages).where(inventories.c.image_arn == image_arn)).first()
+    return None if row is None else list(row.packages)
+
+
+def _token_key(account: str, region: str, operation: str, token: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        tokens.c.account == account,
+        tokens.c.region == region,
+        tokens.c.operation == operation,
+        tokens.c.token == token,
+    )
+
+
+def _conditions(selection: Selection) -> list[sa.ColumnElement[bool]]:
+    table = resources
+    wanted: list[sa.ColumnElement[bool]] = [
+        table.c.account == selection.account,
+        table.c.region == selection.region,
+        table.c.kind == selection.kind,
+    ]
+    for column, value in (
+        (table.c.name, selection.name),
+        (table.c.status, selection.status),
+        (table.c.source, selection.source),
+        (table.c.slug, selection.slug),
+    ):
+        if value:
+            wanted.append(column == value)
+    if selection.version is not None:
+        major, minor, patch = selection.version.nodes
+        wanted += [table.c.major == major, table.c.minor == minor, table.c.patch == patch]
+    if selection.newest_build_only or selection.newest_version_only:
+        wanted.append(_is_newest(of_version=not selection.newest_version_only))
+    return wanted
+
+
+def _is_newest(*, of_version: bool) -> sa.ColumnElement[bool]:
+    """No other row of the same slug (and version) comes after this one."""
+    table, other = resources, resources.alias("other")
+    same = [
+        getattr(other.c, name) == getattr(table.c, name) for name in ("account", "region", "kind", "family", "slug")
+    ]
+    nodes = ("major", "minor", "patch", "build")
+    if of_version:
+        same += [getattr(other.c, name) == getattr(table.c, name) for name in nodes[:3]]
+        later: sa.ColumnElement[bool] = other.c.build > table.c.build
+    else:
+        later = sa.tuple_(*(getattr(other.c, name) for name in nodes)) > sa.tuple_(
+            *(getattr(table.c, name) for name in nodes)
+        )
+    return ~sa.exists(sa.select(sa.literal(1)).select_from(other).where(*same, later).correlate(table))
+
+
+def _columns(record: Record) -> dict[str, Any]:
+    return {
+        "arn": record.arn, "account": record.account, "region": record.region, "kind": record.kind,
+        "family": record.family, "slug": record.slug, "name": record.name,
+        "major": record.version.major, "minor": record.version.minor, "patch": record.version.patch,
+        "build": record.build, "status": record.status, "source": record.source,
+        "created": microseconds(record.created), "document": dict(record.document), "tags": dict(record.tags),
+    }  # fmt: skip
+
+
+def _record(row: Row[Any]) -> Record:
+    return Record(
+        arn=row.arn, account=row.account, region=row.region, kind=row.kind, family=row.family, slug=row.slug,
+        name=row.name, version=Version(row.major, row.minor, row.patch), build=row.build, status=row.status,
+        source=row.source, created=from_microseconds(row.created), document=row.document, tags=row.tags,
+    )  # fmt: skip

@@ -1,0 +1,95 @@
+"""The tables. A resource is stored as the document that the API shows, plus the columns that queries need.
+
+    resources      every resource of the API, one row per ARN (build version)
+    links          which resource needs which other one to exist (exact references only)
+    tokens         idempotency: client token -> the answer that was given
+    counters       build numbers that were handed out; a number is never used twice
+    builds         what a run obeys (plan), what it produced, and whether it was asked to stop
+    inventories    packages found in an image
+
+Instants are whole microseconds since the epoch, so that both databases order them alike.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+
+def _text(name: str, **options: object) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=False, **options)  # type: ignore[arg-type]
+
+
+def _number(name: str, **options: object) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False, **options)  # type: ignore[arg-type]
+
+
+resources = sa.Table(
+    "resources",
+    metadata,
+    _text("arn", primary_key=True),
+    _text("account"),
+    _text("region"),
+    _text("kind"),
+    _text("family"),
+    _text("slug"),
+    _text("name"),
+    _number("major"),
+    _number("minor"),
+    _number("patch"),
+    _number("build"),
+    _text("status"),
+    _text("source"),
+    _number("created"),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Column("tags", sa.JSON, nullable=False),
+    sa.Index(
+        "resources_by_version",
+        "account", "region", "kind", "family", "slug", "major", "minor", "patch", "build",
+        unique=True,
+    ),
+    sa.Index("resources_by_date", "account", "region", "kind", "created", "arn"),
+    sa.Index("resources_by_name", "account", "region", "kind", "name", "created"),
+    sa.Index("resources_by_source", "source", "created"),
+    sa.Index("resources_by_status", "kind", "status"),
+)  # fmt: skip
+
+links = sa.Table(
+    "links",
+    metadata,
+    _text("from_arn", primary_key=True),
+    _text("to_arn", primary_key=True),
+    sa.Index("links_by_target", "to_arn"),
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    _text("account", primary_key=True),
+    _text("region", primary_key=True),
+    _text("operation", primary_key=True),
+    _text("token", primary_key=True),
+    _text("fingerprint"),
+    sa.Column("response", sa.JSON, nullable=False),
+    _number("created"),
+    sa.Index("tokens_by_date", "created"),
+)
+
+counters = sa.Table("counters", metadata, _text("key", primary_key=True), _number("value"))
+
+builds = sa.Table(
+    "builds",
+    metadata,
+    _text("image_arn", primary_key=True),
+    sa.Column("plan", sa.JSON, nullable=False),
+    sa.Column("outcome", sa.JSON, nullable=False),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False),
+)
+
+inventories = sa.Table(
+    "inventories",
+    metadata,
+    _text("image_arn", primary_key=True),
+    sa.Column("packages", sa.JSON, nullable=False),
+)
