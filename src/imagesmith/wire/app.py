@@ -1,0 +1,202 @@
+"""The ASGI application: reads a request within bounds, lets a worker thread answer it, sends the answer.
+
+Everything that can wait on a database runs in a pool of threads of its own. A body over the limit is thrown
+away while it arrives, so that a client which sends before it reads gets its answer; past a second limit the
+connection is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from imagesmith.resources.dispatch import Dispatcher
+from imagesmith.resources.errors import ApiError
+from imagesmith.settings import Settings
+from imagesmith.wire.keys import KeyRing
+from imagesmith.wire.messages import Request, Response, to_json
+from imagesmith.wire.model import Api
+from imagesmith.wire.service import Service
+from imagesmith.wire.signature import Authenticator, Trusting, Verifier
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the front door: bytes, seconds and counts."""
+
+    body_bytes: int = 1024 * 1024
+    drain_bytes: int = 32 * 1024 * 1024
+    """Of an oversized body, how much is read and thrown away before the connection is closed instead."""
+    body_seconds: float = 30.0
+    """Time that a body has to arrive."""
+    threads: int = 16
+    requests: int = 512
+    """Requests that are read, wait or run at one time; the next one is told to come back."""
+
+
+class App:
+    """An ASGI 3 application. Call close() after the last request."""
+
+    def __init__(self, service: Service, limits: Limits) -> None:
+        self._service = service
+        self._limits = limits
+        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="request")
+        self._running = 0
+
+    def close(self) -> None:
+        """Wait for the running requests and end their threads."""
+        self._pool.shutdown(wait=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"this application answers HTTP only, not {scope['type']}")
+        if scope["method"] == "GET" and _raw_path(scope) == "/healthz":
+            await _send(send, Response(200, to_json({"status": "ok"}), ""))
+            return
+        if self._running >= self._limits.requests:
+            refusal = ApiError("ServiceUnavailableException", "The server is busy. Try again later.")
+            await _send(send, self._service.refuse(refusal))
+            return
+        self._running += 1
+        try:
+            response = await self._answer(scope, receive)
+        finally:
+            self._running -= 1
+        if response is not None:
+            await _send(send, response)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
+        """The answer, or None when the client went away."""
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                body, drained = await self._read(scope, receive)
+        except TimeoutError:
+            message = f"The request body did not arrive within {self._limits.body_seconds:g} seconds."
+            response = self._service.refuse(ApiError("SerializationException", message))
+            return _closing(response)
+        except ConnectionResetError:
+            return None
+        request = Request(
+            method=scope["method"],
+            path=_raw_path(scope),
+            query=_text(scope["query_string"]),
+            headers=_headers(scope["headers"]),
+            body=body or b"",
+            oversized=body is None,
+        )
+        loop = asyncio.get_running_loop()
+        response = await loop.run_in_executor(self._pool, self._service.answer, request)
+        return response if drained else _closing(response)
+
+    async def _read(self, scope: Scope, receive: Receive) -> tuple[bytes | None, bool]:
+        """The body, or None if it is over the limit, and whether all of it was taken off the connection.
+
+        Raises ConnectionResetError.
+        """
+        limits = self._limits
+        declared = _declared_length(scope["headers"])
+        if declared > limits.drain_bytes or (declared > limits.body_bytes and _waits(scope["headers"])):
+            return None, False
+        chunks: list[bytes] = []
+        length = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionResetError
+            chunk: bytes = message.get("body", b"")
+            length += len(chunk)
+            if length <= limits.body_bytes:
+                chunks.append(chunk)
+            else:
+                chunks.clear()
+            more = message.get("more_body", False)
+            if not more or length > limits.drain_bytes:
+                break
+        return (b"".join(chunks) if length <= limits.body_bytes else None), not more
+
+
+def create_app(
+    dispatcher: Dispatcher,
+    *,
+    keys: KeyRing,
+    settings: Settings,
+    clock: Callable[[], datetime],
+    ids: Callable[[], str],
+    limits: Limits | None = None,
+) -> App:
+    """The application of a server.
+
+    `clock` gives the time with its zone; `ids` gives a new UUID text per call. `keys` is not asked when
+    `settings.auth` is `none`.
+    """
+    bounds = limits or Limits()
+    authenticator: Authenticator = Verifier(keys, clock=clock)
+    if settings.auth == "none":
+        authenticator = Trusting(account=settings.account, region=settings.region, partition=settings.partition)
+    service = Service(
+        dispatcher,
+        authenticator,
+        api=Api.load(),
+        ids=ids,
+        partition=settings.partition,
+        body_limit=bounds.body_bytes,
+    )
+    return App(service, bounds)
+
+
+async def _send(send: Send, response: Response) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(response.body)),
+    ]
+    if response.request_id:
+        headers.append((b"x-amzn-requestid", response.request_id.encode()))
+    if response.error:
+        headers.append((b"x-amzn-errortype", response.error.encode()))
+    if response.close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+def _closing(response: Response) -> Response:
+    return Response(response.status, response.body, response.request_id, error=response.error, close=True)
+
+
+def _raw_path(scope: Scope) -> str:
+    return _text(scope["raw_path"])
+
+
+def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+    headers: dict[str, list[str]] = {}
+    for name, value in pairs:
+        headers.setdefault(_text(name), []).append(_text(value))
+    return headers
+
+
+def _text(data: bytes) -> str:
+    """UTF-8, which clients sign, or else one character per byte, which never fails."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value)
+    return 0
+
+
+def _waits(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Does the client hold its body back until it is told to send it?"""
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)

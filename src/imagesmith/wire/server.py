@@ -1,0 +1,147 @@
+"""The listening server: uvicorn on uvloop and httptools, with bounds that uvicorn does not set.
+
+A request's head (all that is not its body) has a largest size and a longest time to arrive. Ends cleanly on
+SIGTERM and SIGINT: stops listening, lets running requests finish, returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+Asgi = Callable[..., Any]
+
+HEAD_BYTES: Final = 64 * 1024
+HEAD_SECONDS: Final = 30.0
+KEEP_ALIVE_SECONDS: Final = 75
+GRACE_SECONDS: Final = 30
+"""How long running requests may go on after a stop was asked for."""
+
+
+def serve(app: Asgi, host: str, port: int, *, on_ready: Callable[[str, int], None]) -> None:
+    """Listen until SIGTERM or SIGINT, which must reach the main thread this runs in; then return.
+
+    `on_ready` gets the address and the real port (port 0 picks a free one) once connections are accepted.
+    Raises OSError when the address cannot be had.
+    """
+    listener = _listen(host, port)
+    _server(app, on_ready=lambda: on_ready(host, listener.getsockname()[1])).run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def running(app: Asgi, *, host: str = "127.0.0.1") -> Iterator[str]:
+    """A server in a thread of its own, for tests and benchmarks; gives its URL and stops it at the end."""
+    listener = _listen(host, 0)
+    ready = threading.Event()
+    server = _server(app, on_ready=ready.set)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server")
+    thread.start()
+    try:
+        while not ready.wait(0.05):
+            if not thread.is_alive():
+                raise RuntimeError("the server ended before it was ready; its log says why")
+        yield f"http://{host}:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=2048)
+
+
+def _server(app: Asgi, *, on_ready: Callable[[], None]) -> _Server:
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=_BoundedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    return _Server(config, on_ready)
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the base's signature
+        # The base class raises the signal again at the end, which would keep our caller from closing its parts.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
+class _BoundedProtocol(HttpToolsProtocol):
+    """Refuses a head that is too long, and closes a connection whose head does not come to its end.
+
+    Counted is everything that is not body: request line, headers, chunk marks, trailers.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._overhead = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._overhead += len(data)
+        super().data_received(data)
+        if self._overhead > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("Request head is too large.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._start_timer()
+
+    def on_headers_complete(self) -> None:
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._overhead -= len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._overhead = 0
+        super().on_message_complete()
+
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
