@@ -1,0 +1,47 @@
+"""`imagesmith env`: shell exports that point any AWS client at the server."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from imagesmith.cli.context import (
+    CommandFailed,
+    ServerAddress,
+    data_dir_option,
+    first_key,
+    json_option,
+    print_json,
+    settings_of,
+)
+
+
+@click.command()
+@data_dir_option
+@json_option
+def env(data_dir: Path, as_json: bool) -> None:
+    """Print exports for the AWS CLI, SDKs and Terraform.
+
+    \b
+    Example:  eval "$(imagesmith env --data-dir ./data)"
+              aws imagebuilder list-image-pipelines
+    """
+    settings = settings_of(data_dir)
+    if not data_dir.exists():
+        raise CommandFailed(f"{data_dir} does not exist", f"start a server: imagesmith serve --data-dir {data_dir}")
+    key = first_key(data_dir, settings)
+    address = ServerAddress.read(data_dir)
+    variables = {
+        "AWS_ENDPOINT_URL_IMAGEBUILDER": address.url if address else f"http://{settings.host}:{settings.port}",
+        "AWS_ACCESS_KEY_ID": key.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": key.secret,
+        "AWS_REGION": settings.region,
+        "AWS_DEFAULT_REGION": settings.region,
+    }
+    if as_json:
+        print_json(variables)
+        return
+    for name, value in variables.items():
+        click.echo(f"export {name}={shlex.quote(value)}")

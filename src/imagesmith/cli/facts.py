@@ -1,0 +1,42 @@
+"""What the store knows of a build beyond the API: digest, size, times. Read straight from the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from imagesmith.settings import Settings
+from imagesmith.store import queries
+from imagesmith.store.database import Database
+
+
+@dataclass(frozen=True)
+class BuildFacts:
+    """Empty members: not known (yet)."""
+
+    digest: str = ""
+    size: int = 0
+    packages: int = 0
+    stages: Mapping[str, float] = field(default_factory=dict)
+    """Stage -> seconds."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_facts(settings: Settings, image_arn: str) -> BuildFacts:
+    database = Database(settings.store_url)
+    try:
+        with database.read() as tx:
+            build = queries.get_build(tx, image_arn)
+            packages = queries.get_inventory(tx, image_arn)
+    finally:
+        database.close()
+    outcome = build.outcome if build else {}
+    return BuildFacts(
+        digest=outcome.get("digest", ""),
+        size=outcome.get("size", 0),
+        packages=len(packages or ()),
+        stages=outcome.get("stages", {}),
+    )

@@ -1,0 +1,195 @@
+"""`imagesmith image`: list, show, follow logs, compare."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from imagesmith.cli.context import (
+    CommandFailed,
+    api_errors,
+    connect,
+    data_dir_option,
+    json_option,
+    print_json,
+    settings_of,
+)
+from imagesmith.cli.facts import BuildFacts, read_facts
+from imagesmith.inspection.changes import PackageChanges, compare_packages
+from imagesmith.values.arn import Arn
+from imagesmith.values.names import human_size
+from imagesmith.workflows.logs import follow, log_path
+from imagesmith.workflows.records import FINAL
+
+
+@click.group()
+def image() -> None:
+    """Look at images: builds, their logs, what is inside."""
+
+
+@image.command("list")
+@data_dir_option
+@json_option
+def list_images(data_dir: Path, as_json: bool) -> None:
+    """List the builds of this account, newest first.
+
+    \b
+    Example:  imagesmith image list --data-dir ./data --json
+    """
+    with api_errors():
+        pages = connect(data_dir).get_paginator("list_image_build_versions").paginate()
+        found = [summary for page in pages for summary in page["imageSummaryList"]]
+    if as_json:
+        print_json(found)
+        return
+    table = Table("image", "version", "state", "type", "created", box=None, pad_edge=False)
+    for summary in found:
+        state = summary["state"]["status"]
+        table.add_row(
+            summary["name"], summary["version"], _coloured(state), summary["type"], summary["dateCreated"]
+        )
+    Console().print(table if found else "no images yet")
+
+
+@image.command()
+@click.argument("reference")
+@data_dir_option
+@json_option
+def show(reference: str, data_dir: Path, as_json: bool) -> None:
+    """Show one build: state, digest, where it is, how long each stage took.
+
+    \b
+    REFERENCE is an ARN, NAME (newest build), NAME/1.0.0 or NAME/1.0.0/3.
+    Example:  imagesmith image show web/1.0.0/1 --data-dir ./data
+    """
+    with api_errors():
+        found = get_image(data_dir, reference)
+    facts = read_facts(settings_of(data_dir), found["arn"])
+    if as_json:
+        print_json({**found, "build": facts.to_json()})
+        return
+    Console().print(describe(found, facts, settings_of(data_dir).data_dir))
+
+
+@image.command()
+@click.argument("reference")
+@click.option("-f", "--follow", "keep_following", is_flag=True, help="Wait for more until the build is over.")
+@data_dir_option
+def logs(reference: str, keep_following: bool, data_dir: Path) -> None:
+    """Print the log of a build.
+
+    \b
+    Example:  imagesmith image logs -f web/1.0.0/1 --data-dir ./data
+    """
+    with api_errors():
+        client = connect(data_dir)
+        arn = get_image(data_dir, reference)["arn"]
+    path = log_path(settings_of(data_dir).data_dir / "logs", arn)
+
+    def is_over() -> bool:
+        if not keep_following:
+            return True
+        with api_errors():
+            state = client.get_image(imageBuildVersionArn=arn)["image"]["state"]["status"]
+        return state in FINAL
+
+    for line in follow(path, is_over, lambda: time.sleep(0.3)):
+        click.echo(line)
+
+
+@image.command()
+@click.argument("before")
+@click.argument("after")
+@data_dir_option
+@json_option
+def diff(before: str, after: str, data_dir: Path, as_json: bool) -> None:
+    """Compare the packages of two builds.
+
+    \b
+    Example:  imagesmith image diff web/1.0.0/1 web/1.0.1/1 --data-dir ./data
+    """
+    with api_errors():
+        sides = [get_image(data_dir, reference)["arn"] for reference in (before, after)]
+        changes = compare_packages(*(packages_of(connect(data_dir), arn) for arn in sides))
+    if as_json:
+        print_json({"before": sides[0], "after": sides[1], **changes.to_json()})
+        return
+    Console().print(describe_changes(changes, *sides))
+
+
+def get_image(data_dir: Path, reference: str) -> Mapping[str, Any]:
+    """The image that a person means by an ARN, NAME, NAME/VERSION or NAME/VERSION/BUILD."""
+    client = connect(data_dir)
+    if reference.startswith("arn:"):
+        return client.get_image(imageBuildVersionArn=reference)["image"]
+    name, *rest = reference.split("/")
+    pages = client.get_paginator("list_image_build_versions").paginate()
+    wanted = "/".join(rest)
+    for page in pages:
+        for summary in page["imageSummaryList"]:
+            same_name = name in (summary["name"], Arn.parse(summary["arn"]).slug)
+            if same_name and (
+                summary["version"] == wanted or summary["version"].startswith(f"{wanted}/") or not wanted
+            ):
+                return client.get_image(imageBuildVersionArn=summary["arn"])["image"]
+    raise CommandFailed(f"there is no image {reference}", "list them with: imagesmith image list")
+
+
+def packages_of(client: Any, arn: str) -> dict[str, str]:
+    """Name -> version, through the API."""
+    pages = client.get_paginator("list_image_packages").paginate(imageBuildVersionArn=arn)
+    return {item["packageName"]: item["packageVersion"] for page in pages for item in page["imagePackageList"]}
+
+
+def describe(found: Mapping[str, Any], facts: BuildFacts, data_dir: Path) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    state = found["state"]
+    table.add_row("arn", found["arn"])
+    table.add_row("state", _coloured(state["status"]))
+    if "reason" in state:
+        table.add_row("reason", state["reason"])
+    for name, value in (
+        ("os", found.get("osVersion", "")),
+        ("digest", facts.digest),
+        ("size", human_size(facts.size) if facts.size else ""),
+        ("packages", str(facts.packages) if facts.packages else ""),
+    ):
+        if value:
+            table.add_row(name, value)
+    for container in found.get("outputResources", {}).get("containers", ()):
+        for uri in container.get("imageUris", ()):
+            table.add_row("image", uri)
+    for name, seconds in facts.stages.items():
+        table.add_row(f"time {name}", f"{seconds:.1f} s")
+    table.add_row("log", str(log_path(data_dir / "logs", found["arn"])))
+    uris = [uri for item in found.get("outputResources", {}).get("containers", ()) for uri in item["imageUris"]]
+    if any(uri.startswith("oci:") for uri in uris):
+        table.add_row("use it", f"skopeo copy {uris[0]} docker://REGISTRY/NAME:TAG")
+    return table
+
+
+def describe_changes(changes: PackageChanges, before: str, after: str) -> Table:
+    sides = ["/".join(arn.split("/")[1:]) for arn in (before, after)]
+    table = Table("package", sides[0], sides[1], box=None, pad_edge=False)
+    for name, version in changes.added.items():
+        table.add_row(f"[green]+ {name}[/green]", "", version)
+    for name, version in changes.removed.items():
+        table.add_row(f"[red]- {name}[/red]", version, "")
+    for name, (old, new) in changes.changed.items():
+        table.add_row(f"[yellow]~ {name}[/yellow]", old, new)
+    table.caption = (
+        f"{len(changes.added)} added, {len(changes.removed)} removed, {len(changes.changed)} changed, "
+        f"{changes.same} the same"
+    )
+    return table
+
+
+def _coloured(state: str) -> str:
+    colour = {"AVAILABLE": "green", "FAILED": "red", "CANCELLED": "yellow"}.get(state, "cyan")
+    return f"[{colour}]{state}[/{colour}]"

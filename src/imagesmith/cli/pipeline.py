@@ -1,0 +1,100 @@
+"""`imagesmith pipeline`: run one and watch it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from imagesmith.cli.context import (
+    CommandFailed,
+    api_errors,
+    connect,
+    data_dir_option,
+    json_option,
+    print_json,
+    settings_of,
+)
+from imagesmith.cli.facts import read_facts
+from imagesmith.cli.follow import follow_build
+from imagesmith.cli.image import describe
+from imagesmith.values.arn import slug_of
+
+
+@click.group()
+def pipeline() -> None:
+    """Run pipelines and see what they did."""
+
+
+@pipeline.command("list")
+@data_dir_option
+@json_option
+def list_pipelines(data_dir: Path, as_json: bool) -> None:
+    """List the pipelines of this account.
+
+    \b
+    Example:  imagesmith pipeline list --data-dir ./data
+    """
+    with api_errors():
+        pages = connect(data_dir).get_paginator("list_image_pipelines").paginate()
+        found = [item for page in pages for item in page["imagePipelineList"]]
+    if as_json:
+        print_json(found)
+        return
+    table = Table("pipeline", "status", "last run", "result", "next run", box=None, pad_edge=False)
+    for item in found:
+        table.add_row(
+            item["name"], item["status"], item.get("dateLastRun", ""), item.get("lastRunStatus", ""),
+            item.get("dateNextRun", ""),
+        )  # fmt: skip
+    Console().print(table if found else "no pipelines yet")
+
+
+@pipeline.command()
+@click.argument("name")
+@click.option("--follow", "-f", is_flag=True, help="Show progress and log lines until the build is over.")
+@data_dir_option
+@json_option
+def run(name: str, follow: bool, data_dir: Path, as_json: bool) -> None:
+    """Start a pipeline by NAME or ARN; with --follow exit 1 unless the image becomes AVAILABLE.
+
+    \b
+    Example:  imagesmith pipeline run web --follow --data-dir ./data
+    """
+    with api_errors():
+        client = connect(data_dir)
+        arn = _find(client, name)
+        image_arn = client.start_image_pipeline_execution(imagePipelineArn=arn)["imageBuildVersionArn"]
+    if not follow:
+        if as_json:
+            print_json({"imageBuildVersionArn": image_arn})
+        else:
+            click.echo(image_arn)
+        return
+    settings = settings_of(data_dir)
+    with api_errors():
+        final = follow_build(client, image_arn, settings.data_dir, quiet=as_json, sleep=time.sleep)
+    facts = read_facts(settings, image_arn)
+    if as_json:
+        print_json({**final, "build": facts.to_json()})
+    else:
+        Console().print(describe(final, facts, settings.data_dir))
+    if final["state"]["status"] != "AVAILABLE":
+        raise CommandFailed(f"the build ended {final['state']['status']}", f"imagesmith image logs {image_arn}")
+
+
+def _find(client: Any, name: str) -> str:
+    if name.startswith("arn:"):
+        return name
+    pages = client.get_paginator("list_image_pipelines").paginate()
+    known: list[Mapping[str, Any]] = [item for page in pages for item in page["imagePipelineList"]]
+    for item in known:
+        if name == item["name"] or item["arn"].endswith(f"/{slug_of(name)}"):
+            return str(item["arn"])
+    names = ", ".join(item["name"] for item in known) or "none"
+    raise CommandFailed(f"there is no pipeline {name}", f"known pipelines: {names}")

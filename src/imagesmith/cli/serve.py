@@ -1,0 +1,63 @@
+"""`imagesmith serve`: the API and the builds in one process."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import click
+
+from imagesmith.cli.context import CommandFailed, ServerAddress, data_dir_option, settings_of
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 picks a free one.  [default: 8474]")
+@data_dir_option
+@click.option("--database-url", help="PostgreSQL instead of SQLite: postgresql+psycopg://USER:PASSWORD@HOST/NAME")
+@click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False), help="A TOML settings file.")
+@click.option("--log-level", default="warning", show_default=True, help="debug, info, warning or error.")
+def serve(
+    host: str | None,
+    port: int | None,
+    data_dir: Path,
+    database_url: str | None,
+    file: Path | None,
+    log_level: str,
+) -> None:
+    """Serve the API and run builds until SIGTERM or Ctrl-C.
+
+    \b
+    Example:  imagesmith serve --data-dir ./data --port 8474
+    Prints `listening on http://HOST:PORT` when it is ready.
+    """
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = settings_of(data_dir, file=file, host=host, port=port, database_url=database_url)
+    # imported late: `imagesmith --help` should not load an engine
+    from imagesmith.cli.server import make_server
+    from imagesmith.instances.isolation import private_mounts
+    from imagesmith.store.database import StoreUnavailable
+    from imagesmith.wire.keys import KeysError
+    from imagesmith.wire.server import serve as listen
+
+    if os.geteuid() != 0:
+        raise CommandFailed("builds need root (mounts, namespaces)", "run it with sudo, or as a system service")
+    # before any thread exists: what is mounted from here on goes away with this process, even on kill -9
+    private_mounts()
+    try:
+        with make_server(settings) as server:
+
+            def ready(address: str, number: int) -> None:
+                url = f"http://{address}:{number}"
+                ServerAddress(url, os.getpid()).write(settings.data_dir)
+                click.echo(f"listening on {url}")
+
+            try:
+                listen(server.app, settings.host, settings.port, on_ready=ready)
+            finally:
+                ServerAddress.path(settings.data_dir).unlink(missing_ok=True)
+    except (StoreUnavailable, KeysError) as error:
+        raise CommandFailed(str(error)) from error
+    except OSError as error:
+        raise CommandFailed(f"cannot listen on {settings.host}:{settings.port}: {error}") from error

@@ -1,0 +1,71 @@
+"""The composition root: every part of a server, made in order and closed in reverse.
+
+    database -> service -> stages -> engine -> app
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from imagesmith.engine.durable import DurableEngine
+from imagesmith.managed.content import managed_content
+from imagesmith.resources.service import Service
+from imagesmith.settings import Settings
+from imagesmith.store.database import Database
+from imagesmith.store.migrate import upgrade
+from imagesmith.wire.app import App, create_app
+from imagesmith.wire.keys import KeyRing
+from imagesmith.workflows.records import Records
+from imagesmith.workflows.stages import Workshop, build_stages
+
+
+@dataclass(frozen=True)
+class Server:
+    """The parts that outlive a request."""
+
+    app: App
+    service: Service
+    engine: DurableEngine
+    workshop: Workshop
+
+
+def wall_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def journal_url(settings: Settings) -> str:
+    """Where the engine keeps its journal: a file of its own beside ours, or a schema of the same PostgreSQL."""
+    return settings.database_url or f"sqlite:///{settings.data_dir / 'engine.sqlite'}"
+
+
+@contextmanager
+def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_clock) -> Iterator[Server]:
+    """Everything that `imagesmith serve` runs; closing interrupts builds, which go on at the next start."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        keys = KeyRing.open(settings.data_dir, settings.account, partition=settings.partition)
+        database = Database(settings.store_url)
+        stack.callback(database.close)
+        upgrade(database)
+        records = Records(database, clock)
+        workshop = Workshop.open(settings, records, clock)
+        engine = DurableEngine(
+            journal_url(settings), build_stages(workshop), concurrency=settings.builds.concurrency
+        )
+        service = Service(database, settings, clock=clock, managed=managed_content(), builds=engine)
+        app = create_app(service, keys=keys, settings=settings, clock=clock, ids=new_id)
+        stack.callback(app.close)
+        workshop.sweep()
+        engine.launch()
+        stack.callback(engine.close)
+        for image_arn in records.pending():
+            engine.start(image_arn)
+        yield Server(app, service, engine, workshop)

@@ -1,0 +1,100 @@
+"""Build logs: append-only text files, never rows (pitfalls: logs in rows froze other services).
+
+    logs/<account>/<region>/<image slug>/<version>/<build>.log
+    2026-11-23T13:37:00.123Z build | Setting up nginx
+
+One line per output line, written whole by one write call, so a follower never sees half a line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from imagesmith.processes import OnOutput, Stream
+from imagesmith.values.arn import Arn
+from imagesmith.values.names import iso_instant
+
+_LINE_LIMIT = 16 * 1024
+"""Bytes of one line; a longer one is cut into several."""
+
+_FILE_LIMIT = 256 * 1024 * 1024
+"""Bytes of one log; what comes after is counted, not kept."""
+
+
+def log_path(logs: Path, image_arn: str) -> Path:
+    """Where the log of an image build is. The ARN's parts hold no separators, the model's pattern sees to it."""
+    arn = Arn.parse(image_arn)
+    return logs / arn.owner / arn.region / arn.slug / str(arn.version) / f"{arn.build}.log"
+
+
+class BuildLog:
+    """Writes one build's log; several stages append one after another."""
+
+    def __init__(self, path: Path, clock: Callable[[], datetime]) -> None:
+        self._path = path
+        self._clock = clock
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._size = os.fstat(self._descriptor).st_size
+        self._full = False
+
+    def line(self, stage: str, text: str) -> None:
+        """Append one or more lines under a stage's name."""
+        stamp = iso_instant(self._clock())
+        for line in text.splitlines() or [""]:
+            self._append(f"{stamp} {stage} | {line}\n".encode(errors="replace"))
+
+    def sink(self, stage: str) -> tuple[OnOutput, Callable[[], None]]:
+        """A receiver of raw output, and the call that writes what is left of the last line."""
+        pending: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
+
+        def receive(stream: Stream, chunk: bytes) -> None:
+            *lines, rest = (pending[stream] + chunk).split(b"\n")
+            if len(rest) > _LINE_LIMIT:
+                lines.append(rest)
+                rest = b""
+            pending[stream] = rest
+            for line in lines:
+                # a progress bar redraws its line with carriage returns: the last drawing is the line
+                self.line(stage, line.rstrip(b"\r").split(b"\r")[-1].decode(errors="replace"))
+
+        def flush() -> None:
+            for stream, rest in pending.items():
+                if rest:
+                    self.line(stage, rest.decode(errors="replace"))
+                pending[stream] = b""
+
+        return receive, flush
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _append(self, data: bytes) -> None:
+        if self._full:
+            return
+        if self._size + len(data) > _FILE_LIMIT:
+            self._full = True
+            data = b"(the log reached its limit; later lines are not kept)\n"
+        os.write(self._descriptor, data[: _LINE_LIMIT * 2])
+        self._size += len(data)
+
+
+def follow(path: Path, is_over: Callable[[], bool], wait: Callable[[], None]) -> Iterator[str]:
+    """The lines of a log as they are written, until the build is over and everything was read."""
+    position = 0
+    while True:
+        ended = is_over()
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(position)
+                for raw in file:
+                    if not raw.endswith(b"\n"):
+                        break
+                    position += len(raw)
+                    yield raw.decode(errors="replace").rstrip("\n")
+        if ended:
+            return
+        wait()

@@ -1,0 +1,175 @@
+"""The states of an image as they happen, and what a finished run means for its pipeline (spec/api.md 5.1).
+
+    PENDING -> CREATING -> BUILDING -> TESTING -> DISTRIBUTING -> AVAILABLE
+       any of them -> FAILED (reason, failureContext) | CANCELLED
+
+Every move is one transaction that checks the state it leaves, so a step that runs again after a crash finds its
+move done and changes nothing, and a cancel that came in between is never overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from imagesmith.recipes.plan import BuildPlan
+from imagesmith.store import queries
+from imagesmith.store.database import Database
+from imagesmith.store.records import Record
+from imagesmith.values.names import iso_instant
+
+FINAL = frozenset({"AVAILABLE", "FAILED", "CANCELLED", "DEPRECATED", "DISABLED", "DELETED"})
+_DEFAULT_FAILURE_LIMIT = 5
+_REASON_LIMIT = 1024
+"""Longest reason that is stored; the log has the rest."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed: the sentence users see and the failureContext of the API."""
+
+    reason: str
+    context: Mapping[str, Any]
+
+
+class Records:
+    """Reads plans and writes states."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def plan(self, image_arn: str) -> BuildPlan | None:
+        """The plan of a build; None when its image was deleted."""
+        with self._database.read() as tx:
+            build = queries.get_build(tx, image_arn)
+        return None if build is None else BuildPlan.from_json(build.plan)
+
+    def outcome(self, image_arn: str) -> Mapping[str, Any]:
+        with self._database.read() as tx:
+            build = queries.get_build(tx, image_arn)
+        return {} if build is None else build.outcome
+
+    def note(self, image_arn: str, **changes: Any) -> None:
+        """Keep facts of the run: digest, size, stage times."""
+        with self._scope(image_arn) as tx:
+            queries.update_outcome(tx, image_arn, changes)
+
+    def note_stage(self, image_arn: str, name: str, seconds: float) -> None:
+        with self._scope(image_arn) as tx:
+            build = queries.get_build(tx, image_arn)
+            stages = dict(build.outcome.get("stages", {})) if build else {}
+            queries.update_outcome(tx, image_arn, {"stages": {**stages, name: round(seconds, 3)}})
+
+    def count_attempt(self, image_arn: str, stage: str) -> int:
+        """How often a stage was begun, this time included."""
+        with self._scope(image_arn) as tx:
+            build = queries.get_build(tx, image_arn)
+            attempts = dict(build.outcome.get("attempts", {})) if build else {}
+            attempts[stage] = int(attempts.get(stage, 0)) + 1
+            queries.update_outcome(tx, image_arn, {"attempts": attempts})
+            return int(attempts[stage])
+
+    def put_inventory(self, image_arn: str, packages: list[dict[str, Any]], *, os_version: str) -> None:
+        with self._scope(image_arn) as tx:
+            queries.put_inventory(tx, image_arn, packages)
+            record = queries.get(tx, image_arn)
+            if record is not None and os_version:
+                queries.replace(tx, replace(record, document={**record.document, "osVersion": os_version}))
+
+    def is_cancelled(self, image_arn: str) -> bool:
+        """True when a cancel was asked for, or the image is gone."""
+        with self._database.read() as tx:
+            build = queries.get_build(tx, image_arn)
+        return build is None or build.cancel_requested
+
+    def move(self, image_arn: str, status: str) -> bool:
+        """Enter the next state; False when the image is final or gone and the run must end."""
+        with self._scope(image_arn) as tx:
+            record = queries.get(tx, image_arn)
+            if record is None or record.status in FINAL:
+                return False
+            self._write(tx, record, {"status": status})
+            return True
+
+    def finish(
+        self,
+        image_arn: str,
+        status: str,
+        *,
+        failure: Failure | None = None,
+        outputs: list[dict[str, Any]] | None = None,
+    ) -> bool:
+        """Enter a final state and let the pipeline know; False when the image was final already."""
+        with self._scope(image_arn) as tx:
+            record = queries.get(tx, image_arn)
+            if record is None or record.status in FINAL:
+                return False
+            state: dict[str, Any] = {"status": status}
+            if failure is not None:
+                state["reason"] = _shortened(failure.reason)
+                if failure.context:
+                    state["failureContext"] = dict(failure.context)
+            document = dict(record.document)
+            if outputs is not None:
+                document["outputResources"] = {"containers": outputs}
+            if status != "AVAILABLE" and "scanState" in document:
+                document["scanState"] = {"status": "ABANDONED"}
+            self._write(tx, replace(record, document=document), state)
+            plan = queries.get_build(tx, image_arn)
+            scheduled = bool(plan and plan.plan.get("scheduled"))
+            self._count(tx, record, status, scheduled=scheduled)
+            return True
+
+    def pending(self) -> list[str]:
+        """Images that wait for an engine, oldest first: the sweep at start-up (design.md, How data flows)."""
+        unfinished = ("PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "INTEGRATING")
+        with self._database.read() as tx:
+            return [record.arn for record in queries.by_status(tx, "image", unfinished)]
+
+    def _scope(self, image_arn: str) -> Any:
+        _, _, _, region, account, _ = image_arn.split(":")
+        return self._database.write(f"{account}/{region}")
+
+    def _write(self, tx: Connection, record: Record, state: Mapping[str, Any]) -> None:
+        document = {**record.document, "state": dict(state)}
+        queries.replace(tx, replace(record, document=document, status=state["status"]))
+        pipeline = queries.get(tx, record.source) if record.source else None
+        newest = queries.newest_of_source(tx, record.source) if pipeline else None
+        if pipeline is not None and newest is not None and newest.arn == record.arn:
+            changed = {**pipeline.document, "lastRunStatus": state["status"]}
+            queries.replace(tx, replace(pipeline, document=changed))
+
+    def _count(self, tx: Connection, record: Record, status: str, *, scheduled: bool) -> None:
+        pipeline = queries.get(tx, record.source) if record.source else None
+        if pipeline is None:
+            return
+        changed = after_run(pipeline.document, status, scheduled=scheduled, stamp=iso_instant(self._clock()))
+        if changed != pipeline.document:
+            queries.replace(tx, replace(pipeline, document=changed, status=changed["status"]))
+
+
+def after_run(document: Mapping[str, Any], status: str, *, scheduled: bool, stamp: str) -> dict[str, Any]:
+    """The pipeline after one of its runs ended: failures counted, perhaps disabled (spec/pipelines.md 6)."""
+    changed = dict(document)
+    if status == "AVAILABLE":
+        changed["consecutiveFailures"] = 0
+    elif status == "FAILED" and scheduled:
+        changed["consecutiveFailures"] = int(document.get("consecutiveFailures", 0)) + 1
+        schedule = document.get("schedule")
+        if schedule is not None and document.get("status") == "ENABLED":
+            limit = schedule.get("autoDisablePolicy", {}).get("failureCount", _DEFAULT_FAILURE_LIMIT)
+            if changed["consecutiveFailures"] >= limit:
+                changed |= {"status": "DISABLED", "dateUpdated": stamp}
+                changed.pop("dateNextRun", None)
+    return changed
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _REASON_LIMIT:
+        return text
+    return text[: _REASON_LIMIT - 40].rstrip() + " ... (the build log has the rest)"
