@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -14,31 +12,12 @@ import pytest
 
 from imagesmith.store.database import Database
 from imagesmith.store.migrate import upgrade
-
-
-class MovingClock:
-    """A clock that tests set; every reading is a millisecond later, so that dates differ."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        self.now += timedelta(milliseconds=1)
-        return self.now
-
-    def advance(self, **delta: float) -> None:
-        self.now += timedelta(**delta)
+from support import MovingClock, free_port
 
 
 @pytest.fixture
 def clock() -> MovingClock:
     return MovingClock()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +66,7 @@ def new_postgresql_database(server: str, name: str) -> str:
     with psycopg.connect(
         host="127.0.0.1", port=port, user="imagesmith", dbname="postgres", autocommit=True
     ) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
+        connection.execute(f'CREATE DATABASE "{name}"')
     return f"{server}/{name}"
 
 

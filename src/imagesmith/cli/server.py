@@ -1,6 +1,6 @@
 """The composition root: every part of a server, made in order and closed in reverse.
 
-    database -> service -> stages -> engine -> app
+database -> service -> stages -> engine -> app
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from imagesmith.engine.durable import DurableEngine
-from imagesmith.managed.content import managed_content
+from imagesmith.resources.managed import managed_content
 from imagesmith.resources.service import Service
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imagesmith.components.grammar import component_type, folded_message, parameter_details, parse_component
+from imagesmith.components.grammar import folded_message, parse_component
+from imagesmith.components.model import component_type, parameter_details
 from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import picked
 from imagesmith.resources.errors import (

@@ -203,7 +203,7 @@ def _read_token(call: Call) -> Cursor | None:
     if text is None:
         return None
     try:
-        raw = base64.urlsafe_b64decode(text.encode("ascii"))
+        raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError, UnicodeEncodeError) as error:
         raise bad_page_token() from error
     seal, body = raw[:16], raw[16:]

@@ -6,11 +6,15 @@ partition and region.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from imagesmith.components.grammar import parse_component
+from imagesmith.components.model import component_type, parameter_details
+from imagesmith.managed.bases import managed_bases
+from imagesmith.managed.catalog import managed_components
 from imagesmith.store.records import Record
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import iso_instant
@@ -63,3 +67,39 @@ def _record(item: ManagedItem, partition: str, region: str) -> Record:
         arn=str(arn), account="aws", region=region, kind=item.kind, slug=item.slug, name=item.slug,
         created=PUBLISHED, document=document, version=Version.parse(item.version), build=1, status=status,
     )  # fmt: skip
+
+
+def managed_content() -> ManagedContent:
+    """What this version ships: components and base images."""
+    return ManagedContent(tuple([*_components(), *_bases()]))
+
+
+def _components() -> Iterator[ManagedItem]:
+    for component in managed_components():
+        parsed = parse_component(component.text, platform=component.platform)
+        if parsed.document is None:
+            raise ValueError(f"managed component {component.name}: {parsed.problems}")
+        document = {
+            "description": component.description,
+            "platform": component.platform,
+            "type": component_type(parsed.document),
+            "state": {"status": "ACTIVE"},
+            "parameters": parameter_details(parsed.document),
+            "data": component.text,
+            "encrypted": True,
+        }
+        yield ManagedItem("component", component.name, component.version, document)
+
+
+def _bases() -> Iterator[ManagedItem]:
+    for base in managed_bases():
+        document = {
+            "type": "DOCKER",
+            "platform": base.platform,
+            "osVersion": base.os_version,
+            "state": {"status": "AVAILABLE"},
+            "imageSource": "AMAZON_MANAGED",
+            "enhancedImageMetadataEnabled": True,
+            "outputResources": {"containers": []},
+        }
+        yield ManagedItem("image", base.name, base.version, document)

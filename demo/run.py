@@ -1,0 +1,235 @@
+"""The demo: build a web server image through the API, change its recipe, build again, compare, read it back.
+
+Everything it needs besides the server is ordinary boto3 with `endpoint_url` set. It keeps its data directory so
+that the next run finds the base image; what it started it stops, also when interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import boto3
+from rich.console import Console
+from rich.table import Table
+
+from imagesmith.cli.context import first_key, settings_of
+from imagesmith.cli.facts import read_facts
+from imagesmith.cli.follow import follow_build
+from imagesmith.cli.image import describe_changes, packages_of
+from imagesmith.inspection.changes import compare_packages
+from imagesmith.values.names import human_size
+
+HERE = Path(__file__).parent
+NAME = "demo-web"
+REGION = "us-east-1"
+console = Console(highlight=False)
+
+
+def start(stack: ExitStack, argv: list[str], **options: Any) -> subprocess.Popen[str]:
+    """Start a program that ends with the demo."""
+    process = subprocess.Popen(argv, text=True, **options)
+
+    def stop() -> None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    stack.callback(stop)
+    return process
+
+
+def start_registry(stack: ExitStack, folder: Path) -> str:
+    """Debian's docker-registry on a free loopback port."""
+    storage = folder / "registry"
+    configuration = folder / "registry.yml"
+    configuration.write_text(
+        "version: 0.1\nlog: {level: error}\n"
+        f"storage: {{filesystem: {{rootdirectory: {storage}}}, delete: {{enabled: true}}}}\n"
+        "http: {addr: '127.0.0.1:0'}\n"
+    )
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "REGISTRY_HTTP_ADDR": f"127.0.0.1:{port}"}
+    with (folder / "registry.log").open("w") as log:
+        start(stack, ["docker-registry", "serve", str(configuration)], env=environment, stdout=log, stderr=log)
+    for _ in range(100):
+        with socket.socket() as attempt:
+            if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                return f"127.0.0.1:{port}"
+        time.sleep(0.05)
+    raise SystemExit(f"the registry did not start; see {folder / 'registry.log'}")
+
+
+def start_server(stack: ExitStack, data_dir: Path, registry: str) -> str:
+    """`imagesmith serve` with the registry in its settings; gives its URL."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    (data_dir / "settings.toml").write_text(
+        f'region = "{REGION}"\n[registries."{REGION}"]\nurl = "{registry}"\ninsecure = true\n'
+    )
+    command = [str(Path(sys.executable).parent / "imagesmith"), "serve", "--port", "0", "--data-dir", str(data_dir)]
+    server = start(stack, command, stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    for line in server.stdout:
+        found = re.match(r"listening on (\S+)", line)
+        if found:
+            return found.group(1)
+    raise SystemExit("the server did not start")
+
+
+def clean_up(client: Any) -> None:
+    """Remove what an earlier run of the demo created; images stay."""
+    for pipeline in client.list_image_pipelines(filters=[{"name": "name", "values": [NAME]}])["imagePipelineList"]:
+        client.delete_image_pipeline(imagePipelineArn=pipeline["arn"])
+    for recipe in client.list_container_recipes(filters=[{"name": "name", "values": [NAME]}])[
+        "containerRecipeSummaryList"
+    ]:
+        client.delete_container_recipe(containerRecipeArn=recipe["arn"])
+    for component in client.list_component_build_versions()["componentSummaryList"]:
+        if component["name"] == NAME:
+            client.delete_component(componentBuildVersionArn=component["arn"])
+    for item in client.list_infrastructure_configurations()["infrastructureConfigurationSummaryList"]:
+        if item["name"] == NAME:
+            client.delete_infrastructure_configuration(infrastructureConfigurationArn=item["arn"])
+    for item in client.list_distribution_configurations()["distributionConfigurationSummaryList"]:
+        if item["name"] == NAME:
+            client.delete_distribution_configuration(distributionConfigurationArn=item["arn"])
+
+
+def create_recipe(client: Any, version: str, component: str, packages: str) -> str:
+    return str(
+        client.create_container_recipe(
+            containerType="DOCKER",
+            name=NAME,
+            semanticVersion=version,
+            parentImage=f"arn:aws:imagebuilder:{REGION}:aws:image/debian-x86-12/x.x.x",
+            dockerfileTemplateData=(HERE / "Dockerfile").read_text(),
+            components=[{"componentArn": component, "parameters": [{"name": "Packages", "value": [packages]}]}],
+            targetRepository={"service": "ECR", "repositoryName": NAME},
+        )["containerRecipeArn"]
+    )
+
+
+def build(client: Any, pipeline: str, data_dir: Path) -> dict[str, Any]:
+    """Start the pipeline and watch it."""
+    arn = client.start_image_pipeline_execution(imagePipelineArn=pipeline)["imageBuildVersionArn"]
+    console.rule(arn)
+    image = dict(follow_build(client, arn, data_dir, console=console))
+    if image["state"]["status"] != "AVAILABLE":
+        raise SystemExit(f"the build ended {image['state']}")
+    return image
+
+
+def show_images(images: list[dict[str, Any]], data_dir: Path) -> None:
+    facts = [read_facts(settings_of(data_dir), image["arn"]) for image in images]
+    table = Table("", *(image["version"] for image in images), title="what was built")
+    table.add_row("image", *(image["arn"] for image in images))
+    table.add_row("digest", *(fact.digest for fact in facts))
+    table.add_row("size", *(human_size(fact.size) for fact in facts))
+    table.add_row("packages", *(str(fact.packages) for fact in facts))
+    for stage in dict.fromkeys(stage for fact in facts for stage in fact.stages):
+        table.add_row(f"time {stage}", *(f"{fact.stages.get(stage, 0):.1f} s" for fact in facts))
+    console.print(table)
+
+
+def inspect(registry: str, image: dict[str, Any]) -> None:
+    """Read the pushed image back with a tool that is not ours."""
+    uri = image["outputResources"]["containers"][0]["imageUris"][0]
+    done = subprocess.run(
+        ["skopeo", "inspect", "--tls-verify=false", f"docker://{uri}"], capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    console.print(f"skopeo inspect docker://{uri}")
+    console.print(f"  digest {found['Digest']}, {len(found['Layers'])} layers, labels {found['Labels']}")
+    console.print(f"  tags {found['RepoTags']}, in the registry at {registry}")
+
+
+def main() -> None:
+    """Run the whole demo."""
+    started = time.monotonic()
+    folder = Path(os.environ.get("IMAGESMITH_DEMO_DIR", HERE.parent / ".demo")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    data_dir = folder / "data"
+    # both ways of ending a terminal or a job must run the clean-up below
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
+    with ExitStack() as stack:
+        registry = start_registry(stack, folder)
+        url = start_server(stack, data_dir, registry)
+        console.print(f"server {url}, registry {registry}")
+        key = first_key(data_dir, settings_of(data_dir))  # the first start of the server wrote it
+        client = boto3.client(
+            "imagebuilder",
+            endpoint_url=url,
+            region_name=REGION,
+            aws_access_key_id=key.access_key_id,
+            aws_secret_access_key=key.secret,
+        )
+        clean_up(client)
+        component = client.create_component(
+            name=NAME, semanticVersion="1.0.0", platform="Linux", data=(HERE / "web-server.yml").read_text()
+        )["componentBuildVersionArn"]
+        recipe = create_recipe(client, "1.0.0", component, "nginx-light")
+        infrastructure = client.create_infrastructure_configuration(name=NAME, instanceProfileName="demo")[
+            "infrastructureConfigurationArn"
+        ]
+        distribution = client.create_distribution_configuration(
+            name=NAME,
+            distributions=[
+                {
+                    "region": REGION,
+                    "containerDistributionConfiguration": {
+                        "targetRepository": {"service": "ECR", "repositoryName": NAME},
+                        "containerTags": ["latest"],
+                    },
+                }
+            ],
+        )["distributionConfigurationArn"]
+        pipeline = client.create_image_pipeline(
+            name=NAME,
+            containerRecipeArn=recipe,
+            infrastructureConfigurationArn=infrastructure,
+            distributionConfigurationArn=distribution,
+        )["imagePipelineArn"]
+        images = [build(client, pipeline, data_dir)]
+
+        console.rule("recipe 1.0.1, UpdateImagePipeline, and again")
+        newer = create_recipe(client, "1.0.1", component, "nginx-light jq")
+        client.update_image_pipeline(
+            imagePipelineArn=pipeline,
+            containerRecipeArn=newer,
+            infrastructureConfigurationArn=infrastructure,
+            distributionConfigurationArn=distribution,
+        )
+        images.append(build(client, pipeline, data_dir))
+
+        show_images(images, data_dir)
+        before, after = (image["arn"] for image in images)
+        console.print(
+            describe_changes(
+                compare_packages(packages_of(client, before), packages_of(client, after)), before, after
+            )
+        )
+        inspect(registry, images[-1])
+    console.print(f"done in {time.monotonic() - started:.0f} s; stopped the server and the registry")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; stopped the server and the registry")

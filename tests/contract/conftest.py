@@ -1,0 +1,61 @@
+"""A listening server with the real service and an ordinary boto3 client; builds are only recorded here."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from imagesmith.resources.managed import managed_content
+
+from contract.api import ACCOUNT, REGION, Api, RecordingBuilder, client_for
+from imagesmith.resources.service import Service
+from imagesmith.settings import Settings
+from imagesmith.store.database import Database
+from imagesmith.wire.app import create_app
+from imagesmith.wire.keys import KeyRing
+from imagesmith.wire.server import running
+from imagesmith.workflows.records import Records
+from support import MovingClock
+
+MakeApi = Callable[..., Api]
+
+
+@pytest.fixture
+def make_api(sqlite_database: Database, clock: MovingClock, tmp_path: Path) -> Iterator[MakeApi]:
+    """Start servers with changed settings."""
+    with ExitStack() as stack:
+
+        def make(**changes: Any) -> Api:
+            data_dir = tmp_path / "data"
+            settings = Settings(data_dir=data_dir, account=ACCOUNT, region=REGION, **changes)
+            keys = KeyRing.open(data_dir, ACCOUNT)
+            builds = RecordingBuilder()
+            sources: dict[str, str] = {}
+            service = Service(
+                sqlite_database, settings, clock=clock, managed=managed_content(), builds=builds,
+                read_source=lambda _path, uri: sources[uri],
+            )  # fmt: skip
+            app = create_app(
+                service,
+                keys=keys,
+                settings=settings,
+                clock=lambda: datetime.now(UTC),
+                ids=lambda: str(uuid.uuid4()),
+            )
+            stack.callback(app.close)
+            url = stack.enter_context(running(app))
+            key = keys.keys[0]
+            client = client_for(url, key.access_key_id, key.secret)
+            return Api(client, url, keys, sqlite_database, clock, builds, Records(sqlite_database, clock), sources)
+
+        yield make
+
+
+@pytest.fixture
+def api(make_api: MakeApi) -> Api:
+    return make_api()

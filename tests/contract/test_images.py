@@ -1,0 +1,132 @@
+"""Images over HTTP: create, read, cancel, delete, list."""
+
+from __future__ import annotations
+
+from contract.api import Api
+from contract.refusals import refused
+
+
+def create(api: Api, recipe: str, **members: object) -> str:
+    infrastructure = api.infrastructure(name=f"infra-{api.rows()}")
+    return api.client.create_image(  # type: ignore[arg-type]
+        containerRecipeArn=recipe, infrastructureConfigurationArn=infrastructure, **members
+    )["imageBuildVersionArn"]
+
+
+def test_an_image_holds_resolved_copies_of_what_it_was_made_from(api: Api) -> None:
+    """The recipe keeps its wildcards, the image's copy names the builds."""
+    api.component()
+    recipe = api.recipe(components=[{"componentArn": api.arn("component", "hello/x.x.x")}])
+    arn = create(api, recipe, distributionConfigurationArn=api.distribution(), tags={"a": "b"})
+    image = api.client.get_image(imageBuildVersionArn=arn)["image"]
+    assert image["containerRecipe"]["components"] == [{"componentArn": api.arn("component", "hello/1.0.0/1")}]
+    assert image["containerRecipe"]["parentImage"] == api.arn("image", "debian-x86-12/1.0.0/1", owner="aws")
+    assert image["type"] == "DOCKER" and image["platform"] == "Linux"
+    assert image["outputResources"] == {"containers": []}
+    assert image["imageSource"] == "AMAZON_MANAGED" and image["osVersion"] == "Debian 12"
+    assert image["distributionConfiguration"]["name"] == "dist"
+    assert "sourcePipelineArn" not in image and "reason" not in image["state"]
+
+
+def test_a_version_arn_resolves_to_the_newest_available_build(api: Api) -> None:
+    """Running and failed builds never resolve."""
+    recipe = api.recipe()
+    first, second, _third = (create(api, recipe) for _ in range(3))
+    with refused("ResourceNotFoundException"):
+        api.client.get_image(imageBuildVersionArn=api.arn("image", "web/1.0.0"))
+    api.set_state(first, "AVAILABLE")
+    api.set_state(second, "FAILED")
+    for path in ("web/1.0.0", "web/x.x.x"):
+        got = api.client.get_image(imageBuildVersionArn=api.arn("image", path))
+        assert got["image"]["arn"] == first
+
+
+def test_an_available_image_can_be_the_parent_of_another(api: Api) -> None:
+    """With a wildcard, the plan takes the artifact of the newest available build; an exact parent is protected."""
+    base = create(api, api.recipe(name="base"))
+    api.set_state(base, "AVAILABLE", digest="sha256:abc")
+    child = create(api, api.recipe(name="child", parentImage=api.arn("image", "base/x.x.x")))
+    plan = api.records.plan(child)
+    assert plan is not None and (plan.parent.reference, plan.parent.digest) == (base, "sha256:abc")
+    api.recipe(name="pinned", parentImage=base)
+    with refused("ResourceDependencyException"):
+        api.client.delete_image(imageBuildVersionArn=base)
+
+
+def test_cancelling_a_waiting_build_is_immediate_and_twice_is_an_error(api: Api) -> None:
+    """A PENDING image becomes CANCELLED; a terminal one cannot be cancelled."""
+    arn = create(api, api.recipe())
+    assert api.client.cancel_image_creation(imageBuildVersionArn=arn)["imageBuildVersionArn"] == arn
+    assert api.client.get_image(imageBuildVersionArn=arn)["image"]["state"]["status"] == "CANCELLED"
+    assert api.builds.cancelled == [arn]
+    with refused("InvalidParameterValueException") as refusal:
+        api.client.cancel_image_creation(imageBuildVersionArn=arn)
+    assert "terminal state" in refusal.message
+
+
+def test_cancelling_a_running_build_asks_it_to_stop(api: Api) -> None:
+    """The state follows when the build stopped; asking again is a success."""
+    arn = create(api, api.recipe())
+    api.records.move(arn, "BUILDING")
+    for _ in range(2):
+        api.client.cancel_image_creation(imageBuildVersionArn=arn)
+    assert api.records.is_cancelled(arn)
+    assert api.client.get_image(imageBuildVersionArn=arn)["image"]["state"]["status"] == "BUILDING"
+
+
+def test_only_a_finished_image_can_be_deleted(api: Api) -> None:
+    """A running build is a dependency error; afterwards the record is gone."""
+    arn = create(api, api.recipe())
+    with refused("ResourceDependencyException"):
+        api.client.delete_image(imageBuildVersionArn=arn)
+    api.set_state(arn, "AVAILABLE")
+    api.client.delete_image(imageBuildVersionArn=arn)
+    with refused("ResourceNotFoundException"):
+        api.client.get_image(imageBuildVersionArn=arn)
+    assert api.client.list_images()["imageVersionList"] == []
+
+
+def test_images_are_listed_by_version_name_and_build(api: Api) -> None:
+    """Filters, byName and build versions."""
+    recipe = api.recipe()
+    arns = [create(api, recipe), create(api, recipe), create(api, api.recipe(version="1.1.0"))]
+    versions = api.client.list_images()["imageVersionList"]
+    assert [item["version"] for item in versions] == ["1.1.0", "1.0.0"]
+    (name,) = api.client.list_images(byName=True)["imageVersionList"]
+    assert name["arn"] == api.arn("image", "web/x.x.x") and name["version"] == "1.1.0"
+    builds = api.client.list_image_build_versions(imageVersionArn=api.arn("image", "web/1.0.0"))
+    assert [item["arn"] for item in builds["imageSummaryList"]] == [arns[1], arns[0]]
+    only = api.client.list_image_build_versions(filters=[{"name": "version", "values": ["1.1.0"]}])
+    assert [item["arn"] for item in only["imageSummaryList"]] == [arns[2]]
+    managed = api.client.list_images(owner="Amazon")["imageVersionList"]
+    assert "debian-x86-12" in [item["name"] for item in managed]
+
+
+def test_the_packages_of_an_image_are_paged(api: Api) -> None:
+    """Pages follow each other; an image without inventory has an empty list; an unknown image is a 404."""
+    arn = create(api, api.recipe())
+    assert api.client.list_image_packages(imageBuildVersionArn=arn)["imagePackageList"] == []
+    packages = [{"name": f"p{number}", "version": "1"} for number in range(60)]
+    api.records.put_inventory(arn, packages, os_version="Debian 12")
+    pages = api.client.get_paginator("list_image_packages").paginate(imageBuildVersionArn=arn)
+    names = [item["packageName"] for page in pages for item in page["imagePackageList"]]
+    assert names == [item["name"] for item in packages]
+    with refused("ResourceNotFoundException"):
+        api.client.list_image_packages(imageBuildVersionArn=api.arn("image", "none/1.0.0/1"))
+
+
+def test_a_disabled_component_stops_a_run(api: Api) -> None:
+    """Existing recipes with a disabled component cannot be built, and no image is made."""
+    from dataclasses import replace
+
+    from imagesmith.store import queries
+
+    arn = api.component()
+    recipe = api.recipe(components=[{"componentArn": arn}])
+    with api.database.write("s") as tx:
+        record = queries.get(tx, arn)
+        assert record is not None
+        queries.replace(tx, replace(record, status="DISABLED"))
+    with refused("InvalidRequestException"):
+        create(api, recipe)
+    assert api.builds.started == []
