@@ -1,0 +1,122 @@
+"""ExecuteBash and ExecuteBinary (spec/components.md 10.3, 10.4).
+
+A script reaches bash as a file descriptor, not as a file: the one call that the step costs carries it on standard
+input, where a small shell moves it to descriptor 9 and leaves the script's own input empty. So nothing is written
+to the instance, nothing is left behind when the step is killed, and a full, read-only or `noexec` temporary folder
+does not matter.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from imagesmith.components.actions.base import (
+    MAX_OUTPUT,
+    Action,
+    ActionContext,
+    ActionFailed,
+    ActionResult,
+    Entry,
+    bytes_of,
+    run_program,
+    text_of,
+)
+from imagesmith.components.schema import inputs, text, texts
+from imagesmith.processes import Completed
+
+REBOOT_STATUS: Final = 194
+_MISSING: Final = 127
+_UNABLE: Final = "imagesmith: "
+"""Begins what our own shell lines say when the program they are to start is not there."""
+
+_BASH: Final = (
+    "command -v bash >/dev/null 2>&1 || "
+    f"{{ echo '{_UNABLE}ExecuteBash needs bash, and the instance has none: "
+    "install it, or start from an image that has it' >&2; exit 127; }; "
+    "exec bash /dev/fd/9 9<&0 </dev/null"
+)
+_BINARY: Final = (
+    'command -v "$1" >/dev/null 2>&1 || { printf "%s\\n" "'
+    + _UNABLE
+    + '$1: not found, or not executable" >&2; exit 127; }; '
+    'exec "$@"'
+)
+
+
+def actions() -> tuple[Action, ...]:
+    return (
+        Action(
+            "ExecuteBash",
+            "Runs its commands as one bash script.",
+            inputs(
+                {"commands": texts("Lines or blocks of bash, joined into one script.", minItems=1)},
+                required=("commands",),
+            ),
+            execute_bash,
+            platforms=frozenset({"linux", "darwin"}),
+            outputs=("stdout",),
+        ),
+        Action(
+            "ExecuteBinary",
+            "Runs one program with arguments, without a shell.",
+            inputs(
+                {
+                    "path": text("A path, or a name looked up on PATH.", minLength=1),
+                    "arguments": texts("Passed one by one."),
+                },
+                required=("path",),
+            ),
+            execute_binary,
+            outputs=("stdout",),
+        ),
+    )
+
+
+def execute_bash(context: ActionContext, entries: list[Entry]) -> ActionResult:
+    script = "\n".join(entries[0]["commands"]) + "\n"
+    if "\0" in script:
+        raise ActionFailed("the script holds a NUL character")
+    return _finished(context, run_program(context, ("sh", "-c", _BASH), input=bytes_of(script)))
+
+
+def execute_binary(context: ActionContext, entries: list[Entry]) -> ActionResult:
+    entry = entries[0]
+    path = entry["path"]
+    return _finished(context, run_program(context, ("sh", "-c", _BINARY, "sh", path, *entry.get("arguments", ()))))
+
+
+def _finished(context: ActionContext, completed: Completed) -> ActionResult:
+    context.flush()
+    context.note(f"CmdExecution: ExitCode {completed.returncode}")
+    stdout = captured(completed)
+    stderr = text_of(completed.stderr)
+    if completed.returncode == 0:
+        return ActionResult(({"stdout": stdout},), stderr=stderr)
+    if completed.returncode == REBOOT_STATUS:
+        return ActionResult(({"stdout": stdout},), reboot="again", stderr=stderr)
+    if completed.returncode == _MISSING and stderr.startswith(_UNABLE):
+        raise ActionFailed(stderr.removeprefix(_UNABLE).strip(), stderr=stderr)
+    message = _told_failure(stdout) or f"exit status {completed.returncode}"
+    raise ActionFailed(message, outputs=({"stdout": stdout},), stderr=stderr)
+
+
+def captured(completed: Completed) -> str:
+    """Standard output as a value: without its last line breaks, and with a note when its beginning is gone."""
+    stdout = text_of(completed.stdout).rstrip("\r\n")
+    if completed.dropped and len(completed.stdout) >= MAX_OUTPUT:
+        return f"[output shortened: only the last {MAX_OUTPUT} bytes are kept]\n{stdout}"
+    return stdout
+
+
+def _told_failure(stdout: str) -> str:
+    """The convention of many components: `{"failureMessage": "..."}` as the last line before a failing exit."""
+    last = stdout.rpartition("\n")[2].strip()
+    if not last.startswith("{") or len(last) > 65536:
+        return ""
+    try:
+        content = json.loads(last)
+    except (ValueError, RecursionError):
+        return ""
+    told = content.get("failureMessage") if isinstance(content, dict) else None
+    return told if isinstance(told, str) else ""

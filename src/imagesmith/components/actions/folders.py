@@ -1,0 +1,263 @@
+"""Actions on folders, links and listings (spec/components.md 10.13, 10.14, 10.16 to 10.18)."""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import re
+from typing import Any, Final
+
+from imagesmith.components.actions.base import (
+    Action,
+    ActionContext,
+    ActionFailed,
+    Entry,
+    Outputs,
+    each_entry,
+    parent_of,
+    path_argument,
+    shell,
+    text_of,
+)
+from imagesmith.components.actions.files import (
+    GROUP,
+    MAX_CONTENT,
+    OVERWRITE,
+    OWNER,
+    PERMISSIONS,
+    POSIX_ONLY,
+    pattern_argument,
+    split_wildcard,
+)
+from imagesmith.components.schema import Schema, flag, inputs, text
+
+_NOT_WINDOWS: Final = frozenset({"linux", "darwin"})
+
+
+def actions() -> tuple[Action, ...]:
+    path = text("Path of the folder.", minLength=1)
+
+    def folders(name: str, summary: str, run: Any, schema: Schema, **more: Any) -> Action:
+        return Action(name, summary, schema, each_entry(run), shape="list", **more)
+
+    transfer = inputs(
+        {
+            "source": text("A folder; * may stand after the last separator.", minLength=1),
+            "destination": text("The new folder, or its parent when it ends with a separator.", minLength=1),
+            "overwrite": OVERWRITE,
+        },
+        required=("source", "destination"),
+    )
+    return (
+        folders(
+            "CreateFolder",
+            "Creates a folder, and its parents; what an existing one holds is kept.",
+            create_folder,
+            inputs(
+                {"path": path, "owner": OWNER, "group": GROUP, "permissions": PERMISSIONS, "overwrite": OVERWRITE},
+                required=("path",),
+            ),
+            unsupported_inputs=POSIX_ONLY,
+        ),
+        folders(
+            "CreateSymlink",
+            "Creates a symbolic link.",
+            create_symlink,
+            inputs(
+                {
+                    "path": text("The link.", minLength=1),
+                    "target": text("What it points to.", minLength=1),
+                    "force": flag("Replace a link that is there.", default=False),
+                },
+                required=("path", "target"),
+            ),
+            platforms=_NOT_WINDOWS,
+        ),
+        folders("CopyFolder", "Copies folders with all they hold.", copy_folder, transfer),
+        folders("MoveFolder", "Moves or renames folders.", move_folder, transfer),
+        folders(
+            "DeleteFolder",
+            "Deletes a folder; what is not there is no error.",
+            delete_folder,
+            inputs(
+                {"path": path, "force": flag("Delete it with all it holds.", default=False)}, required=("path",)
+            ),
+        ),
+        folders(
+            "ListFiles",
+            "Lists the files of a folder.",
+            list_files,
+            inputs(
+                {
+                    "path": path,
+                    "fileNamePattern": text("Which names; * stands for anything.", default="*"),
+                    "recursive": flag("Also list sub-folders.", default=False),
+                },
+                required=("path",),
+            ),
+            outputs=("files",),
+        ),
+    )
+
+
+def create_folder(context: ActionContext, entry: Entry) -> None:
+    shell(
+        context,
+        _CREATE,
+        path_argument(entry["path"]),
+        "yes" if entry["overwrite"] else "",
+        entry.get("owner", ""),
+        entry.get("group", ""),
+        entry.get("permissions", ""),
+    )
+
+
+def create_symlink(context: ActionContext, entry: Entry) -> None:
+    path = path_argument(entry["path"].rstrip("/") or "/")
+    target = entry["target"]
+    force = "yes" if entry["force"] else ""
+    shell(context, _LINK, path, parent_of(path), path_argument(target), force)
+
+
+def copy_folder(context: ActionContext, entry: Entry) -> None:
+    _transfer(context, entry, "copy")
+
+
+def move_folder(context: ActionContext, entry: Entry) -> None:
+    _transfer(context, entry, "move")
+
+
+def delete_folder(context: ActionContext, entry: Entry) -> None:
+    path = path_argument(entry["path"])
+    shell(context, _DELETE, path.rstrip("/") or "/", "yes" if entry["force"] else "")
+
+
+def list_files(context: ActionContext, entry: Entry) -> Outputs:
+    completed = shell(
+        context,
+        _LIST,
+        path_argument(entry["path"]),
+        "yes" if entry["recursive"] else "",
+        limit=MAX_CONTENT,
+    )
+    if completed.dropped:
+        raise ActionFailed(f"{entry['path']} holds more files than can be listed")
+    names = re.compile(fnmatch.translate(re.sub(r"([\[?])", r"[\1]", entry["fileNamePattern"])))
+    paths = [path for path in text_of(completed.stdout).split("\0") if path]
+    return {"files": ",".join(sorted(path for path in paths if names.match(posixpath.basename(path))))}
+
+
+def _transfer(context: ActionContext, entry: Entry, verb: str) -> None:
+    source = path_argument(entry["source"].rstrip("/") or "/")
+    destination = path_argument(entry["destination"])
+    folder, name = split_wildcard(source)
+    into = destination.endswith("/")
+    if "*" in name and not into:
+        raise ActionFailed(f"'{destination}' must end with a separator, because the source has a *")
+    overwrite = "yes" if entry["overwrite"] else ""
+    target = destination.rstrip("/") or "/"
+    target = target if "/" in target else f"./{target}"
+    if "*" in name:
+        shell(context, _TRANSFER + _TRANSFER_MATCHES, verb, overwrite, target, folder, pattern_argument(name))
+    elif into:
+        shell(context, _TRANSFER + _TRANSFER_ONE, verb, overwrite, posixpath.join(target, name), source, target)
+    else:
+        shell(context, _TRANSFER + _TRANSFER_ONE, verb, overwrite, target, source, parent_of(target))
+
+
+_CREATE: Final = r"""
+if [ -d "$1" ]; then
+  [ "$2" ] || fail "$1: exists, and 'overwrite' is false"
+elif [ -e "$1" ] || [ -L "$1" ]; then
+  fail "$1: exists and is no folder"
+fi
+mkdir -p "$1" || exit 1
+[ -z "$3$4" ] || chown "$3${4:+:$4}" "$1" || exit 1
+[ -z "$5" ] || chmod "$5" "$1" || exit 1
+"""
+
+_LINK: Final = r"""
+if [ -L "$1" ]; then
+  [ "$4" ] || fail "$1: the link exists, and 'force' is false"
+elif [ -e "$1" ]; then
+  fail "$1: exists and is no link"
+fi
+mkdir -p "$2" || exit 1
+case $3 in
+  /*) [ -e "$3" ] || fail "$3: no such file or folder" ;;
+  *) [ -e "$2/$3" ] || fail "$3: no such file or folder beside the link" ;;
+esac
+rm -f "$1" && ln -s "$3" "$1"
+"""
+
+_DELETE: Final = r"""
+if [ -L "$1" ]; then fail "$1: is a link, not a folder; use DeleteFile"; fi
+[ -e "$1" ] || exit 0
+[ -d "$1" ] || fail "$1: is no folder; use DeleteFile"
+[ "$(cd "$1" && pwd -P)" = / ] && fail "$1: is the root of the file system"
+if [ "$2" ]; then rm -rf "$1"; else rmdir "$1"; fi
+"""
+
+_LIST: Final = r"""
+[ -d "$1" ] || fail "$1: no such folder"
+case $1 in
+  /*) folder=$1 ;;
+  *) folder=$PWD/${1#./} ;;
+esac
+recursive=$2
+list() {
+  for file in "${1%/}"/* "${1%/}"/.[!.]* "${1%/}"/..?*; do
+    if [ -d "$file" ]; then
+      if [ "$recursive" ] && [ ! -L "$file" ]; then list "$file"; fi
+    elif [ -e "$file" ] || [ -L "$file" ]; then
+      printf '%s\0' "$file"
+    fi
+  done
+}
+list "$folder"
+"""
+
+# $1 copy or move, $2 overwrite. A target within its source (or, moving, around it) would eat what it is to copy.
+_TRANSFER: Final = r"""
+verb=$1 overwrite=$2
+transfer() {
+  [ -d "$1" ] || fail "$1: no such folder"
+  from=$(cd "$1" && pwd -P) || exit 1
+  if [ -e "$2" ] || [ -L "$2" ]; then
+    [ -d "$2" ] || fail "$2: exists and is no folder"
+    [ "$overwrite" ] || fail "$2: exists, and 'overwrite' is false"
+    to=$(cd "$2" && pwd -P) || exit 1
+    if [ "$verb" = move ]; then
+      case ${from%/}/ in "${to%/}"/*) fail "$2: is, or holds, the source" ;; esac
+    fi
+  else
+    above=$(cd "${2%/*}/" && pwd -P) || exit 1
+    to=${above%/}/${2##*/}
+  fi
+  case ${to%/}/ in "${from%/}"/*) fail "$2: lies within the source" ;; esac
+  if [ "$verb" = copy ]; then
+    if [ -L "$1" ] && [ ! -e "$2" ]; then cp -P "$1" "$2"; return; fi
+    mkdir -p "$2" && cp -a "$1/." "$2/" || exit 1
+  else
+    rm -rf "$2" && mv "$1" "$2" || exit 1
+  fi
+}
+"""
+
+_TRANSFER_ONE: Final = r"""
+[ -d "$4" ] || fail "$4: no such folder"
+mkdir -p "$5" || exit 1
+transfer "$4" "$3"
+"""
+
+_TRANSFER_MATCHES: Final = r"""
+count=0
+for folder in "${4%/}"/* "${4%/}"/.[!.]* "${4%/}"/..?*; do
+  case ${folder##*/} in $5) ;; *) continue ;; esac
+  [ -d "$folder" ] || continue
+  [ "$count" = 0 ] && { mkdir -p "$3" || exit 1; }
+  count=$((count + 1))
+  transfer "$folder" "${3%/}/${folder##*/}"
+done
+[ "$count" != 0 ] || fail "no folder matches"
+"""

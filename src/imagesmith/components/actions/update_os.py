@@ -1,0 +1,121 @@
+"""UpdateOS with the package manager that the instance has (spec/components.md 10.25)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imagesmith.components.actions.base import (
+    Action,
+    ActionContext,
+    ActionFailed,
+    ActionResult,
+    Entry,
+    run_program,
+    text_of,
+)
+from imagesmith.components.actions.execute import REBOOT_STATUS
+from imagesmith.components.schema import inputs, texts
+
+
+def actions() -> tuple[Action, ...]:
+    names = {"pattern": r"^[^-\s][^\s]*$", "type": "string", "x-expected": "the name of a package"}
+    return (
+        Action(
+            "UpdateOS",
+            "Installs the updates of the distribution.",
+            inputs(
+                {
+                    "include": texts("Only these packages.", items=names),
+                    "exclude": texts("Not these packages.", items=names),
+                }
+            ),
+            update_os,
+            platforms=frozenset({"linux", "windows"}),
+            inputs_required=False,
+        ),
+    )
+
+
+def update_os(context: ActionContext, entries: list[Entry]) -> ActionResult:
+    entry = entries[0] if entries else {}
+    exclude = list(entry.get("exclude", ()))
+    include = [name for name in entry.get("include", ()) if name not in exclude]
+    if entry.get("include") and not include:
+        context.note("UpdateOS: every included package is excluded too, nothing is left to update")
+        return ActionResult()
+    may_reboot = "yes" if context.instance.kind == "machine" else ""
+    completed = run_program(
+        context,
+        ("sh", "-c", _UPDATE, "sh", may_reboot, str(len(include)), *include, *exclude),
+    )
+    stderr = text_of(completed.stderr)
+    if completed.returncode == 0:
+        return ActionResult(stderr=stderr)
+    if completed.returncode == REBOOT_STATUS:
+        return ActionResult(reboot="again", stderr=stderr)
+    said = stderr.strip().splitlines()
+    message = said[-1] if said and said[-1].startswith("error.Input") else f"exit status {completed.returncode}"
+    raise ActionFailed(f"UpdateOS failed: {message}", stderr=stderr)
+
+
+# $1 may restart, $2 number of included names, then these, then the excluded ones. Only machines restart: a
+# container has no kernel of its own. Packages that apt held before stay held; only our own holds are taken back.
+_UPDATE: Final = r"""
+fail() { printf '%s\n' "error.Input: $*" >&2; exit 1; }
+may_reboot=$1 count=$2
+shift 2
+include= exclude=
+for name in "$@"; do
+  if [ "$count" -gt 0 ]; then include="$include $name"; count=$((count - 1)); else exclude="$exclude $name"; fi
+done
+[ "$(id -u)" = 0 ] || fail "UpdateOS needs root"
+set -f
+if command -v apt-get >/dev/null 2>&1; then
+  export DEBIAN_FRONTEND=noninteractive
+  set -- -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold
+  apt-get update || exit
+  held=
+  for name in $exclude; do
+    apt-mark showhold "$name" 2>/dev/null | grep -q . || { apt-mark hold "$name" >/dev/null && held="$held $name"; }
+  done
+  trap '[ -z "$held" ] || apt-mark unhold $held >/dev/null' EXIT
+  if [ "$include" ]; then apt-get "$@" install --only-upgrade $include; else apt-get "$@" upgrade; fi || exit
+  [ "$may_reboot" ] && [ -e /var/run/reboot-required ] && exit 194
+  exit 0
+fi
+for tool in dnf yum microdnf; do
+  command -v "$tool" >/dev/null 2>&1 || continue
+  set --
+  for name in $exclude; do set -- "$@" "--exclude=$name"; done
+  "$tool" -y update $include "$@" || exit
+  if [ "$may_reboot" ] && command -v needs-restarting >/dev/null 2>&1; then
+    needs-restarting -r >/dev/null 2>&1
+    [ $? = 1 ] && exit 194
+  fi
+  exit 0
+done
+if command -v zypper >/dev/null 2>&1; then
+  for name in $exclude; do zypper --non-interactive addlock "$name" || exit; done
+  zypper --non-interactive refresh && zypper --non-interactive update --auto-agree-with-licenses $include
+  status=$?
+  for name in $exclude; do zypper --non-interactive removelock "$name"; done
+  case $status in
+    0) exit 0 ;;
+    102) [ "$may_reboot" ] && exit 194; exit 0 ;;
+    103) exit 0 ;;
+    *) exit "$status" ;;
+  esac
+fi
+if command -v apk >/dev/null 2>&1; then
+  apk update || exit
+  if [ -z "$include" ] && [ -z "$exclude" ]; then apk upgrade; exit; fi
+  [ "$include" ] || include=$(apk info 2>/dev/null)
+  chosen=
+  for name in $include; do
+    case " $exclude " in *" $name "*) ;; *) chosen="$chosen $name" ;; esac
+  done
+  [ -z "$chosen" ] || apk add --upgrade $chosen
+  exit
+fi
+fail "UpdateOS found none of apt-get, dnf, yum, zypper, apk"
+"""

@@ -1,0 +1,96 @@
+"""The inputs of a step: their shape and types before the run, their values in it (spec/components.md 10.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from imagesmith.components.actions.assertions import ASSERT
+from imagesmith.components.actions.base import Action, Entry
+from imagesmith.components.conditions import parse_expression
+from imagesmith.components.schema import Schema, check_node, convert
+from imagesmith.documents.conditions import Expression
+from imagesmith.documents.nodes import Data, ListNode, MapNode, Node, kind_of
+from imagesmith.values.diagnostics import Problem
+
+
+def parse_inputs(
+    step: MapNode, action: Action, platform: str, problems: list[Problem], subject: str
+) -> Node | None:
+    """Check the `inputs` of a step and give their node; a list action takes one mapping as a list of one."""
+    node = step.get("inputs")
+    if node is None or _is_empty(node):
+        if action.inputs_required:
+            message = f"{subject} Action {action.name} has no inputs; it requires an 'inputs'"
+            problems.append(Problem("no-inputs", message, node.position if node else step.position))
+        return None
+    if action.name == ASSERT:
+        return node
+    entries = node.items if action.shape == "list" and isinstance(node, ListNode) else (node,)
+    if action.shape == "list" and not isinstance(node, ListNode | MapNode):
+        message = f"{subject} 'inputs' must be a list of mappings, it is {kind_of(node)}"
+        problems.append(Problem("wrong-type", message, node.position))
+        return None
+    for index, entry in enumerate(entries):
+        path = f"inputs[{index}]" if isinstance(node, ListNode) and action.shape == "list" else "inputs"
+        check_node(action.schema, entry, problems, subject=subject, path=path)
+        _check_platform(entry, action, platform, problems, subject)
+        if action.check is not None:
+            action.check(entry, problems, subject)
+    return node
+
+
+def typed_inputs(action: Action, entries: list[Data]) -> list[Entry]:
+    """Resolved inputs with their types and defaults. Raises InputError."""
+    paths = ["inputs"] if action.shape == "map" else [f"inputs[{index}]" for index in range(len(entries))]
+    return [convert(action.schema, entry, path) for entry, path in zip(entries, paths, strict=True)]
+
+
+def resolve_data(data: Data, resolve: Callable[[str], str]) -> Data:
+    """The same structure with every text resolved; keys are left alone (4.2)."""
+    if isinstance(data, str):
+        return resolve(data)
+    if isinstance(data, Mapping):
+        return {key: resolve_data(value, resolve) for key, value in data.items()}
+    return [resolve_data(item, resolve) for item in data]
+
+
+def recorded_inputs(action: Action, entries: list[Data]) -> list[dict[str, Any]]:
+    """Resolved inputs as detailedoutput.json shows them: optional ones that were left out have zero values."""
+    return [_with_zeros(action.schema, entry) for entry in entries if isinstance(entry, Mapping)]
+
+
+def _with_zeros(schema: Schema, entry: Mapping[str, Data]) -> dict[str, Any]:
+    zeros: dict[str, Any] = {}
+    for name, inner in schema.get("properties", {}).items():
+        if inner["type"] == "string":
+            zeros[name] = inner.get("default", "")
+        elif inner["type"] in ("boolean", "integer"):
+            zeros[name] = inner.get("default", False if inner["type"] == "boolean" else 0)
+        else:
+            zeros[name] = None
+    return {**zeros, **entry}
+
+
+def _is_empty(node: Node) -> bool:
+    return (isinstance(node, ListNode) and not node.items) or (isinstance(node, MapNode) and not node.entries)
+
+
+def parse_assertion(node: Node, problems: list[Problem], subject: str) -> Expression | None:
+    """The expression of an Assert; its operator stands directly in the inputs (10.2)."""
+    if isinstance(node, MapNode):
+        return parse_expression(node, problems, subject=f"{subject} inputs")
+    message = f"{subject} 'inputs' of Assert must be one mapping, it is {kind_of(node)}"
+    problems.append(Problem("wrong-type", message, node.position, "write the operator without a dash"))
+    return None
+
+
+def _check_platform(entry: Node, action: Action, platform: str, problems: list[Problem], subject: str) -> None:
+    if not isinstance(entry, MapNode):
+        return
+    for name in action.unsupported_inputs.get(platform, ()):
+        key = entry.key(name)
+        if key is not None:
+            problems.append(
+                Problem("wrong-platform", f"{subject} '{name}' does not exist on {platform}", key.position)
+            )

@@ -1,0 +1,174 @@
+"""What a run has finished, so that it goes on at the right step after a crash or a reboot (spec/components.md 9).
+
+One JSON object per line, appended as things end; a line that a crash cut short is ignored.
+
+    {"kind": "execution", "version": 1, "id": ..., "fingerprint": ...}     first line
+    {"kind": "condition", "at": PLACE, "result": "Execute"}
+    {"kind": "iteration", "at": PLACE, "attempt": 1, "index": 0, "inputs": [...], "outputs": [...]}
+    {"kind": "reboot", "at": PLACE}
+    {"kind": "step", "at": PLACE, ...}                                      the step ended
+
+PLACE is `document/phase/step`; places of nested documents begin with the place that runs them. The file holds
+values of outputs as they are, also secret ones, and is therefore readable by its owner only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+VERSION: Final = 1
+
+Entry = Mapping[str, Any]
+
+
+class Journal(Protocol):
+    def load(self) -> Iterable[Entry]:
+        """The entries of an earlier, unfinished run, in order."""
+        ...
+
+    def append(self, entry: Entry) -> None: ...
+
+    def sync(self) -> None:
+        """Make sure that a loss of power does not lose what was appended."""
+        ...
+
+    def clear(self) -> None:
+        """Forget everything: the run ended, or another one begins."""
+        ...
+
+
+class NoJournal:
+    """Remembers nothing: for instances that do not outlive their worker."""
+
+    def load(self) -> Iterable[Entry]:
+        return ()
+
+    def append(self, entry: Entry) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def clear(self) -> None:
+        pass
+
+
+class MemoryJournal:
+    """Remembers as long as the object lives."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def load(self) -> Iterable[Entry]:
+        return list(self.entries)
+
+    def append(self, entry: Entry) -> None:
+        self.entries.append(json.loads(json.dumps(entry)))
+
+    def sync(self) -> None:
+        pass
+
+    def clear(self) -> None:
+        self.entries.clear()
+
+
+class FileJournal:
+    """Remembers in a file; its folder must exist."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def load(self) -> list[Entry]:
+        try:
+            lines = self._path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        entries: list[Entry] = []
+        for line in lines[:-1]:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                break  # what follows a damaged line cannot be trusted either
+            if isinstance(entry, dict):
+                entries.append(entry)
+        return entries
+
+    def append(self, entry: Entry) -> None:
+        if self._descriptor is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._descriptor = os.open(self._path, flags, 0o600)
+            self._end_cut_line()
+        data = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def sync(self) -> None:
+        if self._descriptor is not None:
+            os.fsync(self._descriptor)
+
+    def clear(self) -> None:
+        self.close()
+        self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _end_cut_line(self) -> None:
+        """Cut off a line that a crash left unfinished, so that the next entry starts on its own."""
+        data = self._path.read_bytes()
+        if data and not data.endswith(b"\n"):
+            os.truncate(self._path, data.rfind(b"\n") + 1)
+
+
+class Progress:
+    """The entries of a journal by place: what a run asks before it does a thing again."""
+
+    def __init__(self, journal: Journal, entries: Iterable[Entry] = (), *, scope: str = "") -> None:
+        self.journal = journal
+        self._entries = list(entries)
+        self._scope = scope
+        self._conditions: dict[str, str] = {}
+        self._steps: dict[str, Entry] = {}
+        self._iterations: dict[tuple[str, int], list[Entry]] = {}
+        self.reboots = 0
+        for entry in self._entries:
+            self._take(entry)
+
+    def nested(self, place: str) -> Progress:
+        """The progress of a document that the step at a place runs."""
+        return Progress(self.journal, self._entries, scope=f"{self._scope}{place}>")
+
+    def condition(self, place: str) -> str | None:
+        return self._conditions.get(self._scope + place)
+
+    def step(self, place: str) -> Entry | None:
+        return self._steps.get(self._scope + place)
+
+    def iterations(self, place: str, attempt: int) -> list[Entry]:
+        """The iterations of an attempt that already ended well, in order."""
+        return self._iterations.get((self._scope + place, attempt), [])
+
+    def last_attempt(self, place: str) -> int:
+        """The highest attempt with an iteration that ended well; 1 when there is none."""
+        return max((number for at, number in self._iterations if at == self._scope + place), default=1)
+
+    def record(self, kind: str, place: str, **content: Any) -> None:
+        self.journal.append({"kind": kind, "at": self._scope + place, **content})
+
+    def _take(self, entry: Entry) -> None:
+        kind, place = entry.get("kind"), str(entry.get("at", ""))
+        if kind == "condition":
+            self._conditions[place] = entry["result"]
+        elif kind == "step":
+            self._steps[place] = entry
+        elif kind == "iteration":
+            self._iterations.setdefault((place, entry["attempt"]), []).append(entry)
+        elif kind == "reboot":
+            self.reboots += 1

@@ -1,0 +1,77 @@
+"""Documents that a step runs: finding, checking and bounding them (spec/components.md 10.6)."""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from typing import Final
+
+from imagesmith.components.actions.base import ActionFailed, ActionResult, NestedRequest
+from imagesmith.components.execution import DocumentRun, Execution
+from imagesmith.components.grammar import folded_message, parse_component
+from imagesmith.components.s3 import S3Error, read_object
+from imagesmith.components.services import NotConfigured, SourceDocument
+from imagesmith.instances.protocol import InstanceError
+
+MAX_NESTED: Final = 3
+_MAX_BYTES: Final = 65536
+
+
+def run_nested_document(
+    execution: Execution, parent: DocumentRun, request: NestedRequest, place: str
+) -> ActionResult:
+    """Run the document that a step asks for, as an execution of its own. Raises ActionFailed."""
+    chain = (*execution.chain, parent.label)
+    if len(chain) > MAX_NESTED:
+        raise ActionFailed(
+            f"documents may be nested {MAX_NESTED} levels deep: {' > '.join(chain)} > {request.document}"
+        )
+    source = _source(execution, request, parent.label)
+    if source.label in chain:
+        raise ActionFailed(f"the document {source.label} would run itself: {' > '.join(chain)} > {source.label}")
+    parsed = parse_component(source.text, platform=parent.document.platform, stages_required=False)
+    if parsed.document is None:
+        raise ActionFailed(f"{source.label}: {folded_message(parsed.problems)}")
+    machinery = dataclasses.replace(execution.machinery, progress=execution.machinery.progress.nested(place))
+    nested = Execution(machinery, execution.options, execution.ids, execution.secrets, run_nested_document, chain)
+    phases = [name.strip() for name in request.phases.split(",") if name.strip()] or None
+    result = nested.run([DocumentRun(parsed.document, source.label, request.parameters)], phases, execution.ids())
+    outputs = (result.nested_outputs(),)
+    if result.status == "success":
+        return ActionResult(outputs, detailed=(result.detailed(),))
+    failure = nested.failure
+    said = (
+        f" Step '{failure.step}' in phase '{failure.phase}': {failure.message}" if failure and failure.step else ""
+    )
+    raise ActionFailed(
+        f"{result.failure_message}{said}",
+        outputs=outputs,
+        stderr=failure.stderr if failure else "",
+        detailed=(result.detailed(),),
+    )
+
+
+def _source(execution: Execution, request: NestedRequest, parent: str) -> SourceDocument:
+    """The text of a document. Raises ActionFailed."""
+    name = request.document
+    services = execution.machinery.services
+    try:
+        if name.startswith("arn:"):
+            return services.components.get(name)
+        if name.startswith("s3://"):
+            data = read_object(services.s3, name, owner=request.bucket_owner, limit=_MAX_BYTES)
+            return SourceDocument(name, data.decode("utf-8", "replace"))
+        return _local(execution, name, parent)
+    except (NotConfigured, LookupError, S3Error, InstanceError) as error:
+        raise ActionFailed(f"the document '{name}' cannot be read: {error}") from error
+
+
+def _local(execution: Execution, name: str, parent: str) -> SourceDocument:
+    """A file of the instance: relative to the working directory, else to the folder of the parent (A32)."""
+    instance = execution.machinery.instance
+    path = posixpath.join(execution.machinery.working_directory or "", name)
+    beside = posixpath.join(posixpath.dirname(parent), name)
+    if not instance.exists(path) and not parent.startswith(("arn:", "s3://")) and instance.exists(beside):
+        path = beside
+    label = posixpath.normpath(path)
+    return SourceDocument(label, instance.read(path, limit=_MAX_BYTES).decode("utf-8", "replace"))

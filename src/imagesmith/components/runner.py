@@ -1,0 +1,90 @@
+"""run_documents(): the one way to run component documents on an instance (spec/components.md 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from imagesmith.components.execution import DocumentRun, Execution, RunOptions
+from imagesmith.components.journal import VERSION, Journal, NoJournal, Progress
+from imagesmith.components.nesting import run_nested_document
+from imagesmith.components.reporting import NullReporter, Reporter
+from imagesmith.components.results import ExecutionResult
+from imagesmith.components.secrets import Secrets
+from imagesmith.components.services import Clock
+from imagesmith.components.steps import Machinery, Restarts
+from imagesmith.instances.protocol import Instance
+from imagesmith.processes import Cancellation
+from imagesmith.values.names import canonical_json, sha256_hex
+
+__all__ = ["DocumentRun", "RunOptions", "run_documents"]
+
+
+def run_documents(
+    documents: Sequence[DocumentRun],
+    instance: Instance,
+    *,
+    clock: Clock,
+    ids: Callable[[], str],
+    phases: Collection[str] | None = None,
+    options: RunOptions | None = None,
+    reporter: Reporter | None = None,
+    cancellation: Cancellation | None = None,
+    journal: Journal | None = None,
+) -> ExecutionResult:
+    """Run the given phases (None: all) of documents and return how it went; a failing step is no exception.
+
+    `ids` gives a new unique text at each call. With a `journal` that holds an unfinished run of the same documents,
+    that run goes on. Raises Cancelled when `cancellation` is requested.
+    """
+    chosen = options or RunOptions()
+    book = journal or NoJournal()
+    execution_id, progress = _opened(book, documents, phases, chosen.execution_id, ids)
+    told = reporter or NullReporter()
+    machinery = Machinery(
+        instance=instance,
+        services=chosen.services,
+        environment=chosen.environment,
+        working_directory=chosen.working_directory,
+        reporter=told,
+        clock=clock,
+        cancellation=cancellation or Cancellation(),
+        progress=progress,
+        restarts=Restarts(chosen.max_reboots, progress.reboots),
+    )
+    execution = Execution(machinery, chosen, ids, Secrets(), run_nested_document)
+    for item in documents:
+        told.line(f"Setup: Currently validating document {item.label}")
+    told.line("Executor: STARTED EXECUTION OF ALL DOCUMENTS")
+    result = execution.run(documents, phases, execution_id)
+    told.line("Executor: FINISHED EXECUTION OF ALL DOCUMENTS")
+    for line in result.failure.block() if result.failure is not None else ():
+        told.line(line)
+    ending = "success" if result.status == "success" else "failure - Execution failed!"
+    told.line(f"TOE has completed execution {'successfully' if ending == 'success' else f'with {ending}'}")
+    book.clear()
+    return result
+
+
+def _opened(
+    journal: Journal,
+    documents: Sequence[DocumentRun],
+    phases: Collection[str] | None,
+    execution_id: str,
+    ids: Callable[[], str],
+) -> tuple[str, Progress]:
+    """The execution's id and what it finished earlier; a journal of other documents is forgotten."""
+    fingerprint = _fingerprint(documents, phases)
+    entries = list(journal.load())
+    head: Mapping[str, Any] = entries[0] if entries else {}
+    if head.get("version") == VERSION and head.get("fingerprint") == fingerprint:
+        return str(head["id"]), Progress(journal, entries)
+    journal.clear()
+    chosen = execution_id or ids()
+    journal.append({"kind": "execution", "version": VERSION, "id": chosen, "fingerprint": fingerprint})
+    return chosen, Progress(journal)
+
+
+def _fingerprint(documents: Sequence[DocumentRun], phases: Collection[str] | None) -> str:
+    content = [[item.label, repr(item.document), dict(item.parameters)] for item in documents]
+    return sha256_hex(canonical_json([content, None if phases is None else sorted(phases)]))

@@ -1,0 +1,194 @@
+"""The inputs of an action against its JSON Schema: on nodes before the run, on resolved values in the run.
+
+A small part of JSON Schema is understood (the keywords below); the schemas themselves are plain and also serve the
+reference page. Scalars are texts, so `integer` and `boolean` mean "a text that reads as one" (2.1), and a scalar
+that holds a reference can be judged only once it is resolved.
+
+    type, properties, required, items, minItems, minLength, minimum, enum (x-ignore-case), pattern,
+    additionalProperties, x-exclusive (groups of keys of which exactly one must be given)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from imagesmith.documents.fields import boolean_of, integer_of, suggestion
+from imagesmith.documents.nodes import Data, ListNode, MapNode, Node, ScalarNode, kind_of
+from imagesmith.documents.references import find_references
+from imagesmith.values.diagnostics import Position, Problem
+
+Schema: TypeAlias = Mapping[str, Any]
+Typed: TypeAlias = dict[str, Any]
+
+
+class InputError(ValueError):
+    """A resolved input has not the form that the action needs."""
+
+
+def text(description: str, *, default: str | None = None, **more: Any) -> Schema:
+    """The schema of a string input."""
+    return {"type": "string", "description": description, **_default(default), **more}
+
+
+def flag(description: str, *, default: bool | None = None) -> Schema:
+    return {"type": "boolean", "description": description, **_default(default)}
+
+
+def texts(description: str, **more: Any) -> Schema:
+    """The schema of a list of strings."""
+    return {"type": "array", "items": {"type": "string"}, "description": description, **more}
+
+
+def inputs(properties: Mapping[str, Schema], *, required: tuple[str, ...] = (), **more: Any) -> Schema:
+    """The schema of one mapping of inputs."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required),
+        "additionalProperties": False,
+        **more,
+    }
+
+
+def _default(value: Any) -> dict[str, Any]:
+    return {} if value is None else {"default": value}
+
+
+def check_node(schema: Schema, node: Node, problems: list[Problem], *, subject: str, path: str = "inputs") -> None:
+    """Report everything about a node that does not fit. Unknown keys are warnings (A4)."""
+
+    def report(code: str, message: str, position: Position, hint: str = "", *, warning: bool = False) -> None:
+        severity = "warning" if warning else "error"
+        problems.append(Problem(code, f"{subject} {message}", position, hint, severity))  # type: ignore[arg-type]
+
+    kind = schema["type"]
+    if kind == "object":
+        if not isinstance(node, MapNode):
+            report("wrong-type", f"'{path}' must be a mapping, it is {kind_of(node)}", node.position)
+            return
+        _check_keys(schema, node, report, path)
+        for key, value in node.entries:
+            inner = _property(schema, key.text)
+            if inner is None or (isinstance(value, ScalarNode) and value.is_null):
+                continue
+            check_node(inner, value, problems, subject=subject, path=f"{path}.{key.text}")
+    elif kind == "array":
+        if not isinstance(node, ListNode):
+            report(
+                "wrong-type", f"'{path}' must be a list, it is {kind_of(node)}", node.position, "begin with '- '"
+            )
+            return
+        if len(node.items) < schema.get("minItems", 0):
+            report("wrong-value", f"'{path}' must not be empty", node.position)
+        for index, item in enumerate(node.items):
+            check_node(schema["items"], item, problems, subject=subject, path=f"{path}[{index}]")
+    elif not isinstance(node, ScalarNode):
+        hint = "quote a text that begins with {{ or [ or holds ': '"
+        report("wrong-type", f"'{path}' must be a text, it is {kind_of(node)}", node.position, hint)
+    elif not _has_reference(node.text):
+        try:
+            _convert(schema, node.text, path)
+        except InputError as error:
+            report("wrong-value", str(error), node.position)
+
+
+def _check_keys(schema: Schema, node: MapNode, report: Any, path: str) -> None:
+    for name in schema.get("required", ()):
+        if node.get(name) is None and not _is_empty_text(node, name):
+            report("missing-key", f"'{path}' needs '{name}'", node.position)
+    for group in schema.get("x-exclusive", ()):
+        given = [name for name in group if node.get(name) is not None]
+        if len(given) != 1:
+            wanted = " and ".join(f"'{name}'" for name in group)
+            report("wrong-keys", f"'{path}' needs exactly one of {wanted}", node.position)
+    if schema.get("additionalProperties") is False:
+        for key, _ in node.entries:
+            if key.text not in schema["properties"]:
+                hint = suggestion(key.text, schema["properties"])
+                message = f"'{path}' has no key '{key.text[:80]}'; it is ignored"
+                report("unknown-input", message, key.position, hint, warning=True)
+
+
+def _is_empty_text(node: MapNode, name: str) -> bool:
+    """`key: ""` gives a value, `key:` gives none (2.1)."""
+    return any(
+        key.text == name and isinstance(value, ScalarNode) and not value.is_null for key, value in node.entries
+    )
+
+
+def convert(schema: Schema, value: Data, path: str = "inputs") -> Any:
+    """The typed value of resolved inputs, defaults filled in, unknown keys dropped. Raises InputError."""
+    kind = schema["type"]
+    if kind == "object":
+        if not isinstance(value, Mapping):
+            raise InputError(f"'{path}' must be a mapping")
+        return _convert_object(schema, value, path)
+    if kind == "array":
+        if isinstance(value, str | Mapping):
+            raise InputError(f"'{path}' must be a list")
+        if len(value) < schema.get("minItems", 0):
+            raise InputError(f"'{path}' must not be empty")
+        return [convert(schema["items"], item, f"{path}[{index}]") for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        raise InputError(f"'{path}' must be a text")
+    return _convert(schema, value, path)
+
+
+def _convert_object(schema: Schema, value: Mapping[str, Data], path: str) -> Typed:
+    typed: Typed = {}
+    for name, item in value.items():
+        inner = _property(schema, name)
+        if inner is not None:
+            typed[name] = convert(inner, item, f"{path}.{name}")
+    for name in schema.get("required", ()):
+        if name not in typed:
+            raise InputError(f"'{path}' needs '{name}'")
+    for group in schema.get("x-exclusive", ()):
+        if sum(name in typed for name in group) != 1:
+            raise InputError(f"'{path}' needs exactly one of {' and '.join(group)}")
+    for name, inner in schema.get("properties", {}).items():
+        if "default" in inner:
+            typed.setdefault(name, inner["default"])
+    return typed
+
+
+def _convert(schema: Schema, value: str, path: str) -> str | int | bool:
+    kind = schema["type"]
+    if kind == "boolean":
+        truth = boolean_of(value)
+        if truth is None:
+            raise InputError(f"'{path}' must be true or false, it is '{value[:80]}'")
+        return truth
+    if kind == "integer":
+        number = integer_of(value)
+        if number is None or number < schema.get("minimum", number):
+            floor = f" of at least {schema['minimum']}" if "minimum" in schema else ""
+            raise InputError(f"'{path}' must be an integer{floor}, it is '{value[:80]}'")
+        return number
+    if len(value) < schema.get("minLength", 0):
+        raise InputError(f"'{path}' must not be empty")
+    if "enum" in schema and not _among(schema, value):
+        raise InputError(f"'{path}' is '{value[:80]}', expected one of {', '.join(schema['enum'])}")
+    if "pattern" in schema and not re.search(schema["pattern"], value):
+        raise InputError(f"'{path}' is '{value[:80]}', expected {schema.get('x-expected', schema['pattern'])}")
+    return value
+
+
+def _among(schema: Schema, value: str) -> bool:
+    if schema.get("x-ignore-case"):
+        return value.lower() in {choice.lower() for choice in schema["enum"]}
+    return value in schema["enum"]
+
+
+def _property(schema: Schema, name: str) -> Schema | None:
+    found: Schema | None = schema.get("properties", {}).get(name)
+    if found is None and isinstance(schema.get("additionalProperties"), Mapping):
+        return schema["additionalProperties"]  # type: ignore[no-any-return]
+    return found
+
+
+def _has_reference(value: str) -> bool:
+    return next(find_references(value), None) is not None

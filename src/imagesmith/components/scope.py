@@ -1,0 +1,232 @@
+"""The values that references have at one moment of a run (spec/components.md 4).
+
+Facts      of the instance and the execution: context keys, environment     one per execution
+Scope      of a document: parameters, constants, what its steps left        one per document
+resolver   of a step: adds its names and the current iteration              one per iteration
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from imagesmith.components.actions.registry import action_registry
+from imagesmith.components.expressions import (
+    ContextRef,
+    EnvRef,
+    ImdsRef,
+    LoopRef,
+    Malformed,
+    ParameterRef,
+    SsmRef,
+    StepRef,
+    parse_reference,
+)
+from imagesmith.components.inputs import resolve_data
+from imagesmith.components.loops import Iteration
+from imagesmith.components.model import ComponentDocument, Step
+from imagesmith.components.secrets import Secrets
+from imagesmith.components.services import Clock, NotConfigured, Services
+from imagesmith.documents.nodes import Data
+from imagesmith.documents.references import replace_references
+from imagesmith.instances.protocol import Instance
+
+_MAX_CHAIN: Final = 16
+_SSM: Final = "aws:ssm:"
+
+
+class UnresolvedReference(ValueError):
+    """A reference that has no value at this moment; the text says which and why."""
+
+
+@dataclass
+class Facts:
+    """What `context:` and `env:` give. The instance is asked once, when first needed."""
+
+    instance: Instance
+    environment: Mapping[str, str]
+    services: Services
+    clock: Clock
+    ids: Callable[[], str]
+    execution_id: str
+    account: str
+    region: str
+    platform: str
+    _release: dict[str, str] | None = None
+
+    def context(self, key: str) -> str:
+        if key in ("osName", "osVersion", "hostname"):
+            return self._instance_facts().get(key, "")
+        now = self.clock.now()
+        values: dict[str, Callable[[], str]] = {
+            "executionId": lambda: self.execution_id,
+            "accountId": lambda: self.account,
+            "region": lambda: self.region,
+            "osPlatform": lambda: self.platform,
+            "date": lambda: now.strftime("%Y-%m-%d"),
+            "dateTime": lambda: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "uuid": self.ids,
+        }
+        return values[key]()
+
+    def variable(self, name: str) -> str:
+        return self.environment.get(name, self.instance.environment.get(name, ""))
+
+    def _instance_facts(self) -> dict[str, str]:
+        if self._release is None:
+            script = "uname -n; cat /etc/os-release 2>/dev/null"
+            completed = self.instance.run(("sh", "-c", script), timeout=60)
+            hostname, _, release = completed.stdout.decode(errors="replace").partition("\n")
+            fields = dict(line.split("=", 1) for line in release.splitlines() if "=" in line)
+            self._release = {
+                "hostname": hostname,
+                "osName": fields.get("NAME", "").strip("\"'"),
+                "osVersion": fields.get("VERSION_ID", "").strip("\"'"),
+            }
+        return self._release
+
+
+@dataclass
+class StepRecord:
+    """What chaining can see of a step that ended."""
+
+    status: str
+    inputs: list[Data]
+    outputs: list[Mapping[str, Any]]
+
+
+@dataclass
+class Scope:
+    document: ComponentDocument
+    values: Mapping[str, str]
+    """Parameters and constants."""
+    facts: Facts
+    secrets: Secrets
+    records: dict[tuple[str, str], StepRecord] = field(default_factory=dict)
+
+    def resolver(self, phase: str, step: Step, iteration: Iteration | None = None) -> Callable[[str], str]:
+        """A function that replaces the references of a text, as seen from a step."""
+        view = _View(self, phase, step, iteration)
+        return lambda text: replace_references(text, view.value)
+
+
+@dataclass
+class _View:
+    scope: Scope
+    phase: str
+    step: Step
+    iteration: Iteration | None
+    depth: int = 0
+
+    def value(self, body: str) -> str | None:
+        """The text for what stands between the braces; None leaves it as it is."""
+        reference = parse_reference(body)
+        if reference is None:
+            return None
+        if isinstance(reference, ParameterRef):
+            return self._parameter(reference.name)
+        if isinstance(reference, LoopRef):
+            return self._loop(reference)
+        if isinstance(reference, StepRef):
+            return render(self._step_value(reference, body))
+        if isinstance(reference, ContextRef):
+            if reference.key in ("phase", "step"):
+                return self.phase if reference.key == "phase" else self.step.name
+            return self.scope.facts.context(reference.key)
+        if isinstance(reference, EnvRef):
+            return self.scope.facts.variable(reference.name)
+        if isinstance(reference, Malformed):
+            raise UnresolvedReference(f"{{{{ {body} }}}}: {reference.reason}")
+        return self._fetched(reference, body)
+
+    def _parameter(self, name: str) -> str:
+        try:
+            return self.scope.values[name]
+        except KeyError as error:
+            raise UnresolvedReference(f"{{{{ {name} }}}} is neither a parameter nor a constant") from error
+
+    def _loop(self, reference: LoopRef) -> str | None:
+        loop = self.step.loop
+        if loop is None or self.iteration is None or reference.name not in ("loop", loop.name):
+            return None
+        return str(self.iteration.index) if reference.field == "index" else self.iteration.value
+
+    def _fetched(self, reference: SsmRef | ImdsRef, body: str) -> str:
+        services = self.scope.facts.services
+        try:
+            if isinstance(reference, ImdsRef):
+                return services.metadata.get(reference.path)
+            return self._stored(reference)
+        except NotConfigured as error:
+            raise UnresolvedReference(f"{{{{ {body} }}}}: {error}") from error
+        except LookupError as error:
+            raise UnresolvedReference(f"{{{{ {body} }}}} was not found: {error}") from error
+
+    def _stored(self, reference: SsmRef) -> str:
+        name = reference.name
+        if isinstance(reference.source, ParameterRef):
+            name = self._parameter(reference.source.name).removeprefix(_SSM)
+        elif isinstance(reference.source, SsmRef):
+            name = self._stored(reference.source)
+        stored = self.scope.facts.services.parameters.get(name)
+        if stored.secure:
+            self.scope.secrets.add(stored.value)
+        if "\n" in stored.value.rstrip("\n"):
+            raise UnresolvedReference(f"the value of the stored parameter '{name}' has several lines")
+        return stored.value
+
+    def _step_value(self, reference: StepRef, body: str) -> Any:
+        record = self.scope.records.get((reference.phase, reference.step))
+        if reference.side == "outputs":
+            return self._output(reference, record, body)
+        inputs = record.inputs if record is not None and record.inputs else self._static_inputs(reference, body)
+        if reference.index >= len(inputs):
+            raise UnresolvedReference(f"{{{{ {body} }}}}: the step has {len(inputs)} inputs, counted from 0")
+        entry = inputs[reference.index]
+        if isinstance(entry, Mapping) and reference.key in entry:
+            return entry[reference.key]
+        return self._default_input(reference)
+
+    def _output(self, reference: StepRef, record: StepRecord | None, body: str) -> Any:
+        if record is None:
+            raise UnresolvedReference(
+                f"{{{{ {body} }}}}: step '{reference.step}' in phase '{reference.phase}' did not run here"
+            )
+        if not record.outputs:
+            return ""  # skipped, tolerated failure, or a loop without a pass (4.3 rule 10)
+        if reference.index >= len(record.outputs):
+            raise UnresolvedReference(
+                f"{{{{ {body} }}}}: the step has {len(record.outputs)} outputs, counted from 0"
+            )
+        return record.outputs[reference.index].get(reference.key, "")
+
+    def _static_inputs(self, reference: StepRef, body: str) -> list[Data]:
+        """Inputs of a step that did not run (yet): resolvable as far as they do not need outputs (4.3 rule 9)."""
+        step = self.scope.document.step(reference.phase, reference.step)
+        if step is None:
+            raise UnresolvedReference(f"{{{{ {body} }}}}: there is no such step")
+        if self.depth >= _MAX_CHAIN:
+            raise UnresolvedReference(f"{{{{ {body} }}}}: inputs refer to each other in a circle")
+        view = _View(self.scope, reference.phase, step, None, self.depth + 1)
+        return [resolve_data(entry, lambda text: replace_references(text, view.value)) for entry in step.entries]
+
+    def _default_input(self, reference: StepRef) -> Any:
+        step = self.scope.document.step(reference.phase, reference.step)
+        action = action_registry().get(step.action) if step is not None else None
+        properties = action.schema.get("properties", {}) if action is not None else {}
+        return properties.get(reference.key, {}).get("default", "")
+
+
+def render(value: Any) -> str:
+    """A value as inserted text: lists are joined with newlines (4.3 rule 11)."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "\n".join(render(item) for item in value)
+    if isinstance(value, Mapping):
+        return json.dumps(value, separators=(",", ":"))
+    return str(value)

@@ -1,0 +1,125 @@
+"""What the runner and the actions get from their caller: small protocols, each with a default that says no.
+
+Nothing here is reached unless a document asks for it, so a caller gives only what it has.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any, Protocol
+
+
+class NotConfigured(RuntimeError):
+    """A document asks for something that this run was not given."""
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The time of day, with its zone."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards."""
+        ...
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return monotonic()
+
+
+@dataclass(frozen=True)
+class StoredParameter:
+    """A value of Parameter Store. A secure one is masked wherever it would show."""
+
+    value: str
+    secure: bool = False
+
+
+class ParameterStore(Protocol):
+    def get(self, name: str) -> StoredParameter:
+        """The parameter of a name, which may carry a version or label. Raises NotConfigured or LookupError."""
+        ...
+
+
+class Metadata(Protocol):
+    def get(self, path: str) -> str:
+        """The value below `meta-data/`. Raises NotConfigured or LookupError."""
+        ...
+
+
+@dataclass(frozen=True)
+class SourceDocument:
+    """The text of a document and what the results call it: a path, an `s3://` address or an ARN."""
+
+    label: str
+    text: str
+
+
+class DocumentSource(Protocol):
+    def get(self, arn: str) -> SourceDocument:
+        """The component of an ARN, wildcards included. Raises NotConfigured or LookupError."""
+        ...
+
+
+class NoParameterStore:
+    def get(self, name: str) -> StoredParameter:
+        raise NotConfigured(f"the parameter '{name}' was asked for, but no parameter store is configured")
+
+
+class NoMetadata:
+    def get(self, path: str) -> str:
+        raise NotConfigured(f"the metadata '{path}' was asked for, but no metadata source is configured")
+
+
+class NoDocumentSource:
+    def get(self, arn: str) -> SourceDocument:
+        raise NotConfigured(f"the component '{arn}' was asked for, but no component store is configured")
+
+
+@dataclass(frozen=True)
+class S3Config:
+    """Where `s3://` addresses lead. Empty fields mean what boto3 finds by itself."""
+
+    endpoint_url: str = ""
+    region: str = ""
+    access_key_id: str = ""
+    secret_access_key: str = field(default="", repr=False)
+
+    def client(self) -> Any:
+        """A boto3 client. Imported here: a run without S3 does not pay for it."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint_url or None,
+            region_name=self.region or "us-east-1",
+            aws_access_key_id=self.access_key_id or None,
+            aws_secret_access_key=self.secret_access_key or None,
+            config=Config(retries={"max_attempts": 4, "mode": "standard"}, connect_timeout=10, read_timeout=60),
+        )
+
+
+@dataclass(frozen=True)
+class Services:
+    parameters: ParameterStore = field(default_factory=NoParameterStore)
+    metadata: Metadata = field(default_factory=NoMetadata)
+    components: DocumentSource = field(default_factory=NoDocumentSource)
+    s3: S3Config = field(default_factory=S3Config)
+    download_cache: Path | None = None
+    """Folder of the worker where verified downloads are kept by digest; None: nothing is kept."""
+    proxies: Mapping[str, str] = field(
+        default_factory=lambda: {
+            name: os.environ[f"{name}_proxy"] for name in ("http", "https") if f"{name}_proxy" in os.environ
+        }
+    )
+    """Scheme -> proxy address for downloads."""

@@ -1,0 +1,336 @@
+"""One step: condition, attempts, iterations, time limit, reboots (spec/components.md 5, 7, 8.2, 9).
+
+condition --Skip--> skipped
+    |     --Abort-> failed
+    v Execute
+attempt 1..maxAttempts            each with its own time limit over all its iterations
+    iteration 0..n                the first failing one ends the attempt
+        inputs resolved -> action -> outputs
+                              '--> reboot: the same iteration again, or on to the next
+    all ended well --> success
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from imagesmith.components.actions.assertions import ASSERT, InstanceProbe
+from imagesmith.components.actions.base import (
+    ActionContext,
+    ActionFailed,
+    ActionResult,
+    ActionTimedOut,
+    NestedRequest,
+)
+from imagesmith.components.actions.registry import action_registry
+from imagesmith.components.conditions import ConditionError, is_true
+from imagesmith.components.inputs import recorded_inputs, resolve_data, typed_inputs
+from imagesmith.components.journal import Progress
+from imagesmith.components.loops import Iteration, loop_record, loop_values
+from imagesmith.components.model import NO_TIMEOUT, GuardAction, Step
+from imagesmith.components.outputs import JoinedOutputs
+from imagesmith.components.reporting import OutputLines, Reporter, StepPlace
+from imagesmith.components.results import StepResult, StepStatus, printable
+from imagesmith.components.schema import InputError
+from imagesmith.components.scope import Scope, StepRecord, UnresolvedReference
+from imagesmith.components.services import Clock, Services
+from imagesmith.documents.nodes import Data
+from imagesmith.instances.protocol import CannotReboot, Instance, InstanceError
+from imagesmith.processes import Cancellation, Stream
+
+_KEPT_STDERR: Final = 64 * 1024
+_GUARD_SECONDS: Final = 300.0
+
+
+class TooManyReboots(InstanceError):
+    """The instance was restarted as often as a run may (9, rule 5)."""
+
+
+@dataclass
+class Restarts:
+    """How often the instance was restarted in this run, nested documents included."""
+
+    limit: int
+    done: int = 0
+
+    def count(self) -> None:
+        """Note one more. Raises TooManyReboots."""
+        if self.done >= self.limit:
+            raise TooManyReboots(f"the instance was restarted {self.done} times, as often as a run may")
+        self.done += 1
+
+
+@dataclass
+class Machinery:
+    """What all steps of one run share."""
+
+    instance: Instance
+    services: Services
+    environment: Mapping[str, str]
+    working_directory: str | None
+    reporter: Reporter
+    clock: Clock
+    cancellation: Cancellation
+    progress: Progress
+    restarts: Restarts
+
+    def reboot(self, place: str) -> None:
+        """Restart the instance. Raises CannotReboot, TooManyReboots."""
+        self.restarts.count()
+        self.progress.record("reboot", place)
+        self.progress.journal.sync()
+        self.reporter.line("Rebooting the system now")
+        self.instance.reboot()
+        self.reporter.line("Executor: System has rebooted successfully")
+
+
+@dataclass
+class _Attempt:
+    """What one attempt came to."""
+
+    status: StepStatus = "success"
+    message: str = ""
+    error: str = ""
+    stderr: str = ""
+    started: bool = False
+    inputs: list[Data] = field(default_factory=list)
+    outputs: JoinedOutputs = field(default_factory=JoinedOutputs)
+    detailed: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """`result` is masked, for people; `record` is what later steps see."""
+
+    result: StepResult
+    record: StepRecord
+
+
+@dataclass
+class StepRun:
+    """One step in the course of a run."""
+
+    machinery: Machinery
+    scope: Scope
+    phase: str
+    step: Step
+    place: StepPlace
+    key: str
+    """The place in the journal."""
+    logged: bool
+    run_nested: Callable[[NestedRequest, str], ActionResult]
+
+    def run(self) -> StepOutcome:
+        clock = self.machinery.clock
+        started = clock.now()
+        try:
+            chosen = self._guard()
+        except (UnresolvedReference, ConditionError, InstanceError, ActionFailed) as error:
+            failed = _Attempt(status="failed", message=str(error), error=str(error))
+            return self._result(failed, started, attempts=0)
+        if chosen == "Skip":
+            return self._result(_Attempt(status="skipped"), started, attempts=0)
+        if chosen == "Abort":
+            told = "the condition of the step says Abort"
+            return self._result(_Attempt(status="failed", message=told, error=told), started, attempts=0)
+        try:
+            values = self._loop_values()
+        except (UnresolvedReference, InstanceError) as error:
+            failed = _Attempt(status="failed", message=str(error), error=str(error))
+            return self._result(failed, started, attempts=0)
+        return self._attempts(values, started)
+
+    def _attempts(self, values: Sequence[str | int] | None, started: datetime) -> StepOutcome:
+        first = self.machinery.progress.last_attempt(self.key)
+        executed = False
+        for number in range(first, self.step.max_attempts + 1):
+            attempt = self._attempt(values, number)
+            executed = attempt.started = attempt.started or executed
+            if attempt.status == "success" or number == self.step.max_attempts:
+                break
+            self.machinery.reporter.line(
+                f"Step {self.step.name}: attempt {number} of {self.step.max_attempts} failed"
+            )
+        return self._result(attempt, started, attempts=number)
+
+    def _guard(self) -> GuardAction:
+        """What the condition says; asked once, also across a reboot."""
+        guard = self.step.guard
+        if guard is None:
+            return "Execute"
+        stored = self.machinery.progress.condition(self.key)
+        if stored in ("Execute", "Skip", "Abort"):
+            return stored  # type: ignore[return-value]
+        context = self._context(lambda: _GUARD_SECONDS, OutputLines(self.machinery.reporter, self.scope.secrets))
+        resolve = self.scope.resolver(self.phase, self.step)
+        chosen = guard.then if is_true(guard.expression, resolve, InstanceProbe(context)) else guard.otherwise
+        self.machinery.progress.record("condition", self.key, result=chosen)
+        return chosen
+
+    def _loop_values(self) -> Sequence[str | int] | None:
+        if self.step.loop is None:
+            return None
+        return loop_values(self.step.loop, self.scope.resolver(self.phase, self.step))
+
+    def _attempt(self, values: Sequence[str | int] | None, number: int) -> _Attempt:
+        attempt = _Attempt()
+        done = self.machinery.progress.iterations(self.key, number)
+        for entry in done:
+            attempt.outputs.add(entry["outputs"])
+            attempt.inputs = entry["inputs"]
+            attempt.started = True
+        remaining = self._budget()
+        for index, value in enumerate([None] if values is None else values):
+            if index < len(done):
+                continue
+            iteration = None if value is None else Iteration(index, str(value))
+            try:
+                result = self._iterate(attempt, iteration, remaining)
+                if iteration is not None or result.reboot == "next":
+                    self._record_iteration(attempt, number, index, result)
+                if result.reboot == "next":
+                    self.machinery.reboot(self.key)
+            except ActionTimedOut as failure:
+                self._fail(attempt, failure, iteration, status="timedOut")
+                break
+            except (ActionFailed, InstanceError, UnresolvedReference, InputError, ConditionError) as failure:
+                self._fail(attempt, failure, iteration, status="failed")
+                break
+            attempt.outputs.add(result.outputs)
+            attempt.detailed += result.detailed
+        return attempt
+
+    def _record_iteration(self, attempt: _Attempt, number: int, index: int, result: ActionResult) -> None:
+        self.machinery.progress.record(
+            "iteration",
+            self.key,
+            attempt=number,
+            index=index,
+            inputs=attempt.inputs,
+            outputs=list(result.outputs),
+        )
+
+    def _iterate(
+        self, attempt: _Attempt, iteration: Iteration | None, remaining: Callable[[], float | None]
+    ) -> ActionResult:
+        """Run the action until it does not ask for itself again after a reboot."""
+        while True:
+            self.machinery.cancellation.check()
+            result = self._run_action(attempt, iteration, remaining)
+            if result.reboot != "again":
+                return result
+            self.machinery.reporter.line("Getting reboot signal")
+            self.machinery.reboot(self.key)
+            remaining = self._budget()
+
+    def _run_action(
+        self, attempt: _Attempt, iteration: Iteration | None, remaining: Callable[[], float | None]
+    ) -> ActionResult:
+        action = action_registry()[self.step.action]
+        resolve = self.scope.resolver(self.phase, self.step, iteration)
+        remaining()
+        resolved = [resolve_data(entry, resolve) for entry in self.step.entries]
+        attempt.inputs = resolved
+        typed = [] if action.run is None else typed_inputs(action, resolved)
+        lines = OutputLines(self.machinery.reporter, self.scope.secrets)
+        context = self._context(remaining, lines)
+        attempt.started = True
+        try:
+            if action.run is not None:
+                return action.run(context, typed)
+            assert action.name == ASSERT and self.step.assertion is not None
+            if not is_true(self.step.assertion, resolve, InstanceProbe(context)):
+                raise ActionFailed("Assertion failed")
+            return ActionResult()
+        finally:
+            lines.flush()
+
+    def _context(self, remaining: Callable[[], float | None], lines: OutputLines) -> ActionContext:
+        machinery = self.machinery
+
+        def note(text: str) -> None:
+            machinery.reporter.line(printable(self.scope.secrets.mask(text)))
+
+        def silent(stream: Stream, chunk: bytes) -> None:
+            pass
+
+        return ActionContext(
+            instance=machinery.instance,
+            environment=machinery.environment,
+            working_directory=machinery.working_directory,
+            remaining=remaining,
+            output=lines.feed if self.logged else silent,
+            flush=lines.flush,
+            note=note,
+            services=machinery.services,
+            cancellation=machinery.cancellation,
+            run_nested=lambda request: self.run_nested(request, self.key),
+        )
+
+    def _budget(self) -> Callable[[], float | None]:
+        """A function that gives the seconds left of this attempt."""
+        limit = self.step.timeout_seconds
+        if limit == NO_TIMEOUT:
+            return lambda: None
+        clock = self.machinery.clock
+        deadline = clock.monotonic() + limit
+
+        def remaining() -> float:
+            left = deadline - clock.monotonic()
+            if left <= 0:
+                raise ActionTimedOut("timed out")
+            return left
+
+        return remaining
+
+    def _fail(
+        self, attempt: _Attempt, failure: Exception, iteration: Iteration | None, *, status: StepStatus
+    ) -> None:
+        timed_out = status == "timedOut"
+        attempt.status = status
+        attempt.error = f"timed out after {self.step.timeout_seconds} seconds" if timed_out else str(failure)
+        if isinstance(failure, CannotReboot):
+            attempt.error = f"the step asks for a reboot: {failure}"
+        attempt.message = attempt.error
+        if iteration is not None and timed_out:
+            attempt.message = f"the loop timed out in the iteration with index {iteration.index}"
+        elif iteration is not None:
+            attempt.message = f"the iteration with index {iteration.index} failed"
+        if isinstance(failure, ActionFailed):
+            attempt.stderr = failure.stderr[-_KEPT_STDERR:]
+            attempt.detailed += failure.detailed
+            if iteration is None:
+                attempt.outputs.add(failure.outputs)
+
+    def _result(self, attempt: _Attempt, started: datetime, *, attempts: int) -> StepOutcome:
+        status = attempt.status
+        if status in ("failed", "timedOut") and self.step.on_failure == "Ignore":
+            status = "ignoredFailure"
+        mask = self.scope.secrets.mask_data
+        outputs = attempt.outputs.values()
+        action = action_registry()[self.step.action]
+        shown_inputs = recorded_inputs(action, attempt.inputs) if self.logged and attempt.started else []
+        result = StepResult(
+            name=self.step.name,
+            action=self.step.action,
+            status=status,
+            started=started,
+            ended=self.machinery.clock.now(),
+            timeout_seconds=self.step.timeout_seconds,
+            on_failure=self.step.on_failure,
+            max_attempts=self.step.max_attempts,
+            position=self.step.position,
+            failure_message=mask(attempt.message),
+            error_message=mask(attempt.error),
+            stderr=mask(attempt.stderr) if self.logged else "",
+            inputs=tuple(mask(shown_inputs)),
+            outputs=tuple(mask(outputs) if self.logged else ()),
+            loop=mask(loop_record(self.step.loop)),
+            detailed=tuple(attempt.detailed),
+            attempts=attempts,
+            executed=attempt.started,
+        )
+        return StepOutcome(result, StepRecord(status, attempt.inputs, outputs))

@@ -1,0 +1,226 @@
+"""Conditions: their shape, and the comparison of strings and numbers, as pure functions (spec/components.md 6).
+
+    and / or / not          --> Logical      evaluated left to right, stopping as soon as the result is known
+    anything else           --> Comparison   the operator key holds the baseline, `value` or `path` the operand
+
+Which operators exist, and what asks an instance (files, binaries), is the business of each document language.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, Literal, TypeAlias
+
+from imagesmith.documents.automaton import search
+from imagesmith.documents.fields import suggestion
+from imagesmith.documents.nodes import ListNode, MapNode, Node, ScalarNode, kind_of
+from imagesmith.documents.patterns import compile_pattern
+from imagesmith.values.diagnostics import Position, Problem
+
+MAX_LOGICAL_DEPTH: Final = 4
+LOGICAL: Final = ("and", "or", "not")
+_NUMBER: Final = re.compile(r"[-+]?([0-9]+[.])?[0-9]+\Z")
+_FLOAT: Final = re.compile(r"[-+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][-+]?[0-9]{1,3})?\Z")
+_MAX_NUMBER: Final = 1000
+
+OperandKey = Literal["", "value", "path"]
+"""The key of an operator's second operand; empty: it has one operand only."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison. `value` is None for operators with one operand. `plain` tells unquoted scalars."""
+
+    operator: str
+    baseline: str
+    value: str | None
+    position: Position
+    plain_baseline: bool = False
+    plain_value: bool = False
+
+
+@dataclass(frozen=True)
+class Logical:
+    operator: str
+    operands: tuple[Expression, ...]
+    position: Position
+
+
+Expression: TypeAlias = Comparison | Logical
+
+
+def parse_condition(
+    node: MapNode,
+    problems: list[Problem],
+    *,
+    operators: Mapping[str, OperandKey],
+    subject: str,
+    siblings: Sequence[str] = (),
+) -> Expression | None:
+    """Read one expression. `siblings` are the keys that may stand beside the operator at the outermost level."""
+    return _Reader(operators, problems, subject).expression(node, tuple(siblings), 1)
+
+
+def comparisons(expression: Expression) -> list[Comparison]:
+    """Every comparison of an expression, in order."""
+    if isinstance(expression, Comparison):
+        return [expression]
+    return [found for operand in expression.operands for found in comparisons(operand)]
+
+
+def evaluate(expression: Expression, compare: Callable[[Comparison], bool]) -> bool:
+    """The truth of an expression; `compare` is asked only for what the result depends on."""
+    if isinstance(expression, Comparison):
+        return compare(expression)
+    if expression.operator == "and":
+        return all(evaluate(operand, compare) for operand in expression.operands)
+    if expression.operator == "or":
+        return any(evaluate(operand, compare) for operand in expression.operands)
+    return not evaluate(expression.operands[0], compare)
+
+
+def compare_strings(operator: str, baseline: str, value: str) -> bool:
+    """The string operators with two operands: is `value` <op> `baseline`? (6.2)
+
+    Letter case follows 6.5: equality is exact, order compares case-folded code points, patterns ignore case.
+    Raises PatternError for a pattern that RE2 does not accept.
+    """
+    if operator == "stringEquals":
+        return value == baseline
+    if operator == "patternMatches":
+        return search(compile_pattern(baseline, ignore_case=True), value)
+    return _ordered(operator.removeprefix("string"), value.casefold(), baseline.casefold())
+
+
+def compare_numbers(operator: str, baseline: Decimal | None, value: Decimal | None) -> bool:
+    """The number operators: is `value` <op> `baseline`? False when either is no number (6.3)."""
+    if value is None or baseline is None:
+        return False
+    if operator == "numberEquals":
+        return value == baseline
+    return _ordered(operator.removeprefix("number"), value, baseline)
+
+
+def number_of(text: str, *, plain: bool = False) -> Decimal | None:
+    """The exact number of a text, or None. An unquoted scalar may also use the float forms of YAML, as `1e3`."""
+    if len(text) > _MAX_NUMBER:
+        return None
+    if _NUMBER.match(text) or (plain and _FLOAT.match(text)):
+        return Decimal(text)
+    return None
+
+
+def string_is_empty(text: str) -> bool:
+    return text == ""
+
+
+def string_is_whitespace(text: str) -> bool:
+    return text != "" and text.isspace()
+
+
+def _ordered(order: str, left: str | Decimal, right: str | Decimal) -> bool:
+    results: dict[str, Callable[[], bool]] = {
+        "LessThan": lambda: left < right,  # type: ignore[operator]
+        "lessThan": lambda: left < right,  # type: ignore[operator]
+        "LessThanEquals": lambda: left <= right,  # type: ignore[operator]
+        "GreaterThan": lambda: left > right,  # type: ignore[operator]
+        "GreaterThanEquals": lambda: left >= right,  # type: ignore[operator]
+    }
+    return results[order]()
+
+
+@dataclass
+class _Reader:
+    operators: Mapping[str, OperandKey]
+    problems: list[Problem]
+    subject: str
+
+    def expression(self, node: Node, siblings: tuple[str, ...], depth: int) -> Expression | None:
+        if not isinstance(node, MapNode):
+            self._problem("condition-shape", f"a condition must be a mapping, it is {kind_of(node)}", node.position)
+            return None
+        known = {*self.operators, *LOGICAL}
+        found = [key for key, _ in node.entries if key.text in known]
+        if len(found) != 1:
+            self._problem(
+                "condition-operator",
+                f"a condition needs exactly one operator, here are {len(found)}",
+                found[1].position if found else node.position,
+                self._operator_hint(node, siblings) if not found else "combine conditions with 'and' or 'or'",
+            )
+            return None
+        operator = found[0]
+        second = self.operators.get(operator.text, "")
+        allowed = {operator.text, second, *siblings}
+        for key, _ in node.entries:
+            if key.text not in allowed:
+                self._problem(
+                    "condition-key",
+                    f"the key '{key.text[:80]}' does not belong to '{operator.text}'",
+                    key.position,
+                    f"its operand is '{second}'" if second else "",
+                )
+        if operator.text in LOGICAL:
+            return self._logical(node, operator, depth)
+        return self._comparison(node, operator, second)
+
+    def _operator_hint(self, node: MapNode, siblings: tuple[str, ...]) -> str:
+        others = [key.text for key, _ in node.entries if key.text not in (*siblings, "value", "path")]
+        return suggestion(others[0], {*self.operators, *LOGICAL}) if others else ""
+
+    def _logical(self, node: MapNode, operator: ScalarNode, depth: int) -> Expression | None:
+        if depth > MAX_LOGICAL_DEPTH:
+            self._problem(
+                "condition-depth",
+                f"'and', 'or' and 'not' may be nested {MAX_LOGICAL_DEPTH} levels deep",
+                operator.position,
+            )
+            return None
+        content = node.get(operator.text)
+        items: tuple[Node, ...] = ()
+        if isinstance(content, ListNode):
+            items = content.items
+        elif operator.text == "not" and isinstance(content, MapNode):
+            items = (content,)
+        if not items or (operator.text == "not" and len(items) != 1):
+            wanted = "one condition" if operator.text == "not" else "a list of conditions"
+            self._problem("condition-shape", f"'{operator.text}' needs {wanted}", operator.position)
+            return None
+        operands = [self.expression(item, (), depth + 1) for item in items]
+        complete = tuple(operand for operand in operands if operand is not None)
+        return Logical(operator.text, complete, operator.position) if len(complete) == len(operands) else None
+
+    def _comparison(self, node: MapNode, operator: ScalarNode, second: OperandKey) -> Expression | None:
+        # An empty scalar is a value here: `stringIsEmpty:` and `value: ''` compare the empty text.
+        entries = {key.text: value for key, value in node.entries}
+        baseline = entries[operator.text]
+        value = entries.get(second) if second else None
+        if second and value is None:
+            self._problem("condition-operand", f"'{operator.text}' needs '{second}'", operator.position)
+            return None
+        for name, operand in ((operator.text, baseline), (second, value)):
+            if operand is not None and not isinstance(operand, ScalarNode):
+                hint = "quote a value that begins with {{" if isinstance(operand, MapNode) else ""
+                self._problem(
+                    "condition-operand",
+                    f"'{name}' must be a text, it is {kind_of(operand)}",
+                    operand.position,
+                    hint,
+                )
+                return None
+        assert isinstance(baseline, ScalarNode)
+        operand = value if isinstance(value, ScalarNode) else None
+        return Comparison(
+            operator.text,
+            baseline.text,
+            None if operand is None else operand.text,
+            operator.position,
+            baseline.plain,
+            operand is not None and operand.plain,
+        )
+
+    def _problem(self, code: str, message: str, position: Position, hint: str = "") -> None:
+        self.problems.append(Problem(code, f"{self.subject}: {message}", position, hint))

@@ -1,0 +1,49 @@
+"""Where `{{ ... }}` stands in a text: one pass, never across braces or lines (spec/components.md 4.3).
+
+What a reference means is the business of each document language; this module finds and replaces only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+# The body excludes braces and line breaks, so an unterminated `{{` in a script swallows nothing. It is scanned
+# lazily up to the first brace: linear, because no two parts of the pattern can match the same blank twice.
+_REFERENCE: Final = re.compile(r"\{\{([^{}\r\n]+)\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One `{{ body }}`; `start` and `end` are offsets into the text, braces included."""
+
+    body: str
+    start: int
+    end: int
+
+
+def find_references(text: str) -> Iterator[Reference]:
+    """Each reference of a text, left to right. A body of blanks only is no reference."""
+    if "{{" not in text:
+        return
+    for match in _REFERENCE.finditer(text):
+        body = match[1].strip(" \t")
+        if body:
+            yield Reference(body, match.start(), match.end())
+
+
+def replace_references(text: str, value_of: Callable[[str], str | None]) -> str:
+    """The text with each reference replaced; None leaves it as it stands. Inserted text is not scanned again."""
+    if "{{" not in text:
+        return text
+    parts: list[str] = []
+    done = 0
+    for reference in find_references(text):
+        value = value_of(reference.body)
+        if value is None:
+            continue
+        parts += (text[done : reference.start], value)
+        done = reference.end
+    return "".join((*parts, text[done:]))
