@@ -1,0 +1,214 @@
+"""What happens at a tick, and what a run's end means for its pipeline: pure functions of plain data.
+
+    tick --> drop    the pipeline is gone, DISABLED, or armed for another schedule by now
+         |-> wait    not due yet: the clock went back
+         |-> skip    missed by more than the grace, or a build is still running and overlap is "skip"
+         |-> build   EXPRESSION_MATCH_ONLY
+         \\-> check --> build   nothing built yet, or a dependency moved on
+                   \\-> skip    nothing moved on
+
+However many ticks were missed, one decision covers them all: the newest missed tick is the one that runs
+(spec/pipelines.md 3, 4, 6, 7). Nothing here reads a clock or a store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from imagesmith.schedule.dependencies import Change, Dependency, Inputs, changed_dependencies, resolves_to
+from imagesmith.settings import Schedules
+from imagesmith.values.schedule import Schedule
+
+__all__ = [
+    "Change",
+    "Check",
+    "Decision",
+    "Dependency",
+    "Inputs",
+    "PipelineState",
+    "RunEffect",
+    "Tick",
+    "after_check",
+    "after_run",
+    "at_tick",
+    "changed_dependencies",
+    "check_dependencies",
+    "failure_limit",
+    "newest_due",
+    "next_fire",
+    "resolves_to",
+]
+
+StartCondition = Literal["EXPRESSION_MATCH_ONLY", "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE"]
+Outcome = Literal["drop", "wait", "skip", "check", "build"]
+Trigger = Literal["schedule", "manual", "event", "retry"]
+Result = Literal["AVAILABLE", "FAILED", "CANCELLED"]
+
+DEFAULT_FAILURE_LIMIT: Final = 5
+_SECOND: Final = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class Tick:
+    """An armed fire time, and the version of the schedule that it was armed for."""
+
+    due: datetime
+    schedule_version: int
+
+
+@dataclass(frozen=True)
+class PipelineState:
+    """What the decision needs to know of a pipeline as it stands now."""
+
+    enabled: bool
+    schedule: Schedule | None
+    schedule_version: int
+    """Counts up with every change of the schedule or the status."""
+    anchor: datetime
+    """When the schedule was created or last changed; rates count from it."""
+    condition: StartCondition = "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do now. `reason` is a line of the pipeline log."""
+
+    outcome: Outcome
+    reason: str
+    scheduled_for: datetime | None = None
+    """The instant that the run stands for: with the pipeline it identifies the run, whoever starts it."""
+    next_fire: datetime | None = None
+    """What to arm next, also when nothing runs now; None when the schedule has ended."""
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether the dependency condition lets a build start, and why."""
+
+    build: bool
+    reason: str
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunEffect:
+    """What the end of a run does to its pipeline."""
+
+    consecutive_failures: int
+    disable: bool
+    """Set the status to DISABLED, remove dateNextRun and send the event."""
+    reason: str
+
+
+def at_tick(
+    tick: Tick, pipeline: PipelineState | None, *, now: datetime, running: bool, policy: Schedules
+) -> Decision:
+    """Judge a tick; `running` says whether a build of this pipeline has not ended yet."""
+    if pipeline is None:
+        return Decision("drop", "the pipeline is gone")
+    if not pipeline.enabled or pipeline.schedule is None:
+        return Decision("drop", "the pipeline has no schedule" if pipeline.enabled else "the pipeline is DISABLED")
+    if pipeline.schedule_version != tick.schedule_version:
+        return Decision("drop", "the schedule was changed after this tick was armed")
+    if tick.due > now:
+        return Decision("wait", f"not due before {_told(tick.due)}", next_fire=tick.due)
+    newest = newest_due(pipeline.schedule, tick.due, now=now, anchor=pipeline.anchor)
+    following = next_fire(pipeline, now=now, last=newest)
+    late = now - newest
+    if late > timedelta(seconds=policy.misfire_grace_seconds):
+        reason = (
+            f"missed the tick of {_told(newest)} by {_span(late)}, "
+            f"more than the grace of {_span(timedelta(seconds=policy.misfire_grace_seconds))}"
+        )
+        return Decision("skip", reason, newest, following)
+    if running and policy.overlap == "skip":
+        return Decision("skip", "a build of this pipeline is still running (overlap = skip)", newest, following)
+    reason = f"scheduled for {_told(newest)}"
+    if newest > tick.due:
+        reason += f", one run for every tick since {_told(tick.due)}"
+    outcome: Outcome = "build" if pipeline.condition == "EXPRESSION_MATCH_ONLY" else "check"
+    return Decision(outcome, reason, newest, following)
+
+
+def check_dependencies(baseline: Inputs | None, current: Inputs, *, policy: Schedules) -> Check:
+    """Apply the dependency condition; `baseline` is that of the newest image that reached AVAILABLE."""
+    if baseline is None:
+        return Check(True, "no image of this pipeline is AVAILABLE yet")
+    changes = changed_dependencies(baseline, current, container_tag_updates=policy.container_tag_updates)
+    if not changes:
+        return Check(False, "no dependency has an update")
+    return Check(True, "; ".join(map(str, changes)), changes)
+
+
+def after_check(decision: Decision, check: Check) -> Decision:
+    """Finish a decision whose outcome is "check"."""
+    return replace(
+        decision,
+        outcome="build" if check.build else "skip",
+        reason=f"{decision.reason}: {check.reason}",
+        changes=check.changes,
+    )
+
+
+def next_fire(pipeline: PipelineState, *, now: datetime, last: datetime | None = None) -> datetime | None:
+    """The instant to arm; None for a DISABLED pipeline, without a schedule, and when it never fires again.
+
+    `last` is the newest instant that was run or skipped: a clock that went back does not bring it again.
+    """
+    if not pipeline.enabled or pipeline.schedule is None:
+        return None
+    return pipeline.schedule.next_after(now if last is None else max(now, last), pipeline.anchor)
+
+
+def newest_due(schedule: Schedule, due: datetime, *, now: datetime, anchor: datetime) -> datetime:
+    """The last fire time not after `now`, `due` being such a one: by halving, for a year may have been missed."""
+    newest, unknown = due, now
+    while unknown - newest >= _SECOND:
+        middle = newest + (unknown - newest) / 2
+        following = schedule.next_after(middle, anchor)
+        if following is not None and following <= now:
+            newest = following
+        else:
+            unknown = middle
+    return newest
+
+
+def failure_limit(failure_count: int | None, *, has_schedule: bool) -> int | None:
+    """How many failures in a row disable a pipeline: its autoDisablePolicy, else 5; None without a schedule."""
+    if failure_count is not None:
+        return failure_count
+    return DEFAULT_FAILURE_LIMIT if has_schedule else None
+
+
+def after_run(failures: int, result: Result, *, trigger: Trigger, enabled: bool, limit: int | None) -> RunEffect:
+    """Count a run at its end (spec/pipelines.md 6). `failures` and `enabled` are the pipeline's at this moment.
+
+    Only runs of the schedule count failures; any success ends the row, that of a retried image too.
+    """
+    if result == "AVAILABLE":
+        return RunEffect(0, False, "consecutive failures: 0")
+    if result == "CANCELLED" or trigger != "schedule":
+        return RunEffect(failures, False, f"consecutive failures stay {failures}: a {trigger} run, {result}")
+    failures += 1
+    told = f"consecutive failures: {failures}"
+    if not enabled or limit is None or failures < limit:
+        return RunEffect(failures, False, told)
+    return RunEffect(failures, True, f"{told}: the pipeline is disabled (limit {limit})")
+
+
+def _told(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _span(length: timedelta) -> str:
+    """`2 d 3 h`, `5 min`, `12 s`: the two largest units."""
+    seconds = int(length.total_seconds())
+    parts = []
+    for name, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count} {name}")
+    return " ".join(parts[:2]) or "0 s"
