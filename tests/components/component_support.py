@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,12 @@ def bash(*commands: str, name: str = "Step", extra: str = "") -> str:
 
 def document(*steps: str, phase: str = "build", head: str = "") -> str:
     return f"schemaVersion: 1.0\n{head}phases:\n  - name: {phase}\n    steps:\n" + "".join(steps)
+
+
+def one_step(action: str, inputs: Any, *, extra: str = "", name: str = "Step") -> str:
+    """A document with one step whose inputs are given as a value."""
+    more = "".join(f"        {line}\n" for line in extra.splitlines())
+    return document(f"      - name: {name}\n        action: {action}\n{more}        inputs: {json.dumps(inputs)}\n")
 
 
 def _quoted(text: str) -> str:

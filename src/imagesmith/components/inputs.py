@@ -63,12 +63,8 @@ def recorded_inputs(action: Action, entries: list[Data]) -> list[dict[str, Any]]
 def _with_zeros(schema: Schema, entry: Mapping[str, Data]) -> dict[str, Any]:
     zeros: dict[str, Any] = {}
     for name, inner in schema.get("properties", {}).items():
-        if inner["type"] == "string":
-            zeros[name] = inner.get("default", "")
-        elif inner["type"] in ("boolean", "integer"):
-            zeros[name] = inner.get("default", False if inner["type"] == "boolean" else 0)
-        else:
-            zeros[name] = None
+        zero: Any = {"string": "", "boolean": False, "integer": 0}.get(str(inner["type"]))
+        zeros[name] = inner.get("default", zero)
     return {**zeros, **entry}
 
 

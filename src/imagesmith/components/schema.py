@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from imagesmith.documents.fields import boolean_of, integer_of, suggestion
 from imagesmith.documents.nodes import Data, ListNode, MapNode, Node, ScalarNode, kind_of
 from imagesmith.documents.references import find_references
-from imagesmith.values.diagnostics import Position, Problem
+from imagesmith.values.diagnostics import Problem
 
 Schema: TypeAlias = Mapping[str, Any]
 Typed: TypeAlias = dict[str, Any]
@@ -27,9 +28,13 @@ class InputError(ValueError):
     """A resolved input has not the form that the action needs."""
 
 
-def text(description: str, *, default: str | None = None, **more: Any) -> Schema:
-    """The schema of a string input."""
-    return {"type": "string", "description": description, **_default(default), **more}
+def text(
+    description: str, *, default: str | None = None, expected: str = "", ignore_case: bool = False, **more: Any
+) -> Schema:
+    """The schema of a string input. `expected` says in words what `pattern` wants; `ignore_case` is for `enum`."""
+    told = {"x-expected": expected} if expected else {}
+    loose = {"x-ignore-case": True} if ignore_case else {}
+    return {"type": "string", "description": description, **_default(default), **more, **told, **loose}
 
 
 def flag(description: str, *, default: bool | None = None) -> Schema:
@@ -41,15 +46,20 @@ def texts(description: str, **more: Any) -> Schema:
     return {"type": "array", "items": {"type": "string"}, "description": description, **more}
 
 
-def inputs(properties: Mapping[str, Schema], *, required: tuple[str, ...] = (), **more: Any) -> Schema:
-    """The schema of one mapping of inputs."""
+def inputs(
+    properties: Mapping[str, Schema],
+    *,
+    required: tuple[str, ...] = (),
+    exclusive: tuple[tuple[str, ...], ...] = (),
+) -> Schema:
+    """The schema of one mapping of inputs. Of each `exclusive` group exactly one key must be given."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
         "properties": dict(properties),
         "required": list(required),
         "additionalProperties": False,
-        **more,
+        **({"x-exclusive": [list(group) for group in exclusive]} if exclusive else {}),
     }
 
 
@@ -59,69 +69,71 @@ def _default(value: Any) -> dict[str, Any]:
 
 def check_node(schema: Schema, node: Node, problems: list[Problem], *, subject: str, path: str = "inputs") -> None:
     """Report everything about a node that does not fit. Unknown keys are warnings (A4)."""
+    _Check(problems, subject).node(schema, node, path)
 
-    def report(code: str, message: str, position: Position, hint: str = "", *, warning: bool = False) -> None:
-        severity = "warning" if warning else "error"
-        problems.append(Problem(code, f"{subject} {message}", position, hint, severity))  # type: ignore[arg-type]
 
-    kind = schema["type"]
-    if kind == "object":
+@dataclass(frozen=True)
+class _Check:
+    problems: list[Problem]
+    subject: str
+
+    def node(self, schema: Schema, node: Node, path: str) -> None:
+        kind = _kind(schema, isinstance(node, ListNode))
+        if kind == "object":
+            self._object(schema, node, path)
+        elif kind == "array":
+            self._array(schema, node, path)
+        elif not isinstance(node, ScalarNode):
+            hint = "quote a text that begins with {{ or [ or holds ': '"
+            self._report("wrong-type", f"'{path}' must be a text, it is {kind_of(node)}", node, hint)
+        elif not _has_reference(node.text):
+            try:
+                _convert({**schema, "type": kind}, node.text, path)
+            except InputError as error:
+                self._report("wrong-value", str(error), node)
+
+    def _object(self, schema: Schema, node: Node, path: str) -> None:
         if not isinstance(node, MapNode):
-            report("wrong-type", f"'{path}' must be a mapping, it is {kind_of(node)}", node.position)
+            self._report("wrong-type", f"'{path}' must be a mapping, it is {kind_of(node)}", node)
             return
-        _check_keys(schema, node, report, path)
+        self._keys(schema, node, path)
         for key, value in node.entries:
             inner = _property(schema, key.text)
-            if inner is None or (isinstance(value, ScalarNode) and value.is_null):
-                continue
-            check_node(inner, value, problems, subject=subject, path=f"{path}.{key.text}")
-    elif kind == "array":
+            if inner is not None and not (isinstance(value, ScalarNode) and value.is_null):
+                self.node(inner, value, f"{path}.{key.text}")
+
+    def _array(self, schema: Schema, node: Node, path: str) -> None:
         if not isinstance(node, ListNode):
-            report(
-                "wrong-type", f"'{path}' must be a list, it is {kind_of(node)}", node.position, "begin with '- '"
-            )
+            self._report("wrong-type", f"'{path}' must be a list, it is {kind_of(node)}", node, "begin with '- '")
             return
         if len(node.items) < schema.get("minItems", 0):
-            report("wrong-value", f"'{path}' must not be empty", node.position)
+            self._report("wrong-value", f"'{path}' must not be empty", node)
         for index, item in enumerate(node.items):
-            check_node(schema["items"], item, problems, subject=subject, path=f"{path}[{index}]")
-    elif not isinstance(node, ScalarNode):
-        hint = "quote a text that begins with {{ or [ or holds ': '"
-        report("wrong-type", f"'{path}' must be a text, it is {kind_of(node)}", node.position, hint)
-    elif not _has_reference(node.text):
-        try:
-            _convert(schema, node.text, path)
-        except InputError as error:
-            report("wrong-value", str(error), node.position)
+            self.node(schema["items"], item, f"{path}[{index}]")
 
-
-def _check_keys(schema: Schema, node: MapNode, report: Any, path: str) -> None:
-    for name in schema.get("required", ()):
-        if node.get(name) is None and not _is_empty_text(node, name):
-            report("missing-key", f"'{path}' needs '{name}'", node.position)
-    for group in schema.get("x-exclusive", ()):
-        given = [name for name in group if node.get(name) is not None]
-        if len(given) != 1:
-            wanted = " and ".join(f"'{name}'" for name in group)
-            report("wrong-keys", f"'{path}' needs exactly one of {wanted}", node.position)
-    if schema.get("additionalProperties") is False:
+    def _keys(self, schema: Schema, node: MapNode, path: str) -> None:
+        for name in schema.get("required", ()):
+            if node.get(name) is None:
+                self._report("missing-key", f"'{path}' needs '{name}'", node)
+        for group in schema.get("x-exclusive", ()):
+            if sum(node.get(name) is not None for name in group) != 1:
+                wanted = " and ".join(f"'{name}'" for name in group)
+                self._report("wrong-keys", f"'{path}' needs exactly one of {wanted}", node)
+        if schema.get("additionalProperties") is not False:
+            return
         for key, _ in node.entries:
             if key.text not in schema["properties"]:
                 hint = suggestion(key.text, schema["properties"])
-                message = f"'{path}' has no key '{key.text[:80]}'; it is ignored"
-                report("unknown-input", message, key.position, hint, warning=True)
+                message = f"{self.subject} '{path}' has no key '{key.text[:80]}'; it is ignored"
+                self.problems.append(Problem("unknown-input", message, key.position, hint, "warning"))
 
-
-def _is_empty_text(node: MapNode, name: str) -> bool:
-    """`key: ""` gives a value, `key:` gives none (2.1)."""
-    return any(
-        key.text == name and isinstance(value, ScalarNode) and not value.is_null for key, value in node.entries
-    )
+    def _report(self, code: str, message: str, node: Node, hint: str = "") -> None:
+        self.problems.append(Problem(code, f"{self.subject} {message}", node.position, hint))
 
 
 def convert(schema: Schema, value: Data, path: str = "inputs") -> Any:
     """The typed value of resolved inputs, defaults filled in, unknown keys dropped. Raises InputError."""
-    kind = schema["type"]
+    kind = _kind(schema, not isinstance(value, str | Mapping))
     if kind == "object":
         if not isinstance(value, Mapping):
             raise InputError(f"'{path}' must be a mapping")
@@ -134,7 +146,15 @@ def convert(schema: Schema, value: Data, path: str = "inputs") -> Any:
         return [convert(schema["items"], item, f"{path}[{index}]") for index, item in enumerate(value)]
     if not isinstance(value, str):
         raise InputError(f"'{path}' must be a text")
-    return _convert(schema, value, path)
+    return _convert({**schema, "type": kind}, value, path)
+
+
+def _kind(schema: Schema, is_list: bool) -> str:
+    """The type to check for; a schema may allow a text as well as a list."""
+    kind = schema["type"]
+    if isinstance(kind, str):
+        return kind
+    return "array" if is_list else "string"
 
 
 def _convert_object(schema: Schema, value: Mapping[str, Data], path: str) -> Typed:

@@ -115,6 +115,14 @@ class Services:
     metadata: Metadata = field(default_factory=NoMetadata)
     components: DocumentSource = field(default_factory=NoDocumentSource)
     s3: S3Config = field(default_factory=S3Config)
+    loopback_downloads: bool = False
+    """Whether WebDownload may reach addresses of the worker itself and of its link; a container may not either."""
+    download_bytes: int = 20 * 1024**3
+    """Longest file that WebDownload and S3Download fetch."""
+    retry_seconds: float = 1.0
+    """Wait before the second try; it doubles each time."""
+    scratch: Path | None = None
+    """Folder of the worker for files on their way; None: the system's temporary folder."""
     download_cache: Path | None = None
     """Folder of the worker where verified downloads are kept by digest; None: nothing is kept."""
     proxies: Mapping[str, str] = field(

@@ -43,12 +43,12 @@ _NAMES: Final = (
     *("utf32", "utf-32", "utf32-LE", "utf-32-LE", "utf32-BE", "utf-32-BE"),
 )
 
-ENCODING: Final = text("Encoding of the text.", default="utf8", enum=list(_NAMES), **{"x-ignore-case": True})
+ENCODING: Final = text("Encoding of the text.", default="utf8", enum=list(_NAMES), ignore_case=True)
 PERMISSIONS: Final = text(
-    "Octal digits, such as 0644.", pattern=r"^0*[0-7]{1,4}$", **{"x-expected": "octal digits such as 0644"}
+    "Octal digits, such as 0644.", pattern=r"^0*[0-7]{1,4}$", expected="octal digits such as 0644"
 )
-OWNER: Final = text("User name or number.", pattern=r"^[^-:\s][^:\s]*$", **{"x-expected": "a name or a number"})
-GROUP: Final = text("Group name or number.", pattern=r"^[^-:\s][^:\s]*$", **{"x-expected": "a name or a number"})
+OWNER: Final = text("User name or number.", pattern=r"^[^-:\s][^:\s]*$", expected="a name or a number")
+GROUP: Final = text("Group name or number.", pattern=r"^[^-:\s][^:\s]*$", expected="a name or a number")
 OVERWRITE: Final = flag("Replace what is there; false makes that an error.", default=True)
 POSIX_ONLY: Final = MappingProxyType({"windows": ("owner", "group", "permissions")})
 

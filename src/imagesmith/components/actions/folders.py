@@ -133,18 +133,23 @@ def delete_folder(context: ActionContext, entry: Entry) -> None:
 
 
 def list_files(context: ActionContext, entry: Entry) -> Outputs:
-    completed = shell(
-        context,
-        _LIST,
-        path_argument(entry["path"]),
-        "yes" if entry["recursive"] else "",
-        limit=MAX_CONTENT,
-    )
-    if completed.dropped:
-        raise ActionFailed(f"{entry['path']} holds more files than can be listed")
-    names = re.compile(fnmatch.translate(re.sub(r"([\[?])", r"[\1]", entry["fileNamePattern"])))
-    paths = [path for path in text_of(completed.stdout).split("\0") if path]
+    names = star_pattern(entry["fileNamePattern"])
+    _, paths = list_folder(context, path_argument(entry["path"]), recursive=entry["recursive"])
     return {"files": ",".join(sorted(path for path in paths if names.match(posixpath.basename(path))))}
+
+
+def list_folder(context: ActionContext, folder: str, *, recursive: bool) -> tuple[str, list[str]]:
+    """The full path of a folder, and those of its files. Raises ActionFailed."""
+    completed = shell(context, _LIST, folder, "yes" if recursive else "", limit=MAX_CONTENT)
+    if completed.dropped:
+        raise ActionFailed(f"{folder} holds more files than can be listed")
+    root, *paths = text_of(completed.stdout).split("\0")
+    return root, paths[:-1]
+
+
+def star_pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern for names in which only `*` is special; it never backtracks over more than one star."""
+    return re.compile(fnmatch.translate(re.sub(r"([\[?])", r"[\1]", pattern)))
 
 
 def _transfer(context: ActionContext, entry: Entry, verb: str) -> None:
@@ -205,6 +210,7 @@ case $1 in
   *) folder=$PWD/${1#./} ;;
 esac
 recursive=$2
+printf '%s\0' "$folder"
 list() {
   for file in "${1%/}"/* "${1%/}"/.[!.]* "${1%/}"/..?*; do
     if [ -d "$file" ]; then

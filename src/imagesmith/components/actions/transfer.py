@@ -1,0 +1,47 @@
+"""Between worker and instance: a private place for files on their way, and putting one where it belongs."""
+
+from __future__ import annotations
+
+import posixpath
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from imagesmith.components.actions.base import ActionContext, parent_of, run_program, shell
+
+
+@contextmanager
+def scratch_folder(context: ActionContext) -> Iterator[Path]:
+    """A folder of the worker that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="imagesmith-", dir=context.services.scratch) as name:
+        yield Path(name)
+
+
+def exists(context: ActionContext, path: str) -> bool:
+    script = '[ -e "$1" ] || [ -L "$1" ]'
+    return run_program(context, ("sh", "-c", script, "sh", path), quiet=True).returncode == 0
+
+
+def absolute(context: ActionContext, path: str) -> str:
+    """The path as the instance's own file calls take it."""
+    return posixpath.join(context.working_directory or "", path)
+
+
+def put(context: ActionContext, local: Path, destination: str) -> None:
+    """Put a file of the worker into the instance, folders included; it appears whole or not at all."""
+    partial = f"{destination}.imagesmith-part"
+    shell(context, _PREPARE, destination, parent_of(destination), partial)
+    try:
+        context.instance.push(local, absolute(context, partial))
+        shell(context, 'chmod 0644 "$2" && mv -f "$2" "$1"', destination, partial)
+    except BaseException:
+        run_program(context, ("rm", "-f", partial), quiet=True)
+        raise
+
+
+_PREPARE: Final = r"""
+[ -d "$1" ] && fail "$1: is a folder"
+mkdir -p "$2" && rm -f "$3"
+"""
