@@ -1,0 +1,128 @@
+"""`imagesmith schedule`: what a schedule expression means and when it fires, without a server."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from datetime import UTC, datetime
+from typing import IO, Any
+from zoneinfo import available_timezones
+
+import click
+
+from imagesmith.values.schedule import Cron, Schedule, ScheduleError, UnknownZone, parse_schedule
+
+_MOST = 10_000
+_FIELDS_HINT = (
+    "six fields: minute hour day-of-month month day-of-week year; one of the two day fields is '?', "
+    "as in cron(0 10 ? * mon-fri *)"
+)
+_RATE_HINT = "rate(<number> <unit>): rate(1 hour), rate(5 hours), rate(30 days)"
+
+
+class BadExpression(click.ClickException):
+    """An expression that cannot be read; shown with a caret under the wrong character. Exit status 2."""
+
+    exit_code = 2
+
+    def __init__(self, expression: str, error: ScheduleError) -> None:
+        super().__init__(error.text)
+        self.expression = expression
+        self.column = error.column
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        shown = "".join(character if character.isprintable() else "?" for character in self.expression)
+        click.secho(f"error: {self.message}", fg="red", err=file is None, file=file)
+        click.echo(f"  {shown}\n  {' ' * self.column}^", err=file is None, file=file)
+        click.echo(f"hint: {self._hint()}", err=file is None, file=file)
+
+    def _hint(self) -> str:
+        if self.expression.startswith("cron("):
+            return _FIELDS_HINT
+        if self.expression.startswith("rate("):
+            return _RATE_HINT
+        return f"write cron(...) with {_FIELDS_HINT}, or {_RATE_HINT}"
+
+
+class Instant(click.ParamType[datetime]):
+    """An ISO 8601 time; without an offset it is UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+            return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"'{value}' is no time; write 2026-01-31T18:00:00Z or 2026-01-31", param, ctx)
+
+
+@click.group()
+def schedule() -> None:
+    """Explain schedule expressions and list when they fire."""
+
+
+@schedule.command("next")
+@click.argument("expression")
+@click.option("--timezone", metavar="ZONE", help="IANA time zone of a cron expression.  [default: UTC]")
+@click.option("-n", "--count", type=click.IntRange(1, _MOST), default=10, show_default=True, help="How many times.")
+@click.option("--after", type=Instant(), help="List times strictly after this one.  [default: now]")
+@click.option("--anchor", type=Instant(), help="When a rate started to count.  [default: the time of --after]")
+@click.option("--lenient", is_flag=True, help="Accept five fields, and '*' in both day fields.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of UTC instants.")
+def next_times(
+    expression: str,
+    timezone: str | None,
+    *,
+    count: int,
+    after: datetime | None,
+    anchor: datetime | None,
+    lenient: bool,
+    as_json: bool,
+) -> None:
+    """Say in words what EXPRESSION means and list the next times it fires.
+
+    \b
+    Examples:
+      imagesmith schedule next 'cron(0 10 * * ? *)'
+      imagesmith schedule next 'cron(30 2 ? * sunL *)' --timezone Europe/Berlin -n 3
+      imagesmith schedule next 'cron(0 12 LW * ? *)' --after 2026-01-01T00:00Z --json
+      imagesmith schedule next 'rate(12 hours)' --anchor 2026-01-01T08:30Z
+
+    The exit status is 2 when the expression or the zone is wrong.
+    """
+    try:
+        parsed = parse_schedule(expression, timezone, lenient=lenient)
+    except ScheduleError as error:
+        raise BadExpression(expression, error) from error
+    except UnknownZone as error:
+        raise click.BadParameter(f"{error}{_similar_zone(timezone or '')}", param_hint="--timezone") from error
+    start = after or datetime.now(UTC).replace(microsecond=0)
+    instants = parsed.upcoming(start, count, anchor or start)
+    if as_json:
+        click.echo(json.dumps([_instant(moment) for moment in instants]))
+        return
+    click.echo(parsed.explain())
+    if not instants:
+        click.echo(f"No time after {_instant(start)}.")
+    for moment in instants:
+        click.echo(f"  {_instant(moment)}{_local(moment, parsed)}")
+
+
+def _instant(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+def _local(moment: datetime, parsed: Schedule) -> str:
+    """The same instant on the clocks of the schedule's zone."""
+    if not isinstance(parsed, Cron):
+        return ""
+    return moment.astimezone(parsed.zone).strftime("  %a %Y-%m-%d %H:%M %Z")
+
+
+def _similar_zone(name: str) -> str:
+    names = {zone.lower(): zone for zone in available_timezones()}
+    similar = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    return f". Did you mean {names[similar[0]]}?" if similar else ""

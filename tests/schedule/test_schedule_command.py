@@ -1,0 +1,114 @@
+"""`imagesmith schedule next`: instants for machines, words and a caret for people."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from click.testing import CliRunner, Result
+
+from imagesmith.cli.schedule import schedule
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(schedule, ["next", *arguments])
+
+
+def test_json_is_a_list_of_utc_instants() -> None:
+    """--json prints nothing but the list, with whole seconds and a Z."""
+    result = run("cron(30 1 * * ? *)", "--timezone", "America/New_York", "-n", "3",
+                 "--after", "2026-10-31T12:00Z", "--json")  # fmt: skip
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == ["2026-11-01T05:30:00Z", "2026-11-02T06:30:00Z", "2026-11-03T06:30:00Z"]
+
+
+def test_ten_times_from_now_unless_told_otherwise() -> None:
+    """Without options ten times after this moment are listed, in UTC."""
+    before = datetime.now(UTC)
+    times = json.loads(run("cron(* * * * ? *)", "--json").stdout)
+    assert len(times) == 10
+    assert datetime.fromisoformat(times[0]) > before.replace(second=0, microsecond=0)
+
+
+def test_people_get_words_and_local_time() -> None:
+    """Without --json the rule is told in English and each time with the zone's clock."""
+    result = run("cron(0 9 ? * mon *)", "--timezone", "Europe/Berlin", "--after", "2026-03-24", "-n", "1")
+    assert result.stdout.splitlines() == [
+        "At 09:00 on Monday (Europe/Berlin time).",
+        "  2026-03-30T07:00:00Z  Mon 2026-03-30 09:00 CEST",
+    ]
+
+
+def test_a_rate_counts_from_after_or_from_its_anchor() -> None:
+    """The anchor of a rate is the time of --after unless one is given; offsets of times are respected."""
+    plain = run("rate(12 hours)", "--after", "2026-01-01T00:00+01:00", "-n", "2", "--json")
+    anchored = run("rate(12 hours)", "--after", "2026-01-01", "--anchor", "2025-12-31T20:30Z", "-n", "1")
+    assert json.loads(plain.stdout) == ["2026-01-01T11:00:00Z", "2026-01-01T23:00:00Z"]
+    assert anchored.stdout.splitlines() == [
+        "Every 12 hours, counted from the moment the schedule was created or last changed.",
+        "  2026-01-01T08:30:00Z",
+    ]
+
+
+def test_a_schedule_that_is_over_lists_nothing() -> None:
+    """An expression that never fires again is no error: an empty list, or a sentence."""
+    assert json.loads(run("cron(0 0 1 1 ? 2020)", "--after", "2026-01-01", "--json").stdout) == []
+    result = run("cron(0 0 30 2 ? *)", "--after", "2026-01-01")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1] == "No time after 2026-01-01T00:00:00Z."
+
+
+@pytest.mark.parametrize(
+    ("expression", "text", "column"),
+    [
+        ("cron(60 0 * * ? *)", "Minute values must be between 0 and 59", 5),
+        ("cron(0 0 * * *)", "Unexpected end of expression", 14),
+        ("cron(0 0 ? * tue#6 *)", "A numeric value between 1 and 5 must follow the '#' option", 16),
+        ("cron(0\t0 * * ? *)", "Unexpected character: \t", 6),
+        ("rate(5 hour)", "The unit must be 'hours' when the value is 5", 7),
+        ("0 0 * * ? *", "The expression must be a cron or rate expression", 0),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_bad_expression_gets_a_caret(expression: str, text: str, column: int, options: list[str]) -> None:
+    """The error names the fault, shows the expression with a caret under the place, and exits with 2."""
+    result = run(expression, *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    complaint, shown, caret, hint = result.stderr.splitlines()
+    assert complaint == f"error: {text}"
+    assert shown == f"  {expression}".replace("\t", "?")
+    assert caret.index("^") == column + 2
+    assert hint.startswith("hint: ")
+
+
+def test_the_lenient_switch_is_an_option() -> None:
+    """--lenient reads five fields."""
+    assert run("cron(0 0 * * SUN)").exit_code == 2
+    result = run("cron(0 0 * * SUN)", "--lenient", "--after", "2026-01-01", "-n", "1", "--json")
+    assert json.loads(result.stdout) == ["2026-01-04T00:00:00Z"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["cron(0 0 * * ? *)", "--timezone", "Europe/Belrin"], "Did you mean Europe/Berlin?"),
+        (["cron(0 0 * * ? *)", "--timezone", "Mars"], "'Mars' is not a time zone"),
+        (["cron(0 0 * * ? *)", "--after", "tomorrow"], "'tomorrow' is no time"),
+        (["cron(0 0 * * ? *)", "--after", "0001-01-01T00:00+14:00"], "is no time"),
+        (["cron(0 0 * * ? *)", "-n", "0"], "0 is not in the range"),
+        (["cron(0 0 * * ? *)", "-n", "99999"], "99999 is not in the range"),
+    ],
+)
+def test_a_bad_option_is_told(arguments: list[str], told: str) -> None:
+    """A wrong zone, time or count exits with 2 and says what to write."""
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert told in " ".join(result.stderr.split())
+
+
+def test_help_shows_examples() -> None:
+    """The help of the command holds expressions that can be pasted."""
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "imagesmith schedule next 'cron(0 12 LW * ? *)' --after 2026-01-01T00:00Z --json" in result.stdout
