@@ -1,0 +1,288 @@
+"""Parents of builds: managed bases, images of ours, registry references, local layouts -> an image in the storage.
+
+A managed base is bootstrapped once by mmdebstrap and kept in the layout under `base/<name>:<key>`; the key is a
+digest over the base's document, the mirror and the tool, so a change of any of them makes a new one. It is made
+again when it is older than the age limit, because a golden image is about fresh packages.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from imagesmith import processes
+from imagesmith.artifacts.layout import LayoutError, OciLayout
+from imagesmith.artifacts.locks import file_lock
+from imagesmith.artifacts.mirrors import Mirrors, choose_mirrors
+from imagesmith.artifacts.rootfs import Root
+from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.managed.bases import ManagedBase
+from imagesmith.processes import Cancellation, OnOutput
+from imagesmith.settings import Registry
+from imagesmith.values.names import canonical_json, sha256_hex
+
+_BOOTSTRAP_SECONDS = 1800
+_PULL_SECONDS = 3600
+_SOURCES = Path("/etc/apt")
+_EMPTIED = ("etc/machine-id",)
+_REMOVED = ("etc/resolv.conf", "etc/hostname", "var/lib/dbus/machine-id", "var/log/bootstrap.log")
+
+OnLine = Callable[[str], None]
+
+
+class ParentError(RuntimeError):
+    """A parent image cannot be had: says which, why, and what to try."""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A parent that is in the storage."""
+
+    image_id: str
+    reference: str
+    """What it was asked for as."""
+    digest: str
+    """Digest of its manifest, or of its config where there is no manifest."""
+
+
+class Bases:
+    """Finds and makes parents for one data directory."""
+
+    def __init__(
+        self,
+        storage: ContainerStorage,
+        layout: OciLayout,
+        *,
+        folder: Path,
+        debian_mirror: str = "",
+        max_age_seconds: float = 7 * 86400,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._storage = storage
+        self._layout = layout
+        self._folder = folder
+        self._mirror = debian_mirror
+        self._max_age = max_age_seconds
+        self._now = now
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def managed(self, base: ManagedBase, *, on_line: OnLine, cancellation: Cancellation | None = None) -> Parent:
+        """A managed base, bootstrapped when there is no fresh one. Raises ParentError, Cancelled."""
+        mirrors = choose_mirrors(self._mirror, _apt_sources())
+        key = sha256_hex(canonical_json([asdict(base), asdict(mirrors), "mmdebstrap-minbase-1"]))[:24]
+        reference = f"base/{base.name}:{key}"
+        stamp = self._folder / f"{base.name}-{key}.json"
+        # one bootstrap at a time: a second build that needs the base waits and then finds it
+        with file_lock(self._folder / f"{base.name}.lock", cancellation=cancellation):
+            fresh = self._kept(stamp, reference)
+            if fresh is None:
+                fresh = self._bootstrap(base, mirrors, reference, on_line=on_line, cancellation=cancellation)
+                _write_stamp(stamp, {"made": self._now(), "digest": fresh.digest})
+            else:
+                on_line(f"base {base.name} is at hand (made {(self._now() - _made(stamp)) / 3600:.1f} hours ago)")
+        return fresh
+
+    def image(self, digest: str, reference: str, *, cancellation: Cancellation | None = None) -> Parent:
+        """An image that this server built. Raises ParentError."""
+        try:
+            artifact = self._layout.resolve(digest)
+        except LayoutError as error:
+            raise ParentError(
+                f"the artifact {digest or '(none)'} of {reference} is not in the embedded layout: {error}"
+            ) from error
+        image_id = self._layout.ensure_in_storage(self._storage, artifact, cancellation=cancellation)
+        return Parent(image_id, reference, artifact.digest)
+
+    def registry(
+        self,
+        reference: str,
+        *,
+        registry: Registry | None,
+        on_output: OnOutput | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Parent:
+        """An image of a registry; `registry` holds credentials for its host. Raises ParentError."""
+        with _auth_file(registry) as options:
+            source = ["buildah", "pull", "--quiet", "--policy=always", *options, f"docker://{reference}"]
+            try:
+                done = self._storage.tool(
+                    source, what=f"pulling {reference}", timeout=_PULL_SECONDS, cancellation=cancellation,
+                    on_output=on_output,
+                )  # fmt: skip
+            except processes.ProcessFailed as error:
+                raise ParentError(
+                    f"the parent image {reference} cannot be pulled: {error.completed.tail(4)}"
+                ) from error
+        return self._pulled(done.stdout, reference)
+
+    def local(self, reference: str, allowed: Iterable[Path], *, cancellation: Cancellation | None = None) -> Parent:
+        """`oci:PATH[:REF]`, `oci-archive:PATH` or `docker-archive:PATH`, below an allowed folder. Raises ParentError."""
+        transport, _, rest = reference.partition(":")
+        place = Path(rest.partition(":")[0])
+        folders = [folder.resolve() for folder in allowed]
+        if not any(place.resolve().is_relative_to(folder) for folder in folders):
+            listed = ", ".join(map(str, folders)) or "none"
+            raise ParentError(
+                f"the parent image {reference} is outside the folders for local images (allowed: {listed})"
+            )
+        if not place.exists():
+            raise ParentError(f"the parent image {reference} does not exist")
+        try:
+            done = self._storage.tool(
+                ["buildah", "pull", "--quiet", f"{transport}:{rest}"],
+                what=f"reading {reference}", timeout=_PULL_SECONDS, cancellation=cancellation,
+            )  # fmt: skip
+        except processes.ProcessFailed as error:
+            raise ParentError(f"the parent image {reference} cannot be read: {error.completed.tail(4)}") from error
+        return self._pulled(done.stdout, reference)
+
+    def _pulled(self, output: bytes, reference: str) -> Parent:
+        image_id = output.decode().strip().splitlines()[-1].removeprefix("sha256:")
+        return Parent(image_id, reference, f"sha256:{image_id}")
+
+    def _kept(self, stamp: Path, reference: str) -> Parent | None:
+        try:
+            if self._now() - _made(stamp) > self._max_age:
+                return None
+            artifact = self._layout.resolve(reference)
+        except (OSError, ValueError, KeyError, LayoutError):
+            return None
+        return Parent(self._layout.ensure_in_storage(self._storage, artifact), reference, artifact.digest)
+
+    def _bootstrap(
+        self,
+        base: ManagedBase,
+        mirrors: Mirrors,
+        reference: str,
+        *,
+        on_line: OnLine,
+        cancellation: Cancellation | None,
+    ) -> Parent:
+        name = f"base-{base.name}"
+        on_line(f"bootstrapping {base.name} from {mirrors.main} (once; later builds reuse it)")
+        self._storage.remove(name)
+        self._storage.create(name, "scratch")
+        try:
+            root = self._storage.mount(name)
+            self._install(base, mirrors, root, on_line=on_line, cancellation=cancellation)
+            _clean(root)
+            self._storage.configure(
+                name,
+                [
+                    "--env=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                    '--cmd=["/bin/bash"]',
+                    f"--label=org.opencontainers.image.title={base.name}",
+                    f"--label=org.opencontainers.image.version={base.version}",
+                ],
+            )
+            image_id = self._storage.commit(name, created_by=f"mmdebstrap {base.suite}", cancellation=cancellation)
+        finally:
+            self._storage.remove(name)
+        artifact = self._layout.export_image(
+            self._storage, image_id, reference, is_base=True, cancellation=cancellation, on_line=on_line
+        )
+        return Parent(image_id, reference, artifact.digest)
+
+    def _install(
+        self,
+        base: ManagedBase,
+        mirrors: Mirrors,
+        root: Path,
+        *,
+        on_line: OnLine,
+        cancellation: Cancellation | None,
+    ) -> None:
+        argv = [
+            "mmdebstrap", "--variant=minbase", "--mode=root", f"--architectures={base.architecture}",
+            f"--include={','.join(base.packages)}", '--aptopt=Apt::Install-Recommends "false"',
+            "--dpkgopt=force-unsafe-io", "--format=directory", base.suite, str(root),
+            *mirrors.sources(base.suite, base.components),
+        ]  # fmt: skip
+        # in namespaces of its own: a kill takes everything it mounted and started with it
+        done = processes.run(
+            argv,
+            env=self._storage.environment,
+            timeout=_BOOTSTRAP_SECONDS,
+            cancellation=cancellation,
+            on_output=_lines(on_line),
+            tree=True,
+        )
+        if done.returncode != 0 or done.timed_out:
+            raise ParentError(
+                f"the base {base.name} cannot be bootstrapped from {mirrors.main}: {done.tail(6)}\n"
+                "is the mirror reachable? see debian_mirror in the settings"
+            )
+
+
+def _apt_sources() -> list[str]:
+    files = [_SOURCES / "sources.list", *sorted((_SOURCES / "sources.list.d").glob("*"))]
+    return [
+        file.read_text(errors="replace")
+        for file in files
+        if file.suffix in (".list", ".sources") and file.is_file()
+    ]
+
+
+def _clean(root: Path) -> None:
+    """Nothing of this machine and of the moment stays in a base."""
+    with Root(root) as inside:
+        for path in _REMOVED:
+            folder, _, file = path.rpartition("/")
+            with contextlib.suppress(OSError), inside.folder(folder) as descriptor:
+                os.unlink(file, dir_fd=descriptor)
+        for path in _EMPTIED:
+            with contextlib.suppress(OSError):
+                os.close(inside.open(path, os.O_WRONLY | os.O_TRUNC))
+
+
+def _lines(on_line: OnLine) -> OnOutput:
+    pending = {"stdout": b"", "stderr": b""}
+
+    def receive(stream: str, chunk: bytes) -> None:
+        *lines, pending[stream] = (pending[stream] + chunk).split(b"\n")
+        for line in lines:
+            on_line(line.decode(errors="replace").rstrip("\r"))
+
+    return receive
+
+
+@contextlib.contextmanager
+def _auth_file(registry: Registry | None) -> Iterator[list[str]]:
+    """Options of a pull for a registry of the settings; the password is only ever in a private file."""
+    if registry is None:
+        yield []
+        return
+    options = ["--tls-verify=false"] if registry.insecure else []
+    if not registry.username:
+        yield options
+        return
+    with tempfile.TemporaryDirectory(prefix="imagesmith-auth-") as folder:
+        file = Path(folder) / "auth.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(auth_entry(registry)))
+        yield [*options, f"--authfile={file}"]
+
+
+def auth_entry(registry: Registry) -> dict[str, Any]:
+    """The auth file of buildah and skopeo for one registry."""
+    password = Path(registry.password_file).read_text(encoding="utf-8").strip() if registry.password_file else ""
+    token = base64.b64encode(f"{registry.username}:{password}".encode()).decode()
+    return {"auths": {registry.url.split("/")[0]: {"auth": token}}}
+
+
+def _made(stamp: Path) -> float:
+    return float(json.loads(stamp.read_text())["made"])
+
+
+def _write_stamp(stamp: Path, value: dict[str, Any]) -> None:
+    draft = stamp.with_suffix(".tmp")
+    draft.write_text(json.dumps(value))
+    draft.replace(stamp)
