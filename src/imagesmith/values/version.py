@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 NODE_MAX = 2**30 - 1
-_NODE = re.compile(r"[0-9]+|x")
+_NODE = re.compile(r"[0-9]{1,100}|x")  # int() refuses thousands of digits with another error
 
 
 class VersionError(ValueError):
