@@ -41,9 +41,10 @@ def parse_inputs(
 
 
 def typed_inputs(action: Action, entries: list[Data]) -> list[Entry]:
-    """Resolved inputs with their types and defaults. Raises InputError."""
-    paths = ["inputs"] if action.shape == "map" else [f"inputs[{index}]" for index in range(len(entries))]
-    return [convert(action.schema, entry, path) for entry, path in zip(entries, paths, strict=True)]
+    """Resolved inputs with their types and defaults; one entry for a map action. Raises InputError."""
+    if action.shape == "map":
+        return [convert(action.schema, entries[0] if entries else {})]
+    return [convert(action.schema, entry, f"inputs[{index}]") for index, entry in enumerate(entries)]
 
 
 def resolve_data(data: Data, resolve: Callable[[str], str]) -> Data:

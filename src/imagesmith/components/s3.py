@@ -48,6 +48,8 @@ def read_object(config: S3Config, text: str, *, owner: str = "", limit: int) -> 
     from botocore.exceptions import BotoCoreError, ClientError
 
     address = parse_address(text)
+    if not address.key:
+        raise S3Error(f"'{text}' names a bucket, not an object")
     try:
         answer = config.client().get_object(Bucket=address.bucket, Key=address.key, **owner_arguments(owner))
         data: bytes = answer["Body"].read(limit + 1)

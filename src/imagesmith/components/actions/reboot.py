@@ -36,7 +36,7 @@ def actions() -> tuple[Action, ...]:
 
 def reboot(context: ActionContext, entries: list[Entry]) -> ActionResult:
     """Wait, then ask the runner for a restart. The step's time limit has no effect (10.23)."""
-    delay = entries[0]["delaySeconds"] if entries else 0
+    delay = entries[0]["delaySeconds"]
     if context.instance.kind == "container":
         raise ActionFailed("a container cannot restart; run this component on a machine")
     context.cancellation.wait(delay)

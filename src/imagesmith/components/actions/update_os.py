@@ -37,7 +37,7 @@ def actions() -> tuple[Action, ...]:
 
 
 def update_os(context: ActionContext, entries: list[Entry]) -> ActionResult:
-    entry = entries[0] if entries else {}
+    entry = entries[0]
     exclude = list(entry.get("exclude", ()))
     include = [name for name in entry.get("include", ()) if name not in exclude]
     if entry.get("include") and not include:
