@@ -1,0 +1,230 @@
+"""Packages and operating system of an image's root: what is read, what is left out, what cannot break it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagesmith.artifacts.rootfs import Root
+from imagesmith.inspection import packages
+from imagesmith.inspection.packages import (
+    ListFolder,
+    OpenFile,
+    OsRelease,
+    Package,
+    read_os_release,
+    read_packages,
+    reader_for,
+)
+from imagesmith.processes import check
+
+STATUS = """\
+Package: zlib1g
+Status: install ok installed
+Architecture: amd64
+Source: zlib
+Version: 1:1.2.13.dfsg-1
+Description: compression library
+ Package: not-a-field
+ .
+ Version: 0
+
+Package: bash
+Essential: yes
+Status: hold ok installed
+Architecture: amd64
+Version: 5.2.15-2+b7
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: amd64
+Version: 1
+
+Package: half
+Status: install reinstreq half-installed
+Architecture: amd64
+Version: 1
+
+Package: never
+Status: purge ok not-installed
+Architecture: amd64
+
+Package: libc6
+Status: install ok installed
+Architecture: amd64
+Multi-Arch: same
+Source: glibc (2.36-9)
+Version: 2.36-9+deb12u9
+
+Package: libc6
+Status: install ok installed
+Architecture: i386
+Multi-Arch: same
+Source: glibc
+Version: 2.36-9+deb12u9
+"""
+
+
+def files(content: Mapping[str, bytes]) -> tuple[OpenFile, ListFolder]:
+    """A root in memory."""
+
+    def list_folder(path: str) -> list[str]:
+        return [name.removeprefix(f"{path}/") for name in content if name.startswith(f"{path}/")]
+
+    return content.get, list_folder
+
+
+def test_only_installed_packages_sorted_by_name() -> None:
+    """Packages that are removed, half installed or never installed are left out; every architecture counts."""
+    found = read_packages(*files({"var/lib/dpkg/status": STATUS.encode()}))
+    assert found == (
+        Package("bash", "5.2.15-2+b7", "amd64", "bash"),
+        Package("libc6", "2.36-9+deb12u9", "amd64", "glibc"),
+        Package("libc6", "2.36-9+deb12u9", "i386", "glibc"),
+        Package("zlib1g", "1:1.2.13.dfsg-1", "amd64", "zlib"),
+    )
+    assert found[0].to_json() == {
+        "name": "bash", "version": "5.2.15-2+b7", "architecture": "amd64", "source": "bash", "kind": "deb",
+    }  # fmt: skip
+
+
+def test_status_folder_of_images_without_dpkg() -> None:
+    """A file of status.d is an installed package even without a Status; checksum files are not read."""
+    root = {
+        "var/lib/dpkg/status.d/tzdata": b"Package: tzdata\nVersion: 2024a\nArchitecture: all\n",
+        "var/lib/dpkg/status.d/tzdata.md5sums": b"Package: no\n",
+        "var/lib/dpkg/status.d/old": b"Package: old\nVersion: 1\nStatus: deinstall ok config-files\n",
+    }
+    assert read_packages(*files(root)) == (Package("tzdata", "2024a", "all", "tzdata"),)
+
+
+def test_a_root_without_dpkg_has_no_packages() -> None:
+    """Nothing there is an empty list."""
+    assert read_packages(*files({})) == ()
+    assert read_os_release(files({})[0]) == OsRelease()
+
+
+def test_sizes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endless field makes no package, an endless file and an endless list are cut."""
+    monkeypatch.setattr(packages, "MAX_PACKAGES", 5)
+    stanza = "Package: p{}\nStatus: install ok installed\nVersion: 1\n\n"
+    long = stanza.format("x" * 2000)
+    many = "".join(stanza.format(number) for number in range(9))
+    assert len(read_packages(*files({"var/lib/dpkg/status": (long + many).encode()}))) == 5
+    monkeypatch.setattr(packages, "MAX_FILE", len(stanza) * 2)
+    found = read_packages(*files({"var/lib/dpkg/status": many.encode()}))
+    assert 1 <= len(found) <= 3
+
+
+@pytest.mark.tool
+def test_the_packages_of_this_machine_are_those_dpkg_names() -> None:
+    """Through a safely opened root, the answer equals that of dpkg-query itself."""
+    form = "${db:Status-Status}|${Package}|${Version}|${Architecture}|${source:Package}\n"
+    answer = check(["dpkg-query", "--show", "--showformat", form], limit=16 * 1024 * 1024).stdout.decode()
+    rows = [line.split("|")[1:] for line in answer.splitlines() if line.startswith("installed|")]
+    with Root(Path("/")) as root:
+        found = read_packages(*reader_for(root))
+    assert sorted([item.name, item.version, item.architecture, item.source] for item in found) == sorted(rows)
+
+
+def test_reader_counts_what_cannot_be_read_as_absent(tmp_path: Path) -> None:
+    """Loops of links, folders in a file's place and files in a folder's place read as nothing there."""
+    (tmp_path / "etc" / "os-release").mkdir(parents=True)
+    (tmp_path / "var" / "lib" / "dpkg").mkdir(parents=True)
+    (tmp_path / "var" / "lib" / "dpkg" / "status").symlink_to("status")
+    (tmp_path / "var" / "lib" / "dpkg" / "status.d").symlink_to("status.d")
+    with Root(tmp_path) as root:
+        open_file, list_folder = reader_for(root)
+        assert read_packages(open_file, list_folder) == ()
+        assert read_os_release(open_file) == OsRelease()
+
+
+@given(st.binary(), st.binary(), st.lists(st.text(max_size=8), max_size=4))
+def test_any_bytes_give_a_result(status: bytes, part: bytes, names: list[str]) -> None:
+    """Whatever the files hold and are called, reading ends without an error."""
+    assert isinstance(read_packages(lambda path: part if "status.d/" in path else status, lambda _: names), tuple)
+    assert isinstance(read_os_release(lambda _: status).os_version, str)
+
+
+_LINES = st.sampled_from(
+    [b"Package: a", b"Package:", b"Status: install ok installed", b"Status:", b"Version: \xff\x85", b"", b" x",
+     b":", b"NAME=\"a", b"ID='", b"NAME=a\\", b'VERSION_ID="\\\\"', b"\x00", b"\r"]
+)  # fmt: skip
+
+
+@given(st.lists(_LINES | st.binary(max_size=8), max_size=20))
+def test_nearly_right_files_give_a_result(lines: list[bytes]) -> None:
+    """Files made of right and broken lines are read without an error, each package with a name."""
+    data = b"\n".join(lines)
+    found = read_packages(lambda _: data, lambda _: ["one"])
+    assert all(item.name and item.source for item in found)
+    assert isinstance(read_os_release(lambda _: data).os_version, str)
+
+
+_WORD = st.text(
+    st.characters(min_codepoint=33, exclude_categories=["Cs", "Z", "Cc"], exclude_characters="("), min_size=1
+)
+_PACKAGES = st.lists(st.builds(Package, _WORD, _WORD, _WORD, _WORD), max_size=8, unique=True)
+
+
+@given(_PACKAGES, st.sampled_from(["", " (1.0)"]), st.sampled_from(["\n", "\n \n", "\n\n\n"]))
+def test_generated_status_files_round_trip(expected: list[Package], suffix: str, gap: str) -> None:
+    """What is written as stanzas is read back, sorted, whatever else stands between."""
+    noise = ["Package: away\nStatus: deinstall ok config-files\nVersion: 1\n"]
+    stanzas = [
+        f"Package: {item.name}\nStatus: install ok installed\nPriority: x\nArchitecture: {item.architecture}\n"
+        f"Source: {item.source}{suffix}\nVersion: {item.version}\nDescription: a\n .\n Status: no\n"
+        for item in expected
+    ]
+    data = gap.join([*stanzas, *noise]).encode()
+    found = read_packages(*files({"var/lib/dpkg/status": data}))
+    assert set(found) == set(expected)
+    assert [item.name for item in found] == sorted(item.name for item in expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('PRETTY_NAME="Debian 12 (x)"\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\nID=debian\n', "Debian 12"),
+        ('NAME="Amazon Linux"\nVERSION="2023"\nID="amzn"\nVERSION_ID="2023"\n', "Amazon Linux 2023"),
+        ('NAME="Ubuntu"\nVERSION_ID="22.04"\nID=ubuntu\n', "Ubuntu 22.04"),
+        ('NAME="Alpine Linux"\nID=alpine\nVERSION_ID=3.20.3\n', "Alpine 3.20"),
+        ('NAME="Red Hat Enterprise Linux"\nID="rhel"\nVERSION_ID="9.4"\n', "RHEL 9.4"),
+        ("NAME='Rocky Linux'\nID='rocky'\nVERSION_ID='9.3'\r\n", "Rocky 9.3"),
+        ("# comment\nID=debian\nVERSION_ID=13\nbroken line\n", "Debian 13"),
+        ('NAME="Debian GNU/Linux"\nPRETTY_NAME="Debian GNU/Linux trixie/sid"\nID=debian\n', "Debian"),
+        ('PRETTY_NAME="Something"\n', "Something"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_os_version_is_the_short_form(text: str, expected: str) -> None:
+    """Each distribution's file gives the name and version that the API shows."""
+    assert read_os_release(files({"etc/os-release": text.encode()})[0]).os_version == expected
+
+
+def test_os_release_falls_back_to_usr_lib() -> None:
+    """Without the file in etc the one in usr/lib counts; with both, etc does."""
+    root = {"usr/lib/os-release": b"ID=debian\nVERSION_ID=12\n"}
+    assert read_os_release(files(root)[0]).os_version == "Debian 12"
+    root["etc/os-release"] = b"ID=alpine\nVERSION_ID=3.20.1\n"
+    assert read_os_release(files(root)[0]).os_version == "Alpine 3.20"
+
+
+def test_os_release_quoting_is_that_of_a_shell() -> None:
+    """Escapes in double quotes, single quotes and bare words are undone; the rest of a line is no value."""
+    text = 'NAME="a \\"b\\" \\$c \\\\ \\n"\nID=\'x"y\'\nVERSION_ID=1\\ 2"3" tail\nPRETTY_NAME="open\n'
+    assert read_os_release(files({"etc/os-release": text.encode()})[0]) == OsRelease(
+        name='a "b" $c \\ \\n', id='x"y', version_id="1 23", pretty=""
+    )
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\0"), max_size=40))
+def test_shell_quoted_values_round_trip(value: str) -> None:
+    """A value quoted for a shell is read back as it was."""
+    text = f"NAME={shlex.quote(value)}\n"
+    assert read_os_release(files({"etc/os-release": text.encode()})[0]).name == value
