@@ -15,6 +15,9 @@ from imagesmith.resources.errors import ApiError
 from imagesmith.wire.messages import MAX_PARAMETERS, Request
 from imagesmith.wire.model import Member, Operation, Shape
 
+_SHOWN_NAME: Final = 128
+"""Characters of a member's name that an error shows."""
+
 
 def parse_request(operation: Operation, label: str, request: Request) -> dict[str, Any]:
     """The members of a request to an operation, as JSON values.
@@ -69,9 +72,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) == len(pairs):
         return members
-    names = [name for name, _ in pairs]
-    twice = next(name for name in names if names.count(name) > 1)
-    raise _Refused(f"the member '{twice[:128]}' occurs twice in one object")
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise _Refused(f"the member '{name[:_SHOWN_NAME]}' occurs twice in one object")
+        seen.add(name)
+    raise AssertionError("fewer names than pairs, but none twice")
 
 
 def _refuse_constant(text: str) -> NoReturn:
