@@ -1,0 +1,442 @@
+"""The container kind of instance: a working container of the storage, entered through a sandbox.
+
+    ContainerStorage  --from, mount-->  merged root (overlay)
+    Sandbox (outer)     /instance = merged root, tools
+      holder            bubblewrap: root = /instance, its own process namespace; `sh -c "read _"`
+      each command      bubblewrap --pidns <the holder's>: root = /instance, /proc, /dev, capabilities, seccomp
+
+Background programs of one command live on into the next, as they do on a machine; all die with close(), with a
+checkpoint, or with this process. Files are read and written by commands inside, so that every link in a path
+is resolved by the image and never by the host. What the sandbox put into the root (`/etc/resolv.conf` and
+`/etc/hosts` as mount points) is taken out again before anything is committed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import stat
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from imagesmith import processes
+from imagesmith.artifacts.rootfs import Root
+from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.instances.limits import Limits
+from imagesmith.instances.network import NetworkKind
+from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
+from imagesmith.instances.sandbox import Bind, Sandbox, memory_file, pack_arguments, read_documents
+from imagesmith.instances.seccomp import filter_program
+from imagesmith.processes import Cancellation, Completed, OnOutput, ProcessFailed, Stream
+
+CAPABILITIES = (
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
+    "CAP_SETFCAP", "CAP_SYS_CHROOT",
+)  # fmt: skip
+"""Everything that root inside may do beyond an ordinary user (docs/security.md)."""
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_ROOT = "/instance"
+_READ = 'test -f "$1" || { echo "no such file" >&2; exit 1; }; cat <"$1"'
+_MASKED = ("kcore", "keys", "timer_list", "sched_debug", "kallsyms")
+_CHUNK = 4 * 1024 * 1024
+_FILE_SECONDS = 600.0
+_NOT_FOUND = 127
+_NOT_EXECUTABLE = 126
+
+MOUNT_POINTS = ("/etc/resolv.conf", "/etc/hosts")
+
+Placed = tuple[tuple[str, str | None], ...]
+"""Names in /etc that prepare_root created, with the target of the link that stood there before."""
+
+
+class ContainerInstance:
+    """A disposable container; see the protocol for what each call does. Make one with `launch`."""
+
+    kind = "container"
+
+    def __init__(
+        self, storage: ContainerStorage, name: str, *, network: NetworkKind, limits: Limits,
+        cancellation: Cancellation | None,
+    ) -> None:  # fmt: skip
+        self.storage = storage
+        self.name = name
+        self.network = network
+        self.limits = limits
+        self._cancellation = cancellation
+        self._sandbox: Sandbox | None = None
+        self._pid_namespace = -1
+        self._placed: Placed = ()
+        self._environment: dict[str, str] = {}
+        self._snapshots: list[str] = []
+        self._root: Path | None = None
+        self._closed = False
+        self._lock = threading.RLock()
+
+    @classmethod
+    def launch(
+        cls,
+        storage: ContainerStorage,
+        image: str,
+        *,
+        name: str,
+        network: NetworkKind = "outbound",
+        limits: Limits | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> ContainerInstance:
+        """Start a container named `name` (`<build id>-<role>`) on an image id of the storage.
+
+        A container of the same name, left by an attempt that died, is replaced. Raises InstanceError, Cancelled.
+        """
+        instance = cls(storage, name, network=network, limits=limits or Limits(), cancellation=cancellation)
+        try:
+            instance._create(image)
+        except BaseException:
+            instance.close()
+            raise
+        return instance
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return self._environment
+
+    @property
+    def root(self) -> Path:
+        """Where the root is mounted on the host; read it through artifacts.rootfs.Root only."""
+        if self._root is None:
+            raise InstanceError(f"container {self.name} is closed")
+        return self._root
+
+    @property
+    def unlimited(self) -> tuple[str, ...]:
+        """The limits that this machine cannot enforce, in words."""
+        return self._sandbox.groups.missing if self._sandbox else ()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        input: bytes | None = None,
+        timeout: float | None = None,
+        on_output: OnOutput | None = None,
+        limit: int = 1024 * 1024,
+    ) -> Completed:
+        """Run a program as root inside. A program that does not exist ends with status 127, as in a shell."""
+        sandbox = self._running()
+        status_read, status_write = os.pipe()
+        arguments = [*self._view(), *self._variables(env), "--chdir", cwd or "/"]
+        arguments += ["--pidns", str(self._pid_namespace), "--json-status-fd", str(status_write)]
+        options = memory_file("options", pack_arguments(arguments))
+        seccomp = memory_file("seccomp", filter_program())
+        try:
+            entry = sandbox.enter(
+                ["/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--", *argv]
+            )
+            done = processes.run(
+                entry.argv, env=entry.environment, input=input, timeout=timeout, on_output=on_output, limit=limit,
+                cancellation=self._cancellation, pass_fds=(options, seccomp, status_write, self._pid_namespace),
+            )  # fmt: skip
+            os.close(status_write)
+            status_write = -1
+            status = _read_all(status_read)
+        finally:
+            for descriptor in (options, seccomp, status_read, status_write):
+                if descriptor >= 0:
+                    os.close(descriptor)
+        return self._outcome(replace(done, argv=tuple(argv)), status)
+
+    def read(self, path: str, *, limit: int = 16 * 1024 * 1024) -> bytes:
+        done = self._shell(_READ, path, limit=limit)
+        _require(done, f"cannot read {path} in container {self.name}")
+        if done.dropped or len(done.stdout) > limit:
+            raise InstanceError(f"cannot read {path} in container {self.name}: it is longer than {limit} bytes")
+        return done.stdout
+
+    def write(self, path: str, data: bytes, *, mode: int | None = None) -> None:
+        chmod = f' && chmod {mode:04o} "$1"' if mode is not None else ""
+        done = self._shell(f'cat >"$1"{chmod}', path, input=data)
+        _require(done, f"cannot write {path} in container {self.name}")
+
+    def exists(self, path: str) -> bool:
+        return self._shell('test -e "$1" || test -L "$1"', path).returncode == 0
+
+    def push(self, local: Path, path: str) -> None:
+        with local.open("rb") as file:
+            chunk = file.read(_CHUNK)
+            _require(self._shell('cat >"$1"', path, input=chunk), f"cannot write {path} in container {self.name}")
+            while chunk := file.read(_CHUNK):
+                done = self._shell('cat >>"$1"', path, input=chunk)
+                _require(done, f"cannot write {path} in container {self.name}")
+
+    def pull(self, path: str, local: Path) -> None:
+        with local.open("wb") as file:
+
+            def keep(stream: Stream, data: bytes) -> None:
+                if stream == "stdout":
+                    file.write(data)
+
+            done = self._shell(_READ, path, limit=65536, on_output=keep)
+        if done.returncode != 0:
+            local.unlink(missing_ok=True)
+        _require(replace(done, stdout=b""), f"cannot read {path} in container {self.name}")
+
+    def reboot(self) -> None:
+        raise CannotReboot(f"container {self.name} cannot restart: a container has no system of its own to start")
+
+    def checkpoint(self) -> Snapshot:
+        """Keep this state as an image; programs running inside are ended."""
+        image = self._commit({}, f"checkpoint of {self.name}", None)
+        self._snapshots.append(image)
+        return Snapshot(self.kind, image)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        if snapshot.kind != self.kind:
+            raise InstanceError(f"container {self.name} cannot go back to a snapshot of a {snapshot.kind}")
+        self._stop()
+        try:
+            self.storage.remove(self.name)
+        except ProcessFailed as error:
+            raise InstanceError(f"container {self.name} cannot go back: {error}") from error
+        self._create(snapshot.reference)
+
+    def commit(
+        self, *, labels: Mapping[str, str] | None = None, created_by: str = "", created: datetime | None = None
+    ) -> str:
+        """Write the changes as one layer of a new image and give its id; programs running inside are ended.
+
+        `created_by` is the text of the history entry. With `created`, every file of the layer carries that time,
+        which makes the layer reproducible; without, files keep their times.
+        """
+        return self._commit(labels or {}, created_by, created)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._stop()
+            try:
+                self.storage.remove(self.name)
+            finally:
+                for image in self._snapshots:
+                    self.storage.remove_image(image)
+
+    def _create(self, image: str) -> None:
+        """Make and mount the working container, start its sandbox, and read the image's variables meanwhile."""
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                config = pool.submit(self.storage.image_config, image)
+                self._make_container(image)
+                self._root = self.storage.mount(self.name)
+                self._start()
+                variables = config.result().get("config", {}).get("Env") or []
+        except (ProcessFailed, OSError) as error:
+            raise InstanceError(f"container {self.name} did not start: {error}") from error
+        named = dict(variable.partition("=")[::2] for variable in variables)
+        self._environment = {"PATH": DEFAULT_PATH, "HOME": "/root", **named}
+
+    def _make_container(self, image: str) -> None:
+        try:
+            self.storage.create(self.name, image)
+        except ProcessFailed as error:
+            if b"already in use" not in error.completed.stderr:
+                raise
+            self.storage.remove(self.name)
+            self.storage.create(self.name, image)
+
+    def _running(self) -> Sandbox:
+        with self._lock:
+            if self._closed:
+                raise InstanceError(f"container {self.name} is closed")
+            if self._sandbox is None:
+                self._start()
+            assert self._sandbox is not None
+            return self._sandbox
+
+    def _start(self) -> None:
+        """Start the sandbox and, in it, the holder of the process namespace that all commands share."""
+        self._placed = prepare_root(self.root)
+        info_read, info_write = os.pipe()
+        arguments = [*self._view(), "--unshare-pid", "--clearenv", "--info-fd", str(info_write)]
+        options = memory_file("options", pack_arguments(arguments))
+        seccomp = memory_file("seccomp", filter_program())
+        try:
+            self._sandbox = Sandbox.start(
+                self.name,
+                binds=[Bind(self.root, _ROOT, writable=True)],
+                holder=[
+                    "/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--",
+                    "/bin/sh", "-c", "read _",
+                ],
+                holder_capabilities=True, network=self.network, limits=self.limits,
+                pass_fds=(options, seccomp, info_write),
+            )  # fmt: skip
+        finally:
+            for descriptor in (options, seccomp, info_write):
+                os.close(descriptor)
+            with os.fdopen(info_read, "rb") as info:
+                text = info.read()
+        if not text.strip():
+            raise InstanceError(f"container {self.name}: bubblewrap could not build the view of the image")
+        self._pid_namespace = self._sandbox.inner_pid_namespace(int(json.loads(text)["child-pid"]))
+
+    def _stop(self) -> None:
+        """End every program inside and take our files out of the root."""
+        if self._sandbox is not None:
+            self._sandbox.close()
+            self._sandbox = None
+        if self._pid_namespace >= 0:
+            os.close(self._pid_namespace)
+            self._pid_namespace = -1
+        if self._root is not None:
+            restore_root(self._root, self._placed)
+        self._placed = ()
+
+    def _commit(self, labels: Mapping[str, str], created_by: str, created: datetime | None) -> str:
+        with self._lock:
+            if self._closed:
+                raise InstanceError(f"container {self.name} is closed")
+            self._stop()
+            try:
+                return self.storage.commit(
+                    self.name,
+                    labels=labels,
+                    created_by=created_by,
+                    created=created,
+                    cancellation=self._cancellation,
+                )
+            except ProcessFailed as error:
+                raise InstanceError(f"container {self.name} cannot be committed: {error}") from error
+
+    def _view(self) -> list[str]:
+        """What a command sees and may do, as arguments of bubblewrap."""
+        arguments = ["--bind", _ROOT, "/", "--proc", "/proc", "--dev", "/dev"]
+        for name in _MASKED:
+            if Path("/proc", name).exists():
+                arguments += ["--ro-bind", "/dev/null", f"/proc/{name}"]
+        for path in MOUNT_POINTS:
+            arguments += ["--ro-bind", path, path]
+        arguments += ["--die-with-parent", "--cap-drop", "ALL"]
+        return arguments + [word for capability in CAPABILITIES for word in ("--cap-add", capability)]
+
+    def _variables(self, env: Mapping[str, str] | None) -> list[str]:
+        merged = {**self._environment, **(env or {})}
+        return ["--clearenv", *(word for name, value in merged.items() for word in ("--setenv", name, value))]
+
+    def _shell(
+        self, script: str, path: str, *, input: bytes | None = None, limit: int = 65536,
+        on_output: OnOutput | None = None,
+    ) -> Completed:  # fmt: skip
+        return self.run(
+            ["/bin/sh", "-c", script, "sh", path],
+            input=input,
+            timeout=_FILE_SECONDS,
+            limit=limit,
+            on_output=on_output,
+        )
+
+    def _outcome(self, done: Completed, status: Mapping[str, object]) -> Completed:
+        """Tell a command that ended from one that could not be started, and from a sandbox that is gone."""
+        if done.timed_out or "exit-code" in status:
+            return done
+        words = done.tail(3)
+        if "child-pid" in status and "bwrap: " in words:
+            missing = "No such file" in words
+            return replace(done, returncode=_NOT_FOUND if missing else _NOT_EXECUTABLE)
+        raise InstanceError(
+            f"container {self.name} cannot run {shlex.join(done.argv)}: {words or 'its sandbox has ended'}"
+        )
+
+
+def prepare_root(path: Path) -> Placed:
+    """Make the places exist that a sandbox mounts over; give what restore_root needs to undo it.
+
+    Done from outside, so only while nothing runs inside. Raises InstanceError for a root that cannot be entered:
+    no /bin/sh, or links where folders must be.
+    """
+    placed: list[tuple[str, str | None]] = []
+    with Root(path) as root:
+        _require_folders(root)
+        with root.folder("/") as top:
+            _make_folder("etc", top, 0o755)
+            _make_folder("tmp", top, 0o1777)
+        with root.folder("/etc") as etc:
+            for name in (Path(point).name for point in MOUNT_POINTS):
+                known, target = _file_or_link(name, etc)
+                if known and target is None:
+                    continue
+                if target is not None:
+                    os.unlink(name, dir_fd=etc)
+                os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=etc))
+                placed.append((name, target))
+    return tuple(placed)
+
+
+def restore_root(path: Path, placed: Placed) -> None:
+    """Undo prepare_root, unless the image has put something else into the place meanwhile."""
+    if not placed:
+        return
+    with contextlib.suppress(OSError), Root(path) as root, root.folder("/etc") as etc:
+        for name, target in placed:
+            status = os.lstat(name, dir_fd=etc)
+            if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+                os.unlink(name, dir_fd=etc)
+                if target is not None:
+                    os.symlink(target, name, dir_fd=etc)
+
+
+def _require_folders(root: Root) -> None:
+    try:
+        os.close(root.open("/bin/sh", os.O_PATH))
+    except OSError as error:
+        raise InstanceError("the image has no /bin/sh: components need a POSIX shell") from error
+    with root.folder("/") as top:
+        for name in ("etc", "tmp", "proc", "dev"):
+            with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
+                    raise InstanceError(f"the image's /{name} is no folder: nothing can run in it")
+
+
+def _make_folder(name: str, parent: int, mode: int) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=parent)
+        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        os.fchmod(descriptor, mode)
+        os.close(descriptor)
+
+
+def _file_or_link(name: str, parent: int) -> tuple[bool, str | None]:
+    """Whether there is something, and where it leads if it is a link."""
+    try:
+        status = os.lstat(name, dir_fd=parent)
+    except FileNotFoundError:
+        return False, None
+    if stat.S_ISLNK(status.st_mode):
+        return True, os.readlink(name, dir_fd=parent)
+    if not stat.S_ISREG(status.st_mode):
+        raise InstanceError(f"the image's /etc/{name} is neither a file nor a link")
+    return True, None
+
+
+def _require(done: Completed, what: str) -> None:
+    if done.timed_out or done.returncode != 0:
+        raise InstanceError(f"{what}: {done.tail(3) or f'exit status {done.returncode}'}")
+
+
+def _read_all(descriptor: int) -> dict[str, object]:
+    """What bubblewrap wrote on its status pipe; whoever else held the pipe is gone with the command."""
+    os.set_blocking(descriptor, False)
+    text = b""
+    with contextlib.suppress(BlockingIOError):
+        while chunk := os.read(descriptor, 4096):
+            text += chunk
+    return read_documents(text)

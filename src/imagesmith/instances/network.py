@@ -1,0 +1,109 @@
+"""The network of a sandbox: out to the mirror and the registries, never to the host.
+
+`slirp4netns` carries connections of a network namespace through a process outside, so the namespace needs no
+bridge and no firewall rules of the machine. What it must not reach is refused twice over: slirp4netns offers no way
+to the host's loopback, and prohibiting routes inside the namespace (which a sandboxed command has no capability
+to change) cover the host's own addresses and the link-local range with its metadata services.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import select
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from imagesmith import processes
+
+NetworkKind = Literal["outbound", "none"]
+
+NAMESERVER = "10.0.2.3"
+"""slirp4netns answers here and asks the host's own name servers."""
+
+_READY_SECONDS = 10.0
+_LINK_LOCAL = "169.254.0.0/16"
+
+
+class NetworkError(RuntimeError):
+    """The network of a sandbox did not come up; the text says why."""
+
+
+@dataclass(frozen=True)
+class Slirp:
+    """A running slirp4netns; `ready` is the pipe on which it says that the interface is up, and it ends when
+    nobody holds `alive` any more, so with this process (it drops a parent-death signal while it starts)."""
+
+    process: subprocess.Popen[bytes]
+    ready: int
+    alive: int
+
+    def wait(self) -> None:
+        """Wait until the interface is up; call once. Raises NetworkError."""
+        try:
+            readable, _, _ = select.select([self.ready], [], [], _READY_SECONDS)
+            if readable and os.read(self.ready, 1) == b"1":
+                return
+        finally:
+            os.close(self.ready)
+        raise NetworkError("slirp4netns gave the sandbox no network: try running it by hand, or network='none'")
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.alive)
+
+
+def start_slirp(namespace: Path) -> Slirp:
+    """Attach slirp4netns to a network namespace."""
+    ready, write = os.pipe()
+    end, alive = os.pipe()
+    try:
+        process = subprocess.Popen(
+            ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", f"--ready-fd={write}",
+             f"--exit-fd={end}", "--netns-type=path", str(namespace), "tap0"],
+            env=processes.host_environment(), pass_fds=(write, end), start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    except OSError:
+        os.close(ready)
+        os.close(alive)
+        raise
+    finally:
+        os.close(write)
+        os.close(end)
+    return Slirp(process, ready, alive)
+
+
+def prohibit_host(namespace: Path, *, routing_table: Path = Path("/proc/net/fib_trie")) -> None:
+    """Close the routes from a namespace to this machine's own addresses. Raises ProcessFailed."""
+    refused = [_LINK_LOCAL, *host_addresses(routing_table.read_text())]
+    lines = "".join(f"route replace prohibit {address}\n" for address in refused)
+    processes.check(
+        ["nsenter", f"--net={namespace}", "--", "ip", "-batch", "-"],
+        what="closing the sandbox's routes to the host", input=lines.encode(), timeout=30,
+    )  # fmt: skip
+
+
+def host_addresses(fib_trie: str) -> Sequence[str]:
+    """This machine's own IPv4 addresses other than loopback, from the kernel's routing tree."""
+    found: set[str] = set()
+    address = ""
+    for line in fib_trie.splitlines():
+        words = line.split()
+        if words[:1] == ["|--"]:
+            address = words[1]
+        elif words[:3] == ["/32", "host", "LOCAL"] and not ipaddress.ip_address(address).is_loopback:
+            found.add(address)
+    return sorted(found)
+
+
+def resolver_text(kind: NetworkKind) -> str:
+    return f"nameserver {NAMESERVER}\n" if kind == "outbound" else ""
+
+
+def hosts_text(hostname: str) -> str:
+    return f"127.0.0.1\tlocalhost\n127.0.1.1\t{hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"

@@ -1,0 +1,304 @@
+"""A set of namespaces that holds nothing of the host, and the way into it.
+
+    keeper (a thread of ours)
+      setpriv --pdeathsig KILL                          dies with the keeper, so with this process
+        bwrap            outer namespaces: a root of tools only (/usr read-only, a few generated files, and
+          |              what the caller binds), processes, network, IPC, host name, control group
+          holder         what the caller names; while it lives, the namespaces live
+      slirp4netns        the network of the outer namespaces
+
+    enter(argv) = join the control groups, set limits, nsenter into the outer namespaces, exec argv there
+
+Whatever runs inside a container's root is started by bubblewrap *from within* the outer mount namespace: should an
+image hold links that lead bubblewrap astray while it builds its mounts, there is nothing but tools to find.
+Killing the outer process 1 kills every process in it, by the kernel's rule for process namespaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from imagesmith import processes
+from imagesmith.instances.limits import ControlGroups, Limits, make_groups
+from imagesmith.instances.network import (
+    NetworkError,
+    NetworkKind,
+    Slirp,
+    hosts_text,
+    prohibit_host,
+    resolver_text,
+    start_slirp,
+)  # fmt: skip
+from imagesmith.instances.protocol import InstanceError
+
+_NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup")
+_START_SECONDS = 30.0
+_MIB = 1024 * 1024
+_WORDS = 4096
+
+# "$1": folders of control groups; "$2": kilobytes of one file in 512-byte blocks; "$3": open files.
+_JOIN = (
+    'for group in $1; do echo 0 >"$group/cgroup.procs" || exit 125; done; '
+    'ulimit -f "$2" && ulimit -n "$3" && ulimit -c 0 || exit 125; shift 3; exec "$@"'
+)
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A folder or file of the host that the outer namespaces see at `target`."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How to start a program inside: the whole argv, and the environment of the tools on the way."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=lambda: {"PATH": os.defpath})
+
+
+class Sandbox:
+    """Running namespaces; close() ends everything in them. Make one with `start`."""
+
+    def __init__(self, name: str, limits: Limits, network: NetworkKind) -> None:
+        self.name = name
+        self.limits = limits
+        self.network = network
+        self.groups: ControlGroups = make_groups(name, limits)
+        self.pid = 0
+        """Process 1 of the outer namespaces, as the host counts."""
+        self._descriptors: dict[str, int] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._slirp: Slirp | None = None
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._keeper: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._network_up = False
+        self._closed = False
+        self._words = ""
+
+    @classmethod
+    def start(
+        cls,
+        name: str,
+        *,
+        binds: Sequence[Bind],
+        holder: Sequence[str],
+        holder_capabilities: bool = False,
+        network: NetworkKind,
+        limits: Limits,
+        pass_fds: Sequence[int] = (),
+    ) -> Sandbox:
+        """Make the namespaces and start `holder` in them (a program of the tools' root, its standard input a
+        pipe that we hold). Raises InstanceError."""
+        sandbox = cls(name, limits, network)
+        try:
+            sandbox._launch(binds, holder, holder_capabilities, pass_fds)
+        except BaseException:
+            sandbox.close()
+            raise
+        return sandbox
+
+    @property
+    def alive(self) -> bool:
+        return not self._closed and self._process is not None and self._process.poll() is None
+
+    def namespace(self, kind: str) -> Path:
+        """A path to a namespace (`net`, `pid`, ...) that stays valid, without handing a descriptor to anyone."""
+        return Path(f"/proc/{os.getpid()}/fd/{self._descriptors[kind]}")
+
+    def enter(self, argv: Sequence[str]) -> Entry:
+        """The command line that starts a program of the tools' root inside, with the sandbox's limits.
+
+        Raises InstanceError when the sandbox is gone or its network did not come up.
+        """
+        if not self.alive:
+            words = self.last_words() or "its first process was killed, or it was closed"
+            raise InstanceError(f"the sandbox {self.name} has ended: {words}")
+        self._await_network()
+        groups = " ".join(str(folder) for folder in self.groups.folders)
+        flags = {"mnt": "mount", "net": "net", "pid": "pid", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup"}
+        return Entry(
+            (
+                "sh", "-c", _JOIN, "join", groups, str(self.limits.file_mb * _MIB // 512),
+                str(_at_most(resource.RLIMIT_NOFILE, self.limits.open_files)), "nsenter",
+                *(f"--{flags[kind]}={self.namespace(kind)}" for kind in _NAMESPACES), "--", *argv,
+            )
+        )  # fmt: skip
+
+    def inner_pid_namespace(self, pid: int) -> int:
+        """Open the process namespace of a process that the outer namespaces count as `pid`."""
+        return os.open(f"/proc/{self.pid}/root/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Kill everything inside and let go of the namespaces, the network and the control groups."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        if self._keeper is not None:
+            self._keeper.join()
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors.clear()
+        self.groups.remove()
+
+    def _launch(
+        self, binds: Sequence[Bind], holder: Sequence[str], capabilities: bool, pass_fds: Sequence[int]
+    ) -> None:
+        info_read, info_write = os.pipe()
+        files = [memory_file("resolv.conf", resolver_text(self.network).encode())]
+        files.append(memory_file("hosts", hosts_text("localhost").encode()))
+        arguments = _outer_arguments(binds, files, info_write, capabilities=capabilities)
+        options = memory_file("outer", pack_arguments(arguments))
+        argv = processes.supervised(["bwrap", "--args", str(options), "--", *holder], tree=False)
+        descriptors = (info_write, options, *files, *pass_fds)
+        self._keeper = threading.Thread(
+            target=self._keep,
+            args=(argv, descriptors, info_read, info_write),
+            name=f"sandbox-{self.name}",
+            daemon=True,
+        )
+        try:
+            self._keeper.start()
+            if not self._started.wait(_START_SECONDS):
+                raise InstanceError(f"the sandbox {self.name} did not start within {_START_SECONDS:.0f} s")
+        finally:
+            for descriptor in (options, *files):
+                os.close(descriptor)
+        if self._failure is not None:
+            raise InstanceError(f"the sandbox {self.name} did not start: {self._failure}") from self._failure
+
+    def _keep(self, argv: list[str], descriptors: Sequence[int], info_read: int, info_write: int) -> None:
+        """The keeper: starts the processes (their parent-death signal is tied to this thread) and waits."""
+        try:
+            self._start_processes(argv, descriptors, info_read, info_write)
+        except BaseException as error:  # handed to the thread that waits for the start
+            self._failure = error
+        self._started.set()
+        if self._process is not None:
+            if self._failure is not None:
+                self._process.kill()
+            self._process.wait()
+            self._close_pipes()
+        if self._slirp is not None:
+            self._slirp.stop()
+
+    def _start_processes(
+        self, argv: list[str], descriptors: Sequence[int], info_read: int, info_write: int
+    ) -> None:
+        with os.fdopen(info_read, "rb") as info:
+            try:
+                self._process = subprocess.Popen(
+                    argv, env={"PATH": os.defpath}, pass_fds=tuple(descriptors), start_new_session=True,
+                    stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                )  # fmt: skip
+            finally:
+                os.close(info_write)
+            text = info.read()
+        if not text.strip():
+            raise InstanceError(self.last_words())
+        self.pid = int(json.loads(text)["child-pid"])
+        for kind in _NAMESPACES:
+            self._descriptors[kind] = os.open(f"/proc/{self.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+        if self.network == "outbound":
+            self._slirp = start_slirp(self.namespace("net"))
+
+    def last_words(self) -> str:
+        """What the sandbox's own programs said when they failed."""
+        if self._process is None or self._process.stderr is None or self._process.stderr.closed:
+            return self._words
+        with contextlib.suppress(OSError):
+            os.set_blocking(self._process.stderr.fileno(), False)
+            self._words += os.read(self._process.stderr.fileno(), _WORDS).decode(errors="replace").strip()
+        return self._words
+
+    def _close_pipes(self) -> None:
+        """Let go of the holder's pipes once it has ended; its last words stay."""
+        assert self._process is not None
+        self.last_words()
+        for pipe in (self._process.stdin, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    def _await_network(self) -> None:
+        with self._lock:
+            if self._network_up or self._slirp is None:
+                return
+            try:
+                prohibit_host(self.namespace("net"))
+                self._slirp.wait()
+            except (NetworkError, processes.ProcessFailed) as error:
+                raise InstanceError(f"the sandbox {self.name} has no network: {error}") from error
+            self._network_up = True
+
+
+def memory_file(name: str, data: bytes) -> int:
+    """A file in memory holding `data`, read from its start; the caller closes it."""
+    descriptor = os.memfd_create(name)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def pack_arguments(arguments: Sequence[str]) -> bytes:
+    """Arguments as `bwrap --args` reads them; not on the command line, where commands inside could see them."""
+    return b"".join(os.fsencode(argument) + b"\0" for argument in arguments)
+
+
+def read_documents(text: bytes) -> dict[str, Any]:
+    """The members of all JSON documents in what bubblewrap wrote on its status pipe."""
+    members: dict[str, Any] = {}
+    for line in text.splitlines():
+        if line.strip():
+            members |= json.loads(line)
+    return members
+
+
+def _outer_arguments(binds: Sequence[Bind], files: Sequence[int], info: int, *, capabilities: bool) -> list[str]:
+    arguments = ["--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+        place = Path("/", name)
+        if place.is_symlink():
+            arguments += ["--symlink", str(place.readlink()), str(place)]
+        elif place.is_dir():
+            arguments += ["--ro-bind", str(place), str(place)]
+    resolver, hosts = files
+    arguments += ["--dir", "/tmp", "--perms", "0644", "--file", str(resolver), "/etc/resolv.conf"]  # noqa: S108 - inside
+    arguments += ["--perms", "0644", "--file", str(hosts), "/etc/hosts", "--proc", "/proc", "--dev", "/dev"]
+    for bind in binds:
+        arguments += ["--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target]
+    arguments += [
+        "--remount-ro",
+        "/",
+        "--info-fd",
+        str(info),
+        "--die-with-parent",
+        "--unshare-pid",
+        "--unshare-net",
+    ]
+    arguments += ["--unshare-ipc", "--unshare-uts", "--unshare-cgroup", "--hostname", "localhost"]
+    return arguments + (["--cap-add", "ALL"] if capabilities else ["--cap-drop", "ALL"])
+
+
+def _at_most(kind: int, wanted: int) -> int:
+    """`wanted`, or less where this process may not have so much itself."""
+    _, hard = resource.getrlimit(kind)
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
