@@ -9,6 +9,7 @@ node, so the count, not the memory, is what a chain of aliases blows up).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from imagesmith.values.diagnostics import Position, Problem
 
 _STANDARD_TAG = "tag:yaml.org,2002:"
 _MERGE = "<<"
+_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,31 @@ def load_yaml(text: str | bytes, *, limits: Limits | None = None) -> Loaded:
     bounds = limits or Limits()
     try:
         decoded = _decode(text, bounds)
-        composer = _Composer(bounds)
-        root = composer.compose(decoded)
+        composer, root = _compose(decoded, bounds)
     except _Unusable as error:
         return Loaded(None, (error.problem,))
     except yaml.YAMLError as error:
         return Loaded(None, (_syntax_problem(error),))
     return Loaded(root, tuple(composer.problems))
+
+
+def _compose(text: str, limits: Limits) -> tuple[_Composer, Node]:
+    composer = _Composer(limits)
+    try:
+        return composer, composer.compose(text)
+    except yaml.YAMLError:
+        # JSON writes a character beyond the first plane as two escapes, which YAML does not know. Only in JSON is
+        # every such pair inside double quotes; elsewhere it may be the text of a script.
+        joined = _PAIR.sub(_joined, text) if text.lstrip()[:1] in ("{", "[") else text
+        if joined == text:
+            raise
+    composer = _Composer(limits)
+    return composer, composer.compose(joined)
+
+
+def _joined(match: re.Match[str]) -> str:
+    code = 0x10000 + ((int(match[2], 16) - 0xD800) << 10) + (int(match[3], 16) - 0xDC00)
+    return f"{match[1]}\\U{code:08X}"
 
 
 def _decode(text: str | bytes, limits: Limits) -> str:
