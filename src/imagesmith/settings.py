@@ -102,6 +102,8 @@ class Settings:
     s3_secret_key_file: str = ""
     debian_mirror: str = ""
     """Empty: the mirror that this machine's apt uses."""
+    local_image_folders: tuple[str, ...] = ()
+    """Folders that `oci:`, `oci-archive:` and `docker-archive:` parents may be read from; none by default."""
     registries: Mapping[str, Registry] = field(default_factory=dict)
     """Key: `region`, or `account/region`, which wins."""
     quotas: Quotas = field(default_factory=Quotas)
@@ -163,6 +165,10 @@ def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
             if not isinstance(value, dict):
                 raise SettingsError(f"{place} must be a table of registries by region")
             values[name] = {key: _build(Registry, entry, f"{place}.{key}") for key, entry in value.items()}
+        elif wanted == tuple[str, ...]:
+            if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+                raise SettingsError(f"{place} must be a list of texts")
+            values[name] = tuple(value)
         elif wanted in (Quotas, Builds, Schedules):
             if not isinstance(value, dict):
                 raise SettingsError(f"{place} must be a table")

@@ -93,13 +93,10 @@ class Bases:
     def image(self, digest: str, reference: str, *, cancellation: Cancellation | None = None) -> Parent:
         """An image that this server built. Raises ParentError."""
         try:
-            artifact = self._layout.resolve(digest)
+            image_id = self._layout.ensure_in_storage(self._storage, digest, cancellation=cancellation)
         except LayoutError as error:
-            raise ParentError(
-                f"the artifact {digest or '(none)'} of {reference} is not in the embedded layout: {error}"
-            ) from error
-        image_id = self._layout.ensure_in_storage(self._storage, artifact, cancellation=cancellation)
-        return Parent(image_id, reference, artifact.digest)
+            raise ParentError(f"the artifact of the parent image {reference} is not here: {error}") from error
+        return Parent(image_id, reference, digest)
 
     def registry(
         self,
@@ -124,7 +121,7 @@ class Bases:
         return self._pulled(done.stdout, reference)
 
     def local(self, reference: str, allowed: Iterable[Path], *, cancellation: Cancellation | None = None) -> Parent:
-        """`oci:PATH[:REF]`, `oci-archive:PATH` or `docker-archive:PATH`, below an allowed folder. Raises ParentError."""
+        """`oci:PATH[:REF]` or an archive (`oci-archive:`, `docker-archive:`) in an allowed folder. Raises ParentError."""
         transport, _, rest = reference.partition(":")
         place = Path(rest.partition(":")[0])
         folders = [folder.resolve() for folder in allowed]
@@ -152,10 +149,12 @@ class Bases:
         try:
             if self._now() - _made(stamp) > self._max_age:
                 return None
-            artifact = self._layout.resolve(reference)
-        except (OSError, ValueError, KeyError, LayoutError):
+        except (OSError, ValueError, KeyError):
             return None
-        return Parent(self._layout.ensure_in_storage(self._storage, artifact), reference, artifact.digest)
+        digest = self._layout.resolve(reference)
+        if digest is None:
+            return None
+        return Parent(self._layout.ensure_in_storage(self._storage, digest), reference, digest)
 
     def _bootstrap(
         self,
@@ -186,9 +185,8 @@ class Bases:
             image_id = self._storage.commit(name, created_by=f"mmdebstrap {base.suite}", cancellation=cancellation)
         finally:
             self._storage.remove(name)
-        artifact = self._layout.export_image(
-            self._storage, image_id, reference, is_base=True, cancellation=cancellation, on_line=on_line
-        )
+        on_line("keeping the base")
+        artifact = self._layout.export_image(self._storage, image_id, reference, cancellation=cancellation)
         return Parent(image_id, reference, artifact.digest)
 
     def _install(

@@ -1,313 +1,386 @@
-"""The embedded OCI layout: every finished container image, by digest, until and after it is pushed.
+"""The embedded OCI layout: every built image, addressed by its digest, each blob kept once.
 
     oci/
-      oci-layout, index.json      a standard OCI image layout; refs are ACCOUNT/REGION/NAME:VERSION-BUILD
-      blobs/sha256/<digest>       configs, manifests, gzip layers
-      plain/sha256/<diff id>      uncompressed layers of bases, so that builds on them do not write them again
-      compressed/<diff id>        which blob a layer became: {"digest": ..., "size": ...}
-      work/                       half-made things; emptied by sweep()
-      lock                        held while index.json or the set of blobs changes
+      oci-layout  index.json      readable by any OCI tool; one entry per image and name
+      blobs/sha256/<digest>       manifests, configurations, layers (gzip)
+      layers/<diff id>.json       the compressed blob of a layer that was seen before, so that a base is
+                                  compressed once
+      lock                        held while blobs are added or removed
+      tmp/                        work in progress; emptied by collect_garbage
 
-Invariants: a blob under its digest is whole (written aside, flushed, renamed). An image is visible when index.json
-names it, and then all its blobs are there. A layer is compressed once, so one image has one digest everywhere.
+A blob appears by renaming a complete, flushed file, and an image by renaming the index, last: killed or out of
+disk space at any moment, there is no half image, only unreferenced blobs. The digest that export_image gives is
+the one that a registry shows later, because nothing compresses anew on the way.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
-import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from imagesmith.artifacts.locks import file_lock
+from imagesmith.artifacts.locks import file_lock, is_locked
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.processes import Cancellation
+from imagesmith.processes import Cancellation, OnOutput
 
-_CHUNK = 1024 * 1024
-_LEVEL = 5
-"""gzip level: a little larger than 6 and a good deal faster."""
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+REFERENCE = "org.opencontainers.image.ref.name"
 
-_REF_NAME = "org.opencontainers.image.ref.name"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-_COPY_SECONDS = 3600
-_GRACE_SECONDS = 3600
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,254}")
+_COPY_SECONDS = 3600.0
 
 
 class LayoutError(RuntimeError):
-    """The layout does not hold what was asked for, or cannot take it."""
+    """The layout does not hold what was asked for, or holds something damaged."""
 
 
 @dataclass(frozen=True)
 class ImageArtifact:
-    """An image of the layout."""
+    """A container image as it stands in the layout. `size` is the sum of its blobs, compressed, in bytes."""
 
-    reference: str
     digest: str
-    """Of the manifest, the same here and in every registry."""
+    config_digest: str
     size: int
-    """Bytes of config and compressed layers."""
-    image_id: str
-    """Digest of the config without `sha256:`, which is the id in the container storage."""
-    config: Mapping[str, Any]
+    layers: tuple[str, ...]
+    """Digests of the compressed layers, lowest first."""
+    diff_ids: tuple[str, ...]
+    labels: Mapping[str, str]
+    environment: tuple[str, ...]
+    """`NAME=value` as in the image's configuration."""
+    created: str
+    architecture: str
+    os: str
+
+    @property
+    def image_id(self) -> str:
+        """What the container storage calls this image."""
+        return self.config_digest.removeprefix("sha256:")
 
 
 class OciLayout:
-    """The layout in one folder; safe for threads and processes."""
+    """One layout; several builds, in several processes, may use it at once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        for folder in ("blobs/sha256", "plain/sha256", "compressed", "work"):
-            (path / folder).mkdir(parents=True, exist_ok=True)
-        if not (path / "index.json").exists():
-            _write_json(path / "index.json", {"schemaVersion": 2, "manifests": []})
-        _write_json(path / "oci-layout", {"imageLayoutVersion": "1.0.0"})
+        self._blobs = path / "blobs" / "sha256"
+        self._layers = path / "layers"
+        self._tmp = path / "tmp"
+        for folder in (self._blobs, self._layers, self._tmp):
+            folder.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            if not (path / "oci-layout").exists():
+                self._write(path / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+            if not (path / "index.json").exists():
+                self._write_index([])
+
+    # Images in and out
 
     def export_image(
         self,
         storage: ContainerStorage,
         image_id: str,
-        reference: str,
+        ref: str | None = None,
         *,
-        is_base: bool = False,
-        annotations: Mapping[str, str] | None = None,
         cancellation: Cancellation | None = None,
-        on_line: Callable[[str], None] = lambda _line: None,
+        on_output: OnOutput | None = None,
     ) -> ImageArtifact:
-        """Keep an image of the storage under a reference, which may exist and is then moved.
+        """Copy an image of the storage into the layout, compressing only layers not seen before, and name it `ref`.
 
-        `is_base`: its layers are kept uncompressed too. Raises ProcessFailed, OSError, Cancelled.
+        Raises ProcessFailed (disk full, damaged storage), LayoutError, Cancelled; the layout is then as before.
         """
-        with self._work() as work:
-            self._copy_plain(storage, image_id, work, cancellation)
-            manifest = _manifest_of(work)
-            layers = []
-            for entry in manifest["layers"]:
-                if cancellation is not None:
-                    cancellation.check()
-                layers.append(self._compressed(entry["digest"], on_line))
-            config = self._take(self._plain(manifest["config"]["digest"]), manifest["config"]["digest"])
-            final = {
-                "schemaVersion": 2,
-                "mediaType": _MANIFEST,
-                "config": {**manifest["config"], "size": config},
-                "layers": layers,
-                **({"annotations": dict(annotations)} if annotations else {}),
-            }
-            digest, size = self._put_json(final)
-            with file_lock(self.path / "lock"):
-                self._point(reference, digest, size)
-            if not is_base:
-                self._drop_plain(entry["digest"] for entry in manifest["layers"])
-            self._plain(manifest["config"]["digest"]).unlink(missing_ok=True)
-        return self.resolve(reference)
+        return self.import_source(
+            storage, f"containers-storage:@{image_id}", ref, cancellation=cancellation, on_output=on_output
+        )
+
+    def import_source(
+        self,
+        storage: ContainerStorage,
+        source: str,
+        ref: str | None = None,
+        *,
+        cancellation: Cancellation | None = None,
+        on_output: OnOutput | None = None,
+    ) -> ImageArtifact:
+        """As export_image, from any source that skopeo reads (`oci:...`, `docker-archive:...`)."""
+        with self._work_folder() as work:
+            blobs = work / "blobs" / "sha256"
+            blobs.mkdir(parents=True)
+            # An empty file stands for each known layer: skopeo takes a blob that exists for copied, and the
+            # manifest is written anew below, so nothing ever looks into it.
+            for known in self._layers.iterdir():
+                (blobs / known.stem).touch()
+            storage.tool(
+                ["skopeo", "copy", "--quiet", "--format=oci", "--dest-compress-format=gzip", source, f"oci:{work}:image"],
+                what=f"copying image {source} into the layout",
+                timeout=_COPY_SECONDS, cancellation=cancellation, on_output=on_output,
+            )  # fmt: skip
+            return self._adopt(work, ref)
 
     def ensure_in_storage(
-        self, storage: ContainerStorage, artifact: ImageArtifact, *, cancellation: Cancellation | None = None
+        self, storage: ContainerStorage, digest: str, *, cancellation: Cancellation | None = None
     ) -> str:
-        """Make an image of the layout usable in the storage and give its id. Raises ProcessFailed, Cancelled."""
+        """Make sure that the storage holds an image of the layout; give its image id there."""
+        artifact = self.read(digest)
         if not storage.has_image(artifact.image_id):
-            storage.tool(
-                [
-                    "skopeo", "copy", "--quiet", "--insecure-policy", f"oci:{self.path}:{artifact.reference}",
-                    f"containers-storage:imagesmith.local/image:{artifact.image_id[:24]}",
-                ],
-                what=f"unpacking {artifact.reference}",
-                timeout=_COPY_SECONDS,
-                cancellation=cancellation,
-            )  # fmt: skip
+            with self.view(digest) as view:
+                storage.tool(
+                    ["skopeo", "copy", "--quiet", f"oci:{view}", f"containers-storage:@{artifact.image_id}"],
+                    what=f"copying image {digest} into the container storage",
+                    timeout=_COPY_SECONDS, cancellation=cancellation,
+                )  # fmt: skip
         return artifact.image_id
 
-    def resolve(self, reference: str) -> ImageArtifact:
-        """The image of a reference, or of a digest `sha256:...`. Raises LayoutError."""
-        for entry in self._index()["manifests"]:
-            name = entry.get("annotations", {}).get(_REF_NAME, "")
-            if reference in (name, entry["digest"]):
-                return self._artifact(name, entry["digest"])
-        raise LayoutError(f"there is no image {reference} in {self.path}")
-
-    def delete(self, reference: str) -> None:
-        """Forget an image and free the blobs that no other image needs."""
-        with file_lock(self.path / "lock"):
-            index = self._index()
-            index["manifests"] = [
-                entry for entry in index["manifests"] if entry.get("annotations", {}).get(_REF_NAME) != reference
-            ]
-            _write_json(self.path / "index.json", index)
-            self._collect(index, grace_seconds=_GRACE_SECONDS)
-
-    def sweep(self) -> None:
-        """Remove what exports that died left behind. Call it when no export runs."""
-        shutil.rmtree(self.path / "work", ignore_errors=True)
-        (self.path / "work").mkdir(exist_ok=True)
-        with file_lock(self.path / "lock"):
-            self._collect(self._index(), grace_seconds=0)
-
-    def _artifact(self, reference: str, digest: str) -> ImageArtifact:
-        try:
-            manifest = json.loads(self._blob(digest).read_bytes())
-            config = json.loads(self._blob(manifest["config"]["digest"]).read_bytes())
-        except (OSError, ValueError, KeyError) as error:
-            raise LayoutError(f"the image {reference} in {self.path} is damaged: {error}") from error
-        size = manifest["config"]["size"] + sum(layer["size"] for layer in manifest["layers"])
-        image_id = manifest["config"]["digest"].removeprefix("sha256:")
-        return ImageArtifact(reference, digest, size, image_id, config)
-
-    def _copy_plain(
-        self, storage: ContainerStorage, image_id: str, work: Path, cancellation: Cancellation | None
-    ) -> None:
-        # a layer whose plain blob is here already is not written again: that is what makes exports quick
-        storage.tool(
-            [
-                "skopeo", "copy", "--quiet", "--insecure-policy", "--dest-oci-accept-uncompressed-layers",
-                f"--dest-shared-blob-dir={self.path / 'plain'}",
-                f"containers-storage:@{image_id}", f"oci:{work}:image",
-            ],
-            what="writing the image's layers",
-            timeout=_COPY_SECONDS,
-            cancellation=cancellation,
-        )  # fmt: skip
-
-    def _compressed(self, diff_id: str, on_line: Callable[[str], None]) -> dict[str, Any]:
-        """The descriptor of a layer's gzip blob, made when it is new."""
-        record = self.path / "compressed" / diff_id.removeprefix("sha256:")
-        if record.exists():
-            known: dict[str, Any] = json.loads(record.read_text())
-            if self._blob(known["digest"]).exists():
-                # young again: a collection that runs now must not take it for a leftover
-                os.utime(self._blob(known["digest"]))
-                return known
-        source = self._plain(diff_id)
-        on_line(f"compressing a layer of {source.stat().st_size / 1e6:.0f} MB")
-        draft = self.path / "work" / uuid.uuid4().hex
-        try:
-            digest, size = _compress(source, draft)
-            draft.replace(self._blob(digest))
-        finally:
-            draft.unlink(missing_ok=True)
-        descriptor = {"mediaType": _LAYER, "digest": digest, "size": size}
-        _write_json(record, descriptor)
-        return descriptor
-
-    def _put_json(self, value: Mapping[str, Any]) -> tuple[str, int]:
-        data = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        _write(self._blob(digest), data)
-        return digest, len(data)
-
-    def _take(self, source: Path, digest: str) -> int:
-        """Copy a small blob into place; gives its size."""
-        target = self._blob(digest)
-        if not target.exists():
-            _write(target, source.read_bytes())
-        return target.stat().st_size
-
-    def _point(self, reference: str, digest: str, size: int) -> None:
-        index = self._index()
-        kept = [entry for entry in index["manifests"] if entry.get("annotations", {}).get(_REF_NAME) != reference]
-        entry = {"mediaType": _MANIFEST, "digest": digest, "size": size, "annotations": {_REF_NAME: reference}}
-        _write_json(self.path / "index.json", {**index, "manifests": [*kept, entry]})
-
-    def _drop_plain(self, diff_ids: Iterator[str]) -> None:
-        """Free the uncompressed layers that belong to no base."""
-        kept = {
-            diff_id
-            for entry in self._index()["manifests"]
-            if entry["annotations"][_REF_NAME].startswith("base/")
-            for diff_id in self._artifact("", entry["digest"]).config["rootfs"]["diff_ids"]
-        }
-        for diff_id in diff_ids:
-            if diff_id not in kept:
-                self._plain(diff_id).unlink(missing_ok=True)
-
-    def _collect(self, index: Mapping[str, Any], *, grace_seconds: float) -> None:
-        """Remove blobs that no image of the index needs; the lock is held. Young ones may be half of an export."""
-        before = time.time() - grace_seconds
-        needed: set[str] = set()
-        for entry in index["manifests"]:
-            needed.add(entry["digest"])
-            manifest = json.loads(self._blob(entry["digest"]).read_bytes())
-            needed |= {manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])}
-        for blob in (self.path / "blobs/sha256").iterdir():
-            if f"sha256:{blob.name}" not in needed and blob.stat().st_mtime <= before:
-                blob.unlink()
-
-    def _index(self) -> dict[str, Any]:
-        index: dict[str, Any] = json.loads((self.path / "index.json").read_text())
-        return index
-
-    def _blob(self, digest: str) -> Path:
-        return self.path / "blobs/sha256" / digest.removeprefix("sha256:")
-
-    def _plain(self, digest: str) -> Path:
-        return self.path / "plain/sha256" / digest.removeprefix("sha256:")
+    @contextmanager
+    def view(self, digest: str) -> Iterator[Path]:
+        """A layout folder that holds just this image, for tools that take a path; its blobs are shared."""
+        manifest = self.manifest_bytes(digest)
+        entry = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": len(manifest)}
+        with self._work_folder() as work:
+            (work / "blobs").symlink_to(self.path.absolute() / "blobs")
+            (work / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+            (work / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+            yield work
 
     @contextmanager
-    def _work(self) -> Iterator[Path]:
-        folder = self.path / "work" / uuid.uuid4().hex
-        folder.mkdir()
+    def rootfs(self, storage: ContainerStorage, digest: str, *, name: str) -> Iterator[Path]:
+        """The image's root, mounted by the storage under a working container `name`; read it with rootfs.Root."""
+        image_id = self.ensure_in_storage(storage, digest)
+        storage.create(name, image_id)
         try:
-            yield folder
+            yield storage.mount(name)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            storage.remove(name)
+
+    # Reading
+
+    def resolve(self, ref: str) -> str | None:
+        """The digest of a name or of a digest that is here; None when it is not."""
+        for entry in self._read_index():
+            if ref in (entry["digest"], entry.get("annotations", {}).get(REFERENCE)):
+                return str(entry["digest"])
+        return None
+
+    def references(self) -> dict[str, str]:
+        """Name -> digest, for every named image."""
+        entries = self._read_index()
+        names = {entry.get("annotations", {}).get(REFERENCE): entry["digest"] for entry in entries}
+        return {str(name): str(digest) for name, digest in names.items() if name}
+
+    def read(self, digest: str) -> ImageArtifact:
+        """What the layout knows about an image. Raises LayoutError when it is not here."""
+        manifest = self.manifest(digest)
+        config_digest = str(manifest["config"]["digest"])
+        config = self.config(digest)
+        inner = config.get("config") or {}
+        parts = [manifest["config"], *manifest["layers"]]
+        return ImageArtifact(
+            digest=digest,
+            config_digest=config_digest,
+            size=sum(int(part["size"]) for part in parts),
+            layers=tuple(str(layer["digest"]) for layer in manifest["layers"]),
+            diff_ids=tuple(config["rootfs"]["diff_ids"]),
+            labels=inner.get("Labels") or {},
+            environment=tuple(inner.get("Env") or ()),
+            created=str(config.get("created", "")),
+            architecture=str(config.get("architecture", "")),
+            os=str(config.get("os", "")),
+        )
+
+    def manifest(self, digest: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.manifest_bytes(digest))
+        return document
+
+    def manifest_bytes(self, digest: str) -> bytes:
+        return self._blob(digest)
+
+    def config(self, digest: str) -> dict[str, Any]:
+        """The OCI configuration of an image, by the digest of its manifest."""
+        document: dict[str, Any] = json.loads(self._blob(str(self.manifest(digest)["config"]["digest"])))
+        return document
+
+    def total_size(self) -> int:
+        """Bytes of all blobs; what several images share counts once."""
+        return sum(entry.stat().st_size for entry in self._blobs.iterdir())
+
+    # Names and removal
+
+    def tag(self, digest: str, ref: str) -> None:
+        """Give an image one more name; the name is taken from another image that had it."""
+        self.read(digest)
+        with self._locked():
+            self._name(digest, ref)
+
+    def delete(self, ref: str) -> bool:
+        """Remove a name, or by digest an image with all its names; False when there was none. Blobs go with
+        collect_garbage."""
+        with self._locked():
+            before = self._read_index()
+            kept = [
+                entry for entry in before
+                if ref not in (entry["digest"], entry.get("annotations", {}).get(REFERENCE))
+            ]  # fmt: skip
+            if len(kept) != len(before):
+                self._write_index(kept)
+        return len(kept) != len(before)
+
+    def collect_garbage(self) -> int:
+        """Remove blobs that no image needs, and remains of interrupted work; give the bytes that became free."""
+        freed = 0
+        with self._locked():
+            needed: set[str] = set()
+            for entry in self._read_index():
+                manifest = self.manifest(entry["digest"])
+                parts = [entry, manifest["config"], *manifest["layers"]]
+                needed |= {str(part["digest"]).removeprefix("sha256:") for part in parts}
+            for record in self._layers.iterdir():
+                if json.loads(record.read_text())["digest"].removeprefix("sha256:") not in needed:
+                    record.unlink()
+            for blob in self._blobs.iterdir():
+                if blob.name not in needed:
+                    freed += blob.stat().st_size
+                    blob.unlink()
+            for folder in self._tmp.iterdir():
+                if not is_locked(folder / "in-use"):
+                    shutil.rmtree(folder, ignore_errors=True)
+        return freed
+
+    # Inside
+
+    def _adopt(self, work: Path, ref: str | None) -> ImageArtifact:
+        """Move what skopeo wrote into place and write the manifest that names the compressed layers."""
+        copied = json.loads((work / "index.json").read_text())["manifests"][0]
+        draft_path = work / "blobs" / "sha256" / str(copied["digest"]).removeprefix("sha256:")
+        draft = json.loads(draft_path.read_text())
+        config_blob = work / "blobs" / "sha256" / str(draft["config"]["digest"]).removeprefix("sha256:")
+        diff_ids = json.loads(config_blob.read_text())["rootfs"]["diff_ids"]
+        if len(diff_ids) != len(draft["layers"]):
+            raise LayoutError(
+                f"image {draft['config']['digest']} names {len(diff_ids)} layers, not {len(draft['layers'])}"
+            )
+        with self._locked():
+            layers = [
+                self._adopt_layer(work, layer, diff_id)
+                for layer, diff_id in zip(draft["layers"], diff_ids, strict=True)
+            ]
+            self._adopt_blob(config_blob)
+            manifest = {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST_TYPE,
+                "config": {**draft["config"], "mediaType": CONFIG_TYPE},
+                "layers": layers,
+                **({"annotations": kept} if (kept := _annotations(draft)) else {}),
+            }
+            data = json.dumps(manifest, separators=(",", ":"), sort_keys=True).encode()
+            digest = _digest(data)
+            self._write(self._blobs / digest.removeprefix("sha256:"), data)
+            self._name(digest, ref)
+        return self.read(digest)
+
+    def _adopt_layer(self, work: Path, layer: Mapping[str, Any], diff_id: str) -> dict[str, Any]:
+        record = self._layers / f"{str(diff_id).removeprefix('sha256:')}.json"
+        if record.exists():
+            known: dict[str, Any] = json.loads(record.read_text())
+            return known
+        blob = work / "blobs" / "sha256" / str(layer["digest"]).removeprefix("sha256:")
+        if blob.stat().st_size == 0:
+            # Garbage collection took the layer away between the copy and now.
+            raise LayoutError(f"layer {diff_id} was removed while the image was copied; try again")
+        descriptor = {"digest": layer["digest"], "mediaType": LAYER_TYPE, "size": blob.stat().st_size}
+        self._adopt_blob(blob)
+        self._write(record, json.dumps(descriptor, sort_keys=True).encode())
+        return descriptor
+
+    def _adopt_blob(self, source: Path) -> None:
+        target = self._blobs / source.name
+        if not target.exists():
+            _flush(source)
+            source.replace(target)
+            _flush(self._blobs)
+
+    def _name(self, digest: str, ref: str | None) -> None:
+        if ref is not None and not _NAME.fullmatch(ref):
+            raise LayoutError(f"{ref!r} is no name of an image: letters, digits and ._/:@+- only")
+        entries = self._read_index()
+        if ref is not None:
+            entries = [entry for entry in entries if entry.get("annotations", {}).get(REFERENCE) != ref]
+        elif any(entry["digest"] == digest for entry in entries):
+            return
+        entry: dict[str, Any] = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": len(self._blob(digest))}
+        if ref is not None:
+            entry["annotations"] = {REFERENCE: ref}
+        self._write_index([*entries, entry])
+
+    def _blob(self, digest: str) -> bytes:
+        if not _DIGEST.fullmatch(digest):
+            raise LayoutError(f"{digest!r} is no digest: expected sha256: and 64 hexadecimal digits")
+        try:
+            data = (self._blobs / digest.removeprefix("sha256:")).read_bytes()
+        except FileNotFoundError as error:
+            raise LayoutError(f"image {digest} is not in the layout {self.path}") from error
+        if _digest(data) != digest:
+            raise LayoutError(f"blob {digest} in the layout {self.path} is damaged")
+        return data
+
+    def _read_index(self) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = json.loads((self.path / "index.json").read_text())["manifests"]
+        return entries
+
+    def _write_index(self, entries: list[dict[str, Any]]) -> None:
+        document = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
+        self._write(self.path / "index.json", json.dumps(document, indent=1).encode())
+
+    def _write(self, target: Path, data: bytes) -> None:
+        descriptor, draft = tempfile.mkstemp(dir=self._tmp)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(draft, 0o644)
+            os.replace(draft, target)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
+        _flush(target.parent)
+
+    def _locked(self) -> Any:
+        return file_lock(self.path / "lock")
+
+    @contextmanager
+    def _work_folder(self) -> Iterator[Path]:
+        """A folder for work in progress, locked so that a collector elsewhere knows that it is in use."""
+        work = Path(tempfile.mkdtemp(dir=self._tmp)).absolute()
+        try:
+            with file_lock(work / "in-use"):
+                yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
-def _manifest_of(layout: Path) -> dict[str, Any]:
-    index = json.loads((layout / "index.json").read_text())
-    digest = index["manifests"][0]["digest"].removeprefix("sha256:")
-    shared = layout.parent.parent / "plain/sha256" / digest
-    manifest: dict[str, Any] = json.loads(shared.read_bytes())
-    shared.unlink()
-    return manifest
+def _annotations(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Annotations worth keeping: buildah writes empty ones about a base that has no name."""
+    return {key: value for key, value in (manifest.get("annotations") or {}).items() if value}
 
 
-def _compress(source: Path, target: Path) -> tuple[str, int]:
-    """gzip a file without name and time, flushed to disk; gives digest and size of the result."""
-    with source.open("rb") as plain, target.open("wb") as raw:
-        counted = _Hashing(raw)
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=counted, mtime=0) as packed:
-            shutil.copyfileobj(plain, packed, _CHUNK)
-        raw.flush()
-        os.fsync(raw.fileno())
-    return f"sha256:{counted.hash.hexdigest()}", counted.size
+def _digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-class _Hashing:
-    """A file that hashes and counts what is written to it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.hash = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> int:
-        self.hash.update(data)
-        self.size += len(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-
-def _write(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        os.fsync(descriptor)
     finally:
-        draft.unlink(missing_ok=True)
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    _write(path, json.dumps(value, sort_keys=True).encode())
+        os.close(descriptor)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import click
 from rich.console import Console
@@ -69,7 +70,9 @@ def run(name: str, follow: bool, data_dir: Path, as_json: bool) -> None:
     with api_errors():
         client = connect(data_dir)
         arn = _find(client, name)
-        image_arn = client.start_image_pipeline_execution(imagePipelineArn=arn)["imageBuildVersionArn"]
+        image_arn = client.start_image_pipeline_execution(imagePipelineArn=arn, clientToken=str(uuid4()))[
+            "imageBuildVersionArn"
+        ]
     if not follow:
         if as_json:
             print_json({"imageBuildVersionArn": image_arn})

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from imagesmith.engine.durable import DurableEngine
+from imagesmith.engine.durable import DurableEngine, Stages
 from imagesmith.resources.managed import managed_content
 from imagesmith.resources.service import Service
 from imagesmith.settings import Settings
@@ -20,7 +20,8 @@ from imagesmith.store.migrate import upgrade
 from imagesmith.wire.app import App, create_app
 from imagesmith.wire.keys import KeyRing
 from imagesmith.workflows.records import Records
-from imagesmith.workflows.stages import Workshop, build_stages
+from imagesmith.workflows.stages import BuildStages
+from imagesmith.workflows.workshop import Workshop
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,11 @@ def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_cloc
         upgrade(database)
         records = Records(database, clock)
         workshop = Workshop.open(settings, records, clock)
+        stack.callback(workshop.close)
+        work = BuildStages(workshop)
+        steps = [("begin", work.begin), ("build", work.build), ("test", work.test), ("distribute", work.distribute)]
         engine = DurableEngine(
-            journal_url(settings), build_stages(workshop), concurrency=settings.builds.concurrency
+            journal_url(settings), Stages(steps, work.finish), concurrency=settings.builds.concurrency
         )
         service = Service(database, settings, clock=clock, managed=managed_content(), builds=engine)
         app = create_app(service, keys=keys, settings=settings, clock=clock, ids=new_id)

@@ -1,0 +1,98 @@
+"""Everything a worker builds with: storage, layout, bases, records, logs; one per data directory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from imagesmith.artifacts.bases import Bases
+from imagesmith.artifacts.layout import OciLayout
+from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.components.services import S3Config
+from imagesmith.instances.limits import Limits
+from imagesmith.recipes.plan import BuildPlan
+from imagesmith.settings import Settings
+from imagesmith.values.names import sha256_hex
+from imagesmith.workflows.logs import BuildLog, log_path
+from imagesmith.workflows.records import Records
+
+ROLES = ("before", "build", "after", "test")
+"""What a build makes instances for; `<build id>-<role>` is the name of each."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The tools of one worker."""
+
+    settings: Settings
+    records: Records
+    storage: ContainerStorage
+    layout: OciLayout
+    bases: Bases
+    clock: Callable[[], datetime]
+
+    @classmethod
+    def open(cls, settings: Settings, records: Records, clock: Callable[[], datetime]) -> Workshop:
+        """Open or make the folders of the data directory. Raises StorageError."""
+        storage = ContainerStorage.for_data_dir(settings.data_dir)
+        layout = OciLayout(settings.data_dir / "oci")
+        bases = Bases(
+            storage,
+            layout,
+            folder=settings.data_dir / "bases",
+            debian_mirror=settings.debian_mirror,
+            max_age_seconds=settings.builds.base_max_age_days * 86400,
+            now=time.time,
+        )
+        return cls(settings, records, storage, layout, bases, clock)
+
+    @property
+    def limits(self) -> Limits:
+        builds = self.settings.builds
+        return Limits(processes=builds.processes, memory_mb=builds.memory_mb)
+
+    @property
+    def s3(self) -> S3Config:
+        secret = self.settings.s3_secret_key_file
+        return S3Config(
+            endpoint_url=self.settings.s3_endpoint_url,
+            region=self.settings.region,
+            access_key_id=self.settings.s3_access_key_id,
+            secret_access_key=Path(secret).read_text(encoding="utf-8").strip() if secret else "",
+        )
+
+    @contextmanager
+    def log(self, image_arn: str) -> Iterator[BuildLog]:
+        log = BuildLog(log_path(self.settings.data_dir / "logs", image_arn), self.clock)
+        try:
+            yield log
+        finally:
+            log.close()
+
+    def sweep(self) -> None:
+        """Remove what a process that died left behind; called before any build begins."""
+        self.storage.sweep()
+        self.layout.collect_garbage()
+
+    def clear(self, plan: BuildPlan, *, keep_failed: bool) -> None:
+        """Remove the containers of a build that ended."""
+        for role in ROLES:
+            if not (keep_failed and role == "build"):
+                self.storage.remove(instance_name(plan, role))
+
+    def close(self) -> None:
+        self.storage.close()
+
+
+def instance_name(plan: BuildPlan, role: str) -> str:
+    """The same name at every attempt, so that a new attempt replaces what the last one left."""
+    return f"{sha256_hex(plan.image_arn)[:16]}-{role}"
+
+
+def layout_reference(plan: BuildPlan) -> str:
+    """What the image is called in the embedded layout; ends with the default tag (spec/api.md 5.2)."""
+    return f"{plan.account}/{plan.region}/{plan.image_arn.split('/')[1]}:{plan.default_tag}"
