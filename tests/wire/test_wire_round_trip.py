@@ -90,7 +90,8 @@ def test_boto3_paginates(wire: Wire, client: Any, name: str) -> None:
     [results] = [member for member in operation.output.members.values() if member.shape.type == "list"]
     assert results.shape.item is not None
     entry: Any = "a" if results.shape.item.type == "string" else {}
-    pages = {None: {results.name: [entry] * 2, "nextToken": "more"}, "more": {results.name: [entry]}}
+    first: dict[str, Any] = {results.name: [entry] * 2, "nextToken": "more"}
+    pages = {None: first, "more": {results.name: [entry]}}
     wire.dispatcher.answer = lambda _operation, _caller, asked: pages[asked.get("nextToken")]
     paginator = client.get_paginator(xform_name(name))
     found = paginator.paginate(**request(operation.input)).build_full_result()
@@ -105,18 +106,16 @@ def test_there_are_21_paginators() -> None:
 def test_the_aws_cli_sends_exactly_the_members_of_its_input(wire: Wire, tmp_path: Path) -> None:
     """`aws imagebuilder ... --cli-input-json` arrives member by member, and its answer is printed."""
     asked = request(API.operations["UpdateImagePipeline"].input, whole=True)
+    for newer in ("imageScanningTypes", "scanResultCondition"):  # than the model inside the CLI
+        del asked["imageScanningConfiguration"][newer]
     wire.dispatcher.answer = lambda *_: {"imagePipelineArn": asked["imagePipelineArn"]}
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_ENDPOINT_URL_IMAGEBUILDER": wire.url,
         "AWS_ACCESS_KEY_ID": KEY.access_key_id, "AWS_SECRET_ACCESS_KEY": KEY.secret, "AWS_DEFAULT_REGION": REGION,
     }  # fmt: skip
     command = [str(Path(sys.executable).parent / "aws"), "imagebuilder", "update-image-pipeline"]
-    finished = subprocess.run(
-        [*command, "--cli-input-json", json.dumps(asked)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command += ["--cli-input-json", json.dumps(asked)]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
     assert wire.dispatcher.request == asked
     assert json.loads(finished.stdout)["clientToken"] == asked["clientToken"]
