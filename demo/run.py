@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from rich.console import Console
 from rich.table import Table
 
-from imagesmith.cli.context import first_key, settings_of
+from imagesmith.cli.context import first_key, make_console, settings_of
 from imagesmith.cli.facts import read_facts
 from imagesmith.cli.follow import follow_build
 from imagesmith.cli.image import describe_changes, packages_of
@@ -31,7 +30,7 @@ from imagesmith.values.names import human_size
 HERE = Path(__file__).parent
 NAME = "demo-web"
 REGION = "us-east-1"
-console = Console(highlight=False)
+console = make_console()
 
 
 def start(stack: ExitStack, argv: list[str], **options: Any) -> subprocess.Popen[str]:

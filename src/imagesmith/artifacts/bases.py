@@ -121,7 +121,7 @@ class Bases:
         return self._pulled(done.stdout, reference)
 
     def local(self, reference: str, allowed: Iterable[Path], *, cancellation: Cancellation | None = None) -> Parent:
-        """`oci:PATH[:REF]` or an archive (`oci-archive:`, `docker-archive:`) in an allowed folder. Raises ParentError."""
+        """A local layout or archive (`oci:PATH[:REF]`, `oci-archive:PATH`), in an allowed folder. Raises as image()."""
         transport, _, rest = reference.partition(":")
         place = Path(rest.partition(":")[0])
         folders = [folder.resolve() for folder in allowed]

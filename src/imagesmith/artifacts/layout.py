@@ -122,7 +122,10 @@ class OciLayout:
             for known in self._layers.iterdir():
                 (blobs / known.stem).touch()
             storage.tool(
-                ["skopeo", "copy", "--quiet", "--format=oci", "--dest-compress-format=gzip", source, f"oci:{work}:image"],
+                [
+                    "skopeo", "copy", "--quiet", "--format=oci", "--dest-compress-format=gzip",
+                    source, f"oci:{work}:image",
+                ],
                 what=f"copying image {source} into the layout",
                 timeout=_COPY_SECONDS, cancellation=cancellation, on_output=on_output,
             )  # fmt: skip
@@ -348,8 +351,8 @@ class OciLayout:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(draft, 0o644)
-            os.replace(draft, target)
+            Path(draft).chmod(0o644)
+            Path(draft).replace(target)
         except BaseException:
             Path(draft).unlink(missing_ok=True)
             raise

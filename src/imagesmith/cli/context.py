@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from rich.console import Console
 
 from imagesmith.settings import Settings, SettingsError, load_settings
 from imagesmith.wire.keys import FILE_NAME, AccessKey, KeyRing, KeysError
 
 if TYPE_CHECKING:
     from mypy_boto3_imagebuilder import ImagebuilderClient
+
+_WIDE = 400
+"""Columns when standard output is no terminal: tables are not cut."""
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -140,5 +144,6 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-def is_terminal() -> bool:
-    return sys.stdout.isatty()
+def make_console(*, quiet: bool = False) -> Console:
+    """Standard output: as wide as the terminal, and without a width where lines are read by programs."""
+    return Console(quiet=quiet) if sys.stdout.isatty() else Console(quiet=quiet, width=_WIDE)

@@ -12,11 +12,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from imagesmith import processes
-from imagesmith.cli.context import ServerAddress, data_dir_option, json_option, print_json, settings_of
+from imagesmith.cli.context import (
+    ServerAddress,
+    data_dir_option,
+    json_option,
+    make_console,
+    print_json,
+    settings_of,
+)
 from imagesmith.settings import Settings
 
 _SECONDS = 30
@@ -58,7 +65,7 @@ def doctor(data_dir: Path, as_json: bool) -> None:
     if as_json:
         print_json({"healthy": healthy, "findings": [asdict(finding) for finding in findings]})
     else:
-        Console().print(_table(findings))
+        make_console().print(_table(findings))
     if not healthy:
         raise SystemExit(1)
 
@@ -171,5 +178,5 @@ def _table(findings: list[Finding]) -> Table:
             else ("[red]FAILS[/red]" if finding.needed else "[yellow]no[/yellow]")
         )
         hint = "" if finding.works or not finding.hint else f" ({finding.hint})"
-        table.add_row(mark, finding.name, finding.detail + hint)
+        table.add_row(mark, finding.name, escape(finding.detail + hint))
     return table

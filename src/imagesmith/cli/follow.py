@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from imagesmith.cli.context import make_console
 from imagesmith.workflows.logs import follow, log_path
 from imagesmith.workflows.records import FINAL
 
@@ -26,7 +27,7 @@ def follow_build(
     console: Console | None = None,
 ) -> Mapping[str, Any]:
     """Show a build until it is over and give the final image. `quiet` shows nothing."""
-    out = console or Console(quiet=quiet)
+    out = console or make_console(quiet=quiet)
     seen: dict[str, Any] = {}
     started = time.monotonic()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from imagesmith.cli.context import (
@@ -17,6 +17,7 @@ from imagesmith.cli.context import (
     connect,
     data_dir_option,
     json_option,
+    make_console,
     print_json,
     settings_of,
 )
@@ -54,7 +55,7 @@ def list_images(data_dir: Path, as_json: bool) -> None:
         table.add_row(
             summary["name"], summary["version"], _coloured(state), summary["type"], summary["dateCreated"]
         )
-    Console().print(table if found else "no images yet")
+    make_console().print(table if found else "no images yet")
 
 
 @image.command()
@@ -74,7 +75,7 @@ def show(reference: str, data_dir: Path, as_json: bool) -> None:
     if as_json:
         print_json({**found, "build": facts.to_json()})
         return
-    Console().print(describe(found, facts, settings_of(data_dir).data_dir))
+    make_console().print(describe(found, facts, settings_of(data_dir).data_dir))
 
 
 @image.command()
@@ -120,7 +121,7 @@ def diff(before: str, after: str, data_dir: Path, as_json: bool) -> None:
     if as_json:
         print_json({"before": sides[0], "after": sides[1], **changes.to_json()})
         return
-    Console().print(describe_changes(changes, *sides))
+    make_console().print(describe_changes(changes, *sides))
 
 
 def get_image(data_dir: Path, reference: str) -> Mapping[str, Any]:
@@ -153,7 +154,7 @@ def describe(found: Mapping[str, Any], facts: BuildFacts, data_dir: Path) -> Tab
     table.add_row("arn", found["arn"])
     table.add_row("state", _coloured(state["status"]))
     if "reason" in state:
-        table.add_row("reason", state["reason"])
+        table.add_row("reason", escape(state["reason"]))
     for name, value in (
         ("os", found.get("osVersion", "")),
         ("digest", facts.digest),

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from imagesmith.cli.context import (
@@ -18,6 +17,7 @@ from imagesmith.cli.context import (
     connect,
     data_dir_option,
     json_option,
+    make_console,
     print_json,
     settings_of,
 )
@@ -53,7 +53,7 @@ def list_pipelines(data_dir: Path, as_json: bool) -> None:
             item["name"], item["status"], item.get("dateLastRun", ""), item.get("lastRunStatus", ""),
             item.get("dateNextRun", ""),
         )  # fmt: skip
-    Console().print(table if found else "no pipelines yet")
+    make_console().print(table if found else "no pipelines yet")
 
 
 @pipeline.command()
@@ -86,7 +86,7 @@ def run(name: str, follow: bool, data_dir: Path, as_json: bool) -> None:
     if as_json:
         print_json({**final, "build": facts.to_json()})
     else:
-        Console().print(describe(final, facts, settings.data_dir))
+        make_console().print(describe(final, facts, settings.data_dir))
     if final["state"]["status"] != "AVAILABLE":
         raise CommandFailed(f"the build ended {final['state']['status']}", f"imagesmith image logs {image_arn}")
 

@@ -71,7 +71,7 @@ def _record(item: ManagedItem, partition: str, region: str) -> Record:
 
 def managed_content() -> ManagedContent:
     """What this version ships: components and base images."""
-    return ManagedContent(tuple([*_components(), *_bases()]))
+    return ManagedContent((*_components(), *_bases()))
 
 
 def _components() -> Iterator[ManagedItem]:

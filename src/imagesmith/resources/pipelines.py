@@ -132,7 +132,8 @@ def _anchor(call: Call, schedule: Mapping[str, Any], earlier: Mapping[str, Any])
     before = earlier.get("schedule", {}).get("scheduleExpression")
     if before == schedule["scheduleExpression"] and ANCHOR in earlier:
         return str(earlier[ANCHOR])
-    return call.stamp
+    # runs are shown and planned in whole minutes (spec/pipelines.md 10, no. 11)
+    return iso_instant(call.now.replace(second=0, microsecond=0))
 
 
 def armed(document: Mapping[str, Any], now: datetime, *, lenient: bool = False) -> dict[str, Any]:
