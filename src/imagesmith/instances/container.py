@@ -31,13 +31,13 @@ from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.limits import Limits
 from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
-from imagesmith.instances.sandbox import Bind, Sandbox, memory_file, pack_arguments, read_documents
+from imagesmith.instances.sandbox import Bind, Sandbox, View, memory_file, pack_arguments, read_documents
 from imagesmith.instances.seccomp import filter_program
 from imagesmith.processes import Cancellation, Completed, OnOutput, ProcessFailed, Stream
 
 CAPABILITIES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
-    "CAP_SETFCAP", "CAP_SYS_CHROOT",
+    "CAP_SETFCAP", "CAP_SYS_CHROOT", "CAP_NET_BIND_SERVICE",
 )  # fmt: skip
 """Everything that root inside may do beyond an ordinary user (docs/security.md)."""
 
@@ -271,8 +271,8 @@ class ContainerInstance:
         seccomp = memory_file("seccomp", filter_program())
         try:
             self._sandbox = Sandbox.start(
-                self.name,
-                binds=[Bind(self.root, _ROOT, writable=True)],
+                f"{self.storage.runroot.name}-{self.name}",
+                view=View(binds=(Bind(self.root, _ROOT, writable=True),)),
                 holder=[
                     "/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--",
                     "/bin/sh", "-c", "read _",

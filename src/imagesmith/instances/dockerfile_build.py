@@ -1,12 +1,16 @@
 """Building a Dockerfile with buildah inside a sandbox of its own.
 
-buildah runs in the outer namespaces (its own processes, mounts and network, no way to the host's loopback) and
-sees the storage and an empty build context; each RUN is a runc container inside those namespaces, so what a
-Dockerfile runs sees neither buildah, nor the data directory, nor anything else of this machine.
+    Sandbox (outer)   buildah; its storage, its configuration, an empty build context; no host, no loopback of it
+      runc            one container per RUN: own processes and mounts, our capabilities and system call filter
+
+Isolation is `oci` and not `chroot`, though a RUN costs some 100 ms more: under `chroot` a RUN shares the process
+namespace with buildah's helpers, and through /proc/1/root sees the layers of every other build; it also gets
+every device node of /dev that buildah sees.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Sequence
@@ -14,13 +18,20 @@ from pathlib import Path
 
 from imagesmith import processes
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.instances.limits import Limits
+from imagesmith.instances.limits import Limits, remove_group
+from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import InstanceError
-from imagesmith.instances.sandbox import Bind, Sandbox
+from imagesmith.instances.sandbox import Bind, Sandbox, View
+from imagesmith.instances.seccomp import profile
 from imagesmith.processes import Cancellation, OnOutput
 
 _STEP = re.compile(r"STEP \d+/\d+: (.*)")
 _TAIL_LINES = 12
+_HOST_FILES = (Path("/etc/containers"), Path("/etc/ssl/certs"))
+"""What buildah itself reads: the pull policy and the certificates of registries."""
+
+_DROPPED = ("CAP_NET_BIND_SERVICE", "CAP_SETPCAP", "CAP_MKNOD", "CAP_NET_RAW", "CAP_AUDIT_WRITE")
+"""What buildah would grant beyond the capabilities of a component instance."""
 
 
 class DockerfileFailed(InstanceError):
@@ -34,6 +45,7 @@ def build_dockerfile(
     name: str,
     limits: Limits,
     timeout: float,
+    network: NetworkKind = "outbound",
     cancellation: Cancellation | None = None,
     on_output: OnOutput | None = None,
     pull_options: Sequence[str] = (),
@@ -44,35 +56,76 @@ def build_dockerfile(
     """
     with tempfile.TemporaryDirectory(prefix="dockerfile-", dir=storage.root / "tmp") as folder:
         work = Path(folder)
-        (work / "context").mkdir()
-        (work / "Dockerfile").write_text(text, encoding="utf-8")
+        _prepare(work, text)
         sandbox = Sandbox.start(
-            name,
-            binds=[Bind(place, str(place), writable=True) for place in (storage.root, storage.runroot)],
+            f"{storage.runroot.name}-{name}",
+            view=_view(storage, work),
             holder=["sh", "-c", "read _"],
             holder_capabilities=True,
-            network="outbound",
+            network=network,
             limits=limits,
         )
         try:
-            argv = [
-                "buildah", "bud", "--isolation=oci", "--runtime=runc", "--network=host", "--format=oci",
-                "--layers=false", "--force-rm", "--identity-label=false", *pull_options,
-                f"--iidfile={work / 'image'}", f"--file={work / 'Dockerfile'}", str(work / "context"),
-            ]  # fmt: skip
-            entry = sandbox.enter(argv)
+            entry = sandbox.enter(_arguments(work, sandbox.groups.parent, limits, pull_options))
             done = processes.run(
                 entry.argv,
-                env={**storage.environment, **entry.environment},
+                env={**storage.environment, **entry.environment, "TMPDIR": str(work / "tmp")},
                 timeout=timeout,
                 cancellation=cancellation,
                 on_output=on_output,
             )
         finally:
             sandbox.close()
+            _remove_leftovers(storage, work)
         if done.returncode != 0 or done.timed_out:
             raise DockerfileFailed(_explain(done, timeout))
         return (work / "image").read_text().strip().removeprefix("sha256:")
+
+
+def _prepare(work: Path, text: str) -> None:
+    for folder in ("context", "tmp"):
+        (work / folder).mkdir()
+    (work / "Dockerfile").write_text(text, encoding="utf-8")
+    (work / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (work / "group").write_text("root:x:0:\n")
+    (work / "seccomp.json").write_text(json.dumps(profile()))
+
+
+def _arguments(work: Path, group: str, limits: Limits, pull_options: Sequence[str]) -> list[str]:
+    return [
+        "buildah", "bud", "--isolation=oci", "--runtime=runc", "--network=host", "--format=oci",
+        "--layers=false", "--force-rm", "--identity-label=false", *pull_options,
+        f"--cap-drop={','.join(_DROPPED)}",
+        f"--security-opt=seccomp={work / 'seccomp.json'}", f"--ulimit=fsize={limits.file_mb * 1024 * 1024}",
+        *([f"--cgroup-parent={group}"] if group else []),
+        f"--iidfile={work / 'image'}", f"--file={work / 'Dockerfile'}", str(work / "context"),
+    ]  # fmt: skip
+
+
+def _view(storage: ContainerStorage, work: Path) -> View:
+    """buildah's world: its storage, its two configuration folders, and nothing else of this machine."""
+    binds = [Bind(place, str(place)) for place in _HOST_FILES if place.exists()]
+    binds += [Bind(work / file, f"/etc/{file}") for file in ("passwd", "group")]
+    binds += [Bind(place, str(place), writable=True) for place in (storage.root, storage.runroot)]
+    return View(tuple(binds), scratch=("/run", "/var"), control_groups=True)
+
+
+def _remove_leftovers(storage: ContainerStorage, work: Path) -> None:
+    """Remove what a buildah that was killed leaves: working containers and runc's control groups.
+
+    The path of the system call profile marks the containers of this build: buildah gives them names of its own.
+    """
+    marker = str(work / "seccomp.json")
+    for record in storage.root.glob("*-containers/*/userdata/buildah.json"):
+        try:
+            builder = json.loads(record.read_text())
+        except (OSError, ValueError):
+            continue
+        if (builder.get("CommonBuildOpts") or {}).get("SeccompProfilePath") == marker:
+            storage.remove(builder["container-name"])
+    for bundle in (work / "tmp").glob("buildah*"):
+        for group in Path("/sys/fs/cgroup").glob(f"*/**/buildah-{bundle.name}"):
+            remove_group(group)
 
 
 def _explain(done: processes.Completed, timeout: float) -> str:

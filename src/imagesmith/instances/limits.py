@@ -1,7 +1,8 @@
 """What a build may use at most, and the control groups that hold it to that.
 
     v1   /sys/fs/cgroup/{pids,memory}/<own group>/imagesmith-<name>/
-    v2   /sys/fs/cgroup/imagesmith/<name>/
+    v2   /sys/fs/cgroup/imagesmith/<name>/         the limits
+                                          main/    the processes: on v2, only leaves may hold any
 
 A limit that this machine cannot enforce is named in `missing`, in words; nothing is silently without a bound.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 _CGROUP = Path("/sys/fs/cgroup")
 _MIB = 1024 * 1024
 _REMOVAL_SECONDS = 5.0
+_LEAF = "main"
 
 
 @dataclass(frozen=True)
@@ -37,23 +39,24 @@ class ControlGroups:
     """The groups of one instance; a process joins by writing itself into each `cgroup.procs`."""
 
     folders: tuple[Path, ...]
+    """What limits are written to."""
     missing: tuple[str, ...]
+    leaf: str = ""
+    """Below each folder, where the processes go."""
+    parent: str = ""
+    """The group below which runc must put its own (v2); empty where it does so by itself (v1)."""
+
+    @property
+    def entrances(self) -> tuple[Path, ...]:
+        """The folders whose `cgroup.procs` a process writes itself to."""
+        return tuple(folder / self.leaf for folder in self.folders)
 
     def remove(self) -> None:
         """Remove the groups; their processes must have been killed, and the kernel may need a moment for them."""
         until = time.monotonic() + _REMOVAL_SECONDS
         for folder in self.folders:
-            while True:
-                try:
-                    folder.rmdir()
-                except FileNotFoundError:
-                    break
-                except OSError:
-                    if time.monotonic() > until:
-                        break
-                    time.sleep(0.01)
-                else:
-                    break
+            while not remove_group(folder) and time.monotonic() < until:
+                time.sleep(0.01)
 
     def out_of_memory(self) -> int:
         """How many processes the memory limit has killed so far."""
@@ -74,14 +77,22 @@ def make_groups(name: str, limits: Limits, *, mount: Path = _CGROUP) -> ControlG
     return _make_v1(name, limits, mount)
 
 
+def remove_group(folder: Path) -> bool:
+    """Remove a group with all groups below it; False when something in it still lives."""
+    if not folder.is_dir():
+        return True
+    below = sorted((place for place in folder.rglob("*") if place.is_dir()), reverse=True)
+    try:
+        for place in (*below, folder):
+            place.rmdir()
+    except OSError:
+        return False
+    return True
+
+
 def leftover_groups(prefix: str, *, mount: Path = _CGROUP) -> tuple[Path, ...]:
-    """Groups whose name starts with `prefix` and that hold no process: remains of a killed server."""
-    found: list[Path] = []
-    for folder in [*mount.glob(f"*/**/imagesmith-{prefix}*"), *(mount / "imagesmith").glob(f"{prefix}*")]:
-        with contextlib.suppress(OSError):
-            if folder.is_dir() and not (folder / "cgroup.procs").read_text().strip():
-                found.append(folder)
-    return tuple(found)
+    """Groups whose name starts with `prefix`, of this process or of one that was killed."""
+    return (*mount.glob(f"*/**/imagesmith-{prefix}*"), *(mount / "imagesmith").glob(f"{prefix}*"))
 
 
 def _make_v1(name: str, limits: Limits, mount: Path) -> ControlGroups:
@@ -116,7 +127,7 @@ def _make_v2(name: str, limits: Limits, mount: Path) -> ControlGroups:
         for group in (mount, parent):
             with contextlib.suppress(OSError):
                 (group / "cgroup.subtree_control").write_text("+pids +memory")
-        folder.mkdir(exist_ok=True)
+        (folder / _LEAF).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return ControlGroups((), (f"processes and memory are not limited: no control group ({error.strerror})",))
     for setting, value in (("pids.max", limits.processes), ("memory.max", limits.memory_mb * _MIB)):
@@ -124,7 +135,9 @@ def _make_v2(name: str, limits: Limits, mount: Path) -> ControlGroups:
             (folder / setting).write_text(str(value))
         except OSError as error:
             missing.append(f"{setting} cannot be set in {folder} ({error.strerror})")
-    return ControlGroups((folder,), tuple(missing))
+    with contextlib.suppress(OSError):
+        (folder / "cgroup.subtree_control").write_text("+pids +memory")
+    return ControlGroups((folder,), tuple(missing), leaf=_LEAF, parent=f"/{folder.relative_to(mount)}")
 
 
 def _own_groups() -> dict[str, str]:

@@ -40,7 +40,8 @@ from imagesmith.instances.network import (
 )  # fmt: skip
 from imagesmith.instances.protocol import InstanceError
 
-_NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup")
+_NAMESPACES = {"mnt": "mount", "pid": "pid", "net": "net", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup"}
+"""Name of a namespace in /proc -> the option of nsenter."""
 _START_SECONDS = 30.0
 _MIB = 1024 * 1024
 _WORDS = 4096
@@ -59,6 +60,17 @@ class Bind:
     source: Path
     target: str
     writable: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """What the outer namespaces hold beside the tools."""
+
+    binds: tuple[Bind, ...] = ()
+    scratch: tuple[str, ...] = ()
+    """Empty writable folders, in memory."""
+    control_groups: bool = False
+    """Show the machine's /sys and control groups, which runc needs for groups of its own."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,7 @@ class Sandbox:
         cls,
         name: str,
         *,
-        binds: Sequence[Bind],
+        view: View,
         holder: Sequence[str],
         holder_capabilities: bool = False,
         network: NetworkKind,
@@ -106,7 +118,7 @@ class Sandbox:
         pipe that we hold). Raises InstanceError."""
         sandbox = cls(name, limits, network)
         try:
-            sandbox._launch(binds, holder, holder_capabilities, pass_fds)
+            sandbox._launch(view, holder, holder_capabilities, pass_fds)
         except BaseException:
             sandbox.close()
             raise
@@ -129,13 +141,12 @@ class Sandbox:
             words = self.last_words() or "its first process was killed, or it was closed"
             raise InstanceError(f"the sandbox {self.name} has ended: {words}")
         self._await_network()
-        groups = " ".join(str(folder) for folder in self.groups.folders)
-        flags = {"mnt": "mount", "net": "net", "pid": "pid", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup"}
+        groups = " ".join(str(folder) for folder in self.groups.entrances)
         return Entry(
             (
                 "sh", "-c", _JOIN, "join", groups, str(self.limits.file_mb * _MIB // 512),
                 str(_at_most(resource.RLIMIT_NOFILE, self.limits.open_files)), "nsenter",
-                *(f"--{flags[kind]}={self.namespace(kind)}" for kind in _NAMESPACES), "--", *argv,
+                *(f"--{flag}={self.namespace(kind)}" for kind, flag in _NAMESPACES.items()), "--", *argv,
             )
         )  # fmt: skip
 
@@ -159,13 +170,11 @@ class Sandbox:
         self._descriptors.clear()
         self.groups.remove()
 
-    def _launch(
-        self, binds: Sequence[Bind], holder: Sequence[str], capabilities: bool, pass_fds: Sequence[int]
-    ) -> None:
+    def _launch(self, view: View, holder: Sequence[str], capabilities: bool, pass_fds: Sequence[int]) -> None:
         info_read, info_write = os.pipe()
         files = [memory_file("resolv.conf", resolver_text(self.network).encode())]
         files.append(memory_file("hosts", hosts_text("localhost").encode()))
-        arguments = _outer_arguments(binds, files, info_write, capabilities=capabilities)
+        arguments = _outer_arguments(view, files, info_write, capabilities=capabilities)
         options = memory_file("outer", pack_arguments(arguments))
         argv = processes.supervised(["bwrap", "--args", str(options), "--", *holder], tree=False)
         descriptors = (info_write, options, *files, *pass_fds)
@@ -272,7 +281,7 @@ def read_documents(text: bytes) -> dict[str, Any]:
     return members
 
 
-def _outer_arguments(binds: Sequence[Bind], files: Sequence[int], info: int, *, capabilities: bool) -> list[str]:
+def _outer_arguments(view: View, files: Sequence[int], info: int, *, capabilities: bool) -> list[str]:
     arguments = ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         place = Path("/", name)
@@ -283,7 +292,12 @@ def _outer_arguments(binds: Sequence[Bind], files: Sequence[int], info: int, *, 
     resolver, hosts = files
     arguments += ["--dir", "/tmp", "--perms", "0644", "--file", str(resolver), "/etc/resolv.conf"]  # noqa: S108 - inside
     arguments += ["--perms", "0644", "--file", str(hosts), "/etc/hosts", "--proc", "/proc", "--dev", "/dev"]
-    for bind in binds:
+    if view.control_groups:
+        # /sys itself stays read-only; what is mounted below keeps its own flags.
+        arguments += ["--ro-bind", "/sys", "/sys", "--bind", "/sys/fs/cgroup", "/sys/fs/cgroup"]
+    for folder in view.scratch:
+        arguments += ["--tmpfs", folder]
+    for bind in view.binds:
         arguments += ["--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target]
     arguments += [
         "--remount-ro",
@@ -294,7 +308,8 @@ def _outer_arguments(binds: Sequence[Bind], files: Sequence[int], info: int, *, 
         "--unshare-pid",
         "--unshare-net",
     ]
-    arguments += ["--unshare-ipc", "--unshare-uts", "--unshare-cgroup", "--hostname", "localhost"]
+    arguments += ["--unshare-ipc", "--unshare-uts", "--hostname", "localhost"]
+    arguments += [] if view.control_groups else ["--unshare-cgroup"]
     return arguments + (["--cap-add", "ALL"] if capabilities else ["--cap-drop", "ALL"])
 
 
