@@ -1,9 +1,8 @@
 """ExecuteBash and ExecuteBinary (spec/components.md 10.3, 10.4).
 
-A script reaches bash as a file descriptor, not as a file: the one call that the step costs carries it on standard
-input, where a small shell moves it to descriptor 9 and leaves the script's own input empty. So nothing is written
-to the instance, nothing is left behind when the step is killed, and a full, read-only or `noexec` temporary folder
-does not matter.
+A script reaches bash on standard input of the one call that the step costs; bash itself moves it to descriptor 9,
+reads it as a whole from there, and gives it an empty input. So nothing is written to the instance, nothing is left
+behind when the step is killed, and a full, read-only or `noexec` temporary folder does not matter.
 """
 
 from __future__ import annotations
@@ -27,21 +26,10 @@ from imagesmith.processes import Completed
 
 REBOOT_STATUS: Final = 194
 _MISSING: Final = 127
-_UNABLE: Final = "imagesmith: "
-"""Begins what our own shell lines say when the program they are to start is not there."""
+_NOT_EXECUTABLE: Final = 126
 
-_BASH: Final = (
-    "command -v bash >/dev/null 2>&1 || "
-    f"{{ echo '{_UNABLE}ExecuteBash needs bash, and the instance has none: "
-    "install it, or start from an image that has it' >&2; exit 127; }; "
-    "exec bash /dev/fd/9 9<&0 </dev/null"
-)
-_BINARY: Final = (
-    'command -v "$1" >/dev/null 2>&1 || { printf "%s\\n" "'
-    + _UNABLE
-    + '$1: not found, or not executable" >&2; exit 127; }; '
-    'exec "$@"'
-)
+# `$0` is the source too, so that scripts which ask whether they are the main one hear yes.
+_BASH: Final = ("bash", "-c", ". /dev/fd/9 9<&0 </dev/null", "/dev/fd/9")
 
 
 def actions() -> tuple[Action, ...]:
@@ -77,13 +65,28 @@ def execute_bash(context: ActionContext, entries: list[Entry]) -> ActionResult:
     script = "\n".join(entries[0]["commands"]) + "\n"
     if "\0" in script:
         raise ActionFailed("the script holds a NUL character")
-    return _finished(context, run_program(context, ("sh", "-c", _BASH), input=bytes_of(script)))
+    completed = run_program(context, _BASH, input=bytes_of(script))
+    if completed.returncode == _MISSING and not _is_there(context, "bash"):
+        message = (
+            "ExecuteBash needs bash, and the instance has none: install it, or start from an image that has it"
+        )
+        raise ActionFailed(message)
+    return _finished(context, completed)
 
 
 def execute_binary(context: ActionContext, entries: list[Entry]) -> ActionResult:
     entry = entries[0]
     path = entry["path"]
-    return _finished(context, run_program(context, ("sh", "-c", _BINARY, "sh", path, *entry.get("arguments", ()))))
+    completed = run_program(context, (path, *entry.get("arguments", ())))
+    if completed.returncode in (_MISSING, _NOT_EXECUTABLE) and not _is_there(context, path):
+        raise ActionFailed(f"{path}: not found, or not executable", stderr=text_of(completed.stderr))
+    return _finished(context, completed)
+
+
+def _is_there(context: ActionContext, program: str) -> bool:
+    """Whether the instance can start a program; asked only after a start that looks failed."""
+    probe = ("sh", "-c", 'command -v "$1"', "sh", program)
+    return run_program(context, probe, quiet=True).returncode == 0
 
 
 def _finished(context: ActionContext, completed: Completed) -> ActionResult:
@@ -95,8 +98,6 @@ def _finished(context: ActionContext, completed: Completed) -> ActionResult:
         return ActionResult(({"stdout": stdout},), stderr=stderr)
     if completed.returncode == REBOOT_STATUS:
         return ActionResult(({"stdout": stdout},), reboot="again", stderr=stderr)
-    if completed.returncode == _MISSING and stderr.startswith(_UNABLE):
-        raise ActionFailed(stderr.removeprefix(_UNABLE).strip(), stderr=stderr)
     message = _told_failure(stdout) or f"exit status {completed.returncode}"
     raise ActionFailed(message, outputs=({"stdout": stdout},), stderr=stderr)
 
