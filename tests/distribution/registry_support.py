@@ -38,6 +38,8 @@ class RunningRegistry:
         self.host = f"127.0.0.1:{self.port}"
         self._config = folder / "config.yml"
         self._process: subprocess.Popen[bytes] | None = None
+        # A push sees the broken connection before kill() has reaped the registry, and may start it again by then.
+        self._turn = threading.Lock()
         lines = [
             "version: 0.1",
             "log: {level: error}",
@@ -50,13 +52,24 @@ class RunningRegistry:
         self._config.write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            ["docker-registry", "serve", str(self._config)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        with self._turn:
+            self._process = subprocess.Popen(
+                ["docker-registry", "serve", str(self._config)],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            self._await(self._process)
+
+    def kill(self) -> None:
+        with self._turn:
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait(30)
+                self._process = None
+
+    def _await(self, process: subprocess.Popen[bytes]) -> None:
         for _ in range(200):
-            if self._process.poll() is not None:
-                raise RuntimeError(f"docker-registry ended at once with {self._process.returncode}")
+            if process.poll() is not None:
+                raise RuntimeError(f"docker-registry ended at once with {process.returncode}")
             try:
                 with urllib.request.urlopen(f"http://{self.host}/v2/", timeout=5):
                     return
@@ -66,12 +79,6 @@ class RunningRegistry:
             except OSError:
                 time.sleep(0.05)
         raise RuntimeError("docker-registry did not answer within 10 seconds")
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(30)
-            self._process = None
 
     def get(self, path: str) -> bytes:
         request = urllib.request.Request(f"http://{self.host}{path}", headers={"Accept": _MANIFEST})
