@@ -143,10 +143,11 @@ def without_network(rounds: int = 5000) -> None:
         request = Request(method, path, query, {**headers, "host": ["127.0.0.1:1"]}, body)
         if service.answer(request).status != 200:
             raise RuntimeError(service.answer(request))
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(rounds):
             service.answer(request)
-        print(f"{name:20} {(time.perf_counter() - started) / rounds * 1e6:7.0f} µs per request without network")
+        spent = (time.process_time() - started) / rounds * 1e6
+        print(f"{name:20} {spent:7.0f} µs of processor time per request without network")
 
 
 def main() -> None:

@@ -165,7 +165,7 @@ def test_no_body_takes_long(wire: Wire, body: str) -> None:
     signed = wire.sign("POST", "/ListImagePipelines", body.encode())
     started = time.perf_counter()
     answer = wire.send("POST", "/ListImagePipelines", body.encode(), headers=signed)
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 5
     assert answer.status in (200, 400)
 
 

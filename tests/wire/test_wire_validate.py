@@ -187,7 +187,7 @@ def test_no_pattern_takes_long(pattern: str) -> None:
             text = (prefix + piece * (length // len(piece)))[:length] + "\x01"
             started = time.perf_counter()
             compiled.search(text)
-            assert time.perf_counter() - started < 0.5, (prefix, piece)
+            assert time.perf_counter() - started < 2, (prefix, piece)
 
 
 def _longest(pattern: str) -> int:
