@@ -24,7 +24,7 @@ from imagesmith.artifacts.locks import file_lock
 from imagesmith.artifacts.mirrors import Mirrors, choose_mirrors
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.managed.bases import ManagedBase
+from imagesmith.managed.bases import BaseFile, ManagedBase
 from imagesmith.processes import Cancellation, OnOutput
 from imagesmith.settings import Registry
 from imagesmith.values.names import canonical_json, sha256_hex
@@ -121,7 +121,7 @@ class Bases:
         return self._pulled(done.stdout, reference)
 
     def local(self, reference: str, allowed: Iterable[Path], *, cancellation: Cancellation | None = None) -> Parent:
-        """A local layout or archive (`oci:PATH[:REF]`, `oci-archive:PATH`), in an allowed folder. Raises as image()."""
+        """A layout or archive (`oci:PATH[:REF]`, `oci-archive:PATH`) in an allowed folder. Raises ParentError."""
         transport, _, rest = reference.partition(":")
         place = Path(rest.partition(":")[0])
         folders = [folder.resolve() for folder in allowed]
@@ -173,6 +173,7 @@ class Bases:
             root = self._storage.mount(name)
             self._install(base, mirrors, root, on_line=on_line, cancellation=cancellation)
             _clean(root)
+            _place(root, base.files)
             self._storage.configure(
                 name,
                 [
@@ -239,6 +240,15 @@ def _clean(root: Path) -> None:
         for path in _EMPTIED:
             with contextlib.suppress(OSError):
                 os.close(inside.open(path, os.O_WRONLY | os.O_TRUNC))
+
+
+def _place(root: Path, files: Iterable[BaseFile]) -> None:
+    with Root(root) as inside:
+        for file in files:
+            descriptor = inside.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode=file.mode)
+            with os.fdopen(descriptor, "wb") as target:
+                target.write(file.text.encode())
+                os.fchmod(descriptor, file.mode)
 
 
 def _lines(on_line: OnLine) -> OnOutput:

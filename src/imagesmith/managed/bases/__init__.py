@@ -9,6 +9,16 @@ from importlib import resources
 
 
 @dataclass(frozen=True)
+class BaseFile:
+    """A file that a base carries besides its packages."""
+
+    path: str
+    """Below the root, without a leading slash."""
+    mode: int
+    text: str
+
+
+@dataclass(frozen=True)
 class ManagedBase:
     """A Debian base that is bootstrapped from a package mirror."""
 
@@ -21,6 +31,7 @@ class ManagedBase:
     suite: str
     components: tuple[str, ...]
     packages: tuple[str, ...]
+    files: tuple[BaseFile, ...] = ()
 
 
 @cache
@@ -32,6 +43,9 @@ def managed_bases() -> tuple[ManagedBase, ...]:
             table = tomllib.loads(entry.read_text(encoding="utf-8"))
             for key in ("components", "packages"):
                 table[key] = tuple(table[key])
+            table["files"] = tuple(
+                BaseFile(path, **content) for path, content in sorted(table.get("files", {}).items())
+            )
             found.append(ManagedBase(**table))
     return tuple(sorted(found, key=lambda base: base.name))
 
