@@ -259,7 +259,7 @@ class ContainerStorage:
         return tuple(sorted((place for place in places if place.startswith(prefix)), reverse=True))
 
     def close(self) -> None:
-        """Unmount everything, the driver's own mount of its folder included."""
+        """Unmount everything that is mounted here."""
         for place in self.mounted():
             _detach(place)
 
@@ -267,6 +267,9 @@ class ContainerStorage:
         text = (
             f"[storage]\ndriver = {json.dumps(self.probe.driver)}\n"
             f"graphroot = {json.dumps(str(self.root))}\nrunroot = {json.dumps(str(self.runroot))}\n"
+            # Otherwise every tool mounts the driver's folder over itself when it starts and unmounts it when it
+            # ends: two at once, and the mounted containers of one vanish below the other's mount.
+            '[storage.options.overlay]\nskip_mount_home = "true"\n'
         )
         # Pulls that need credentials name their own file; the tools insist that this one exists.
         (self.root / "home" / "no-credentials.json").write_text("{}")

@@ -286,7 +286,8 @@ class ContainerInstance:
             with os.fdopen(info_read, "rb") as info:
                 text = info.read()
         if not text.strip():
-            raise InstanceError(f"container {self.name}: bubblewrap could not build the view of the image")
+            words = self._sandbox.last_words()
+            raise InstanceError(f"container {self.name}: bubblewrap could not build its view of the image: {words}")
         self._pid_namespace = self._sandbox.inner_pid_namespace(int(json.loads(text)["child-pid"]))
 
     def _stop(self) -> None:
