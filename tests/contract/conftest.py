@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from imagesmith.resources.managed import managed_content
 
 from contract.api import ACCOUNT, REGION, Api, RecordingBuilder, client_for
+from imagesmith.resources.managed import managed_content
 from imagesmith.resources.service import Service
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database

@@ -8,7 +8,7 @@ from contract.refusals import refused
 
 def create(api: Api, recipe: str, **members: object) -> str:
     infrastructure = api.infrastructure(name=f"infra-{api.rows()}")
-    return api.client.create_image(  # type: ignore[arg-type]
+    return api.client.create_image(
         containerRecipeArn=recipe, infrastructureConfigurationArn=infrastructure, **members
     )["imageBuildVersionArn"]
 

@@ -326,7 +326,7 @@ def test_the_same_rate_keeps_its_anchor_over_an_update(api: Api) -> None:
     api.clock.advance(hours=1)
     api.client.update_image_pipeline(**required(api, arn), schedule=schedule)
     assert api.get_pipeline(arn)["dateNextRun"] == planned
-    api.client.update_image_pipeline(**required(api, arn), schedule={"scheduleExpression": "rate(4 hours)"})
+    api.client.update_image_pipeline(**required(api, arn), schedule={"scheduleExpression": "rate(6 hours)"})
     assert api.get_pipeline(arn)["dateNextRun"] > planned
 
 
