@@ -25,7 +25,7 @@ from imagesmith.instances.sandbox import Bind, Sandbox, View
 from imagesmith.instances.seccomp import profile
 from imagesmith.processes import Cancellation, OnOutput
 
-_STEP = re.compile(r"STEP \d+/\d+: (.*)")
+_STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+/\d+: (.*)")
 _TAIL_LINES = 12
 _HOST_FILES = (Path("/etc/containers"), Path("/etc/ssl/certs"))
 """What buildah itself reads: the pull policy and the certificates of registries."""
