@@ -15,14 +15,10 @@ from imagesmith.schedule.decide import (
     Dependency,
     Inputs,
     PipelineState,
-    Result,
     Tick,
-    Trigger,
     after_check,
-    after_run,
     at_tick,
     check_dependencies,
-    failure_limit,
     newest_due,
     next_fire,
 )
@@ -205,45 +201,3 @@ def test_a_life_with_outages_runs_each_tick_once(expression: str, outages: list[
         assert tick in runs or any(since < tick <= until for since, until in down)
         tick = pipeline.schedule.next_after(tick, pipeline.anchor)
     assert all(sum(since < run <= until for run in runs) <= 1 for since, until in down)
-
-
-@pytest.mark.parametrize(
-    ("result", "trigger", "failures", "limit", "count", "disable"),
-    [
-        ("AVAILABLE", "schedule", 4, 5, 0, False),
-        ("AVAILABLE", "manual", 4, 5, 0, False),
-        ("AVAILABLE", "event", 4, 5, 0, False),
-        ("AVAILABLE", "retry", 4, 5, 0, False),
-        ("FAILED", "schedule", 3, 5, 4, False),
-        ("FAILED", "schedule", 4, 5, 5, True),
-        ("FAILED", "schedule", 7, 5, 8, True),
-        ("FAILED", "schedule", 0, 1, 1, True),
-        ("FAILED", "schedule", 9, None, 10, False),
-        ("FAILED", "manual", 4, 5, 4, False),
-        ("FAILED", "event", 4, 5, 4, False),
-        ("FAILED", "retry", 4, 5, 4, False),
-        ("CANCELLED", "schedule", 4, 5, 4, False),
-        ("CANCELLED", "manual", 4, 5, 4, False),
-    ],
-)
-def test_the_end_of_a_run_counts_as_the_table_says(
-    result: Result, trigger: Trigger, failures: int, limit: int | None, count: int, disable: bool
-) -> None:
-    """Scheduled failures count up and disable at the limit, any success counts down to 0, the rest is neutral."""
-    effect = after_run(failures, result, trigger=trigger, enabled=True, limit=limit)
-    assert (effect.consecutive_failures, effect.disable) == (count, disable)
-
-
-def test_a_disabled_pipeline_is_not_disabled_twice() -> None:
-    """A second concurrent failure after the disabling counts, but sends no second event."""
-    first = after_run(4, "FAILED", trigger="schedule", enabled=True, limit=5)
-    second = after_run(first.consecutive_failures, "FAILED", trigger="schedule", enabled=False, limit=5)
-    assert first.reason == "consecutive failures: 5: the pipeline is disabled (limit 5)"
-    assert (second.consecutive_failures, second.disable) == (6, False)
-
-
-def test_the_limit_is_the_policys_else_five() -> None:
-    """autoDisablePolicy.failureCount wins, a schedule without policy has 5, no schedule no limit."""
-    assert failure_limit(2, has_schedule=True) == 2
-    assert failure_limit(None, has_schedule=True) == 5
-    assert failure_limit(None, has_schedule=False) is None

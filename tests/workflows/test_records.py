@@ -7,14 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from imagesmith.store import queries
+from imagesmith.store import queries, schedules
 from imagesmith.store.database import Database
 from imagesmith.store.records import Build, Record
 from imagesmith.values.version import Version
-from imagesmith.workflows.records import FINAL, Failure, Records, after_run
+from imagesmith.workflows.records import FINAL, Failure, Records
 from support import MovingClock
 
 BASE = "arn:aws:imagebuilder:eu-west-1:123456789012"
@@ -111,37 +109,43 @@ def test_facts_of_a_run_are_merged(database: Database, clock: MovingClock) -> No
     assert outcome["digest"] == "sha256:a" and outcome["stages"] == {"build": 1.5, "test": 0.25}
 
 
-SCHEDULED = {"scheduleExpression": "rate(1 day)"}
-
-
 @pytest.mark.parametrize(
-    ("status", "scheduled", "before", "after"),
-    [
-        ("AVAILABLE", True, 3, 0),
-        ("AVAILABLE", False, 3, 0),
-        ("FAILED", True, 3, 4),
-        ("FAILED", False, 3, 3),
-        ("CANCELLED", True, 3, 3),
-        ("CANCELLED", False, 3, 3),
-    ],
+    ("status", "scheduled", "count"), [("FAILED", True, 4), ("FAILED", False, 3), ("CANCELLED", True, 3)]
 )
-def test_failures_are_counted_as_specified(status: str, scheduled: bool, before: int, after: int) -> None:
-    """Only scheduled failures count, every success resets, a cancel changes nothing."""
-    document = {"status": "ENABLED", "consecutiveFailures": before, "schedule": SCHEDULED}
-    assert after_run(document, status, scheduled=scheduled, stamp="now")["consecutiveFailures"] == after
+def test_a_run_is_counted_when_it_ends(
+    database: Database, clock: MovingClock, status: str, scheduled: bool, count: int
+) -> None:
+    """The plan says whether the schedule started the run; the pipeline's log hears of the count."""
+    store(database, scheduled=scheduled, consecutiveFailures=3)
+    told: list[tuple[str, str]] = []
+    records = Records(database, clock, tell_pipeline=lambda arn, line: told.append((arn, line)))
+    records.finish(IMAGE, status, failure=Failure("disk full", {}) if status == "FAILED" else None)
+    assert get(database, PIPELINE).document["consecutiveFailures"] == count
+    (line,) = told
+    assert line[0] == PIPELINE and line[1].startswith(f"{IMAGE} is {status}")
+    assert f"consecutive failures{' stay' if count == 3 else ':'} {count}" in line[1]
 
 
-@given(limit=st.one_of(st.none(), st.integers(1, 10)))
-def test_a_pipeline_is_disabled_when_its_failures_reach_the_limit(limit: int | None) -> None:
-    """Five without a policy; the next run date goes, the schedule stays."""
-    policy = {} if limit is None else {"autoDisablePolicy": {"failureCount": limit}}
-    document: dict[str, Any] = {
-        "status": "ENABLED", "consecutiveFailures": 0, "schedule": {**SCHEDULED, **policy}, "dateNextRun": "soon",
-        "dateUpdated": "then",
-    }  # fmt: skip
-    for count in range(1, (limit or 5) + 1):
-        assert document["status"] == "ENABLED" and document["dateNextRun"] == "soon"
-        document = after_run(document, "FAILED", scheduled=True, stamp="now")
-        assert document["consecutiveFailures"] == count
-    assert document["status"] == "DISABLED" and "dateNextRun" not in document and document["schedule"]
-    assert document["dateUpdated"] == "now"
+@pytest.mark.parametrize(("policy", "limit"), [({}, 5), ({"autoDisablePolicy": {"failureCount": 2}}, 2)])
+def test_failures_in_a_row_disable_and_disarm_a_pipeline(
+    database: Database, clock: MovingClock, policy: dict[str, Any], limit: int
+) -> None:
+    """At the limit the status turns DISABLED, the next run and its row go, the schedule stays."""
+    schedule = {"scheduleExpression": "rate(1 day)", **policy}
+    images = [IMAGE.replace("/1.0.0/1", f"/1.0.0/{number}") for number in range(1, limit + 1)]
+    for image in images:
+        store(database, image=image, schedule=schedule, dateNextRun="soon", dateUpdated="then")
+    armed = schedules.ArmedSchedule(PIPELINE, "123456789012", "eu-west-1", "rate(1 day)", "UTC", NOW, 1, NOW, NOW)
+    with database.write("s") as tx:
+        schedules.arm(tx, armed)
+    records = Records(database, clock)
+    for image in images:
+        with database.read() as tx:
+            assert schedules.of_pipeline(tx, PIPELINE) == armed
+        assert get(database, PIPELINE).document["status"] == "ENABLED"
+        records.finish(image, "FAILED", failure=Failure("no", {}))
+    document = get(database, PIPELINE).document
+    assert document["status"] == "DISABLED" and "dateNextRun" not in document and document["schedule"] == schedule
+    assert document["dateUpdated"] != "then" and get(database, PIPELINE).status == "DISABLED"
+    with database.read() as tx:
+        assert schedules.of_pipeline(tx, PIPELINE) is None

@@ -38,6 +38,8 @@ class Call:
     builds: Builder | None = None
     effects: list[Effect] = field(default_factory=list)
     """What happens after the commit, in order: enqueue, cancel."""
+    wake_clock: Effect | None = None
+    """Tells the scheduler of this process that a schedule was armed anew."""
 
     @property
     def account(self) -> str:

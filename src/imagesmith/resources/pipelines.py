@@ -18,12 +18,14 @@ from imagesmith.resources.errors import already_exists, invalid_request, invalid
 from imagesmith.resources.images import summary as image_summary
 from imagesmith.resources.lists import list_stored, member
 from imagesmith.resources.references import parse_arn, require
-from imagesmith.store import queries
+from imagesmith.store import queries, schedules
 from imagesmith.store.queries import Selection
 from imagesmith.store.records import Record
+from imagesmith.store.schedules import ArmedSchedule
 from imagesmith.values.arn import slug_of
 from imagesmith.values.names import iso_instant, parse_instant
 from imagesmith.values.schedule import ScheduleError, UnknownZone, parse_schedule
+from imagesmith.workflows import pipeline_log
 
 Request = Mapping[str, Any]
 
@@ -46,6 +48,9 @@ _FILTERS = {
 ANCHOR = "_scheduleAnchor"
 """Where a rate counts from: the moment its text was set (spec/pipelines.md 2.3). Not shown."""
 
+VERSION = "_scheduleVersion"
+"""Counts up with every update, so that a tick armed before it is recognised. Not shown."""
+
 
 def create(call: Call, request: Request) -> dict[str, Any]:
     _check(call, request)
@@ -65,6 +70,7 @@ def create(call: Call, request: Request) -> dict[str, Any]:
         status=document["status"],
     )  # fmt: skip
     queries.insert(call.tx, record, needs)
+    _arm(call, record)
     return {_ARN: arn}
 
 
@@ -79,7 +85,9 @@ def update(call: Call, request: Request) -> dict[str, Any]:
         )
     kept = picked(record.document, _RUN_STATE)
     document = _document(call, request, recipe=recipe, kept=kept, earlier=record.document)
-    queries.replace(call.tx, replace(record, document=document, status=document["status"]), needs)
+    updated = replace(record, document=document, status=document["status"])
+    queries.replace(call.tx, updated, needs)
+    _arm(call, updated)
     return {_ARN: record.arn}
 
 
@@ -116,6 +124,7 @@ def _document(
         "status": request.get("status", "ENABLED"),
         "dateUpdated": call.stamp,
         "consecutiveFailures": 0,
+        VERSION: int(earlier.get(VERSION, 0)) + 1,
     }
     if "schedule" in request:
         document["schedule"] = {
@@ -138,15 +147,46 @@ def _anchor(call: Call, schedule: Mapping[str, Any], earlier: Mapping[str, Any])
 
 def armed(document: Mapping[str, Any], now: datetime, *, lenient: bool = False) -> dict[str, Any]:
     """The document with the dateNextRun that follows `now`, or without one (spec/pipelines.md 1)."""
-    result = {name: value for name, value in document.items() if name != "dateNextRun"}
     schedule = document.get("schedule")
     if schedule is None or document["status"] != "ENABLED":
-        return result
+        return with_next_run(document, None)
     parsed = parse_schedule(schedule["scheduleExpression"], schedule.get("timezone"), lenient=lenient)
-    following = parsed.next_after(now, anchor=parse_instant(document[ANCHOR]))
+    return with_next_run(document, parsed.next_after(now, anchor=parse_instant(document[ANCHOR])))
+
+
+def with_next_run(document: Mapping[str, Any], following: datetime | None) -> dict[str, Any]:
+    """The document with this dateNextRun; None: without one."""
+    result = {name: value for name, value in document.items() if name != "dateNextRun"}
     if following is not None:
         result["dateNextRun"] = iso_instant(following)
     return result
+
+
+def armed_schedule(record: Record, since: datetime) -> ArmedSchedule | None:
+    """The row that goes with a pipeline's document; None without dateNextRun. `since`: see store.schedules."""
+    document = record.document
+    if "dateNextRun" not in document:
+        return None
+    return ArmedSchedule(
+        record.arn, record.account, record.region,
+        expression=document["schedule"]["scheduleExpression"],
+        timezone=document["schedule"]["timezone"],
+        anchor=parse_instant(document[ANCHOR]),
+        version=int(document.get(VERSION, 0)),
+        since=since,
+        next_fire=parse_instant(document["dateNextRun"]),
+    )  # fmt: skip
+
+
+def _arm(call: Call, record: Record) -> None:
+    """Bring the row that the clock looks at in step with the document, in the same unit of work."""
+    row = armed_schedule(record, call.now)
+    if row is None:
+        schedules.disarm(call.tx, record.arn)
+        return
+    schedules.arm(call.tx, row)
+    if call.wake_clock is not None:
+        call.effects.append(call.wake_clock)
 
 
 def get(call: Call, request: Request) -> dict[str, Any]:
@@ -158,6 +198,8 @@ def delete(call: Call, request: Request) -> dict[str, Any]:
     """Remove the pipeline and its schedule; images and running builds stay (spec/pipelines.md 8)."""
     record = require(call, request[_ARN], KIND, path=_ARN)
     queries.delete(call.tx, record.arn)
+    schedules.disarm(call.tx, record.arn)
+    schedules.forget_runs(call.tx, record.arn)
     return {_ARN: record.arn}
 
 
@@ -188,12 +230,24 @@ def start_execution(call: Call, request: Request) -> dict[str, Any]:
     return {"imageBuildVersionArn": image.arn}
 
 
-def start_pipeline_run(call: Call, record: Record, *, tags: Mapping[str, str], build_type: str) -> Record:
-    """Start a run of a pipeline with its current members and write its run state."""
+def start_pipeline_run(
+    call: Call,
+    record: Record,
+    *,
+    tags: Mapping[str, str],
+    build_type: str,
+    resolved: runs.ResolvedRun | None = None,
+) -> Record:
+    """Start a run of a pipeline with its current members and write its run state; see runs.start_run."""
     group = record.document.get("loggingConfiguration", {}).get("imageLogGroupName")
     image = runs.start_run(
-        call, record.document, pipeline=record, tags=tags, build_type=build_type, log_group=group
-    )
+        call, record.document,
+        pipeline=record, tags=tags, build_type=build_type, log_group=group, resolved=resolved,
+    )  # fmt: skip
     document = {**record.document, "dateLastRun": call.stamp, "lastRunStatus": "PENDING"}
     queries.replace(call.tx, replace(record, document=document))
+    logs, now = call.settings.data_dir / "logs", call.now
+    call.effects.append(
+        lambda: pipeline_log.tell(logs, record.arn, "run", f"started {image.arn} ({build_type})", now=now)
+    )
     return image

@@ -8,6 +8,7 @@ sweep at start-up enqueues what is PENDING (design.md, How data flows).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from imagesmith.recipes.parents import ParentKind, classify_parent
@@ -107,6 +108,25 @@ def tests_configuration(request: Request) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class ResolvedRun:
+    """What the references of a run mean now."""
+
+    recipe: Record
+    components: Sequence[tuple[PlannedComponent, dict[str, Any]]]
+    """Each component at its concrete build, and the entry of the image's recipe copy (spec/api.md 5.2)."""
+    parent: PlannedParent
+    parent_record: Record | None
+
+
+def resolve_run(call: Call, members: Request) -> ResolvedRun:
+    """Resolve every reference of a run without starting it; writes nothing. Raises ApiError."""
+    recipe, _ = check_references(call, members)
+    components = _planned_components(call, recipe)
+    parent, parent_record = _planned_parent(call, recipe)
+    return ResolvedRun(recipe, components, parent, parent_record)
+
+
 def start_run(
     call: Call,
     members: Request,
@@ -115,14 +135,18 @@ def start_run(
     tags: Mapping[str, str],
     build_type: str,
     log_group: str | None = None,
+    resolved: ResolvedRun | None = None,
 ) -> Record:
     """Resolve, number, store and enqueue one build; gives the PENDING image. Raises ApiError.
 
-    `members` has the shape of CreateImage; a pipeline's document has it too.
+    `members` has the shape of CreateImage; a pipeline's document has it too. `resolved` is what resolve_run() gave
+    for them in this unit of work.
     """
-    recipe, _ = check_references(call, members)
-    components = _planned_components(call, recipe)
-    parent, parent_record = _planned_parent(call, recipe)
+    if resolved is None:
+        resolved = resolve_run(call, members)
+    recipe, components, parent, parent_record = (
+        resolved.recipe, resolved.components, resolved.parent, resolved.parent_record,
+    )  # fmt: skip
     distribution = _copy(call, members.get("distributionConfigurationArn"))
     infrastructure = _copy(call, members["infrastructureConfigurationArn"]) or {}
     build = queries.next_number(call.tx, f"{call.account}/{call.region}/image/{recipe.slug}/{recipe.version}")

@@ -48,6 +48,7 @@ class Service:
         self._clock = clock
         self._managed = managed
         self._builds = builds
+        self._wake_clock: Callable[[], None] | None = None
         self._read_source = read_source or s3_reader(settings)
         self._operations = built_operations()
         self._page_secret = _shared_secret(database)
@@ -96,11 +97,16 @@ class Service:
         return Call(
             operation=operation, caller=caller, request=request, now=self._clock(), tx=tx, settings=self._settings,
             managed=self._managed, page_secret=self._page_secret, fetched=fetched, builds=self._builds, effects=[],
+            wake_clock=self._wake_clock,
         )  # fmt: skip
 
     def with_builds(self, builds: Builder) -> None:
         """Connect the engine, which needs the store before it can be made."""
         self._builds = builds
+
+    def with_clock(self, wake: Callable[[], None]) -> None:
+        """Connect the scheduler, which is made of this service; `wake` is called after a schedule was armed."""
+        self._wake_clock = wake
 
 
 def _once(call: Call, built: Operation, token: str) -> dict[str, Any]:

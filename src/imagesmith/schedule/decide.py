@@ -1,4 +1,4 @@
-"""What happens at a tick, and what a run's end means for its pipeline: pure functions of plain data.
+"""What happens at a tick: pure functions of plain data.
 
     tick --> drop    the pipeline is gone, DISABLED, or armed for another schedule by now
          |-> wait    not due yet: the clock went back
@@ -8,7 +8,7 @@
                    \\-> skip    nothing moved on
 
 However many ticks were missed, one decision covers them all: the newest missed tick is the one that runs
-(spec/pipelines.md 3, 4, 6, 7). Nothing here reads a clock or a store.
+(spec/pipelines.md 3, 4, 7). Nothing here reads a clock or a store.
 """
 
 from __future__ import annotations
@@ -28,14 +28,11 @@ __all__ = [
     "Dependency",
     "Inputs",
     "PipelineState",
-    "RunEffect",
     "Tick",
     "after_check",
-    "after_run",
     "at_tick",
     "changed_dependencies",
     "check_dependencies",
-    "failure_limit",
     "newest_due",
     "next_fire",
     "resolves_to",
@@ -43,10 +40,7 @@ __all__ = [
 
 StartCondition = Literal["EXPRESSION_MATCH_ONLY", "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE"]
 Outcome = Literal["drop", "wait", "skip", "check", "build"]
-Trigger = Literal["schedule", "manual", "event", "retry"]
-Result = Literal["AVAILABLE", "FAILED", "CANCELLED"]
 
-DEFAULT_FAILURE_LIMIT: Final = 5
 _SECOND: Final = timedelta(seconds=1)
 
 
@@ -91,16 +85,6 @@ class Check:
     build: bool
     reason: str
     changes: tuple[Change, ...] = ()
-
-
-@dataclass(frozen=True)
-class RunEffect:
-    """What the end of a run does to its pipeline."""
-
-    consecutive_failures: int
-    disable: bool
-    """Set the status to DISABLED, remove dateNextRun and send the event."""
-    reason: str
 
 
 def at_tick(
@@ -174,29 +158,6 @@ def newest_due(schedule: Schedule, due: datetime, *, now: datetime, anchor: date
         else:
             unknown = middle
     return newest
-
-
-def failure_limit(failure_count: int | None, *, has_schedule: bool) -> int | None:
-    """How many failures in a row disable a pipeline: its autoDisablePolicy, else 5; None without a schedule."""
-    if failure_count is not None:
-        return failure_count
-    return DEFAULT_FAILURE_LIMIT if has_schedule else None
-
-
-def after_run(failures: int, result: Result, *, trigger: Trigger, enabled: bool, limit: int | None) -> RunEffect:
-    """Count a run at its end (spec/pipelines.md 6). `failures` and `enabled` are the pipeline's at this moment.
-
-    Only runs of the schedule count failures; any success ends the row, that of a retried image too.
-    """
-    if result == "AVAILABLE":
-        return RunEffect(0, False, "consecutive failures: 0")
-    if result == "CANCELLED" or trigger != "schedule":
-        return RunEffect(failures, False, f"consecutive failures stay {failures}: a {trigger} run, {result}")
-    failures += 1
-    told = f"consecutive failures: {failures}"
-    if not enabled or limit is None or failures < limit:
-        return RunEffect(failures, False, told)
-    return RunEffect(failures, True, f"{told}: the pipeline is disabled (limit {limit})")
 
 
 def _told(instant: datetime) -> str:

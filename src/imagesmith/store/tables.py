@@ -6,6 +6,8 @@
     counters       build numbers that were handed out; a number is never used twice
     builds         what a run obeys (plan), what it produced, and whether it was asked to stop
     inventories    packages found in an image
+    schedules      the armed pipelines: when each fires next, and what that was computed from
+    scheduled_runs which instants of which pipeline were run; an instant is never run twice
 
 Instants are whole microseconds since the epoch, so that both databases order them alike.
 """
@@ -92,4 +94,28 @@ inventories = sa.Table(
     metadata,
     _text("image_arn", primary_key=True),
     sa.Column("packages", sa.JSON, nullable=False),
+)
+
+schedules = sa.Table(
+    "schedules",
+    metadata,
+    _text("pipeline_arn", primary_key=True),
+    _text("account"),
+    _text("region"),
+    _text("expression"),
+    _text("timezone"),
+    _number("anchor"),
+    _number("version"),
+    _number("since"),
+    _number("next_fire"),
+    sa.Index("schedules_by_next_fire", "next_fire", "pipeline_arn"),
+    sa.Index("schedules_by_scope", "account", "region", "next_fire"),
+)
+
+scheduled_runs = sa.Table(
+    "scheduled_runs",
+    metadata,
+    _text("pipeline_arn", primary_key=True),
+    _number("scheduled_for", primary_key=True),
+    _text("image_arn"),
 )

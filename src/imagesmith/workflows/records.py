@@ -12,18 +12,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.engine import Connection
 
 from imagesmith.recipes.plan import BuildPlan
-from imagesmith.store import queries
+from imagesmith.store import queries, schedules
 from imagesmith.store.database import Database
 from imagesmith.store.records import Record
 from imagesmith.values.names import iso_instant
+from imagesmith.values.run_counts import Result, RunEffect, Trigger, after_run, failure_limit
 
 FINAL = frozenset({"AVAILABLE", "FAILED", "CANCELLED", "DEPRECATED", "DISABLED", "DELETED"})
-_DEFAULT_FAILURE_LIMIT = 5
 _REASON_LIMIT = 1024
 """Longest reason that is stored; the log has the rest."""
 
@@ -36,12 +36,19 @@ class Failure:
     context: Mapping[str, Any]
 
 
-class Records:
-    """Reads plans and writes states."""
+TellPipeline = Callable[[str, str], None]
+"""(ARN of a pipeline, line of its log)."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+
+class Records:
+    """Reads plans and writes states; `tell_pipeline` hears how runs ended, after the commit."""
+
+    def __init__(
+        self, database: Database, clock: Callable[[], datetime], *, tell_pipeline: TellPipeline | None = None
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._tell_pipeline = tell_pipeline
 
     def plan(self, image_arn: str) -> BuildPlan | None:
         """The plan of a build; None when its image was deleted."""
@@ -120,10 +127,11 @@ class Records:
             if status != "AVAILABLE" and "scanState" in document:
                 document["scanState"] = {"status": "ABANDONED"}
             self._write(tx, replace(record, document=document), state)
-            plan = queries.get_build(tx, image_arn)
-            scheduled = bool(plan and plan.plan.get("scheduled"))
-            self._count(tx, record, status, scheduled=scheduled)
-            return True
+            effect = self._count(tx, record, status)
+        if effect is not None and self._tell_pipeline is not None:
+            why = f" ({failure.reason})" if failure else ""
+            self._tell_pipeline(record.source, f"{image_arn} is {status}{why}; {effect.reason}")
+        return True
 
     def pending(self) -> list[str]:
         """Images that wait for an engine, oldest first: the sweep at start-up (design.md, How data flows)."""
@@ -144,29 +152,36 @@ class Records:
             changed = {**pipeline.document, "lastRunStatus": state["status"]}
             queries.replace(tx, replace(pipeline, document=changed))
 
-    def _count(self, tx: Connection, record: Record, status: str, *, scheduled: bool) -> None:
+    def _count(self, tx: Connection, record: Record, status: str) -> RunEffect | None:
         pipeline = queries.get(tx, record.source) if record.source else None
         if pipeline is None:
-            return
-        changed = after_run(pipeline.document, status, scheduled=scheduled, stamp=iso_instant(self._clock()))
-        if changed != pipeline.document:
-            queries.replace(tx, replace(pipeline, document=changed, status=changed["status"]))
+            return None
+        build = queries.get_build(tx, record.arn)
+        trigger: Trigger = "schedule" if build and build.plan.get("scheduled") else "manual"
+        result = cast("Result", status)
+        return count_run(tx, pipeline, result, trigger=trigger, stamp=iso_instant(self._clock()))
 
 
-def after_run(document: Mapping[str, Any], status: str, *, scheduled: bool, stamp: str) -> dict[str, Any]:
-    """The pipeline after one of its runs ended: failures counted, perhaps disabled (spec/pipelines.md 6)."""
-    changed = dict(document)
-    if status == "AVAILABLE":
-        changed["consecutiveFailures"] = 0
-    elif status == "FAILED" and scheduled:
-        changed["consecutiveFailures"] = int(document.get("consecutiveFailures", 0)) + 1
-        schedule = document.get("schedule")
-        if schedule is not None and document.get("status") == "ENABLED":
-            limit = schedule.get("autoDisablePolicy", {}).get("failureCount", _DEFAULT_FAILURE_LIMIT)
-            if changed["consecutiveFailures"] >= limit:
-                changed |= {"status": "DISABLED", "dateUpdated": stamp}
-                changed.pop("dateNextRun", None)
-    return changed
+def count_run(tx: Connection, pipeline: Record, result: Result, *, trigger: Trigger, stamp: str) -> RunEffect:
+    """Write what a run's end means for its pipeline; one that is disabled is no longer armed."""
+    document = dict(pipeline.document)
+    schedule = document.get("schedule")
+    effect = after_run(
+        int(document.get("consecutiveFailures", 0)), result,
+        trigger=trigger,
+        enabled=document.get("status") == "ENABLED",
+        limit=failure_limit(
+            (schedule or {}).get("autoDisablePolicy", {}).get("failureCount"), has_schedule=schedule is not None
+        ),
+    )  # fmt: skip
+    document["consecutiveFailures"] = effect.consecutive_failures
+    if effect.disable:
+        document |= {"status": "DISABLED", "dateUpdated": stamp}
+        document.pop("dateNextRun", None)
+        schedules.disarm(tx, pipeline.arn)
+    if document != pipeline.document:
+        queries.replace(tx, replace(pipeline, document=document, status=document.get("status", "")))
+    return effect
 
 
 def _shortened(text: str) -> str:

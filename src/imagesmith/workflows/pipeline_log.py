@@ -1,0 +1,39 @@
+"""Pipeline logs: what the schedule decided and how runs ended, in words (spec/pipelines.md 9).
+
+    logs/<account>/<region>/pipelines/<pipeline slug>/<YYYY-MM-DD>.log      one file per UTC day
+    2026-11-23T10:00:00.031Z tick | scheduled for 2026-11-23T10:00:00Z: base debian-12 1.0.3/2 -> 1.0.4/1
+    2026-11-23T10:00:00.031Z run | started arn:aws:imagebuilder:...:image/web/1.0.0/7 (SCHEDULED)
+    2026-11-23T10:04:12.907Z run | arn:aws:imagebuilder:...:image/web/1.0.0/7 is AVAILABLE; consecutive failures: 0
+
+Lines are written after the transaction that they tell of. A log that cannot be written never undoes or hides what
+was decided: the problem goes to the server's own log.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+from imagesmith.values.arn import Arn
+from imagesmith.workflows.logs import BuildLog
+
+_log = logging.getLogger(__name__)
+
+
+def pipeline_log_path(logs: Path, pipeline_arn: str, day: datetime) -> Path:
+    """Where the log of one day is. A pipeline's slug has no dots, so it cannot meet a version of a build log."""
+    arn = Arn.parse(pipeline_arn)
+    return logs / arn.owner / arn.region / "pipelines" / arn.slug / f"{day.astimezone(UTC):%Y-%m-%d}.log"
+
+
+def tell(logs: Path, pipeline_arn: str, stage: str, text: str, *, now: datetime) -> None:
+    """Append a line; `logs` is the folder of all logs."""
+    try:
+        log = BuildLog(pipeline_log_path(logs, pipeline_arn, now), lambda: now)
+        try:
+            log.line(stage, text)
+        finally:
+            log.close()
+    except OSError as error:
+        _log.warning("the log of %s cannot be written (%s); it would say: %s: %s", pipeline_arn, error, stage, text)
