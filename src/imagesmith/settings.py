@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from types import MappingProxyType
+from typing import Any, Final, Literal, get_type_hints
 
 AuthMode = Literal["static", "none"]
 
@@ -85,6 +86,28 @@ class Schedules:
 
 
 @dataclass(frozen=True)
+class RateLimit:
+    """A token bucket: `rate` requests per second on average, up to `burst` at once."""
+
+    rate: float
+    burst: int = 1
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a run under this execution role may use, and who may name it; `*` in a list means everything."""
+
+    registries: tuple[str, ...] = ()
+    """Regions, `account/region`, or URLs as in `registries`; a URL also stands for every path below it."""
+    buckets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    log_groups: tuple[str, ...] = ()
+    """Names or, with `*` at the end, prefixes; the service's own groups need no entry."""
+    passed_by: tuple[str, ...] = ("*",)
+    """Access key ids and principal ARNs, in which `*` stands for any text."""
+
+
+@dataclass(frozen=True)
 class Settings:
     data_dir: Path
     database_url: str = ""
@@ -106,6 +129,10 @@ class Settings:
     """Folders that `oci:`, `oci-archive:` and `docker-archive:` parents may be read from; none by default."""
     registries: Mapping[str, Registry] = field(default_factory=dict)
     """Key: `region`, or `account/region`, which wins."""
+    rate_limits: Mapping[str, RateLimit] = field(default_factory=dict)
+    """Key: an operation, or `*` for each operation without an entry of its own. Empty: no limits."""
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    """Key: the name of an execution role, with its path. Empty: any name is accepted and nothing is withheld."""
     quotas: Quotas = field(default_factory=Quotas)
     builds: Builds = field(default_factory=Builds)
     schedules: Schedules = field(default_factory=Schedules)
@@ -116,6 +143,12 @@ class Settings:
 
     def registry_for(self, account: str, region: str) -> Registry | None:
         return self.registries.get(f"{account}/{region}") or self.registries.get(region)
+
+
+_TABLES: Final[Mapping[str, type]] = MappingProxyType(
+    {"registries": Registry, "rate_limits": RateLimit, "roles": Role}
+)
+_MOST_PER_SECOND: Final = 1_000_000
 
 
 def load_settings(
@@ -140,7 +173,17 @@ def load_settings(
         raise SettingsError(f"{path}: auth is {settings.auth!r}, expected 'static' or 'none'")
     if not (settings.account.isdigit() and len(settings.account) == 12):
         raise SettingsError(f"{path}: account is {settings.account!r}, expected 12 digits")
+    _check_rates(settings.rate_limits, path)
     return replace(settings, data_dir=data_dir.absolute())
+
+
+def _check_rates(rates: Mapping[str, RateLimit], path: Path) -> None:
+    for name, limit in rates.items():
+        if not (0 < limit.rate <= _MOST_PER_SECOND and 1 <= limit.burst <= _MOST_PER_SECOND):
+            raise SettingsError(
+                f"{path}: rate_limits.{name} is rate = {limit.rate}, burst = {limit.burst}; "
+                f"expected a rate above 0 and a burst of at least 1, both up to {_MOST_PER_SECOND}"
+            )
 
 
 def _number(name: str, text: str) -> int:
@@ -161,10 +204,10 @@ def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
     for name, value in table.items():
         wanted = hints[name]
         place = f"{where}: {name}"
-        if name == "registries":
-            if not isinstance(value, dict):
-                raise SettingsError(f"{place} must be a table of registries by region")
-            values[name] = {key: _build(Registry, entry, f"{place}.{key}") for key, entry in value.items()}
+        if name in _TABLES and kind is Settings:
+            if not (isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())):
+                raise SettingsError(f"{place} must be a table of tables, like [{name}.NAME]")
+            values[name] = {key: _build(_TABLES[name], entry, f"{place}.{key}") for key, entry in value.items()}
         elif wanted == tuple[str, ...]:
             if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
                 raise SettingsError(f"{place} must be a list of texts")
@@ -175,7 +218,13 @@ def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
             values[name] = _build(wanted, value, place)
         else:
             values[name] = value
-            plain = {str: str, int: int, bool: bool}.get(wanted)
-            if plain is not None and type(value) is not plain:
+            plain = {str: str, int: int, bool: bool, float: float}.get(wanted)
+            if plain is float and type(value) is int:
+                values[name] = float(value)
+            elif plain is not None and type(value) is not plain:
                 raise SettingsError(f"{place} is {value!r}, expected {plain.__name__}")
+    needed = [item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING]
+    missing = [name for name in needed if name not in values]
+    if missing:
+        raise SettingsError(f"{where}: the key {missing[0]!r} is missing")
     return kind(**values)

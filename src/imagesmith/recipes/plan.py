@@ -42,6 +42,22 @@ class PushTarget:
 
 
 @dataclass(frozen=True)
+class PlannedRole:
+    """The execution role as it was configured when the run started; the members are those of settings.Role."""
+
+    name: str
+    registries: tuple[str, ...] = ()
+    buckets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    log_groups: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PlannedRole:
+        values: dict[str, Any] = {key: value if key == "name" else tuple(value) for key, value in data.items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
 class BuildPlan:
     """Everything one run needs to know."""
 
@@ -62,6 +78,8 @@ class BuildPlan:
     targets: tuple[PushTarget, ...]
     pipeline_arn: str = ""
     execution_role: str = ""
+    role: PlannedRole | None = None
+    """What the run may use; None when no roles are configured, which withholds nothing."""
     keep_failed_instance: bool = False
     scheduled: bool = False
 
@@ -83,6 +101,7 @@ class BuildPlan:
             **{
                 **data,
                 "parent": PlannedParent(**data["parent"]),
+                "role": PlannedRole.from_json(data["role"]) if data.get("role") else None,
                 "components": tuple(PlannedComponent(**item) for item in data["components"]),
                 "targets": tuple(
                     PushTarget(item["region"], item["repository"], tuple(item["tags"])) for item in data["targets"]

@@ -17,6 +17,8 @@ class Caller:
     """ARN of the user or role, for messages and records."""
     request_id: str
     partition: str = "aws"
+    access_key_id: str = ""
+    """What the request was signed with; empty when signatures are not verified."""
 
 
 class Dispatcher(Protocol):

@@ -9,11 +9,15 @@ from imagesmith.values.arn import RESOURCE_NAMES, Arn
 
 
 class ApiError(Exception):
-    """An operation is refused with one of the model's codes."""
+    """An operation is refused with one of the model's codes.
 
-    def __init__(self, code: str, message: str) -> None:
+    `retry_after`: after how many seconds the same request may succeed; 0 when time does not help.
+    """
+
+    def __init__(self, code: str, message: str, *, retry_after: int = 0) -> None:
         self.code = code
         self.message = message
+        self.retry_after = retry_after
         super().__init__(f"{code}: {message}")
 
 
@@ -86,6 +90,15 @@ def access_denied(principal: str, operation: str, resource: str) -> ApiError:
         "AccessDeniedException",
         f"User: {principal} is not authorized to perform: imagebuilder:{operation} on resource: {resource}",
     )
+
+
+def forbidden(message: str) -> ApiError:
+    """What the service itself forbids; what a policy of the caller forbids is access_denied()."""
+    return ApiError("ForbiddenException", message)
+
+
+def unavailable(message: str, *, retry_after: int = 1) -> ApiError:
+    return ApiError("ServiceUnavailableException", message, retry_after=retry_after)
 
 
 def not_implemented(operation: str) -> ApiError:
