@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from components.component_support import Ran, RunText, document_run
+from fixtures_containers import container_storage
 from imagesmith.components.reporting import LineReporter
 from imagesmith.components.runner import RunOptions, run_documents
 from imagesmith.components.services import Services, SystemClock
 from imagesmith.instances.host import HostInstance
+
+__all__ = ["container_storage", "run_text"]
 
 
 @pytest.fixture

@@ -102,4 +102,7 @@ class OutputLines:
                 self._emit(stream, rest)
 
     def _emit(self, stream: Stream, line: bytes) -> None:
-        self._reporter.output(stream, printable(self._secrets.mask(text_of(line)).rstrip("\r")))
+        if self._secrets.longest == 0:
+            self._reporter.output(stream, line.rstrip(b"\r").decode("utf-8", "backslashreplace"))
+        else:
+            self._reporter.output(stream, printable(self._secrets.mask(text_of(line)).rstrip("\r")))

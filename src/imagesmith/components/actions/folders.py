@@ -200,7 +200,11 @@ if [ -L "$1" ]; then fail "$1: is a link, not a folder; use DeleteFile"; fi
 [ -e "$1" ] || exit 0
 [ -d "$1" ] || fail "$1: is no folder; use DeleteFile"
 [ "$(cd "$1" && pwd -P)" = / ] && fail "$1: is the root of the file system"
-if [ "$2" ]; then rm -rf "$1"; else rmdir "$1"; fi
+if [ "$2" ]; then rm -rf "$1"; exit; fi
+for path in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+  if [ -e "$path" ] || [ -L "$path" ]; then fail "$1: is not empty, and 'force' is false"; fi
+done
+rmdir "$1"
 """
 
 _LIST: Final = r"""
