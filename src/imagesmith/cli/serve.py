@@ -35,6 +35,8 @@ def serve(
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = settings_of(data_dir, file=file, host=host, port=port, database_url=database_url)
     # imported late: `imagesmith --help` should not load an engine
+    from imagesmith.artifacts.locks import LockHeld
+    from imagesmith.artifacts.storage import StorageError
     from imagesmith.cli.server import make_server
     from imagesmith.instances.isolation import private_mounts
     from imagesmith.store.database import StoreUnavailable
@@ -55,9 +57,14 @@ def serve(
 
             try:
                 listen(server.app, settings.host, settings.port, on_ready=ready)
+            except OSError as error:
+                raise CommandFailed(f"cannot listen on {settings.host}:{settings.port}: {error}") from error
             finally:
                 ServerAddress.path(settings.data_dir).unlink(missing_ok=True)
-    except (StoreUnavailable, KeysError) as error:
-        raise CommandFailed(str(error)) from error
-    except OSError as error:
-        raise CommandFailed(f"cannot listen on {settings.host}:{settings.port}: {error}") from error
+    except LockHeld as error:
+        raise CommandFailed(
+            f"another server (process {error.holder}) uses the data directory {settings.data_dir}",
+            "stop that one, or give this one a --data-dir of its own",
+        ) from error
+    except (StoreUnavailable, KeysError, StorageError, OSError) as error:
+        raise CommandFailed(f"cannot serve from {settings.data_dir}: {error}") from error

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from imagesmith.artifacts.locks import sole_lock
 from imagesmith.engine.durable import DurableEngine, Stages
 from imagesmith.resources.managed import managed_content
 from imagesmith.resources.service import Service
@@ -49,9 +50,14 @@ def journal_url(settings: Settings) -> str:
 
 @contextmanager
 def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_clock) -> Iterator[Server]:
-    """Everything that `imagesmith serve` runs; closing interrupts builds, which go on at the next start."""
+    """Everything that `imagesmith serve` runs; closing interrupts builds, which go on at the next start.
+
+    Raises LockHeld while another server uses the data directory.
+    """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        # two engines on one journal would run the same builds, and each would sweep what the other has mounted
+        stack.enter_context(sole_lock(settings.data_dir / "server.lock"))
         keys = KeyRing.open(settings.data_dir, settings.account, partition=settings.partition)
         database = Database(settings.store_url)
         stack.callback(database.close)
