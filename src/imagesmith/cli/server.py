@@ -54,7 +54,7 @@ def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_cloc
 
     Raises LockHeld while another server uses the data directory.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
         # two engines on one journal would run the same builds, and each would sweep what the other has mounted
         stack.enter_context(sole_lock(settings.data_dir / "server.lock"))

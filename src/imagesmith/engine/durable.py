@@ -32,7 +32,7 @@ SCHEMA_NUMBER = "imagesmith-1"
 """What DBOS calls the application version: only builds journalled under the same number are taken up again."""
 
 QUEUE = "builds"
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.2
 
 Stage = Callable[[str, Mapping[str, Any], Cancellation], dict[str, Any]]
 """(image ARN, result of the stage before, cancellation) -> result; raises Cancelled, never another exception."""
