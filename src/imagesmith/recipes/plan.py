@@ -80,6 +80,7 @@ class BuildPlan:
     execution_role: str = ""
     role: PlannedRole | None = None
     """What the run may use; None when no roles are configured, which withholds nothing."""
+    log_group: str = ""
     keep_failed_instance: bool = False
     scheduled: bool = False
 

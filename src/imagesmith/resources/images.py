@@ -12,6 +12,7 @@ from imagesmith.resources.configurations import picked
 from imagesmith.resources.errors import in_dependency, invalid_combination, invalid_value, not_found
 from imagesmith.resources.lists import empty_page, list_given, list_stored, list_values, member, version_text
 from imagesmith.resources.references import exact_version, find, parse_arn, refuse_wildcard, resolve
+from imagesmith.resources.roles import check_role
 from imagesmith.store import queries
 from imagesmith.store.records import Record
 
@@ -39,7 +40,7 @@ _SUMMARY = (
 def create(call: Call, request: Request) -> dict[str, Any]:
     """Build once from a recipe, without a pipeline."""
     runs.check_members(call, request)
-    runs.check_role(request)
+    check_role(call, request)
     group = request.get("loggingConfiguration", {}).get("logGroupName")
     image = runs.start_run(
         call, request, pipeline=None, tags=request.get("tags", {}), build_type="USER_INITIATED", log_group=group

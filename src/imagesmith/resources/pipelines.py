@@ -18,6 +18,7 @@ from imagesmith.resources.errors import already_exists, invalid_request, invalid
 from imagesmith.resources.images import summary as image_summary
 from imagesmith.resources.lists import list_stored, member
 from imagesmith.resources.references import parse_arn, require
+from imagesmith.resources.roles import check_role
 from imagesmith.store import queries, schedules
 from imagesmith.store.queries import Selection
 from imagesmith.store.records import Record
@@ -93,7 +94,7 @@ def update(call: Call, request: Request) -> dict[str, Any]:
 
 def _check(call: Call, request: Request) -> None:
     runs.check_members(call, request)
-    runs.check_role(request)
+    check_role(call, request)
     schedule = request.get("schedule")
     if schedule is None:
         return

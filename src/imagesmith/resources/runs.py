@@ -18,10 +18,10 @@ from imagesmith.resources.configurations import picked
 from imagesmith.resources.errors import (
     invalid_combination,
     invalid_request,
-    invalid_value,
     quota_exceeded,
 )
 from imagesmith.resources.references import require, resolve
+from imagesmith.resources.roles import planned_role
 from imagesmith.store import queries
 from imagesmith.store.records import Build, Record
 from imagesmith.values.arn import Arn
@@ -163,6 +163,7 @@ def start_run(
         collect_metadata=members.get("enhancedImageMetadataEnabled", True),
         targets=_targets(call, recipe, distribution), pipeline_arn=pipeline.arn if pipeline else "",
         execution_role=members.get("executionRole", ""),
+        role=planned_role(call, members.get("executionRole", "")), log_group=log_group or "",
         keep_failed_instance=not infrastructure.get("terminateInstanceOnFailure", True),
         scheduled=build_type == "SCHEDULED",
     )  # fmt: skip
@@ -288,10 +289,3 @@ def _image_record(
         created=call.now, document=document, tags=tags, version=Version.parse(plan.version), build=plan.build,
         status="PENDING", source=plan.pipeline_arn,
     )  # fmt: skip
-
-
-def check_role(request: Request) -> None:
-    """A role name may not be a path outside the account's own (format only until roles are configured)."""
-    role = request.get("executionRole")
-    if role is not None and role.startswith("arn:") and ":role/" not in role:
-        raise invalid_value("executionRole", "It is not the ARN of a role.")

@@ -32,6 +32,7 @@ from imagesmith.workflows.component_stage import BUILD, TEST, run_components
 from imagesmith.workflows.deadline import DeadlinePassed, limited
 from imagesmith.workflows.failures import StageFailed, workflow_execution_id
 from imagesmith.workflows.logs import BuildLog
+from imagesmith.workflows.role_access import refused_log_group, refused_targets, s3_of
 from imagesmith.workflows.workshop import Workshop, instance_name, layout_reference
 
 Result = dict[str, Any]
@@ -76,7 +77,7 @@ def test(
             limited(cancellation, plan.tests_timeout_minutes * 60) as inner,
             _instance(shop, plan, log, "test", image_id, inner) as instance,
         ):
-            run_components(plan, TEST, instance, log=log, s3=shop.s3, cancellation=inner)
+            run_components(plan, TEST, instance, log=log, s3=s3_of(plan, shop.s3), cancellation=inner)
     except DeadlinePassed as late:
         raise StageFailed(
             f"Workflow Execution ID: '{workflow_execution_id(plan, 'test')}' failed with reason: "
@@ -90,6 +91,7 @@ def distribute(
 ) -> Result:
     """Push to every target; failures of single regions are collected. Raises StageFailed, Cancelled."""
     digest = str(before["digest"])
+    _check_access(shop, plan, log)
     kept = f"oci:{shop.layout.path}:{layout_reference(plan)}"
     outputs: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
@@ -112,6 +114,25 @@ def distribute(
             outputs or [{"region": plan.region, "imageUris": [kept]}],
         )
     return {"outputs": outputs or [{"region": plan.region, "imageUris": [kept]}]}
+
+
+def _check_access(shop: Workshop, plan: BuildPlan, log: BuildLog) -> None:
+    """Every target at once, before the first push: a run that may not finish pushes nothing. Raises StageFailed."""
+    refused = refused_targets(plan, shop.settings)
+    reasons = [reason for _, reason in refused] + [reason for reason in [refused_log_group(plan)] if reason]
+    if not reasons:
+        return
+    for reason in reasons:
+        log.line("distribute", reason)
+    kept = f"oci:{shop.layout.path}:{layout_reference(plan)}"
+    message = f"{'; '.join(reasons)}. Nothing was pushed. The image itself was built and is kept at {kept}"
+    failures = [_region_failure(plan, target, reason) for target, reason in refused]
+    context = {"distributionFailure": {"errorMessage": message[:1024], "regionFailures": failures}}
+    raise StageFailed(
+        f"Workflow Execution ID: '{workflow_execution_id(plan, 'distribute')}' failed with reason: {message}",
+        context if failures else {},
+        [{"region": plan.region, "imageUris": [kept]}],
+    )
 
 
 def _find_parent(shop: Workshop, plan: BuildPlan, log: BuildLog, cancellation: Cancellation) -> Parent:
@@ -165,7 +186,7 @@ def _run_dockerfile(
 
 def _components(shop: Workshop, plan: BuildPlan, log: BuildLog, image_id: str, cancellation: Cancellation) -> str:
     with _timed(shop, plan, "components"), _instance(shop, plan, log, "build", image_id, cancellation) as instance:
-        run_components(plan, BUILD, instance, log=log, s3=shop.s3, cancellation=cancellation)
+        run_components(plan, BUILD, instance, log=log, s3=s3_of(plan, shop.s3), cancellation=cancellation)
         log.line("build", "committing the changes of the components")
         return instance.commit(created_by="imagesmith components")
 

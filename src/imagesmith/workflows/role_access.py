@@ -1,0 +1,84 @@
+"""What the execution role of a plan lets its run use: registries, log groups, buckets.
+
+A plan without a role withholds nothing. Registries and log groups are checked all together before the first
+push; buckets when an action asks for one, because only then it is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from imagesmith.components.services import S3Config
+from imagesmith.recipes.plan import BuildPlan, PlannedRole, PushTarget
+from imagesmith.settings import Registry, Settings
+from imagesmith.values.globs import matches_any
+
+OWN_LOG_GROUPS = "/aws/imagebuilder/"
+"""Groups below this need no entry in a role (spec/api.md 4.3)."""
+
+
+def refused_targets(plan: BuildPlan, settings: Settings) -> list[tuple[PushTarget, str]]:
+    """The targets that the role does not reach, each with a sentence that says what to try."""
+    role = plan.role
+    if role is None:
+        return []
+    refused = []
+    for target in plan.targets:
+        registry = settings.registry_for(plan.account, target.region)
+        if registry is not None and not _reaches(role, plan.account, target.region, registry):
+            refused.append((target, _sentence(role, target.region, registry)))
+    return refused
+
+
+def refused_log_group(plan: BuildPlan) -> str:
+    """The sentence for a log group that the role may not use, or nothing."""
+    role, group = plan.role, plan.log_group
+    if role is None or not group or group.startswith(OWN_LOG_GROUPS) or matches_any(role.log_groups, group):
+        return ""
+    return (
+        f"the execution role {role.name} has no access to the log group {group}; "
+        f'add it to log_groups in [roles."{role.name}"]'
+    )
+
+
+def s3_of(plan: BuildPlan, config: S3Config) -> S3Config:
+    """The S3 access of a run: that of the worker, limited to the role's buckets."""
+    if plan.role is None:
+        return config
+    values = {item.name: getattr(config, item.name) for item in fields(config)}
+    return _RoleS3Config(**values, role=plan.role)
+
+
+def _reaches(role: PlannedRole, account: str, region: str, registry: Registry) -> bool:
+    for entry in role.registries:
+        if entry in ("*", region, f"{account}/{region}", registry.url) or registry.url.startswith(f"{entry}/"):
+            return True
+    return False
+
+
+def _sentence(role: PlannedRole, region: str, registry: Registry) -> str:
+    return (
+        f"the execution role {role.name} has no access to the registry {registry.url} of the Region {region}; "
+        f'add "{region}" to registries in [roles."{role.name}"]'
+    )
+
+
+@dataclass(frozen=True)
+class _RoleS3Config(S3Config):
+    role: PlannedRole = PlannedRole("")  # noqa: RUF009 (frozen)
+
+    def client(self) -> Any:
+        client = super().client()
+        client.meta.events.register("provide-client-params.s3.*", self._check)
+        return client
+
+    def _check(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
+        from botocore.exceptions import ClientError
+
+        bucket = params.get("Bucket", "")
+        if matches_any(self.role.buckets, bucket):
+            return
+        message = f"the execution role {self.role.name} has no access to the bucket {bucket}"
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": message}}, model.name)
