@@ -102,7 +102,7 @@ def test_a_background_program_lives_into_the_next_command_and_no_longer_than_the
 ) -> None:
     """A service that one step starts is there for the next; close() ends it."""
     instance = launch()
-    shell(instance, "setsid sleep 4242 </dev/null >/dev/null 2>&1 &")
+    shell(instance, "setsid sleep 4242 </dev/null >/dev/null 2>&1 & sleep 0.2")
     assert "sleep" in shell(instance, "cat /proc/[0-9]*/comm")
     instance.close()
     assert not _host_processes_with(b"sleep\x004242\x00")

@@ -17,7 +17,6 @@ import contextlib
 import json
 import os
 import shlex
-import stat
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,35 +25,23 @@ from datetime import datetime
 from pathlib import Path
 
 from imagesmith import processes
-from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.limits import Limits
+from imagesmith.instances.mountpoints import Placed, prepare_root, restore_root
 from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
 from imagesmith.instances.sandbox import Bind, Sandbox, View, memory_file, pack_arguments, read_documents
 from imagesmith.instances.seccomp import filter_program
+from imagesmith.instances.view import INSIDE, command_view
 from imagesmith.processes import Cancellation, Completed, OnOutput, ProcessFailed, Stream
-
-CAPABILITIES = (
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
-    "CAP_SETFCAP", "CAP_SYS_CHROOT", "CAP_NET_BIND_SERVICE",
-)  # fmt: skip
-"""Everything that root inside may do beyond an ordinary user (docs/security.md)."""
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_ROOT = "/instance"
 _READ = 'test -f "$1" || { echo "no such file" >&2; exit 1; }; cat <"$1"'
-_MASKED = ("kcore", "keys", "timer_list", "sched_debug", "kallsyms")
 _CHUNK = 4 * 1024 * 1024
 _FILE_SECONDS = 600.0
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
-
-MOUNT_POINTS = ("/etc/resolv.conf", "/etc/hosts")
-
-Placed = tuple[tuple[str, str | None], ...]
-"""Names in /etc that prepare_root created, with the target of the link that stood there before."""
 
 
 class ContainerInstance:
@@ -133,7 +120,7 @@ class ContainerInstance:
         """Run a program as root inside. A program that does not exist ends with status 127, as in a shell."""
         sandbox = self._running()
         status_read, status_write = os.pipe()
-        arguments = [*self._view(), *self._variables(env), "--chdir", cwd or "/"]
+        arguments = [*command_view(INSIDE), *self._variables(env), "--chdir", cwd or "/"]
         arguments += ["--pidns", str(self._pid_namespace), "--json-status-fd", str(status_write)]
         options = memory_file("options", pack_arguments(arguments))
         seccomp = memory_file("seccomp", filter_program())
@@ -266,13 +253,13 @@ class ContainerInstance:
         """Start the sandbox and, in it, the holder of the process namespace that all commands share."""
         self._placed = prepare_root(self.root)
         info_read, info_write = os.pipe()
-        arguments = [*self._view(), "--unshare-pid", "--clearenv", "--info-fd", str(info_write)]
+        arguments = [*command_view(INSIDE), "--unshare-pid", "--clearenv", "--info-fd", str(info_write)]
         options = memory_file("options", pack_arguments(arguments))
         seccomp = memory_file("seccomp", filter_program())
         try:
             self._sandbox = Sandbox.start(
                 f"{self.storage.runroot.name}-{self.name}",
-                view=View(binds=(Bind(self.root, _ROOT, writable=True),)),
+                view=View(binds=(Bind(self.root, INSIDE, writable=True),)),
                 holder=[
                     "/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--",
                     "/bin/sh", "-c", "read _",
@@ -318,17 +305,6 @@ class ContainerInstance:
             except ProcessFailed as error:
                 raise InstanceError(f"container {self.name} cannot be committed: {error}") from error
 
-    def _view(self) -> list[str]:
-        """What a command sees and may do, as arguments of bubblewrap."""
-        arguments = ["--bind", _ROOT, "/", "--proc", "/proc", "--dev", "/dev"]
-        for name in _MASKED:
-            if Path("/proc", name).exists():
-                arguments += ["--ro-bind", "/dev/null", f"/proc/{name}"]
-        for path in MOUNT_POINTS:
-            arguments += ["--ro-bind", path, path]
-        arguments += ["--die-with-parent", "--cap-drop", "ALL"]
-        return arguments + [word for capability in CAPABILITIES for word in ("--cap-add", capability)]
-
     def _variables(self, env: Mapping[str, str] | None) -> list[str]:
         merged = {**self._environment, **(env or {})}
         return ["--clearenv", *(word for name, value in merged.items() for word in ("--setenv", name, value))]
@@ -356,76 +332,6 @@ class ContainerInstance:
         raise InstanceError(
             f"container {self.name} cannot run {shlex.join(done.argv)}: {words or 'its sandbox has ended'}"
         )
-
-
-def prepare_root(path: Path) -> Placed:
-    """Make the places exist that a sandbox mounts over; give what restore_root needs to undo it.
-
-    Done from outside, so only while nothing runs inside. Raises InstanceError for a root that cannot be entered:
-    no /bin/sh, or links where folders must be.
-    """
-    placed: list[tuple[str, str | None]] = []
-    with Root(path) as root:
-        _require_folders(root)
-        with root.folder("/") as top:
-            _make_folder("etc", top, 0o755)
-            _make_folder("tmp", top, 0o1777)
-        with root.folder("/etc") as etc:
-            for name in (Path(point).name for point in MOUNT_POINTS):
-                known, target = _file_or_link(name, etc)
-                if known and target is None:
-                    continue
-                if target is not None:
-                    os.unlink(name, dir_fd=etc)
-                os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=etc))
-                placed.append((name, target))
-    return tuple(placed)
-
-
-def restore_root(path: Path, placed: Placed) -> None:
-    """Undo prepare_root, unless the image has put something else into the place meanwhile."""
-    if not placed:
-        return
-    with contextlib.suppress(OSError), Root(path) as root, root.folder("/etc") as etc:
-        for name, target in placed:
-            status = os.lstat(name, dir_fd=etc)
-            if stat.S_ISREG(status.st_mode) and status.st_size == 0:
-                os.unlink(name, dir_fd=etc)
-                if target is not None:
-                    os.symlink(target, name, dir_fd=etc)
-
-
-def _require_folders(root: Root) -> None:
-    try:
-        os.close(root.open("/bin/sh", os.O_PATH))
-    except OSError as error:
-        raise InstanceError("the image has no /bin/sh: components need a POSIX shell") from error
-    with root.folder("/") as top:
-        for name in ("etc", "tmp", "proc", "dev"):
-            with contextlib.suppress(FileNotFoundError):
-                if not stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
-                    raise InstanceError(f"the image's /{name} is no folder: nothing can run in it")
-
-
-def _make_folder(name: str, parent: int, mode: int) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, dir_fd=parent)
-        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        os.fchmod(descriptor, mode)
-        os.close(descriptor)
-
-
-def _file_or_link(name: str, parent: int) -> tuple[bool, str | None]:
-    """Whether there is something, and where it leads if it is a link."""
-    try:
-        status = os.lstat(name, dir_fd=parent)
-    except FileNotFoundError:
-        return False, None
-    if stat.S_ISLNK(status.st_mode):
-        return True, os.readlink(name, dir_fd=parent)
-    if not stat.S_ISREG(status.st_mode):
-        raise InstanceError(f"the image's /etc/{name} is neither a file nor a link")
-    return True, None
 
 
 def _require(done: Completed, what: str) -> None:

@@ -20,6 +20,8 @@ import contextlib
 import json
 import os
 import resource
+import select
+import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -43,6 +45,7 @@ from imagesmith.instances.protocol import InstanceError
 _NAMESPACES = {"mnt": "mount", "pid": "pid", "net": "net", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup"}
 """Name of a namespace in /proc -> the option of nsenter."""
 _START_SECONDS = 30.0
+_END_SECONDS = 30.0
 _MIB = 1024 * 1024
 _WORDS = 4096
 
@@ -91,6 +94,7 @@ class Sandbox:
         self.groups: ControlGroups = make_groups(name, limits)
         self.pid = 0
         """Process 1 of the outer namespaces, as the host counts."""
+        self._init = -1
         self._descriptors: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._slirp: Slirp | None = None
@@ -160,6 +164,12 @@ class Sandbox:
             if self._closed:
                 return
             self._closed = True
+        if self._init >= 0:
+            # Process 1 of a namespace ends only after everything in it has: so this is the moment of silence.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._init, signal.SIGKILL)
+            select.select([self._init], [], [], _END_SECONDS)
+            os.close(self._init)
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -224,6 +234,7 @@ class Sandbox:
         if not text.strip():
             raise InstanceError(self.last_words())
         self.pid = int(json.loads(text)["child-pid"])
+        self._init = os.pidfd_open(self.pid)
         for kind in _NAMESPACES:
             self._descriptors[kind] = os.open(f"/proc/{self.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
         if self.network == "outbound":

@@ -1,0 +1,47 @@
+"""What a command in a container sees and may do, as arguments of bubblewrap.
+
+Root inside is root outside as well, so what only its user id opens must be closed by mounts: bubblewrap leaves
+/proc/sys writable when root calls it, and through `kernel/core_pattern` there a container would own the host.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imagesmith.instances.mountpoints import MOUNT_POINTS
+
+INSIDE = "/instance"
+"""Where the outer namespaces of a sandbox hold the container's root."""
+
+CAPABILITIES = (
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
+    "CAP_SETFCAP", "CAP_SYS_CHROOT", "CAP_NET_BIND_SERVICE",
+)  # fmt: skip
+"""Everything that root inside may do beyond an ordinary user (docs/security.md)."""
+
+READ_ONLY = (
+    "acpi", "asound", "bus", "driver", "dynamic_debug", "fs", "irq", "mtrr", "pressure", "scsi", "sys",
+    "sysrq-trigger", "tty",
+)  # fmt: skip
+"""Entries of /proc that configure the kernel."""
+
+MASKED = (
+    "iomem", "ioports", "kallsyms", "kcore", "keys", "kmsg", "kpagecgroup", "kpagecount", "kpageflags",
+    "latency_stats", "pagetypeinfo", "sched_debug", "slabinfo", "timer_list", "timer_stats", "vmallocinfo",
+)  # fmt: skip
+"""Files of /proc that tell about the machine; they read as empty."""
+
+
+def command_view(root: str) -> list[str]:
+    """The view of every command whose root is at `root` in the outer namespaces."""
+    arguments = ["--bind", root, "/", "--proc", "/proc", "--dev", "/dev"]
+    for name in READ_ONLY:
+        if Path("/proc", name).exists():
+            arguments += ["--ro-bind", f"/proc/{name}", f"/proc/{name}"]
+    for name in MASKED:
+        if Path("/proc", name).exists():
+            arguments += ["--ro-bind", "/dev/null", f"/proc/{name}"]
+    for path in MOUNT_POINTS:
+        arguments += ["--ro-bind", path, path]
+    arguments += ["--die-with-parent", "--cap-drop", "ALL"]
+    return arguments + [word for capability in CAPABILITIES for word in ("--cap-add", capability)]

@@ -1,0 +1,299 @@
+"""What a component cannot do, each tried from inside a container instance (docs/security.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imagesmith.instances.container import ContainerInstance
+from imagesmith.instances.limits import Limits
+from imagesmith.instances.network import host_addresses
+from imagesmith.instances.protocol import InstanceError
+from instances.conftest import Launch
+
+pytestmark = pytest.mark.tool
+
+ALLOWED = 0x800404FB
+"""chown, dac_override, fowner, fsetid, kill, setgid, setuid, net_bind_service, sys_chroot, setfcap."""
+
+
+def attempt(instance: ContainerInstance, script: str) -> tuple[int, str]:
+    done = instance.run(["/bin/bash", "-c", script], timeout=60)
+    return done.returncode, (done.stdout + done.stderr).decode(errors="replace")
+
+
+@contextlib.contextmanager
+def listener(address: str) -> Iterator[int]:
+    """A server of the host that says hello to everyone."""
+    with socket.create_server((address, 0)) as server:
+        server.settimeout(0.2)
+        stop = threading.Event()
+
+        def serve() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    connection, _ = server.accept()
+                    connection.sendall(b"hello from the host\n")
+                    connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield int(server.getsockname()[1])
+        finally:
+            stop.set()
+            thread.join()
+
+
+def test_no_file_of_the_host_is_there(instance: ContainerInstance, tmp_path: Path) -> None:
+    """Neither the data directory nor any other path of the host exists inside, by name or through /proc."""
+    secret = tmp_path / "keys.json"
+    secret.write_text("secret")
+    _, output = attempt(instance, f"cat {secret}; ls -d {tmp_path} /work /host /instance")
+    assert "secret" not in output.replace(str(secret), "") and output.count("No such file") >= 4
+    script = f"for place in /proc/[0-9]*/root /proc/[0-9]*/cwd; do cat $place{secret}; ls -d $place/instance; done"
+    _, output = attempt(instance, script)
+    assert "secret" not in output.replace(str(secret), "") and output.count("No such file") >= 4, output
+
+
+def test_only_processes_of_the_container_are_seen(instance: ContainerInstance) -> None:
+    """The process list holds bubblewrap's first process, the holder and the command itself."""
+    code, output = attempt(instance, "cat /proc/[0-9]*/comm")
+    assert code == 0
+    assert set(output.split()) <= {"bwrap", "sh", "bash", "cat"}
+    assert attempt(instance, f"kill -0 {os.getpid()}")[0] != 0
+
+
+def test_no_environment_of_the_server_is_readable(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not even the tools that build the sandbox carry a variable or an argument that tells of the server."""
+    monkeypatch.setenv("SERVER_SECRET", "hunter2")
+    instance = launch()
+    code, output = attempt(instance, "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr '\\0' '\\n'")
+    assert code == 0
+    assert "hunter2" not in output and str(instance.root) not in output and str(tmp_path) not in output
+
+
+def test_no_descriptor_of_the_host_is_inherited(instance: ContainerInstance) -> None:
+    """A command has its three streams; the one more is a handle of its own process namespace."""
+    _, output = attempt(instance, "for fd in /proc/self/fd/*; do readlink $fd; done; true")
+    assert all(line.startswith(("pipe:", "/dev/null", "pid:", "/proc/")) for line in output.split()), output
+    _, first = attempt(instance, "for fd in /proc/1/fd/*; do readlink $fd; done; true")
+    assert all(line.startswith(("pipe:", "/dev/null", "anon_inode:")) for line in first.split()), first
+
+
+def test_the_capabilities_are_the_stated_ones(instance: ContainerInstance) -> None:
+    """Effective and permitted capabilities are the list of the design, new privileges are off, the filter is on."""
+    _, output = attempt(instance, "cat /proc/self/status")
+    status = dict(line.split(":\t", 1) for line in output.splitlines() if ":\t" in line)
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == ALLOWED
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "mount -t tmpfs none /tmp",
+        "mount --bind /etc /tmp",
+        "mount -o remount,rw /proc/sys",
+        "umount /proc",
+        "umount /etc/resolv.conf",
+        "mknod /tmp/disk b 8 0",
+        "mknod /tmp/null c 1 3",
+        "unshare --mount true",
+        "unshare --user true",
+        "unshare --user --map-root-user --mount true",
+        "nsenter --target 1 --pid true",
+        "chroot /proc/1/root true && mount -t tmpfs none /tmp",
+        "test -c /dev/kmsg",
+        "ls /dev/sda /dev/vda /dev/mem /dev/kvm /dev/vsock",
+        "ls /sys/kernel",
+        "head -c 1 /proc/kcore | grep -q .",
+        "echo -17 >/proc/1/oom_score_adj && echo -1000 >/proc/1/oom_score_adj",
+        "ulimit -n 1000000",
+    ],
+)
+def test_what_would_reach_past_the_container_is_refused(instance: ContainerInstance, script: str) -> None:
+    """Mounts, devices, namespaces and kernel settings are out of reach."""
+    code, output = attempt(instance, script)
+    assert code != 0, output
+
+
+def test_no_setting_of_the_kernel_opens_for_writing(instance: ContainerInstance) -> None:
+    """Every file outside the process folders of /proc that somebody may write is read-only inside.
+
+    Root inside has the user id of root outside, which is all that most of /proc/sys asks for.
+    """
+    writable = [path for path in _kernel_files(Path("/proc")) if path.stat().st_mode & 0o222]
+    assert Path("/proc/sys/kernel/core_pattern") in writable and len(writable) > 100
+    # Opening for appending writes nothing, should it succeed.
+    script = 'while read -r file; do ( : >>"$file" ) 2>/dev/null && echo "$file"; done; true'
+    names = "".join(f"{path}\n" for path in writable)
+    done = instance.run(["/bin/bash", "-c", script], input=names.encode(), timeout=120)
+    assert (done.returncode, done.stdout.decode()) == (0, "")
+
+
+def _kernel_files(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.is_symlink() or (folder == Path("/proc") and path.name.isdigit()):
+            continue
+        if path.is_dir():
+            with contextlib.suppress(OSError):
+                yield from _kernel_files(path)
+        else:
+            yield path
+
+
+def test_devices_are_the_harmless_ones(instance: ContainerInstance) -> None:
+    """/dev holds the usual pseudo devices and nothing of this machine."""
+    _, output = attempt(instance, "ls /dev")
+    usual = {
+        "core",
+        "fd",
+        "full",
+        "null",
+        "ptmx",
+        "pts",
+        "random",
+        "shm",
+        "stderr",
+        "stdin",
+        "stdout",
+        "tty",
+        "urandom",
+        "zero",
+        "console",
+    }
+    assert set(output.split()) <= usual
+
+
+def test_a_device_node_of_an_image_does_not_open(launch: Launch) -> None:
+    """A layer may hold device nodes; they are dead inside."""
+    instance = launch()
+    os.mknod(instance.root / "disk", 0o660 | 0o060000, os.makedev(254, 0))
+    code, output = attempt(instance, "head -c 1 /disk")
+    assert code != 0 and "Permission denied" in output
+
+
+def test_a_set_user_id_program_gives_nothing(instance: ContainerInstance) -> None:
+    """An unprivileged user inside cannot become root through a file's mode."""
+    script = "cp /bin/id /tmp/id; chmod 6755 /tmp/id; chroot --userspec=65534:65534 / /tmp/id"
+    code, output = attempt(instance, script)
+    assert code == 0 and "uid=65534" in output and "euid=0" not in output
+
+
+def test_the_loopback_of_the_host_is_not_reached(launch: Launch) -> None:
+    """The server's own port is closed from inside, by every name the sandbox network could have for it."""
+    instance = launch(network="outbound")
+    with listener("127.0.0.1") as port:
+        for address in ("127.0.0.1", "localhost", "10.0.2.2", "127.0.1.1", "0.0.0.0"):
+            code, output = attempt(instance, f"exec 3<>/dev/tcp/{address}/{port} && cat <&3")
+            assert code != 0 and "hello" not in output, address
+
+
+def test_the_other_addresses_of_the_host_are_not_reached(launch: Launch) -> None:
+    """A server that listens on every address is closed from inside too."""
+    addresses = host_addresses(Path("/proc/net/fib_trie").read_text())
+    assert addresses, "this machine has no address but loopback: the test would prove nothing"
+    instance = launch(network="outbound")
+    with listener("0.0.0.0") as port:
+        for address in addresses:
+            code, output = attempt(instance, f"exec 3<>/dev/tcp/{address}/{port} && cat <&3")
+            assert code != 0 and "hello" not in output, address
+
+
+def test_metadata_services_are_not_reached(launch: Launch) -> None:
+    """The link-local range, where clouds hand out credentials, has no route."""
+    instance = launch(network="outbound")
+    code, output = attempt(instance, "exec 3<>/dev/tcp/169.254.169.254/80")
+    assert code != 0 and ("No route" in output or "unreachable" in output or "Permission denied" in output)
+
+
+def test_routes_cannot_be_changed_from_inside(launch: Launch) -> None:
+    """Root inside has no capability over its own network."""
+    instance = launch(network="outbound")
+    code, _ = attempt(instance, "echo 1 >/proc/sys/net/ipv4/ip_forward")
+    assert code != 0
+
+
+def test_without_network_there_is_only_loopback(instance: ContainerInstance) -> None:
+    """network='none' leaves the container alone."""
+    code, output = attempt(instance, "cat /proc/net/dev; cat /etc/resolv.conf")
+    assert code == 0 and "lo:" in output and "tap0" not in output and "nameserver" not in output
+
+
+def test_the_number_of_processes_is_bounded(launch: Launch) -> None:
+    """A fork bomb ends in refused forks, and the container can be closed."""
+    instance = launch(limits=Limits(processes=40))
+    assert instance.unlimited == ()
+    done = instance.run(["/bin/bash", "-c", "for i in {1..200}; do sleep 30 & done"], timeout=4)
+    assert b"Resource temporarily unavailable" in done.stderr
+    instance.close()
+
+
+def test_memory_is_bounded(launch: Launch) -> None:
+    """A command that wants more memory than the limit is killed, not the machine."""
+    instance = launch(limits=Limits(memory_mb=64))
+    code, output = attempt(instance, "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo survived ${#x}")
+    assert code != 0 and "survived" not in output
+    assert attempt(instance, "echo still here") == (0, "still here\n")
+
+
+def test_the_size_of_a_file_is_bounded(launch: Launch) -> None:
+    """One file cannot fill the disk."""
+    instance = launch(limits=Limits(file_mb=5))
+    code, _ = attempt(instance, "head -c 20000000 /dev/zero >/tmp/big")
+    assert code != 0
+    assert int(attempt(instance, "stat -c %s /tmp/big")[1]) <= 5 * 1024 * 1024
+
+
+def test_two_containers_see_nothing_of_each_other(launch: Launch) -> None:
+    """Files, processes and ports of one build are invisible to another."""
+    first, second = launch(), launch()
+    attempt(first, "echo mine >/tmp/mine; setsid sleep 99 </dev/null >/dev/null 2>&1 &")
+    assert attempt(second, "cat /tmp/mine")[0] != 0
+    assert "sleep" not in attempt(second, "cat /proc/[0-9]*/comm")[1]
+
+
+@pytest.mark.parametrize("link", ["absolute", "climbing", "through_proc"])
+def test_links_never_lead_reading_or_writing_to_the_host(
+    instance: ContainerInstance, tmp_path: Path, link: str
+) -> None:
+    """read, write, push and pull follow a link of the image inside the image."""
+    host = tmp_path / "host-file"
+    host.write_text("host")
+    target = {"absolute": str(host), "climbing": "../" * 20 + str(host), "through_proc": f"/proc/1/root{host}"}[
+        link
+    ]
+    assert attempt(instance, f"ln -s {target} /tmp/link")[0] == 0
+    with pytest.raises(InstanceError):
+        instance.read("/tmp/link")
+    with pytest.raises(InstanceError):
+        instance.pull("/tmp/link", tmp_path / "pulled")
+    (tmp_path / "evil").write_text("evil")
+    with contextlib.suppress(InstanceError):
+        instance.write("/tmp/link", b"evil")
+    with contextlib.suppress(InstanceError):
+        instance.push(tmp_path / "evil", "/tmp/link")
+    assert host.read_text() == "host"
+
+
+def test_a_root_that_changes_under_way_leads_nothing_to_the_host(
+    instance: ContainerInstance, tmp_path: Path
+) -> None:
+    """/etc replaced by a link to a folder of the host: later commands fail or run, and the host stays untouched."""
+    target = tmp_path / "folder"
+    target.mkdir()
+    attempt(instance, f"mv /etc /etc2; rm -rf /etc; ln -s /oldroot{target} /etc")
+    attempt(instance, f"mv /tmp /tmp2; ln -s /oldroot{target} /tmp")
+    with contextlib.suppress(InstanceError):
+        instance.run(["/bin/true"])
+    assert list(target.iterdir()) == []
+    assert not Path("/oldroot").exists()
