@@ -1,6 +1,6 @@
 """The composition root: every part of a server, made in order and closed in reverse.
 
-database -> service -> stages -> engine -> app
+database -> stages -> engine -> service -> app -> scheduler
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from imagesmith.artifacts.locks import sole_lock
 from imagesmith.engine.durable import DurableEngine, Stages
 from imagesmith.resources.managed import managed_content
 from imagesmith.resources.service import Service
+from imagesmith.schedule.clock import Scheduler
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database
 from imagesmith.store.migrate import upgrade
 from imagesmith.wire.app import App, create_app
 from imagesmith.wire.keys import KeyRing
+from imagesmith.workflows.pipeline_log import tell
 from imagesmith.workflows.records import Records
 from imagesmith.workflows.stages import BuildStages
 from imagesmith.workflows.workshop import Workshop
@@ -62,7 +64,10 @@ def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_cloc
         database = Database(settings.store_url)
         stack.callback(database.close)
         upgrade(database)
-        records = Records(database, clock)
+        logs = settings.data_dir / "logs"
+        records = Records(
+            database, clock, tell_pipeline=lambda arn, line: tell(logs, arn, "run", line, now=clock())
+        )
         workshop = Workshop.open(settings, records, clock)
         stack.callback(workshop.close)
         work = BuildStages(workshop)
@@ -78,4 +83,8 @@ def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_cloc
         stack.callback(engine.close)
         for image_arn in records.pending():
             engine.start(image_arn)
+        scheduler = Scheduler(service, database, clock=clock)
+        service.with_clock(scheduler.wake)
+        scheduler.start()
+        stack.callback(scheduler.close)
         yield Server(app, service, engine, workshop)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg.errors import LockNotAvailable
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
@@ -28,6 +29,10 @@ _BUSY_SECONDS = 30
 
 class StoreUnavailable(RuntimeError):
     """The database cannot be reached or does not answer in time."""
+
+
+class StoreBusy(StoreUnavailable):
+    """Another writer of the scope did not end in time."""
 
 
 def make_engine(url: str) -> Engine:
@@ -67,20 +72,22 @@ class Database:
         self._writer = threading.Lock()
 
     @contextmanager
-    def write(self, scope: str = "") -> Iterator[Connection]:
-        """One transaction that writes; writers of one `scope` are serial. Raises StoreUnavailable."""
+    def write(self, scope: str = "", *, patience: float = _BUSY_SECONDS) -> Iterator[Connection]:
+        """One transaction that writes; writers of one `scope` are serial.
+
+        Raises StoreUnavailable, and StoreBusy when the turn does not come within `patience` seconds.
+        """
         if self.is_sqlite:
-            if not self._writer.acquire(timeout=_BUSY_SECONDS):
-                raise StoreUnavailable("the database stayed locked by another writer")
+            if not self._writer.acquire(timeout=patience):
+                raise StoreBusy(f"the database stayed locked by another writer for {patience:g} seconds")
             try:
-                with self._transaction("BEGIN IMMEDIATE") as connection:
+                with self._transaction("BEGIN IMMEDIATE", patience) as connection:
                     yield connection
             finally:
                 self._writer.release()
             return
         with self._transaction(None) as connection:
-            key = int(sha256_hex(scope)[:15], 16)
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+            _take_turn(connection, scope, patience)
             yield connection
 
     @contextmanager
@@ -90,7 +97,7 @@ class Database:
             yield connection
 
     @contextmanager
-    def _transaction(self, begin: str | None) -> Iterator[Connection]:
+    def _transaction(self, begin: str | None, patience: float = _BUSY_SECONDS) -> Iterator[Connection]:
         try:
             connection = self.engine.connect()
         except OperationalError as error:
@@ -98,7 +105,7 @@ class Database:
         with connection:
             try:
                 if begin is not None and self.is_sqlite:
-                    connection.exec_driver_sql(begin)
+                    _begin(connection, begin, patience)
                 yield connection
                 connection.commit()
             except OperationalError as error:
@@ -110,3 +117,30 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _begin(connection: Connection, begin: str, patience: float) -> None:
+    """Begin on SQLite; the file may be locked by another process. Raises StoreBusy."""
+    # remembered on the pooled connection, so that the usual case costs nothing
+    if connection.info.get("patience") != patience:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={int(patience * 1000)}")
+        connection.info["patience"] = patience
+    try:
+        connection.exec_driver_sql(begin)
+    except OperationalError as error:
+        if "locked" in str(error.orig):
+            raise StoreBusy(f"{error.orig} by another process for {patience:g} seconds") from error
+        raise
+
+
+def _take_turn(connection: Connection, scope: str, patience: float) -> None:
+    """Wait for the other writers of a scope on PostgreSQL. Raises StoreBusy."""
+    key = int(sha256_hex(scope)[:15], 16)
+    # for this transaction only, and for row locks in it too
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
+    try:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+    except OperationalError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            raise StoreBusy(f"another writer of {scope} did not end within {patience:g} seconds") from error
+        raise

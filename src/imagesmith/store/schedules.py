@@ -16,8 +16,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 
-from imagesmith.store.records import from_microseconds, microseconds
-from imagesmith.store.tables import scheduled_runs, schedules
+from imagesmith.store import queries
+from imagesmith.store.records import Record, from_microseconds, microseconds
+from imagesmith.store.tables import resources, scheduled_runs, schedules
+
+_BUILT = ("AVAILABLE", "DEPRECATED", "DISABLED")
+"""States of an image that was AVAILABLE once."""
+
+_UNDER_WAY = ("PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "INTEGRATING")
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,12 @@ def arm(tx: Connection, armed: ArmedSchedule) -> None:
 
 def disarm(tx: Connection, pipeline_arn: str) -> None:
     tx.execute(sa.delete(schedules).where(schedules.c.pipeline_arn == pipeline_arn))
+
+
+def postpone(tx: Connection, pipeline_arn: str, until: datetime) -> None:
+    """Move the fire time of a row alone, for a pipeline whose document cannot be handled."""
+    table = schedules
+    tx.execute(sa.update(table).where(table.c.pipeline_arn == pipeline_arn).values(next_fire=microseconds(until)))
 
 
 def earliest(tx: Connection) -> datetime | None:
@@ -134,6 +146,26 @@ def forget_runs(tx: Connection, pipeline_arn: str) -> None:
 
 def forget_runs_before(tx: Connection, moment: datetime) -> None:
     tx.execute(sa.delete(scheduled_runs).where(scheduled_runs.c.scheduled_for < microseconds(moment)))
+
+
+def newest_built(tx: Connection, pipeline_arn: str) -> Record | None:
+    """The newest image of a pipeline that reached AVAILABLE, whoever started it."""
+    table = resources
+    query = (
+        sa.select(table.c.arn)
+        .where(table.c.source == pipeline_arn, table.c.status.in_(_BUILT))
+        .order_by(table.c.created.desc(), table.c.arn.desc())
+        .limit(1)
+    )
+    found = tx.execute(query).scalar()
+    return None if found is None else queries.get(tx, found)
+
+
+def is_building(tx: Connection, pipeline_arn: str) -> bool:
+    """Whether a build of a pipeline has not ended."""
+    table = resources
+    query = sa.select(table.c.arn).where(table.c.source == pipeline_arn, table.c.status.in_(_UNDER_WAY)).limit(1)
+    return tx.execute(query).first() is not None
 
 
 def _insert(tx: Connection, table: sa.Table) -> Any:

@@ -1,0 +1,180 @@
+"""The running clock: finds due pipelines, fires each in its scope, sleeps until the next.
+
+    start --> recompute all --> [tick] --> sleep until the next fire time, at most a few seconds --> [tick] ...
+                                  |                     ^ woken when a schedule is armed in this process
+                                  v
+              due rows, in batches --> one unit of work per scope: tick.fire for each --> effects (enqueue, logs)
+
+Any number of servers may run one: a batch locks its scope and asks again what is due, so each tick is carried out
+by one of them. Between a commit and its effects a process may die; the image is PENDING by then, and the sweep at
+the next start enqueues it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from imagesmith.resources.call import Call, Effect
+from imagesmith.resources.dispatch import Caller
+from imagesmith.resources.service import Service
+from imagesmith.schedule.rearm import rearm_all
+from imagesmith.schedule.tick import Fired, fire
+from imagesmith.store import schedules
+from imagesmith.store.database import Database, StoreUnavailable
+from imagesmith.store.schedules import DuePipeline
+from imagesmith.values.arn import Arn
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 50
+"""Pipelines per unit of work: callers of the same scope wait no longer than that takes."""
+
+_LONGEST_SLEEP = 5.0
+"""Seconds. Another server may arm a pipeline, and the clock may be set, without waking this process."""
+
+_SHORTEST_SLEEP = 0.01
+_LONGEST_PAUSE = 60.0
+_CLOCK_BACK = timedelta(seconds=30)
+"""A clock that goes back further than this was set; fire times computed in its future are computed again."""
+
+_KEPT_RUNS = timedelta(days=90)
+"""How long it is remembered which instants were run."""
+
+_POSTPONED = timedelta(hours=1)
+
+
+class Scheduler:
+    """Fires pipelines; `tick` does one round, `start` keeps doing it in a thread of its own."""
+
+    def __init__(
+        self, service: Service, database: Database, *, clock: Callable[[], datetime], batch: int = _BATCH
+    ) -> None:
+        self._service = service
+        self._database = database
+        self._clock = clock
+        self._batch = batch
+        self._latest: datetime | None = None
+        self._failed_effects: deque[Effect] = deque()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look again soon: a schedule was armed."""
+        self._wake.set()
+
+    def close(self, *, patience_seconds: float = 30) -> None:
+        """Stop after the unit of work that runs."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(patience_seconds)
+            self._thread = None
+
+    def recompute(self) -> None:
+        """What a start does first: zone rules may have changed while no server ran. Raises StoreUnavailable."""
+        with self._database.write("schedules") as tx:
+            schedules.forget_runs_before(tx, self._clock() - _KEPT_RUNS)
+        rearm_all(self._database, now=self._clock, stop=self._stopping.is_set)
+
+    def tick(self) -> list[Fired]:
+        """Fire everything that is due, in batches. Raises StoreUnavailable."""
+        self._retry_effects()
+        now = self._clock()
+        if self._latest is not None and now < self._latest - _CLOCK_BACK:
+            _log.warning("the clock went back from %s to %s", self._latest, now)
+            rearm_all(self._database, now=self._clock, stop=self._stopping.is_set)
+        self._latest = now
+        fired: list[Fired] = []
+        while not self._stopping.is_set():
+            with self._database.read() as tx:
+                due = schedules.due(tx, now, self._batch)
+            if not due:
+                break
+            for scope, group in groupby(sorted(due, key=_scope), key=_scope):
+                fired += self._fire_scope(scope, [item.pipeline_arn for item in group])
+        return fired
+
+    def _fire_scope(self, scope: tuple[str, str], arns: Sequence[str]) -> list[Fired]:
+        try:
+            return self._fire_batch(scope, arns)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            if len(arns) > 1:
+                # one pipeline that cannot be handled must not hold up the others of its batch
+                return [fired for arn in arns for fired in self._fire_scope(scope, [arn])]
+            _log.exception("the tick of %s failed; it is postponed by %s", arns[0], _POSTPONED)
+            self._postpone(scope, arns[0])
+            return []
+
+    def _fire_batch(self, scope: tuple[str, str], arns: Sequence[str]) -> list[Fired]:
+        effects: list[Effect] = []
+
+        def work(call: Call) -> list[Fired]:
+            fired = [fire(call, armed) for armed in schedules.still_due(call.tx, arns, call.now)]
+            effects.extend(call.effects)
+            # run below instead, where one that fails does not lose the others
+            call.effects.clear()
+            return fired
+
+        account, region = scope
+        partition = Arn.parse(arns[0]).partition
+        caller = Caller(account, region, f"arn:{partition}:iam::{account}:root", "", partition)
+        fired: list[Fired] = self._service.scoped("ScheduledRun", caller, work)
+        for effect in effects:
+            self._carry_out(effect)
+        return fired
+
+    def _carry_out(self, effect: Effect) -> None:
+        try:
+            effect()
+        except Exception:
+            _log.warning("a build could not be enqueued; it is tried again at the next tick", exc_info=True)
+            self._failed_effects.append(effect)
+
+    def _retry_effects(self) -> None:
+        for _ in range(len(self._failed_effects)):
+            self._carry_out(self._failed_effects.popleft())
+
+    def _postpone(self, scope: tuple[str, str], arn: str) -> None:
+        with self._database.write("/".join(scope)) as tx:
+            schedules.postpone(tx, arn, self._clock() + _POSTPONED)
+
+    def _run(self) -> None:
+        pause = 1.0
+        recomputed = False
+        while not self._stopping.is_set():
+            try:
+                if not recomputed:
+                    self.recompute()
+                    recomputed = True
+                self.tick()
+                delay, pause = self._delay(), 1.0
+            except Exception as error:
+                quiet = isinstance(error, StoreUnavailable)
+                _log.error("the scheduler pauses for %.0f s: %s", pause, error, exc_info=not quiet)
+                delay, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+            self._wake.wait(delay)
+            self._wake.clear()
+
+    def _delay(self) -> float:
+        """Seconds to sleep."""
+        with self._database.read() as tx:
+            following = schedules.earliest(tx)
+        if following is None:
+            return _LONGEST_SLEEP
+        return min(max((following - self._clock()).total_seconds(), _SHORTEST_SLEEP), _LONGEST_SLEEP)
+
+
+def _scope(due: DuePipeline) -> tuple[str, str]:
+    return due.account, due.region

@@ -1,0 +1,172 @@
+"""A factory without HTTP: the real service and scheduler on a database, a clock that tests move, noted builds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from imagesmith.resources.dispatch import Caller
+from imagesmith.resources.managed import managed_content
+from imagesmith.resources.service import Service
+from imagesmith.schedule.clock import Scheduler
+from imagesmith.settings import Schedules, Settings
+from imagesmith.store import queries, schedules
+from imagesmith.store.database import Database
+from imagesmith.store.records import Record
+from imagesmith.values.names import iso_instant
+from imagesmith.workflows.pipeline_log import pipeline_log_path, tell
+from imagesmith.workflows.records import Failure, Records
+
+ACCOUNT, REGION = "123456789012", "eu-west-1"
+OWN = f"arn:aws:imagebuilder:{REGION}:{ACCOUNT}"
+MANAGED = f"arn:aws:imagebuilder:{REGION}:aws"
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+DOCUMENT = """\
+name: hello
+schemaVersion: 1.0
+phases:
+  - name: build
+    steps:
+      - name: Hello
+        action: ExecuteBash
+        inputs:
+          commands:
+            - echo hello
+"""
+TEMPLATE = """\
+FROM {{{ imagebuilder:parentImage }}}
+{{{ imagebuilder:environments }}}
+{{{ imagebuilder:components }}}
+"""
+
+
+@dataclass
+class SetClock:
+    """A clock that stands still until a test moves it."""
+
+    now: datetime = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class Builds:
+    """A Builder that notes what it was asked for; `broken` refuses."""
+
+    started: list[str] = field(default_factory=list)
+    broken: bool = False
+
+    def start(self, image_arn: str) -> None:
+        if self.broken:
+            raise RuntimeError("the journal is away")
+        self.started.append(image_arn)
+
+    def cancel(self, image_arn: str) -> None:
+        """Nothing runs here."""
+
+
+class Factory:
+    """One server: its service, its scheduler, and short ways to make what a test needs."""
+
+    def __init__(
+        self, database: Database, data_dir: Path, *, clock: Callable[[], datetime], policy: Schedules | None = None
+    ) -> None:
+        self.database = database
+        self.clock = clock
+        self.settings = Settings(data_dir=data_dir, account=ACCOUNT, region=REGION, schedules=policy or Schedules())
+        self.builds = Builds()
+        self.service = Service(database, self.settings, clock=clock, managed=managed_content(), builds=self.builds)
+        self.scheduler = Scheduler(self.service, database, clock=clock)
+        self.service.with_clock(self.scheduler.wake)
+        logs = data_dir / "logs"
+        self.records = Records(
+            database, clock, tell_pipeline=lambda arn, line: tell(logs, arn, "run", line, now=clock())
+        )
+
+    def call(self, operation: str, *, region: str = REGION, **request: Any) -> dict[str, Any]:
+        return self.service.call(operation, Caller(ACCOUNT, region, "root", "request"), request)
+
+    def component(self, version: str = "1.0.0", name: str = "hello") -> str:
+        members = {"name": name, "semanticVersion": version, "platform": "Linux", "data": DOCUMENT}
+        return str(self.call("CreateComponent", **members)["componentBuildVersionArn"])
+
+    def recipe(self, name: str = "web", version: str = "1.0.0", **members: Any) -> str:
+        request = {
+            "containerType": "DOCKER", "name": name, "semanticVersion": version,
+            "parentImage": f"{MANAGED}:image/debian-x86-12/x.x.x",
+            "components": [{"componentArn": f"{MANAGED}:component/hello-world-linux/x.x.x"}],
+            "dockerfileTemplateData": TEMPLATE,
+            "targetRepository": {"service": "ECR", "repositoryName": name}, **members,
+        }  # fmt: skip
+        return str(self.call("CreateContainerRecipe", **request)["containerRecipeArn"])
+
+    def infrastructure(self, name: str = "infra") -> str:
+        request = {"name": name, "instanceProfileName": "profile"}
+        answer = self.call("CreateInfrastructureConfiguration", **request)
+        return str(answer["infrastructureConfigurationArn"])
+
+    def pipeline(
+        self, expression: str | None = "cron(0 * * * ? *)", *, name: str = "pipe", always: bool = True,
+        zone: str = "UTC", failures: int | None = None, **members: Any,
+    ) -> str:  # fmt: skip
+        """A scheduled pipeline; `always`: without the dependency condition."""
+        members.setdefault("containerRecipeArn", f"{OWN}:container-recipe/web/1.0.0")
+        members.setdefault("infrastructureConfigurationArn", f"{OWN}:infrastructure-configuration/infra")
+        if expression is not None:
+            members["schedule"] = schedule(expression, always=always, zone=zone, failures=failures)
+        return str(self.call("CreateImagePipeline", name=name, **members)["imagePipelineArn"])
+
+    def update(self, arn: str, **members: Any) -> None:
+        document = self.get(arn).document
+        for name in ("containerRecipeArn", "infrastructureConfigurationArn"):
+            members.setdefault(name, document[name])
+        self.call("UpdateImagePipeline", imagePipelineArn=arn, **members)
+
+    def get(self, arn: str) -> Record:
+        with self.database.read() as tx:
+            record = queries.get(tx, arn)
+        assert record is not None
+        return record
+
+    def next_run(self, arn: str) -> str | None:
+        """What Get shows; it must say what the clock's row says."""
+        with self.database.read() as tx:
+            row = schedules.of_pipeline(tx, arn)
+        shown = self.get(arn).document.get("dateNextRun")
+        assert (None if row is None else iso_instant(row.next_fire)) == shown
+        return shown
+
+    def runs(self, arn: str) -> list[tuple[datetime, str]]:
+        with self.database.read() as tx:
+            return schedules.runs_of(tx, arn)
+
+    def images(self, arn: str) -> list[str]:
+        """Every image of a pipeline, oldest first."""
+        answer = self.call("ListImagePipelineImages", imagePipelineArn=arn, maxResults=25)
+        return [item["arn"] for item in reversed(answer["imageSummaryList"])]
+
+    def finish(self, image_arn: str, status: str = "AVAILABLE") -> None:
+        failure = Failure("disk full", {}) if status == "FAILED" else None
+        self.records.finish(image_arn, status, failure=failure)
+
+    def log(self, arn: str) -> str:
+        """Today's pipeline log."""
+        path = pipeline_log_path(self.settings.data_dir / "logs", arn, self.clock())
+        return path.read_text() if path.exists() else ""
+
+
+def schedule(
+    expression: str, *, always: bool = True, zone: str = "UTC", failures: int | None = None
+) -> dict[str, Any]:
+    condition = "EXPRESSION_MATCH_ONLY" if always else "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE"
+    made: dict[str, Any] = {
+        "scheduleExpression": expression, "timezone": zone, "pipelineExecutionStartCondition": condition
+    }  # fmt: skip
+    if failures is not None:
+        made["autoDisablePolicy"] = {"failureCount": failures}
+    return made
