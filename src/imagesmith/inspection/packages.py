@@ -39,13 +39,24 @@ _ESCAPED_IN_QUOTES = re.compile(r"\\([\"$`\\])")
 
 @dataclass(frozen=True)
 class Package:
-    """One installed package; `source` is the name of the source package it was built from."""
+    """One installed package; `source` is the name of the source package it was built from.
+
+    `kind` is a package-url type: deb, rpm, apk, pypi, npm. `source_version` is stated only where it differs from
+    `version`, and `location`, a path in the image, only for packages that no system-wide database knows.
+    """
 
     name: str
     version: str
     architecture: str
     source: str
     kind: str = "deb"
+    source_version: str = ""
+    location: str = ""
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """What inventories are sorted by."""
+        return (self.kind, self.name, self.version, self.architecture, self.source, self.location)
 
     def to_json(self) -> dict[str, str]:
         return asdict(self)
@@ -170,8 +181,13 @@ def _package(fields: Mapping[str, str], *, needs_status: bool) -> Package | None
     state = fields.get("status", "" if needs_status else "installed").split()
     if not state or state[-1] != "installed":
         return None
-    source = fields.get("source", "").partition("(")[0].strip()
-    return Package(name, fields.get("version", ""), fields.get("architecture", ""), source or name)
+    version = fields.get("version", "")
+    source, _, built_from = fields.get("source", "").partition("(")
+    built_from = built_from.rstrip(") ")
+    return Package(
+        name, version, fields.get("architecture", ""), source.strip() or name,
+        source_version="" if built_from == version else built_from,
+    )  # fmt: skip
 
 
 def _unquoted(value: str) -> str:

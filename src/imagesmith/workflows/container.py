@@ -19,7 +19,7 @@ from imagesmith.artifacts.bases import Parent, ParentError
 from imagesmith.artifacts.layout import ImageArtifact
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.distribution.registry import PushFailed, push_image
-from imagesmith.inspection.packages import read_os_release, read_packages, reader_for
+from imagesmith.inspection.inventory import Inventory, take_inventory
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.dockerfile_build import build_dockerfile
 from imagesmith.managed.bases import managed_base
@@ -217,19 +217,20 @@ def _export(shop: Workshop, plan: BuildPlan, image_id: str, cancellation: Cancel
 
 def _take_inventory(shop: Workshop, plan: BuildPlan, log: BuildLog, image_id: str) -> None:
     """Packages and operating system, read from the root file system from outside."""
+    inventory = _inventory(shop, plan, image_id)
+    shop.records.put_inventory(plan.image_arn, inventory.rows(), os_version=inventory.system.os_version)
+    log.line("inventory", inventory.words())
+
+
+def _inventory(shop: Workshop, plan: BuildPlan, image_id: str) -> Inventory:
     name = instance_name(plan, "after")
     shop.storage.remove(name)
     shop.storage.create(name, image_id)
     try:
         with Root(shop.storage.mount(name)) as root:
-            open_file, list_folder = reader_for(root)
-            packages = read_packages(open_file, list_folder)
-            system = read_os_release(open_file)
+            return take_inventory(root)
     finally:
         shop.storage.remove(name)
-    rows = [package.to_json() for package in packages]
-    shop.records.put_inventory(plan.image_arn, rows, os_version=system.os_version)
-    log.line("inventory", f"{len(rows)} packages on {system.os_version or 'an unknown system'}")
 
 
 def _push(
