@@ -107,7 +107,7 @@ class Bases:
         cancellation: Cancellation | None = None,
     ) -> Parent:
         """An image of a registry; `registry` holds credentials for its host. Raises ParentError."""
-        with _auth_file(registry) as options:
+        with _auth_file(registry, self._storage.root / "tmp") as options:
             source = ["buildah", "pull", "--quiet", "--policy=always", *options, f"docker://{reference}"]
             try:
                 done = self._storage.tool(
@@ -263,7 +263,7 @@ def _lines(on_line: OnLine) -> OnOutput:
 
 
 @contextlib.contextmanager
-def _auth_file(registry: Registry | None) -> Iterator[list[str]]:
+def _auth_file(registry: Registry | None, scratch: Path) -> Iterator[list[str]]:
     """Options of a pull for a registry of the settings; the password is only ever in a private file."""
     if registry is None:
         yield []
@@ -272,7 +272,7 @@ def _auth_file(registry: Registry | None) -> Iterator[list[str]]:
     if not registry.username:
         yield options
         return
-    with tempfile.TemporaryDirectory(prefix="imagesmith-auth-") as folder:
+    with tempfile.TemporaryDirectory(prefix="imagesmith-auth-", dir=scratch) as folder:
         file = Path(folder) / "auth.json"
         file.touch(mode=0o600)
         file.write_text(json.dumps(auth_entry(registry)))

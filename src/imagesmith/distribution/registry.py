@@ -94,6 +94,7 @@ class _Push:
     on_line: Callable[[str], None]
     environment: Mapping[str, str] | None
     timeout: float
+    scratch: Path | None
 
     @property
     def target(self) -> str:
@@ -136,16 +137,19 @@ def push_image(
     on_line: Callable[[str], None],
     environment: Mapping[str, str] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    scratch: Path | None = None,
 ) -> Pushed:
     """Push the image that `layout` names `reference` and whose manifest is `digest` (`sha256:...`).
 
     `attempts` is the number of tries in all, at least 1; `sleep` gets the seconds between them; `on_line` gets
     every line of output and one line per failed try. `environment` is added to the short environment of host
-    tools; `timeout` bounds one copy, in seconds. Raises PushFailed, and Cancelled when `cancellation` is requested.
+    tools; `timeout` bounds one copy, in seconds; the credentials lie in `scratch` while the push runs (None: the
+    machine's temporary folder, where a kill -9 would leave them). Raises PushFailed, and Cancelled when
+    `cancellation` is requested.
     """
     push = _Push(
         layout, reference, digest, registry, repository, tuple(dict.fromkeys(tags)), max(attempts, 1),
-        cancellation, on_line, environment, timeout,
+        cancellation, on_line, environment, timeout, scratch,
     )  # fmt: skip
     problem = _name_problem(push) or _layout_problem(push)
     if problem is not None:
@@ -309,7 +313,7 @@ def _credentials(push: _Push) -> Iterator[_Credentials]:
         encoded = base64.b64encode(f"{push.registry.username}:{password}".encode()).decode()
         auths[push.registry.url.split("/", 1)[0]] = {"auth": encoded}
         secrets = (encoded, password)
-    with tempfile.TemporaryDirectory(prefix="imagesmith-push-") as folder:
+    with tempfile.TemporaryDirectory(prefix="imagesmith-push-", dir=push.scratch) as folder:
         file = Path(folder) / "auth.json"
         file.touch(mode=0o600)
         file.write_text(json.dumps({"auths": auths}), encoding="ascii")

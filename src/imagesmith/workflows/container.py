@@ -265,6 +265,8 @@ def _push(
         sleep=pause,
         cancellation=cancellation,
         on_line=lambda line: log.line("distribute", line),
+        environment={"TMPDIR": str(shop.scratch)},
+        scratch=shop.scratch,
     )
     log.line("distribute", f"{target.region}: {', '.join(pushed.uris)} ({pushed.digest})")
     return pushed.uris

@@ -51,6 +51,11 @@ class Workshop:
         return cls(settings, records, storage, layout, bases, clock)
 
     @property
+    def scratch(self) -> Path:
+        """A folder for temporary files; the next start empties it."""
+        return self.storage.root / "tmp"
+
+    @property
     def limits(self) -> Limits:
         builds = self.settings.builds
         return Limits(processes=builds.processes, memory_mb=builds.memory_mb)

@@ -1,0 +1,84 @@
+"""Builds that wait in one stage until a test lets them go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.pipeline_support import (
+    HOLD,
+    TEMPLATE,
+    Forge,
+    Gate,
+    RunningServer,
+    eventually,
+    find_processes,
+    held,
+    read_tool,
+    release,
+)  # fmt: skip
+
+STAGES = ("parent", "dockerfile", "components", "export", "test", "push")
+"""Where a build can be caught."""
+
+JOURNALLED = {"test": "test", "push": "distribute"}
+"""The journalled step that a stage is part of; all others are part of `build`."""
+
+
+@dataclass(frozen=True)
+class Caught:
+    """A build that waits: how to let it go on, in this process of the server or in the next."""
+
+    arn: str
+    let_go: Callable[[], None]
+
+
+def nothing() -> None:
+    """Let go of a build that does not wait when it comes to the place again."""
+
+
+def catch(stage: str, forge: Forge, gate: Gate) -> Caught:
+    """Start a build and wait until it has come to a stage. The registry of the server is behind the gate."""
+    name = forge.name(stage)
+    server = forge.server
+    if stage == "parent":
+        arn = forge.start(forge.recipe(forge.component(build="true"), parentImage=registry_parent(server, gate)))
+        assert gate.waiting.wait(30)
+        return Caught(arn, gate.open)
+    if stage == "push":
+        gate.shut()
+        arn = forge.start(forge.recipe(forge.component(build="true")))
+        assert gate.waiting.wait(60)
+        return Caught(arn, gate.open)
+    if stage == "export":
+        script = "head -c 30000000 /dev/urandom > /random"
+        arn = forge.start(forge.recipe(forge.component(build=script)))
+        stop_process(lambda words: words[0] == "skopeo" and str(server.data_dir) in " ".join(words))
+        return Caught(arn, nothing)
+    hold = HOLD.format(name=name)
+    if stage == "dockerfile":
+        template = TEMPLATE.replace("{{{ imagebuilder:components }}}", f"RUN {hold}")
+        arn = forge.start(forge.recipe(forge.component(build="true"), dockerfileTemplateData=template))
+    else:
+        scripts = {"build" if stage == "components" else "test": f"echo begun; {hold}"}
+        arn = forge.start(forge.recipe(forge.component(**scripts)))
+    held(name)
+    return Caught(arn, lambda: release(name))
+
+
+def registry_parent(server: RunningServer, gate: Gate) -> str:
+    """Put the tiny image into the registry, shut the gate and give the reference of the image behind it."""
+    gate.open()
+    reference = f"{gate.host}/base/tiny:1"
+    read_tool("skopeo", "copy", "--quiet", "--dest-tls-verify=false", server.parent, f"docker://{reference}")
+    gate.shut()
+    return reference
+
+
+def stop_process(match: Callable[[list[str]], bool]) -> int:
+    """Freeze the first process that matches, as soon as there is one."""
+    pid = eventually(lambda: find_processes(match), "the process to freeze", seconds=60, pause=0.005)[0]
+    os.kill(pid, signal.SIGSTOP)
+    return pid
