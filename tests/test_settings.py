@@ -1,4 +1,4 @@
-"""Settings that are tables of tables: registries, rate limits and roles."""
+"""Settings from file, environment and command line."""
 
 from __future__ import annotations
 
@@ -6,43 +6,64 @@ from pathlib import Path
 
 import pytest
 
-from imagesmith.settings import RateLimit, Role, Settings, SettingsError, load_settings
+from imagesmith.settings import Registry, Settings, SettingsError, load_settings
 
 
-def load(folder: Path, text: str) -> Settings:
-    (folder / "settings.toml").write_text(text)
-    return load_settings(folder, file=None, environment={}, overrides={})
+def load(tmp_path: Path, text: str = "", **environment: str) -> Settings:
+    (tmp_path / "settings.toml").write_text(text)
+    return load_settings(tmp_path, file=None, environment=environment, overrides={})
 
 
-def test_rate_limits_and_roles_are_read(tmp_path: Path) -> None:
-    """Rates may be whole numbers or fractions; a role withholds everything that it does not list."""
+def test_nothing_given_gives_the_defaults(tmp_path: Path) -> None:
+    """A data directory is all that is needed."""
+    settings = load_settings(tmp_path, file=None, environment={}, overrides={"port": None})
+    assert settings == Settings(data_dir=tmp_path)
+    assert settings.store_url == f"sqlite:///{tmp_path}/imagesmith.sqlite"
+
+
+def test_the_command_line_wins_over_environment_and_file(tmp_path: Path) -> None:
+    """Precedence, and numbers from the environment."""
+    (tmp_path / "settings.toml").write_text('region = "a"\nport = 1\nhost = "h"\n')
+    settings = load_settings(
+        tmp_path, file=None, environment={"IMAGESMITH_REGION": "b", "IMAGESMITH_PORT": "2"}, overrides={"port": 3}
+    )
+    assert (settings.host, settings.region, settings.port) == ("h", "b", 3)
+
+
+def test_a_registry_of_account_and_region_wins_over_that_of_the_region(tmp_path: Path) -> None:
+    """The more specific entry is used."""
     settings = load(
         tmp_path,
-        '[rate_limits]\n"*" = {rate = 0.5}\nUpdateImagePipeline = {rate = 5, burst = 10}\n'
-        '[roles."team/builder"]\nregistries = ["eu-west-1"]\npassed_by = ["AKIA*"]\n',
+        '[registries."r"]\nurl = "one:5000"\n[registries."123456789012/r"]\nurl = "two"\ninsecure = true\n',
     )
-    assert settings.rate_limits == {"*": RateLimit(0.5, 1), "UpdateImagePipeline": RateLimit(5.0, 10)}
-    assert settings.roles == {"team/builder": Role(registries=("eu-west-1",), passed_by=("AKIA*",))}
-    assert settings.roles["team/builder"].buckets == ()
-    assert load(tmp_path, "").rate_limits == {}
+    assert settings.registry_for("999999999999", "r") == Registry("one:5000")
+    assert settings.registry_for("123456789012", "r") == Registry("two", insecure=True)
+    assert settings.registry_for("123456789012", "other") is None
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("text", "expected"),
     [
-        ("rate_limits = 5", "rate_limits must be a table of tables"),
-        ("[rate_limits]\nGetImage = 5", "rate_limits must be a table of tables"),
-        ("[rate_limits]\nGetImage = {burst = 5}", "'rate' is missing"),
-        ("[rate_limits]\nGetImage = {rate = 0}", "rate_limits.GetImage"),
-        ("[rate_limits]\nGetImage = {rate = nan}", "rate_limits.GetImage"),
-        ("[rate_limits]\nGetImage = {rate = 1, burst = 0}", "rate_limits.GetImage"),
-        ('[rate_limits]\nGetImage = {rate = "1"}', "expected float"),
-        ('[roles.builder]\nregistry = "x"', "unknown key 'registry'"),
-        ('[roles.builder]\nregistries = "x"', "must be a list of texts"),
+        ("colour = 1", "unknown key 'colour'"),
+        ("port = 'x'", "expected int"),
+        ("port = true", "expected int"),
+        ("[builds]\nconcurrency = 'many'", "builds: concurrency is 'many', expected int"),
+        ("builds = 1", "builds must be a table"),
+        ("registries = 1", "registries must be a table"),
+        ("local_image_folders = 'x'", "must be a list of texts"),
+        ("account = '12'", "expected 12 digits"),
+        ("auth = 'maybe'", "expected 'static' or 'none'"),
+        ("port = ", "settings.toml"),
     ],
 )
-def test_a_bad_table_is_named(tmp_path: Path, text: str, named: str) -> None:
-    """The error names the key and what was expected."""
-    with pytest.raises(SettingsError) as caught:
+def test_a_bad_setting_is_named(tmp_path: Path, text: str, expected: str) -> None:
+    """File, key and what was expected are in the message."""
+    with pytest.raises(SettingsError) as error:
         load(tmp_path, text)
-    assert named in str(caught.value)
+    assert expected in str(error.value)
+
+
+def test_a_bad_variable_is_named(tmp_path: Path) -> None:
+    """The environment's mistakes too."""
+    with pytest.raises(SettingsError, match="IMAGESMITH_PORT is 'x'"):
+        load(tmp_path, IMAGESMITH_PORT="x")
