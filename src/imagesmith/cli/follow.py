@@ -1,4 +1,4 @@
-"""Watching a build: state changes and log lines as they happen, a spinner on a terminal, plain lines elsewhere."""
+"""Watching a build: states and log lines as they happen; a progress bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from imagesmith.cli.context import make_console
-from imagesmith.workflows.logs import follow, log_path
+from imagesmith.workflows.logs import follow, log_path, parse_line
 from imagesmith.workflows.records import FINAL
 
 _POLL_SECONDS = 0.3
+_STATES = ("PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "INTEGRATING", "AVAILABLE")
 
 
 def follow_build(
@@ -31,27 +33,25 @@ def follow_build(
     seen: dict[str, Any] = {}
     started = time.monotonic()
 
-    def is_over() -> bool:
-        image = client.get_image(imageBuildVersionArn=image_arn)["image"]
-        status = image["state"]["status"]
-        if seen.get("status") != status:
-            out.print(Text(f"{time.monotonic() - started:6.1f}s  {status}", style="bold cyan"))
-        seen.update(status=status, image=image)
-        return status in FINAL
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+        console=out, transient=True, disable=quiet or not out.is_terminal,
+    ) as progress:  # fmt: skip
+        bar = progress.add_task("PENDING", total=len(_STATES) - 1)
 
-    def show_line(line: str) -> None:
-        _, _, rest = line.partition(" ")
-        stage, _, text = rest.partition(" | ")
-        out.print(Text(f"  {stage:<10} {text}", style="dim"), soft_wrap=True, highlight=False)
+        def is_over() -> bool:
+            image = client.get_image(imageBuildVersionArn=image_arn)["image"]
+            status = image["state"]["status"]
+            if seen.get("status") != status:
+                out.print(Text(f"{time.monotonic() - started:6.1f}s  {status}", style="bold cyan"))
+                done = _STATES.index(status) if status in _STATES else None
+                progress.update(bar, description=status, completed=done)
+            seen.update(status=status, image=image)
+            return status in FINAL
 
-    path = log_path(data_dir / "logs", image_arn)
-    if out.is_terminal and not quiet:
-        with out.status("building") as status:
-            for line in follow(path, is_over, lambda: sleep(_POLL_SECONDS)):
-                status.update(f"{seen.get('status', 'PENDING')} {time.monotonic() - started:.0f}s")
-                show_line(line)
-    else:
+        path = log_path(data_dir / "logs", image_arn)
         for line in follow(path, is_over, lambda: sleep(_POLL_SECONDS)):
-            show_line(line)
+            parts = parse_line(line)
+            out.print(Text(f"  {parts.stage:<10} {parts.text}", style="dim"), soft_wrap=True, highlight=False)
     image: Mapping[str, Any] = seen["image"]
     return image

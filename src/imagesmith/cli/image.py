@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from imagesmith.cli.facts import BuildFacts, read_facts
 from imagesmith.inspection.changes import PackageChanges, compare_packages
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import human_size
-from imagesmith.workflows.logs import follow, log_path
+from imagesmith.workflows.logs import follow, log_path, parse_line
 from imagesmith.workflows.records import FINAL
 
 
@@ -82,8 +84,9 @@ def show(reference: str, data_dir: Path, as_json: bool) -> None:
 @click.argument("reference")
 @click.option("-f", "--follow", "keep_following", is_flag=True, help="Wait for more until the build is over.")
 @data_dir_option
-def logs(reference: str, keep_following: bool, data_dir: Path) -> None:
-    """Print the log of a build.
+@json_option
+def logs(reference: str, keep_following: bool, data_dir: Path, as_json: bool) -> None:
+    """Print the log of a build; with --json one object a line.
 
     \b
     Example:  imagesmith image logs -f web/1.0.0/1 --data-dir ./data
@@ -101,7 +104,7 @@ def logs(reference: str, keep_following: bool, data_dir: Path) -> None:
         return state in FINAL
 
     for line in follow(path, is_over, lambda: time.sleep(0.3)):
-        click.echo(line)
+        click.echo(json.dumps(asdict(parse_line(line))) if as_json else line)
 
 
 @image.command()

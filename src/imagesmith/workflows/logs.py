@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -80,6 +81,22 @@ class BuildLog:
             data = b"(the log reached its limit; later lines are not kept)\n"
         os.write(self._descriptor, data[: _LINE_LIMIT * 2])
         self._size += len(data)
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of a log in its parts."""
+
+    time: str
+    stage: str
+    text: str
+
+
+def parse_line(line: str) -> LogLine:
+    """Take a line apart; one that is not of ours is all text."""
+    stamp, _, rest = line.partition(" ")
+    stage, mark, text = rest.partition(" | ")
+    return LogLine(stamp, stage, text) if mark else LogLine("", "", line)
 
 
 def follow(path: Path, is_over: Callable[[], bool], wait: Callable[[], None]) -> Iterator[str]:
