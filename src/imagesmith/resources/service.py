@@ -1,15 +1,17 @@
 """Carries out operations: idempotency, one unit of work per call, effects after the commit.
 
-    call --> source read (no transaction) --> BEGIN
+    call --> token claimed --> source read (no transaction) --> BEGIN
                 token known? --> same request: stored answer | other request: mismatch
                 handler: checks, writes          --> remember the token --> COMMIT --> effects
 
 Invariant: the answer of a write is remembered in the transaction that made it true, so a client that asks again
-after a lost answer gets the same one and nothing happens twice (spec/api.md 2.5).
+after a lost answer gets the same one and nothing happens twice (spec/api.md 2.5). Meanwhile the same token is
+refused, and so is a change that cannot have its turn within some seconds (spec/api.md 8, no. 18).
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -18,14 +20,20 @@ from typing import Any
 from imagesmith.engine.protocol import Builder
 from imagesmith.resources.call import Call
 from imagesmith.resources.dispatch import Caller
-from imagesmith.resources.errors import ApiError, not_implemented, token_mismatch
+from imagesmith.resources.errors import in_use, not_implemented, token_mismatch, unavailable
+from imagesmith.resources.in_flight import InFlight
 from imagesmith.resources.managed import ManagedContent
 from imagesmith.resources.operations import Operation, built_operations
 from imagesmith.resources.sources import ReadSource, s3_reader
 from imagesmith.settings import Settings
 from imagesmith.store import queries
-from imagesmith.store.database import Database, StoreUnavailable
+from imagesmith.store.database import Database, StoreBusy, StoreUnavailable
 from imagesmith.values.names import canonical_json, sha256_hex
+
+_log = logging.getLogger(__name__)
+
+TURN_SECONDS = 5.0
+"""How long a change waits for another one of its account and region (spec/api.md 8, no. 18)."""
 
 _PAGE_SECRET = "page-token-secret"  # noqa: S105 (the name of a counter)
 
@@ -42,6 +50,7 @@ class Service:
         managed: ManagedContent,
         builds: Builder | None = None,
         read_source: ReadSource | None = None,
+        turn_seconds: float = TURN_SECONDS,
     ) -> None:
         self._database = database
         self._settings = settings
@@ -50,6 +59,8 @@ class Service:
         self._builds = builds
         self._wake_clock: Callable[[], None] | None = None
         self._read_source = read_source or s3_reader(settings)
+        self._turn_seconds = turn_seconds
+        self._in_flight = InFlight()
         self._operations = built_operations()
         self._page_secret = _shared_secret(database)
 
@@ -62,13 +73,22 @@ class Service:
         built = self._operations.get(operation)
         if built is None:
             raise not_implemented(operation)
-        fetched = None
-        if built.source and built.source in request:
-            fetched = self._read_source(built.source, request[built.source])
         try:
-            return self._carry_out(built, operation, caller, request, fetched)
+            if not built.writes:
+                with self._database.read() as tx:
+                    return built.handler(self._make_call(operation, caller, request, None, tx), request)
+            token = request.get("clientToken")
+            if not token or request.get("dryRun"):
+                return self._write(built, operation, caller, request)
+            with self._in_flight.claim((caller.account, caller.region, operation, token)):
+                return self._write(built, operation, caller, request)
+        except StoreBusy as error:
+            message = f"Another call holds what this one changes for longer than {self._turn_seconds:g} seconds."
+            raise in_use(f"{message} Retry later.") from error
         except StoreUnavailable as error:
-            raise ApiError("ServiceUnavailableException", f"The database is not available: {error}") from error
+            # the driver's words may name hosts and users: they are for the log
+            _log.warning("request %s: the database is not available: %s", caller.request_id, error)
+            raise unavailable("The database is not available. Try again later.") from error
 
     def scoped(self, operation: str, caller: Caller, work: Callable[[Call], Any]) -> Any:
         """Run work of the server itself (the clock) as one unit of work, with effects after the commit."""
@@ -79,19 +99,30 @@ class Service:
             effect()
         return result
 
-    def _carry_out(
-        self, built: Operation, operation: str, caller: Caller, request: Mapping[str, Any], fetched: str | None
+    def _write(
+        self, built: Operation, operation: str, caller: Caller, request: Mapping[str, Any]
     ) -> dict[str, Any]:
-        if not built.writes:
-            with self._database.read() as tx:
-                return built.handler(self._make_call(operation, caller, request, fetched, tx), request)
-        with self._database.write(f"{caller.account}/{caller.region}") as tx:
+        fetched = None
+        if built.source and built.source in request:
+            known = self._replayed(operation, caller, request)
+            if known is not None:
+                return known
+            fetched = self._read_source(built.source, request[built.source])
+        with self._database.write(f"{caller.account}/{caller.region}", patience=self._turn_seconds) as tx:
             call = self._make_call(operation, caller, request, fetched, tx)
             token = request.get("clientToken")
             answer = _once(call, built, token) if token else built.handler(call, request)
         for effect in call.effects:
             effect()
         return answer
+
+    def _replayed(self, operation: str, caller: Caller, request: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The answer of a call that was carried out already: its source may be gone, and is not read again."""
+        token = request.get("clientToken")
+        if not token:
+            return None
+        with self._database.read() as tx:
+            return _remembered(self._make_call(operation, caller, request, None, tx), token, _fingerprint(request))
 
     def _make_call(self, operation: str, caller: Caller, request: Mapping[str, Any], fetched: Any, tx: Any) -> Call:
         return Call(
@@ -109,17 +140,27 @@ class Service:
         self._wake_clock = wake
 
 
-def _once(call: Call, built: Operation, token: str) -> dict[str, Any]:
-    fingerprint = sha256_hex(
-        canonical_json({name: value for name, value in call.request.items() if name != "clientToken"})
-    )
+def _fingerprint(request: Mapping[str, Any]) -> str:
+    return sha256_hex(canonical_json({name: value for name, value in request.items() if name != "clientToken"}))
+
+
+def _remembered(call: Call, token: str, fingerprint: str) -> dict[str, Any] | None:
+    """The answer that a token stands for, or None for a new token. Raises ApiError for another request's token."""
     known = queries.find_token(
         call.tx, call.account, call.region, call.operation, token, not_before=call.tokens_since
     )
+    if known is None:
+        return None
+    if known[0] != fingerprint:
+        raise token_mismatch(token)
+    return known[1]
+
+
+def _once(call: Call, built: Operation, token: str) -> dict[str, Any]:
+    fingerprint = _fingerprint(call.request)
+    known = _remembered(call, token, fingerprint)
     if known is not None:
-        if known[0] != fingerprint:
-            raise token_mismatch(token)
-        return known[1]
+        return known
     answer = built.handler(call, call.request)
     queries.remember_token(
         call.tx, call.account, call.region, call.operation, token,

@@ -18,13 +18,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from psycopg.errors import LockNotAvailable
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from imagesmith.values.names import sha256_hex
 
 _BUSY_SECONDS = 30
+_LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code
 
 
 class StoreUnavailable(RuntimeError):
@@ -110,7 +110,7 @@ class Database:
                 connection.commit()
             except OperationalError as error:
                 connection.rollback()
-                raise StoreUnavailable(str(error.orig)) from error
+                raise _failure(error, patience) from error
             except BaseException:
                 connection.rollback()
                 raise
@@ -120,27 +120,24 @@ class Database:
 
 
 def _begin(connection: Connection, begin: str, patience: float) -> None:
-    """Begin on SQLite; the file may be locked by another process. Raises StoreBusy."""
+    """Begin on SQLite, where another process may hold the file."""
     # remembered on the pooled connection, so that the usual case costs nothing
     if connection.info.get("patience") != patience:
         connection.exec_driver_sql(f"PRAGMA busy_timeout={int(patience * 1000)}")
         connection.info["patience"] = patience
-    try:
-        connection.exec_driver_sql(begin)
-    except OperationalError as error:
-        if "locked" in str(error.orig):
-            raise StoreBusy(f"{error.orig} by another process for {patience:g} seconds") from error
-        raise
+    connection.exec_driver_sql(begin)
 
 
 def _take_turn(connection: Connection, scope: str, patience: float) -> None:
-    """Wait for the other writers of a scope on PostgreSQL. Raises StoreBusy."""
+    """Wait for the other writers of a scope on PostgreSQL; the limit holds for this transaction only."""
     key = int(sha256_hex(scope)[:15], 16)
-    # for this transaction only, and for row locks in it too
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
-    try:
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-    except OperationalError as error:
-        if isinstance(error.orig, LockNotAvailable):
-            raise StoreBusy(f"another writer of {scope} did not end within {patience:g} seconds") from error
-        raise
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+def _failure(error: OperationalError, patience: float) -> StoreUnavailable:
+    """A lock that was not had in time, or a database that cannot be used."""
+    text = str(error.orig)
+    if getattr(error.orig, "sqlstate", "") == _LOCK_NOT_AVAILABLE or "database is locked" in text:
+        return StoreBusy(f"another writer did not end within {patience:g} seconds: {text}")
+    return StoreUnavailable(text)

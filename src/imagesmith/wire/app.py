@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from imagesmith.resources.dispatch import Dispatcher
-from imagesmith.resources.errors import ApiError
+from imagesmith.resources.errors import ApiError, unavailable
 from imagesmith.settings import Settings
 from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.messages import Request, Response, to_json
 from imagesmith.wire.model import Api
+from imagesmith.wire.rates import RateLimits
 from imagesmith.wire.service import Service
 from imagesmith.wire.signature import Authenticator, Trusting, Verifier
 
@@ -43,13 +44,22 @@ class Limits:
 
 
 class App:
-    """An ASGI 3 application. Call close() after the last request."""
+    """An ASGI 3 application. Call close() after the last request.
+
+    serving --drain()--> draining: new requests answer 503, running ones go on --> idle: the server may end
+    """
 
     def __init__(self, service: Service, limits: Limits) -> None:
         self._service = service
         self._limits = limits
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="request")
         self._running = 0
+        self._draining = False
+
+    def drain(self) -> bool:
+        """Refuse new requests from now on; gives whether none is running any more. Called in the event loop."""
+        self._draining = True
+        return self._running == 0
 
     def close(self) -> None:
         """Wait for the running requests and end their threads."""
@@ -59,10 +69,14 @@ class App:
         if scope["type"] != "http":
             raise RuntimeError(f"this application answers HTTP only, not {scope['type']}")
         if scope["method"] == "GET" and _raw_path(scope) == "/healthz":
-            await _send(send, Response(200, to_json({"status": "ok"}), ""))
+            await _send(send, self._health())
+            return
+        if self._draining:
+            refusal = unavailable("The server is stopping. Try again when it is back, or another server.")
+            await _send(send, _closing(self._service.refuse(refusal)))
             return
         if self._running >= self._limits.requests:
-            refusal = ApiError("ServiceUnavailableException", "The server is busy. Try again later.")
+            refusal = unavailable("The server is busy. Try again later.")
             await _send(send, self._service.refuse(refusal))
             return
         self._running += 1
@@ -72,6 +86,11 @@ class App:
             self._running -= 1
         if response is not None:
             await _send(send, response)
+
+    def _health(self) -> Response:
+        """For load balancers: 503 as soon as new requests are refused."""
+        status, word = (503, "draining") if self._draining else (200, "ok")
+        return Response(status, to_json({"status": word}), "", close=self._draining)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
         """The answer, or None when the client went away."""
@@ -148,6 +167,7 @@ def create_app(
         ids=ids,
         partition=settings.partition,
         body_limit=bounds.body_bytes,
+        rates=RateLimits(settings.rate_limits, clock=clock) if settings.rate_limits else None,
     )
     return App(service, bounds)
 
@@ -163,12 +183,13 @@ async def _send(send: Send, response: Response) -> None:
         headers.append((b"x-amzn-errortype", response.error.encode()))
     if response.close:
         headers.append((b"connection", b"close"))
+    headers += [(name.encode(), value.encode()) for name, value in response.headers]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
 
 
 def _closing(response: Response) -> Response:
-    return Response(response.status, response.body, response.request_id, error=response.error, close=True)
+    return replace(response, close=True)
 
 
 def _raw_path(scope: Scope) -> str:

@@ -1,10 +1,11 @@
 """Access keys: who a caller is.
 
     data_dir/keys.json   {"keys": [{"accessKeyId", "secretAccessKey", "account", "user"?, "sessionToken"?,
-                                    "expires"?}]}      mode 0600, from its first byte on
+                                    "expires"?, "policy"?}]}      mode 0600, from its first byte on
 
 The first start writes one random pair for the configured account; an operator may add more, each bound to an
 account and, if named, to a user of it. A key with `sessionToken` and `expires` (ISO 8601) is a temporary one.
+`policy` says which operations a key may call (policy.py).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from imagesmith.wire.policy import Policy, PolicyError
+
 _log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "keys.json"
@@ -30,7 +33,9 @@ _MAX_BYTES: Final = 16 * 1024 * 1024
 _ACCOUNT: Final = re.compile(r"[0-9]{12}")
 _KEY_ID: Final = re.compile(r"\w{16,128}", re.ASCII)
 _USER: Final = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
-_FIELDS: Final = frozenset({"accessKeyId", "secretAccessKey", "account", "user", "sessionToken", "expires"})
+_FIELDS: Final = frozenset(
+    {"accessKeyId", "secretAccessKey", "account", "user", "sessionToken", "expires", "policy"}
+)
 
 
 class KeysError(ValueError):
@@ -47,6 +52,7 @@ class AccessKey:
     session_token: str = ""
     """What a temporary key must be used with."""
     expires: datetime | None = None
+    policy: Policy = Policy()  # noqa: RUF009 (frozen)
 
     def __repr__(self) -> str:
         """Without the secret: keys end up in messages."""
@@ -142,8 +148,10 @@ def _read(path: Path, partition: str) -> list[AccessKey]:
 
 
 def _entry(entry: Any, where: str, partition: str) -> AccessKey:
-    if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
-        raise KeysError(f"{where} must be an object of texts")
+    if not isinstance(entry, dict):
+        raise KeysError(f"{where} must be an object")
+    if not all(isinstance(value, str) for name, value in entry.items() if name != "policy"):
+        raise KeysError(f'{where} must be an object of texts, but for "policy"')
     unknown = sorted(set(entry) - _FIELDS)
     if unknown:
         raise KeysError(f"{where}: unknown member {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}")
@@ -164,7 +172,15 @@ def _entry(entry: Any, where: str, partition: str) -> AccessKey:
         principal=principal_arn(account, user, partition=partition),
         session_token=entry.get("sessionToken", ""),
         expires=_moment(entry.get("expires"), where),
+        policy=_policy(entry, where),
     )
+
+
+def _policy(entry: dict[str, Any], where: str) -> Policy:
+    try:
+        return Policy.read(entry["policy"]) if "policy" in entry else Policy()
+    except PolicyError as error:
+        raise KeysError(f"{where}.policy {error}") from error
 
 
 def _moment(text: str | None, where: str) -> datetime | None:

@@ -42,6 +42,8 @@ class Response:
     """The code of the error, for the header `x-amzn-ErrorType`."""
     close: bool = False
     """Close the connection after this answer."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """More headers, such as Retry-After; names in lower case."""
 
 
 def to_json(value: Any) -> bytes:
@@ -49,6 +51,7 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def error_response(status: int, code: str, *, message: str, request_id: str) -> Response:
-    """The wire form of an error (spec/api.md 2.3)."""
-    return Response(status, to_json({"message": message}), request_id, error=code)
+def error_response(status: int, code: str, *, message: str, request_id: str, retry_after: int = 0) -> Response:
+    """The wire form of an error (spec/api.md 2.3); `retry_after` in seconds, 0 for none."""
+    headers = (("retry-after", str(retry_after)),) if retry_after else ()
+    return Response(status, to_json({"message": message}), request_id, error=code, headers=headers)

@@ -46,6 +46,9 @@ COMMON_STATUSES: Final[Mapping[str, int]] = MappingProxyType(
 )
 """Codes that every service shares and no model declares (spec/api.md 2.4)."""
 
+_OWN_RATE_CODE: Final = "CallRateLimitExceededException"
+"""The service's own; what does not declare it uses the code that every service shares."""
+
 Location = Literal["body", "query", "path"]
 _LOCATIONS: Final[Mapping[str, Location]] = MappingProxyType({"querystring": "query", "uri": "path"})
 
@@ -94,6 +97,8 @@ class Operation:
     output: Shape
     invalid_code: str
     """The error code for a member that breaks the model."""
+    rate_code: str
+    """The error code for requests that come too fast."""
     locations: frozenset[Location]
     """Where the members of the input travel."""
 
@@ -227,5 +232,6 @@ def _operation(source: OperationModel, shapes: _Shapes) -> Operation:
         input=given,
         output=shapes.get(source.output_shape) if source.output_shape is not None else empty,
         invalid_code=own if own in declared else "InvalidParameterValueException",
+        rate_code=_OWN_RATE_CODE if _OWN_RATE_CODE in declared else "ThrottlingException",
         locations=frozenset(member.location for member in given.members.values()),
     )

@@ -1,7 +1,7 @@
 """The listening server: uvicorn on uvloop and httptools, with bounds that uvicorn does not set.
 
 A request's head (all that is not its body) has a largest size and a longest time to arrive. Ends cleanly on
-SIGTERM and SIGINT: stops listening, lets running requests finish, returns.
+SIGTERM and SIGINT: refuses new requests with 503 while the running ones finish, stops listening, returns.
 """
 
 from __future__ import annotations
@@ -13,12 +13,22 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 Asgi = Callable[..., Any]
+
+
+@runtime_checkable
+class Draining(Protocol):
+    """An application that can refuse new requests while the running ones finish."""
+
+    def drain(self) -> bool:
+        """Begin to, or go on; gives whether nothing runs any more."""
+        ...
+
 
 HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
@@ -78,9 +88,25 @@ def _server(app: Asgi, *, on_ready: Callable[[], None]) -> _Server:
 
 
 class _Server(uvicorn.Server):
+    """Ends in two steps: it drains while requests run, at most GRACE_SECONDS, and only then stops listening.
+
+    A client that connects meanwhile is told 503 and when to come back, which a closed port cannot say.
+    """
+
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._app = config.app
+        self._stop_asked = False
+        self._give_up_at = 0.0
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._stop_asked and not self.should_exit:
+            now = asyncio.get_running_loop().time()
+            self._give_up_at = self._give_up_at or now + GRACE_SECONDS
+            idle = self._app.drain() if isinstance(self._app, Draining) else True
+            self.should_exit = idle or now >= self._give_up_at
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -88,8 +114,9 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the base's signature
         # The base class raises the signal again at the end, which would keep our caller from closing its parts.
-        self.force_exit = self.should_exit and sig == signal.SIGINT
-        self.should_exit = True
+        self.force_exit = self._stop_asked and sig == signal.SIGINT
+        self.should_exit = self.force_exit
+        self._stop_asked = True
 
 
 class _BoundedProtocol(HttpToolsProtocol):

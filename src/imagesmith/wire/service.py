@@ -1,6 +1,11 @@
 """One request to one answer: the order of checks of spec/api.md 2.3, and what every refusal looks like.
 
-    authenticate -> route -> body size -> JSON syntax -> model constraints -> built? -> Dispatcher -> serialize
+    authenticate -> route -> rate -> body size -> JSON syntax -> policy of the key -> model constraints -> built?
+    -> Dispatcher -> serialize
+
+A policy that denies is AccessDeniedException, as IAM's denial is; ForbiddenException is what the service itself
+forbids, such as a role that the caller may not pass. The policy is asked once the members can be read, because
+the refusal names the resource, and before they are judged, because a denied key is told nothing else.
 
 Nothing here is asynchronous and nothing is kept between requests. An exception that is no ApiError is a fault
 of ours: it is logged with its traceback and the caller learns the request id only.
@@ -9,21 +14,23 @@ of ours: it is logged with its traceback and the caller learns the request id on
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from imagesmith.resources.dispatch import Caller, Dispatcher
-from imagesmith.resources.errors import ApiError, not_implemented
+from imagesmith.resources.errors import ApiError, access_denied, not_implemented
 from imagesmith.wire.messages import Request, Response, error_response
-from imagesmith.wire.model import Api
+from imagesmith.wire.model import Api, Operation
 from imagesmith.wire.parse import parse_request
+from imagesmith.wire.rates import RateLimits
 from imagesmith.wire.serialize import success_body
-from imagesmith.wire.signature import Authenticator
+from imagesmith.wire.signature import Authenticator, Identity
 from imagesmith.wire.validate import Validator
 
 _log = logging.getLogger(__name__)
 
 _SHOWN_PATH: Final = 256
+_SHOWN_ARN: Final = 1024
 
 
 class Service:
@@ -38,6 +45,7 @@ class Service:
         ids: Callable[[], str],
         partition: str,
         body_limit: int,
+        rates: RateLimits | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._authenticator = authenticator
@@ -46,6 +54,7 @@ class Service:
         self._ids = ids
         self._partition = partition
         self._body_limit = body_limit
+        self._rates = rates
 
     def answer(self, request: Request) -> Response:
         """Carry out one request; every outcome is a response."""
@@ -66,6 +75,7 @@ class Service:
             error.code,
             message=error.message,
             request_id=request_id if request_id is not None else self._ids(),
+            retry_after=error.retry_after,
         )
 
     def _carry_out(self, request: Request, request_id: str) -> bytes:
@@ -75,11 +85,16 @@ class Service:
         if found is None:
             asked = f"{request.method} {request.path[:_SHOWN_PATH]}"
             raise ApiError("UnknownOperationException", f"No operation of this service is at {asked}.")
+        operation, label = found
+        if identity is not None:
+            self._check_rate(identity, operation)
         if identity is None:
             message = f"The request body is longer than {self._body_limit} bytes."
             raise ApiError("SerializationException", message)
-        operation, label = found
-        members = self._validator.check(operation, parse_request(operation, label, request))
+        given = parse_request(operation, label, request)
+        if not identity.policy.permits(operation.name):
+            raise access_denied(identity.principal, operation.name, self._named(given, identity))
+        members = self._validator.check(operation, given)
         if operation.name not in self._dispatcher.operations:
             raise not_implemented(operation.name)
         caller = Caller(
@@ -88,6 +103,20 @@ class Service:
             principal=identity.principal,
             request_id=request_id,
             partition=self._partition,
+            access_key_id=identity.access_key_id,
         )
         answer = self._dispatcher.call(operation.name, caller, members)
         return success_body(operation, answer, request_id=request_id, client_token=members.get("clientToken"))
+
+    def _check_rate(self, identity: Identity, operation: Operation) -> None:
+        seconds = self._rates.take(identity.account, operation.name) if self._rates is not None else 0
+        if seconds:
+            message = f"Rate exceeded for {operation.name}. Retry after {seconds} seconds."
+            raise ApiError(operation.rate_code, message, retry_after=seconds)
+
+    def _named(self, given: Mapping[str, Any], identity: Identity) -> str:
+        """The resource that a request is about: its first ARN, else everything of the account."""
+        for name, value in given.items():
+            if name.endswith("Arn") and isinstance(value, str) and len(value) <= _SHOWN_ARN:
+                return value
+        return f"arn:{self._partition}:imagebuilder:{identity.region}:{identity.account}:*"

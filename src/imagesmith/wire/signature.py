@@ -29,6 +29,7 @@ from imagesmith.wire.claims import ALGORITHM, Statement, presigned_parameters, r
 from imagesmith.wire.keys import AccessKey, KeyRing, principal_arn
 from imagesmith.wire.messages import MAX_PARAMETERS, Request
 from imagesmith.wire.model import SERVICE
+from imagesmith.wire.policy import Policy
 
 TOLERANCE: Final = timedelta(minutes=5)
 
@@ -45,6 +46,9 @@ class Identity:
     account: str
     region: str
     principal: str
+    access_key_id: str = ""
+    """Empty when nothing was verified."""
+    policy: Policy = Policy()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,8 @@ class Verifier:
             raise ApiError("ExpiredTokenException", "The security token included in the request is expired")
         _check_time(statement, now)
         _check_coverage(statement, request)
-        return Claim(Identity(key.account, statement.credential[2], key.principal), key, statement)
+        identity = Identity(key.account, statement.credential[2], key.principal, key.access_key_id, key.policy)
+        return Claim(identity, key, statement)
 
     def check_body(self, claim: Claim, request: Request) -> Identity:
         """Compute the signature over the request as it came and compare, in constant time."""
