@@ -30,7 +30,7 @@ from imagesmith.instances.limits import Limits
 from imagesmith.instances.mountpoints import Placed, prepare_root, restore_root
 from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
-from imagesmith.instances.sandbox import Bind, Sandbox, View, memory_file, pack_arguments, read_documents
+from imagesmith.instances.sandbox import HOLDER, Bind, Sandbox, View, memory_file, pack_arguments, read_documents
 from imagesmith.instances.seccomp import filter_program
 from imagesmith.instances.view import INSIDE, command_view
 from imagesmith.processes import Cancellation, Completed, OnOutput, ProcessFailed, Stream
@@ -260,10 +260,7 @@ class ContainerInstance:
             self._sandbox = Sandbox.start(
                 f"{self.storage.runroot.name}-{self.name}",
                 view=View(binds=(Bind(self.root, INSIDE, writable=True),)),
-                holder=[
-                    "/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--",
-                    "/bin/sh", "-c", "read _",
-                ],
+                holder=["/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--", *HOLDER],
                 holder_capabilities=True, network=self.network, limits=self.limits,
                 pass_fds=(options, seccomp, info_write),
             )  # fmt: skip
@@ -272,9 +269,6 @@ class ContainerInstance:
                 os.close(descriptor)
             with os.fdopen(info_read, "rb") as info:
                 text = info.read()
-        if not text.strip():
-            words = self._sandbox.last_words()
-            raise InstanceError(f"container {self.name}: bubblewrap could not build its view of the image: {words}")
         self._pid_namespace = self._sandbox.inner_pid_namespace(int(json.loads(text)["child-pid"]))
 
     def _stop(self) -> None:

@@ -21,7 +21,7 @@ from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.limits import Limits, remove_group
 from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import InstanceError
-from imagesmith.instances.sandbox import Bind, Sandbox, View
+from imagesmith.instances.sandbox import HOLDER, Bind, Sandbox, View
 from imagesmith.instances.seccomp import profile
 from imagesmith.processes import Cancellation, OnOutput
 
@@ -60,7 +60,7 @@ def build_dockerfile(
         sandbox = Sandbox.start(
             f"{storage.runroot.name}-{name}",
             view=_view(storage, work),
-            holder=["sh", "-c", "read _"],
+            holder=HOLDER,
             holder_capabilities=True,
             network=network,
             limits=limits,

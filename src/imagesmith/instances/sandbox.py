@@ -49,6 +49,9 @@ _END_SECONDS = 30.0
 _MIB = 1024 * 1024
 _WORDS = 4096
 
+HOLDER = ("/bin/sh", "-c", "echo; read _")
+"""Holds namespaces: says that it runs, and ends when we do."""
+
 # "$1": folders of control groups; "$2": kilobytes of one file in 512-byte blocks; "$3": open files.
 _JOIN = (
     'for group in $1; do echo 0 >"$group/cgroup.procs" || exit 125; done; '
@@ -118,8 +121,11 @@ class Sandbox:
         limits: Limits,
         pass_fds: Sequence[int] = (),
     ) -> Sandbox:
-        """Make the namespaces and start `holder` in them (a program of the tools' root, its standard input a
-        pipe that we hold). Raises InstanceError."""
+        """Make the namespaces and start `holder` in them. Raises InstanceError.
+
+        The holder is a program of the tools' root that writes a line when it runs and then reads its input, a
+        pipe that we hold, to its end: see HOLDER.
+        """
         sandbox = cls(name, limits, network)
         try:
             sandbox._launch(view, holder, holder_capabilities, pass_fds)
@@ -226,7 +232,7 @@ class Sandbox:
             try:
                 self._process = subprocess.Popen(
                     argv, env={"PATH": os.defpath}, pass_fds=tuple(descriptors), start_new_session=True,
-                    stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 )  # fmt: skip
             finally:
                 os.close(info_write)
@@ -237,8 +243,19 @@ class Sandbox:
         self._init = os.pidfd_open(self.pid)
         for kind in _NAMESPACES:
             self._descriptors[kind] = os.open(f"/proc/{self.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+        self._await_holder()
+        # Not before the holder runs: bubblewrap sets up the loopback interface, and so does slirp4netns.
         if self.network == "outbound":
             self._slirp = start_slirp(self.namespace("net"))
+
+    def _await_holder(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        with self._process.stdout as output:
+            readable, _, _ = select.select([output], [], [], _START_SECONDS)
+            if not readable or not output.read(1):
+                self._process.kill()
+                self._process.wait()
+                raise InstanceError(self.last_words() or "its first program did not start")
 
     def last_words(self) -> str:
         """What the sandbox's own programs said when they failed."""

@@ -1,0 +1,154 @@
+"""Whatever ends a build, nothing of it runs, stays mounted or lies about (design.md, Instances)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.instances.limits import leftover_groups
+from imagesmith.instances.protocol import InstanceError
+from imagesmith.instances.sweep import sweep_instances
+from instances.conftest import Launch
+
+pytestmark = pytest.mark.tool
+
+BUILD = """
+import sys
+from pathlib import Path
+from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.instances.container import ContainerInstance
+from imagesmith.instances.dockerfile_build import build_dockerfile
+from imagesmith.instances.isolation import private_mounts
+from imagesmith.instances.limits import Limits
+
+root, runroot, image, kind = sys.argv[1:5]
+private_mounts()
+storage = ContainerStorage.open(Path(root), Path(runroot))
+if kind == "container":
+    instance = ContainerInstance.launch(storage, image, name="killed-build")
+    instance.run(["/bin/sh", "-c", "setsid sleep 6161 </dev/null >/dev/null 2>&1 &"])
+    say = lambda stream, chunk: print("ready", flush=True)
+    instance.run(["/bin/sh", "-c", "echo on; sleep 6161"], on_output=say)
+else:
+    text = f"FROM {image}\\nRUN echo on; sleep 6161\\n"
+    say = lambda stream, chunk: print("ready" if b"on\\n" in chunk else "", flush=True)
+    build_dockerfile(storage, text, name="killed-build", limits=Limits(), timeout=60, on_output=say)
+"""
+
+
+def processes_with(*words: str) -> list[str]:
+    """Processes of the machine whose command line holds one of the words."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = place.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if any(word in line for word in words):
+                found.append(f"{place.parent.name}: {line}")
+    return found
+
+
+def wait_until_gone(*words: str) -> list[str]:
+    """What is left after the moment that the kernel needs."""
+    for _ in range(100):
+        if not processes_with(*words):
+            return []
+        time.sleep(0.05)
+    return processes_with(*words)
+
+
+def start_build(storage: ContainerStorage, image: str, kind: str) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-c", BUILD, str(storage.root), str(storage.runroot), image, kind]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    for line in process.stdout:
+        if line == b"ready\n":
+            return process
+    raise AssertionError(process.stderr.read().decode())
+
+
+@pytest.mark.parametrize("kind", ["container", "dockerfile"])
+def test_kill_9_of_the_server_leaves_no_process_and_no_mount(
+    container_storage: ContainerStorage, tiny_image: str, kind: str
+) -> None:
+    """Everything dies with the process that ran the build; the next start's sweep removes the rest."""
+    before = set(container_storage.mounted())
+    process = start_build(container_storage, tiny_image, kind)
+    assert processes_with("sleep 6161")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert wait_until_gone("sleep 6161", f"/proc/{process.pid}/fd/", "killed-build") == []
+    assert set(container_storage.mounted()) <= before
+    report = sweep_instances(container_storage)
+    assert len(report.containers) == 1
+    assert container_storage.containers() == ()
+    assert leftover_groups(container_storage.runroot.name) == ()
+    assert list((container_storage.root / "tmp").iterdir()) == []
+
+
+def test_a_sweep_spares_what_is_alive(launch: Launch, container_storage: ContainerStorage) -> None:
+    """Containers that a live build owns go on working; those of a dead one are removed."""
+    alive = launch(name="alive-build")
+    container_storage.create("dead-build", "scratch")
+    container_storage.mount("dead-build")
+    report = sweep_instances(container_storage, {"alive-build"})
+    assert report.containers == ("dead-build",)
+    assert alive.run(["/bin/true"]).returncode == 0
+
+
+def test_a_failing_launch_leaves_nothing(
+    container_storage: ContainerStorage, tiny_image: str, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the sandbox does not come up, the container that was made for it is gone again."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises((InstanceError, OSError)):
+        launch(name="no-tools")
+    monkeypatch.undo()
+    assert "no-tools" not in container_storage.containers()
+    assert leftover_groups(f"{container_storage.runroot.name}-no-tools") == ()
+
+
+def test_the_death_of_a_sandbox_is_told(launch: Launch) -> None:
+    """When something kills the sandbox's first process, the next command says so and close() still cleans up."""
+    instance = launch(name="shot")
+    sandbox: Any = instance._sandbox
+    os.kill(sandbox.pid, signal.SIGKILL)
+    for _ in range(100):
+        if not sandbox.alive:
+            break
+        time.sleep(0.02)
+    with pytest.raises(InstanceError, match="ended"):
+        instance.run(["/bin/true"])
+    instance.close()
+    assert "shot" not in instance.storage.containers()
+
+
+def test_root_inside_that_kills_everything_kills_only_itself(launch: Launch) -> None:
+    """kill -9 -1 from inside ends the container's programs and no other."""
+    instance = launch(name="suicidal")
+    with contextlib.suppress(InstanceError):
+        instance.run(["/bin/bash", "-c", "kill -9 -1"])
+    instance.close()
+    assert "suicidal" not in instance.storage.containers()
+
+
+def test_descriptors_do_not_add_up(launch: Launch) -> None:
+    """Launching, running and closing gives every file descriptor and thread back."""
+    launch(name="warm-up").close()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(3):
+        instance = launch(name=f"count-{number}")
+        instance.run(["/bin/true"])
+        instance.close()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    records = json.loads((launch(name="last").storage.root / "driver").read_text())
+    assert records["driver"] in ("overlay", "vfs")
