@@ -1,7 +1,8 @@
 """The embedded OCI layout: every built image, addressed by its digest, each blob kept once.
 
     oci/
-      oci-layout  index.json      readable by any OCI tool; one entry per image and name
+      oci-layout  index.json      readable by any OCI tool; one entry per image and name, and one per artifact
+                                  that is attached to an image (referrers.py)
       blobs/sha256/<digest>       manifests, configurations, layers (gzip)
       layers/<diff id>.json       the compressed blob of a layer that was seen before, so that a base is
                                   compressed once
@@ -21,7 +22,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 REFERENCE = "org.opencontainers.image.ref.name"
+SUBJECT = "imagesmith.subject"
+"""Annotation of an index entry that is no image: the digest of the image that it says something about."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,254}")
@@ -213,6 +216,14 @@ class OciLayout:
         document: dict[str, Any] = json.loads(self._blob(str(self.manifest(digest)["config"]["digest"])))
         return document
 
+    def blob(self, digest: str) -> bytes:
+        """The bytes of any blob that is here, checked against its digest. Raises LayoutError."""
+        return self._blob(digest)
+
+    def artifacts(self, subject: str) -> list[dict[str, Any]]:
+        """The index entries of what is attached to an image, oldest first (artifacts/referrers.py)."""
+        return [entry for entry in self._read_index() if entry.get("annotations", {}).get(SUBJECT) == subject]
+
     def total_size(self) -> int:
         """Bytes of all blobs; what several images share counts once."""
         return sum(entry.stat().st_size for entry in self._blobs.iterdir())
@@ -224,6 +235,20 @@ class OciLayout:
         self.read(digest)
         with self._locked():
             self._name(digest, ref)
+
+    def add_artifact(self, entry: Mapping[str, Any], blobs: Sequence[bytes]) -> None:
+        """Keep an artifact: its blobs, the manifest among them, and its index entry, which replaces one of the same
+        type and annotations."""
+
+        def same(other: Mapping[str, Any]) -> bool:
+            return all(other.get(name) == entry.get(name) for name in ("artifactType", "annotations"))
+
+        with self._locked():
+            for data in blobs:
+                target = self._blobs / _digest(data).removeprefix("sha256:")
+                if not target.exists():
+                    self._write(target, data)
+            self._write_index([*(other for other in self._read_index() if not same(other)), dict(entry)])
 
     def delete(self, ref: str) -> bool:
         """Remove a name, or by digest an image with all its names; False when there was none. Blobs go with
@@ -243,7 +268,15 @@ class OciLayout:
         freed = 0
         with self._locked():
             needed: set[str] = set()
-            for entry in self._read_index():
+            entries = self._read_index()
+            here = {entry["digest"] for entry in entries}
+            # What was attached to an image goes with it.
+            kept = [
+                entry for entry in entries if entry.get("annotations", {}).get(SUBJECT, entry["digest"]) in here
+            ]
+            if len(kept) != len(entries):
+                self._write_index(kept)
+            for entry in kept:
                 manifest = self.manifest(entry["digest"])
                 parts = [entry, manifest["config"], *manifest["layers"]]
                 needed |= {str(part["digest"]).removeprefix("sha256:") for part in parts}

@@ -1,0 +1,121 @@
+"""Documents of an image in a registry: pushed as OCI referrers, found again by the image's digest.
+
+    blobs -> manifest by its digest --answer has OCI-Subject--> done: the registry keeps the list of referrers
+                                    --it has not--> read the index tagged `sha256-<hex>`, add, write it back
+
+The second way is the tag schema of the OCI distribution specification, for registries without the referrers API
+(Debian's docker-registry). Two writers of one such index at the same moment can lose an entry: pushing again
+repairs it, because what is there already is never removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from imagesmith.artifacts.layout import INDEX_TYPE, MANIFEST_TYPE
+from imagesmith.artifacts.referrers import EMPTY, Referrer, document_of
+from imagesmith.distribution.client import RegistryClient, RegistryError
+from imagesmith.settings import Registry
+
+_ACCEPTED = ", ".join(
+    (
+        MANIFEST_TYPE,
+        INDEX_TYPE,
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    )
+)
+_MAX_REFERRERS = 500
+
+
+def fallback_tag(digest: str) -> str:
+    """`sha256:ab..` -> `sha256-ab..`."""
+    return digest.replace(":", "-")
+
+
+def push_referrers(
+    registry: Registry, repository: str, digest: str, referrers: Sequence[Referrer]
+) -> tuple[str, ...]:
+    """Attach documents to an image that is in the registry; gives their digests. Raises RegistryError."""
+    with RegistryClient(registry) as client:
+        listed = [_push(client, repository, referrer) for referrer in referrers]
+        missing = [entry for entry, kept in listed if not kept]
+        if missing:
+            _extend_index(client, repository, digest, missing)
+    return tuple(referrer.digest for referrer in referrers)
+
+
+def fetch_referrers(registry: Registry, repository: str, digest: str, kind: str) -> tuple[Referrer, ...]:
+    """The documents of one artifact type that a registry has for an image. Raises RegistryError."""
+    with RegistryClient(registry) as client:
+        raw = client.referrers(repository, digest)
+        if raw is None:
+            raw = client.manifest(repository, fallback_tag(digest), accept=INDEX_TYPE)
+        entries = _entries(raw)[:_MAX_REFERRERS]
+        found = [_fetch(client, repository, str(entry["digest"])) for entry in entries if _may_be(entry, kind)]
+    return tuple(item for item in found if item is not None and item.document.kind == kind)
+
+
+def fetch_manifest(registry: Registry, repository: str, reference: str) -> bytes:
+    """The manifest that a registry gives for a tag or digest. Raises RegistryError."""
+    with RegistryClient(registry) as client:
+        data = client.manifest(repository, reference, accept=_ACCEPTED)
+    if data is None:
+        raise RegistryError(f"registry {registry.url} has no {repository}:{reference}")
+    return data
+
+
+def _push(client: RegistryClient, repository: str, referrer: Referrer) -> tuple[dict[str, Any], bool]:
+    """Store one; its descriptor, and whether the registry itself lists it."""
+    for data in (EMPTY, referrer.document.data):
+        client.put_blob(repository, data)
+    headers = client.put_manifest(repository, referrer.digest, referrer.manifest, MANIFEST_TYPE)
+    descriptor: dict[str, Any] = {
+        "mediaType": MANIFEST_TYPE,
+        "digest": referrer.digest,
+        "size": len(referrer.manifest),
+        "artifactType": referrer.document.kind,
+        "annotations": dict(referrer.document.annotations),
+    }
+    return descriptor, "OCI-Subject" in headers
+
+
+def _extend_index(client: RegistryClient, repository: str, digest: str, missing: Sequence[dict[str, Any]]) -> None:
+    tag = fallback_tag(digest)
+    before = _entries(client.manifest(repository, tag, accept=INDEX_TYPE))
+    known = {entry["digest"] for entry in before}
+    added = [entry for entry in missing if entry["digest"] not in known]
+    if added:
+        index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [*before, *added]}
+        client.put_manifest(repository, tag, json.dumps(index, sort_keys=True).encode(), INDEX_TYPE)
+
+
+def _entries(raw: bytes | None) -> list[dict[str, Any]]:
+    if raw is None:
+        return []
+    try:
+        found = json.loads(raw).get("manifests") or []
+        return [entry for entry in found if isinstance(entry.get("digest"), str)]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise RegistryError("the list of referrers in the registry cannot be read; remove its tag") from error
+
+
+def _may_be(entry: dict[str, Any], kind: str) -> bool:
+    return str(entry.get("artifactType", kind)) == kind
+
+
+def _fetch(client: RegistryClient, repository: str, digest: str) -> Referrer | None:
+    raw = client.manifest(repository, digest, accept=MANIFEST_TYPE)
+    if raw is None:
+        return None
+    if f"sha256:{hashlib.sha256(raw).hexdigest()}" != digest:
+        raise RegistryError(f"the registry gave another manifest for {repository}@{digest}")
+    manifest = json.loads(raw)
+    layers = manifest.get("layers") or []
+    if len(layers) != 1:
+        return None
+    data = client.blob(repository, str(layers[0]["digest"]))
+    return None if data is None else Referrer(digest, raw, document_of(manifest, data))

@@ -1,0 +1,124 @@
+"""Documents of an image in a registry without a referrers API: pushed, listed by the fallback tag, fetched."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from distribution.registry_support import PASSWORD, USER, RunningRegistry, write_layout
+from imagesmith.artifacts.layout import OciLayout
+from imagesmith.artifacts.referrers import Document, attach, attached
+from imagesmith.distribution.client import RegistryClient, RegistryError
+from imagesmith.distribution.referrers import fallback_tag, fetch_manifest, fetch_referrers, push_referrers
+from imagesmith.distribution.registry import push_image
+from imagesmith.settings import Registry
+
+KIND = "application/vnd.example.note"
+
+
+def pushed(folder: Path, registry: Registry, repository: str) -> tuple[OciLayout, str]:
+    """A layout whose image is in the registry."""
+    digest = write_layout(folder, "web:1")
+    push_image(
+        folder, "web:1", digest=digest, registry=registry, repository=repository, tags=["1"], attempts=1,
+        sleep=lambda _: None, cancellation=None, on_line=lambda _: None,
+    )  # fmt: skip
+    return OciLayout(folder), digest
+
+
+@pytest.mark.tool
+def test_documents_come_back_from_a_registry_without_a_referrers_api(
+    tmp_path: Path, open_registry: RunningRegistry
+) -> None:
+    """Each is found by the image's digest, with its bytes; what was attached before stays."""
+    registry = Registry(open_registry.host, insecure=True)
+    layout, digest = pushed(tmp_path, registry, "notes/web")
+    for number in (1, 2, 2):
+        attach(layout, digest, Document(KIND, "text/plain", b"note %d" % number, {"number": str(number)}))
+        push_referrers(registry, "notes/web", digest, attached(layout, digest))
+    found = fetch_referrers(registry, "notes/web", digest, KIND)
+    assert [item.document.data for item in found] == [b"note 1", b"note 2"]
+    assert fetch_referrers(registry, "notes/web", digest, "application/other") == ()
+    address = f"http://{open_registry.host}/v2/notes/web/manifests/{fallback_tag(digest)}"
+    request = urllib.request.Request(address, headers={"Accept": "application/vnd.oci.image.index.v1+json"})
+    with urllib.request.urlopen(request) as answer:
+        index = json.load(answer)
+    assert [entry["artifactType"] for entry in index["manifests"]] == [KIND, KIND]
+    assert json.loads(fetch_manifest(registry, "notes/web", "1"))["schemaVersion"] == 2
+
+
+@pytest.mark.tool
+def test_a_login_is_used_and_its_lack_is_an_error_without_secrets(
+    tmp_path: Path, login_registry: RunningRegistry
+) -> None:
+    """With user and password it works; with a wrong one the error names the request and not the password."""
+    (tmp_path / "password").write_text(PASSWORD + "\n")
+    (tmp_path / "wrong").write_text("wrong-word\n")
+    good = Registry(login_registry.host, USER, str(tmp_path / "password"), insecure=True)
+    layout, digest = pushed(tmp_path / "oci", good, "notes/login")
+    attach(layout, digest, Document(KIND, "text/plain", b"note"))
+    push_referrers(good, "notes/login", digest, attached(layout, digest))
+    assert len(fetch_referrers(good, "notes/login", digest, KIND)) == 1
+    bad = Registry(login_registry.host, USER, str(tmp_path / "wrong"), insecure=True)
+    with pytest.raises(RegistryError, match="401") as caught:
+        push_referrers(bad, "notes/login", digest, attached(layout, digest))
+    assert "wrong-word" not in str(caught.value)
+
+
+def test_a_registry_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """The error names the registry."""
+    with pytest.raises(RegistryError, match=r"127\.0\.0\.1:1"):
+        fetch_manifest(Registry("127.0.0.1:1", insecure=True), "web", "1")
+
+
+class _Tokens(BaseHTTPRequestHandler):
+    """A registry that wants a token of its own service, and has the referrers API."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/token"):
+            self._answer(200, {"token": "t0k" if "scope=repository%3Aweb" in self.path else ""})
+        elif self.headers.get("Authorization") != "Bearer t0k":
+            host = self.headers["Host"]
+            self._answer(401, {}, {"WWW-Authenticate": f'Bearer realm="http://{host}/token",service="s"'})
+        elif self.path == "/v2/web/referrers/sha256:1":
+            self._answer(200, {"manifests": []})
+        else:
+            self._answer(404, {})
+
+    def _answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def token_registry() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Tokens)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_tokens_are_asked_for_where_the_registry_says(token_registry: str) -> None:
+    """The challenge is answered with a token for the repository; the referrers API is used where there is one."""
+    registry = Registry(token_registry, insecure=True)
+    with RegistryClient(registry) as client:
+        assert json.loads(client.referrers("web", "sha256:1") or b"") == {"manifests": []}
+        assert client.manifest("web", "none", accept="*/*") is None
+    assert fetch_referrers(registry, "web", "sha256:1", KIND) == ()
