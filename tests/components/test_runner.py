@@ -269,7 +269,18 @@ def test_failure_tells_where(run_text: RunText) -> None:
         "exit status 7",
     )
     assert (failure.stderr, failure.position.line) == ("bad\n", 10)
+    assert failure.script_line == 0
     assert "  Step: Broken" in ran.lines and "  Stderr: bad" in ran.lines
+
+
+def test_failure_tells_the_line_of_the_script(run_text: RunText) -> None:
+    """When bash names a line of its script, the failure names the line of the document."""
+    step = bash("true", "no-such-command", name="One").replace(
+        '"no-such-command"', "|\n              true\n              nope"
+    )
+    failure = run_text(document(step)).result.failure
+    assert failure is not None
+    assert (failure.message, failure.script_line) == ("exit status 127", 12)
 
 
 def test_console_lines(run_text: RunText) -> None:

@@ -76,6 +76,7 @@ class Execution:
     chain: tuple[str, ...] = ()
     """Labels of the documents that run this one, outermost first."""
     failure: Failure | None = None
+    resolved: dict[str, str] = field(default_factory=dict)
 
     def run(
         self, documents: Sequence[DocumentRun], phases: Collection[str] | None, execution_id: str
@@ -95,6 +96,7 @@ class Execution:
             ended=self.machinery.clock.now(),
             documents=tuple(results),
             failure=self.failure,
+            chaining=self.secrets.mask_data(self.resolved),
             log_url=self.options.log_url,
         )
 
@@ -160,7 +162,7 @@ class Execution:
             region=options.region,
             platform=item.document.platform,
         )
-        return Scope(item.document, values, facts, self.secrets)
+        return Scope(item.document, values, facts, self.secrets, resolved=self.resolved)
 
     def _phase(self, index: int, item: DocumentRun, phase: Phase, scope: Scope) -> tuple[PhaseResult, bool]:
         started = self.machinery.clock.now()
@@ -233,6 +235,7 @@ class Execution:
             message=result.error_message,
             stderr=result.stderr,
             position=result.position,
+            script_line=result.script_line,
         )
 
 

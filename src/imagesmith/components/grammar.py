@@ -16,7 +16,7 @@ from imagesmith.components.actions.assertions import ASSERT
 from imagesmith.components.actions.registry import action_registry
 from imagesmith.components.conditions import parse_guard
 from imagesmith.components.declarations import parse_constants, parse_parameters
-from imagesmith.components.inputs import parse_assertion, parse_inputs
+from imagesmith.components.inputs import parse_assertion, parse_inputs, script_lines
 from imagesmith.components.loops import parse_loop
 from imagesmith.components.model import NO_TIMEOUT, ComponentDocument, OnFailure, Phase, Platform, Step
 from imagesmith.components.references import check_references
@@ -237,6 +237,7 @@ class _Reader:
             guard=None if guard_node is None else parse_guard(guard_node, self.problems, subject),
             disable_logging=fields.boolean("disableLogging", default=False),
             position=node.position,
+            script_lines=() if inputs is None or action != "ExecuteBash" else script_lines(inputs),
         )
         return step if name else None
 

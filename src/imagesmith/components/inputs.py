@@ -10,7 +10,7 @@ from imagesmith.components.actions.base import Action, Entry
 from imagesmith.components.conditions import parse_expression
 from imagesmith.components.schema import Schema, check_node, convert
 from imagesmith.documents.conditions import Expression
-from imagesmith.documents.nodes import Data, ListNode, MapNode, Node, kind_of
+from imagesmith.documents.nodes import Data, ListNode, MapNode, Node, ScalarNode, kind_of
 from imagesmith.values.diagnostics import Problem
 
 
@@ -67,6 +67,19 @@ def _with_zeros(schema: Schema, entry: Mapping[str, Data]) -> dict[str, Any]:
         zero: Any = {"string": "", "boolean": False, "integer": 0}.get(str(inner["type"]))
         zeros[name] = inner.get("default", zero)
     return {**zeros, **entry}
+
+
+def script_lines(node: Node) -> tuple[int, ...]:
+    """For each line of a script that commands are joined to: its line in the document."""
+    commands = node.get("commands") if isinstance(node, MapNode) else None
+    lines: list[int] = []
+    for command in commands.items if isinstance(commands, ListNode) else ():
+        if not isinstance(command, ScalarNode):
+            continue
+        first = command.position.line + (1 if command.block else 0)
+        count = command.text.count("\n") + 1
+        lines += range(first, first + count) if command.block else [first] * count
+    return tuple(lines)
 
 
 def _is_empty(node: Node) -> bool:

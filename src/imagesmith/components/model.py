@@ -93,6 +93,8 @@ class Step:
     guard: Guard | None
     disable_logging: bool
     position: Position
+    script_lines: tuple[int, ...] = ()
+    """For ExecuteBash: the line of the document of each line of the script."""
 
     @property
     def entries(self) -> list[Data]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -44,6 +44,8 @@ class StepResult:
     loop: Mapping[str, Any] | None = None
     detailed: tuple[Mapping[str, Any], ...] = ()
     attempts: int = 0
+    script_line: int = 0
+    """Line of the document that bash complained about last; 0 when it named none."""
     executed: bool = False
     """True when the action was started at least once."""
 
@@ -129,6 +131,8 @@ class Failure:
     stderr: str
     position: Position
     """Where the step stands in its document."""
+    script_line: int = 0
+    """Line of the document that bash complained about; 0 when it named none."""
 
     def block(self) -> list[str]:
         """The lines of the failure block of console.log."""
@@ -156,6 +160,8 @@ class ExecutionResult:
     ended: datetime
     documents: tuple[DocumentResult, ...]
     failure: Failure | None = None
+    chaining: Mapping[str, str] = field(default_factory=dict)
+    """Chaining references that were replaced, with their values, secrets masked."""
     log_url: str = ""
 
     @property

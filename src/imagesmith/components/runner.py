@@ -17,7 +17,7 @@ from imagesmith.instances.protocol import Instance
 from imagesmith.processes import Cancellation
 from imagesmith.values.names import canonical_json, sha256_hex
 
-__all__ = ["DocumentRun", "RunOptions", "run_documents"]
+__all__ = ["DocumentRun", "RunOptions", "fingerprint", "run_documents"]
 
 
 def run_documents(
@@ -74,17 +74,18 @@ def _opened(
     ids: Callable[[], str],
 ) -> tuple[str, Progress]:
     """The execution's id and what it finished earlier; a journal of other documents is forgotten."""
-    fingerprint = _fingerprint(documents, phases)
+    wanted = fingerprint(documents, phases)
     entries = list(journal.load())
     head: Mapping[str, Any] = entries[0] if entries else {}
-    if head.get("version") == VERSION and head.get("fingerprint") == fingerprint:
+    if head.get("version") == VERSION and head.get("fingerprint") == wanted:
         return str(head["id"]), Progress(journal, entries)
     journal.clear()
     chosen = execution_id or ids()
-    journal.append({"kind": "execution", "version": VERSION, "id": chosen, "fingerprint": fingerprint})
+    journal.append({"kind": "execution", "version": VERSION, "id": chosen, "fingerprint": wanted})
     return chosen, Progress(journal)
 
 
-def _fingerprint(documents: Sequence[DocumentRun], phases: Collection[str] | None) -> str:
+def fingerprint(documents: Sequence[DocumentRun], phases: Collection[str] | None) -> str:
+    """What tells two runs apart: state of one is never used for another."""
     content = [[item.label, repr(item.document), dict(item.parameters)] for item in documents]
     return sha256_hex(canonical_json([content, None if phases is None else sorted(phases)]))

@@ -34,6 +34,8 @@ from imagesmith.documents.references import replace_references
 from imagesmith.instances.protocol import Instance
 
 _MAX_CHAIN: Final = 16
+_MAX_RECORDED: Final = 4096
+"""References, and characters of each value, that chaining.json holds at most."""
 _SSM: Final = "aws:ssm:"
 
 
@@ -105,6 +107,8 @@ class Scope:
     facts: Facts
     secrets: Secrets
     records: dict[tuple[str, str], StepRecord] = field(default_factory=dict)
+    resolved: dict[str, str] = field(default_factory=dict)
+    """Chaining references that were replaced, with their last values, for chaining.json."""
 
     def resolver(self, phase: str, step: Step, iteration: Iteration | None = None) -> Callable[[str], str]:
         """A function that replaces the references of a text, as seen from a step."""
@@ -130,7 +134,7 @@ class _View:
         if isinstance(reference, LoopRef):
             return self._loop(reference)
         if isinstance(reference, StepRef):
-            return render(self._step_value(reference, body))
+            return self._chained(reference, body)
         if isinstance(reference, ContextRef):
             if reference.key in ("phase", "step"):
                 return self.phase if reference.key == "phase" else self.step.name
@@ -140,6 +144,13 @@ class _View:
         if isinstance(reference, Malformed):
             raise UnresolvedReference(f"{{{{ {body} }}}}: {reference.reason}")
         return self._fetched(reference, body)
+
+    def _chained(self, reference: StepRef, body: str) -> str:
+        value = render(self._step_value(reference, body))
+        known = self.scope.resolved
+        if body in known or len(known) < _MAX_RECORDED:
+            known[body] = value if len(value) <= _MAX_RECORDED else f"{value[:_MAX_RECORDED]}..."
+        return value
 
     def _parameter(self, name: str) -> str:
         try:

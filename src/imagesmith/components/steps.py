@@ -12,6 +12,7 @@ attempt 1..maxAttempts            each with its own time limit over all its iter
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -42,6 +43,7 @@ from imagesmith.instances.protocol import CannotReboot, Instance, InstanceError
 from imagesmith.processes import Cancellation, Stream
 
 _KEPT_STDERR: Final = 64 * 1024
+_BASH_LINE: Final = re.compile(r"^/dev/fd/9: line ([0-9]{1,6}):", re.MULTILINE)
 _GUARD_SECONDS: Final = 300.0
 
 
@@ -305,6 +307,12 @@ class StepRun:
             if iteration is None:
                 attempt.outputs.add(failure.outputs)
 
+    def _script_line(self, attempt: _Attempt) -> int:
+        """The line of the document that bash complained about last."""
+        told = [int(number) for number in _BASH_LINE.findall(attempt.stderr[-_KEPT_STDERR:])]
+        lines = self.step.script_lines
+        return lines[told[-1] - 1] if told and 0 < told[-1] <= len(lines) else 0
+
     def _result(self, attempt: _Attempt, started: datetime, *, attempts: int) -> StepOutcome:
         status = attempt.status
         if status in ("failed", "timedOut") and self.step.on_failure == "Ignore":
@@ -331,6 +339,7 @@ class StepRun:
             loop=mask(loop_record(self.step.loop)),
             detailed=tuple(attempt.detailed),
             attempts=attempts,
+            script_line=self._script_line(attempt),
             executed=attempt.started,
         )
         return StepOutcome(result, StepRecord(status, attempt.inputs, outputs))

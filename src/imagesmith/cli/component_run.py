@@ -1,0 +1,382 @@
+"""Running documents from the command line: where, with what, once or again after each save.
+
+A container of `component run` lives in `<data-dir>/authoring`, apart from the server's, so that neither sweeps the
+other's; bases are shared.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from imagesmith.artifacts.bases import Bases, ParentError
+from imagesmith.artifacts.layout import OciLayout
+from imagesmith.artifacts.storage import ContainerStorage, StorageError
+from imagesmith.cli.component_view import Several, StepView, show_ending, show_problems
+from imagesmith.cli.context import CommandFailed, print_json, settings_of
+from imagesmith.components.grammar import Parsed, parse_component
+from imagesmith.components.journal import VERSION
+from imagesmith.components.logs import LogFolder
+from imagesmith.components.managed import ManagedDocuments
+from imagesmith.components.model import ComponentDocument
+from imagesmith.components.reporting import NullReporter, StepPlace
+from imagesmith.components.results import ExecutionResult, StepResult
+from imagesmith.components.runner import DocumentRun, RunOptions, fingerprint, run_documents
+from imagesmith.components.services import S3Config, Services, SystemClock
+from imagesmith.components.watching import PlannedStep, WatchJournal, kept_entries, plan, unchanged
+from imagesmith.instances.container import ContainerInstance
+from imagesmith.instances.host import HostInstance
+from imagesmith.instances.protocol import Instance, InstanceError, Snapshot
+from imagesmith.managed.bases import managed_base
+from imagesmith.processes import Cancellation, Cancelled
+from imagesmith.settings import Settings
+
+_POLL_SECONDS = 0.2
+_CHECKPOINT_SECONDS = 1.0
+"""Work of steps that is worth a checkpoint in watch mode."""
+_CONTAINER = re.compile(r"component-([0-9]+)\Z")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the command line asks for."""
+
+    files: tuple[Path, ...]
+    place: str
+    phases: tuple[str, ...] | None
+    parameters: dict[str, str]
+    secrets: frozenset[str]
+    data_dir: Path
+    working_directory: str | None
+    log_directory: Path | None
+    execution_id: str
+    as_json: bool
+    verbose: bool
+
+
+@dataclass
+class Loaded:
+    """The documents of one run, as they are on disk now."""
+
+    texts: list[str]
+    parsed: list[Parsed]
+
+    @property
+    def documents(self) -> list[ComponentDocument]:
+        return [item.document for item in self.parsed if item.document is not None]
+
+    @property
+    def usable(self) -> bool:
+        return all(item.document is not None for item in self.parsed)
+
+
+def load(files: Sequence[Path], *, platform: str = "Linux", blocked: frozenset[str] = frozenset()) -> Loaded:
+    """Read and check documents. Raises CommandFailed for a file that cannot be read."""
+    texts: list[str] = []
+    parsed: list[Parsed] = []
+    for path in files:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise CommandFailed(f"{path} cannot be read: {error.strerror}") from error
+        texts.append(data.decode("utf-8", "replace"))
+        parsed.append(parse_component(data, platform=platform, blocked=blocked))
+    return Loaded(texts, parsed)
+
+
+def show_loaded(files: Sequence[Path], loaded: Loaded) -> None:
+    for path, text, parsed in zip(files, loaded.texts, loaded.parsed, strict=True):
+        show_problems(str(path), text, parsed.problems)
+
+
+def run_once(request: RunRequest) -> int:
+    """Run and give the exit status."""
+    loaded = load(request.files)
+    if not loaded.usable:
+        return _refused(request, loaded)
+    if not request.as_json:
+        show_loaded(request.files, loaded)
+    cancellation = Cancellation()
+    with _interruptible(cancellation), _place(request, cancellation) as instance:
+        result = _run(request, loaded, instance, cancellation)
+    return 0 if result.status == "success" else 1
+
+
+def run_watching(request: RunRequest) -> int:
+    """Run, then again whenever a file is saved, until interrupted; a container goes back to the last good step."""
+    cancellation = SaveCancellation(request.files)
+    with _interruptible(cancellation), _place(request, cancellation) as instance:
+        watch = _Watch(request, instance, cancellation)
+        while True:
+            cancellation.restart()
+            watch.run_one()
+            click.secho("waiting for a change (Ctrl-C ends)", fg="bright_black")
+            while not cancellation.requested:
+                cancellation.wait(_POLL_SECONDS)
+            cancellation.check_interrupted()
+
+
+class SaveCancellation(Cancellation):
+    """Also requested once a file was saved, so that a step that is stuck ends when its document is corrected."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        super().__init__()
+        self._files = files
+        self._stamp = _stamp(files)
+
+    @property
+    def requested(self) -> bool:
+        return super().requested or _stamp(self._files) != self._stamp
+
+    def restart(self) -> None:
+        """What was saved until now is known."""
+        self._stamp = _stamp(self._files)
+
+    def check_interrupted(self) -> None:
+        """Raise Cancelled only when it was not a save that ended the run."""
+        if super().requested:
+            raise Cancelled
+
+
+def _refused(request: RunRequest, loaded: Loaded) -> int:
+    """Documents with errors: nothing runs."""
+    if not request.as_json:
+        show_loaded(request.files, loaded)
+        click.secho("nothing was run: the documents have errors", fg="red")
+        return 1
+    bad = [str(path) for path, item in zip(request.files, loaded.parsed, strict=True) if item.document is None]
+    print_json(
+        {
+            "executionId": request.execution_id or str(uuid.uuid4()),
+            "status": "failed",
+            "failedStepCount": 0,
+            "executedStepCount": 0,
+            "ignoredFailedStepCount": 0,
+            "skippedStepCount": 0,
+            "failureMessage": "; ".join(f"Document {path} failed!" for path in bad),
+            "logUrl": "",
+        }
+    )
+    return 1
+
+
+def _runs(request: RunRequest, loaded: Loaded) -> list[DocumentRun]:
+    return [
+        DocumentRun(document, str(path), request.parameters, request.secrets)
+        for path, document in zip(request.files, loaded.documents, strict=True)
+    ]
+
+
+def _run(
+    request: RunRequest,
+    loaded: Loaded,
+    instance: Instance,
+    cancellation: Cancellation,
+    *,
+    journal: WatchJournal | None = None,
+    listener: NullReporter | None = None,
+) -> ExecutionResult:
+    settings = settings_of(request.data_dir)
+    execution_id = request.execution_id or str(uuid.uuid4())
+    clock = SystemClock()
+    view = StepView(quiet=request.as_json, verbose=request.verbose)
+    logs = None
+    if request.log_directory is not None:
+        try:
+            logs = LogFolder(request.log_directory, execution_id, clock=clock)
+        except OSError as error:
+            raise CommandFailed(f"the log folder cannot be made: {error}") from error
+        logs.documents(loaded.texts)
+    try:
+        result = run_documents(
+            _runs(request, loaded),
+            instance,
+            phases=request.phases,
+            clock=clock,
+            ids=lambda: str(uuid.uuid4()),
+            options=RunOptions(
+                execution_id=execution_id,
+                working_directory=request.working_directory,
+                services=_services(request, settings),
+                account=settings.account,
+                region=settings.region,
+                log_url=str(logs.path) if logs else "",
+            ),
+            reporter=Several(view, *([logs] if logs else []), *([listener] if listener else [])),
+            cancellation=cancellation,
+            journal=journal,
+        )
+        if logs is not None:
+            logs.finish(result)
+    finally:
+        if logs is not None:
+            logs.close()
+    if request.as_json:
+        print_json(result.summary())
+    else:
+        show_ending(result, loaded.texts)
+    return result
+
+
+def _services(request: RunRequest, settings: Settings) -> Services:
+    secret = ""
+    if settings.s3_secret_key_file:
+        try:
+            secret = Path(settings.s3_secret_key_file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise CommandFailed(f"the S3 key file cannot be read: {error}") from error
+    s3 = S3Config(settings.s3_endpoint_url, settings.region, settings.s3_access_key_id, secret)
+    # On this computer a document can reach everything anyway; in a container it must not gain the worker's place.
+    return Services(
+        components=ManagedDocuments(),
+        s3=s3,
+        loopback_downloads=request.place == "host",
+        download_cache=request.data_dir / "authoring" / "downloads",
+    )
+
+
+@contextmanager
+def _place(request: RunRequest, cancellation: Cancellation) -> Iterator[Instance]:
+    """The instance of `--on`, gone afterwards. Raises CommandFailed."""
+    kind, _, reference = request.place.partition(":")
+    if kind == "host":
+        yield HostInstance(Path.cwd(), cancellation=cancellation)
+        return
+    if kind != "container" or not reference:
+        hint = "write --on host, or --on container:debian-x86-12, or --on container:registry/name:tag"
+        raise CommandFailed(f"'{request.place}' is no place to run on", hint)
+    try:
+        storage = ContainerStorage.for_data_dir(request.data_dir / "authoring")
+        storage.sweep(_is_running)
+        image = _image(request, storage, reference, cancellation)
+        instance = ContainerInstance.launch(
+            storage, image, name=f"component-{os.getpid()}", cancellation=cancellation
+        )
+    except (StorageError, ParentError, InstanceError) as error:
+        raise CommandFailed(str(error), "see: imagesmith doctor") from error
+    try:
+        yield instance
+    finally:
+        instance.close()
+
+
+def _is_running(name: str) -> bool:
+    """Whether the process that a container is named for still lives."""
+    found = _CONTAINER.match(name)
+    return found is not None and Path("/proc", found[1]).exists()
+
+
+def _image(request: RunRequest, storage: ContainerStorage, reference: str, cancellation: Cancellation) -> str:
+    """The image of a managed base, a local layout or archive, or a registry reference. Raises ParentError."""
+    data = request.data_dir
+    bases = Bases(storage, OciLayout(data / "oci"), folder=data / "bases")
+    base = managed_base(reference)
+    if base is not None:
+        quiet = request.as_json
+        said = (lambda _: None) if quiet else (lambda line: click.secho(line, fg="bright_black"))
+        return bases.managed(base, on_line=said, cancellation=cancellation).image_id
+    if reference.startswith(("oci:", "oci-archive:", "docker-archive:")):
+        return bases.local(reference, [Path("/")], cancellation=cancellation).image_id
+    return bases.registry(reference, registry=None, cancellation=cancellation).image_id
+
+
+@contextmanager
+def _interruptible(cancellation: Cancellation) -> Iterator[None]:
+    """Ctrl-C ends what runs and lets the instance be removed, then the command ends."""
+    import signal
+
+    before = signal.signal(signal.SIGINT, lambda *_: cancellation.cancel())
+    try:
+        yield
+    except Cancelled as ended:
+        raise click.Abort from ended
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stamp(files: Sequence[Path]) -> tuple[tuple[int, int], ...]:
+    """Changes when a file is saved; a file that is just being replaced counts as it will be."""
+    stamps: list[tuple[int, int]] = []
+    for path in files:
+        try:
+            status = path.stat()
+            stamps.append((status.st_mtime_ns, status.st_ino))
+        except OSError:
+            stamps.append((0, 0))
+    return tuple(stamps)
+
+
+@dataclass
+class _Watch(NullReporter):
+    """The state between runs: what ran, and snapshots of a container after good steps."""
+
+    request: RunRequest
+    instance: Instance
+    cancellation: SaveCancellation
+    planned: list[PlannedStep] = field(default_factory=list)
+    snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    """Number of steps done -> the state after them."""
+    journal: WatchJournal = field(default_factory=WatchJournal)
+    _done: int = 0
+    _good: bool = True
+    _unsaved_seconds: float = 0.0
+
+    def run_one(self) -> None:
+        """One run; it ends early when a file is saved again meanwhile."""
+        try:
+            loaded = load(self.request.files)
+        except CommandFailed as error:
+            click.secho(str(error), fg="red")
+            return
+        show_loaded(self.request.files, loaded)
+        if not loaded.usable:
+            click.secho("nothing was run: the documents have errors", fg="red")
+            return
+        try:
+            self._go_back(loaded)
+            _run(self.request, loaded, self.instance, self.cancellation, journal=self.journal, listener=self)
+        except Cancelled:
+            self.cancellation.check_interrupted()
+            click.secho("saved meanwhile: starting again", fg="yellow")
+
+    def _go_back(self, loaded: Loaded) -> None:
+        """Put the instance and the journal to the last state that still holds for the new documents."""
+        request = self.request
+        planned = plan(loaded.texts, loaded.documents, phases=request.phases, parameters=request.parameters)
+        same = unchanged(self.planned, planned)
+        entries = self.journal.entries or self.journal.finished
+        start = max((count for count in self.snapshots if count <= same), default=0)
+        if self.instance.kind == "container":
+            if self.planned:
+                self.instance.restore(self.snapshots[start])
+            else:
+                self.snapshots[0] = self.instance.checkpoint()
+        self.snapshots = {count: state for count, state in self.snapshots.items() if count <= start}
+        self.planned = planned
+        self._done, self._good, self._unsaved_seconds = start, True, 0.0
+        self.journal.entries.clear()
+        if start:
+            click.secho(f"going on after step '{planned[start - 1].name}'", fg="bright_black")
+            wanted = fingerprint(_runs(request, loaded), request.phases)
+            self.journal.append(
+                {"kind": "execution", "version": VERSION, "id": str(uuid.uuid4()), "fingerprint": wanted}
+            )
+            for entry in kept_entries(entries, planned[:start]):
+                self.journal.append(entry)
+
+    def step_finished(self, _place: StepPlace, result: StepResult) -> None:
+        """Keep the state after good steps, once enough work has gone into it."""
+        self._done += 1
+        self._good = self._good and result.status in ("success", "skipped")
+        self._unsaved_seconds += result.seconds
+        if self.instance.kind != "container" or not self._good or self._unsaved_seconds < _CHECKPOINT_SECONDS:
+            return
+        self.snapshots[self._done] = self.instance.checkpoint()
+        self._unsaved_seconds = 0.0
