@@ -34,14 +34,6 @@ def private_mounts() -> None:
         _fail("cannot make the mounts private")
 
 
-def has_private_mounts() -> bool:
-    """Whether this process sees other mounts than process 1 does."""
-    try:
-        return Path("/proc/self/ns/mnt").stat().st_ino != Path("/proc/1/ns/mnt").stat().st_ino
-    except OSError:
-        return False
-
-
 def _fail(text: str) -> None:
     code = ctypes.get_errno()
     raise IsolationError(code, f"{text}: {os.strerror(code)}")

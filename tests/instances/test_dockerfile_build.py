@@ -1,0 +1,206 @@
+"""Dockerfiles built by buildah in a sandbox: what works, what fails how, what a RUN cannot reach."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imagesmith.artifacts.rootfs import Root
+from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.instances.dockerfile_build import DockerfileFailed, build_dockerfile
+from imagesmith.instances.limits import Limits, leftover_groups
+from imagesmith.processes import Cancellation, Cancelled
+from instances.test_leaks import wait_until_gone
+from instances.test_sealing import listener
+
+pytestmark = pytest.mark.tool
+
+Build = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def build(container_storage: ContainerStorage, tiny_image: str) -> Build:
+    """Build instructions on the tiny image; gives the image id and everything that was printed."""
+
+    def run(text: str, **options: object) -> tuple[str, str]:
+        output: list[bytes] = []
+        settings: dict[str, object] = {"limits": Limits(), "timeout": 60, "network": "none", **options}
+        image = build_dockerfile(
+            container_storage, f"FROM {tiny_image}\n{text}", name="test-dockerfile",
+            on_output=lambda _stream, chunk: output.append(chunk), **settings,  # type: ignore[arg-type]
+        )  # fmt: skip
+        return image, b"".join(output).decode(errors="replace")
+
+    return run
+
+
+def left_of(storage: ContainerStorage) -> list[str]:
+    """Containers, mounts, groups and folders that a build left behind."""
+    groups = [str(path) for path in leftover_groups(f"{storage.runroot.name}-test-dockerfile")]
+    return [*storage.containers(), *storage.mounted(), *groups, *map(str, (storage.root / "tmp").iterdir())]
+
+
+def test_instructions_end_in_the_image(container_storage: ContainerStorage, build: Build) -> None:
+    """Files of RUN and the configuration of the other instructions are in the result."""
+    image, _ = build(
+        'ENV A="b c"\nWORKDIR /srv\nLABEL l=v\nENTRYPOINT ["/bin/cat"]\nRUN echo x >/made\nUSER nobody\n'
+    )
+    config = container_storage.image_config(image)["config"]
+    assert "A=b c" in config["Env"] and "TINY=yes" in config["Env"]
+    assert (config["User"], config["WorkingDir"], config["Entrypoint"]) == ("nobody", "/srv", ["/bin/cat"])
+    assert config["Labels"] == {"tiny": "1", "l": "v"}
+    container_storage.create("look", image)
+    try:
+        with Root(container_storage.mount("look")) as root:
+            assert root.read("/made") == b"x\n"
+    finally:
+        container_storage.remove("look")
+    assert left_of(container_storage) == []
+
+
+def test_several_stages_and_copies_between_them(
+    container_storage: ContainerStorage, build: Build, tiny_image: str
+) -> None:
+    """COPY --from takes files of an earlier stage."""
+    image, _ = build(f"RUN echo one >/one\nFROM {tiny_image} AS second\nCOPY --from=0 /one /two\nRUN cat /two\n")
+    assert len(container_storage.image_config(image)["rootfs"]["diff_ids"]) >= 2
+
+
+def test_a_failing_instruction_is_named_with_its_last_words(
+    container_storage: ContainerStorage, build: Build
+) -> None:
+    """The error tells which instruction failed and what it printed last."""
+    with pytest.raises(DockerfileFailed) as caught:
+        build("RUN true\nRUN echo the reason >&2; exit 3\nRUN true\n")
+    assert (
+        "RUN echo the reason >&2; exit 3" in str(caught.value)
+        and "the reason" in str(caught.value).split("output:")[1]
+    )
+    assert left_of(container_storage) == []
+
+
+@pytest.mark.parametrize("text", ["COPY nothing /x\n", "NONSENSE x\n", "COPY --from=none /a /b\n"])
+def test_what_buildah_refuses_fails_with_its_words(build: Build, text: str) -> None:
+    """A missing file, an unknown instruction or stage: a failure, never a result."""
+    with pytest.raises(DockerfileFailed):
+        build(text)
+
+
+def test_the_build_context_is_empty(build: Build) -> None:
+    """There are no files to copy but those of images (the service has no context either)."""
+    _, output = build("COPY . /context\nRUN ls -a /context | wc -l\n")
+    assert "\n2\n" in output
+
+
+def test_a_build_over_its_time_is_stopped(container_storage: ContainerStorage, build: Build) -> None:
+    """The error names the instruction and the limit; nothing of the build runs on."""
+    started = time.monotonic()
+    with pytest.raises(DockerfileFailed, match=r"sleep 7171.*was stopped after 2 s"):
+        build("RUN sleep 7171 & sleep 7171\n", timeout=2)
+    assert time.monotonic() - started < 20
+    assert wait_until_gone("sleep 7171") == []
+    assert left_of(container_storage) == []
+
+
+def test_a_cancelled_build_leaves_nothing(container_storage: ContainerStorage, build: Build) -> None:
+    """Cancelling ends buildah and everything below it."""
+    cancellation = Cancellation()
+    threading.Timer(1.5, cancellation.cancel).start()
+    with pytest.raises(Cancelled):
+        build("RUN sleep 8181\n", cancellation=cancellation)
+    assert wait_until_gone("sleep 8181") == []
+    assert left_of(container_storage) == []
+
+
+def test_a_run_sees_nothing_of_the_host(
+    container_storage: ContainerStorage, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither files, processes and variables of the server nor the layers of other builds."""
+    monkeypatch.setenv("SERVER_SECRET", "hunter2")
+    (tmp_path / "keys.json").write_text("hunter3")
+    script = (
+        f"cat {tmp_path}/keys.json; cat /proc/*/root{tmp_path}/keys.json; ls -d {container_storage.root} "
+        f"/proc/*/root{container_storage.root}; cat /proc/*/environ; cat /proc/*/comm; env"
+    )
+    _, output = build(f"RUN {script}; true\n")
+    words = output.replace(script, "")
+    assert "hunter" not in words and "buildah\n" not in words and "python" not in words
+    assert f"\n{container_storage.root}\n" not in words
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "mount -t tmpfs none /mnt",
+        "mknod /disk b 254 0",
+        "unshare --user true",
+        "unshare --mount true",
+        "( : >>/proc/sys/kernel/core_pattern )",
+        "( : >>/proc/sysrq-trigger )",
+        "ls /dev/vda /dev/sda /dev/kvm",
+        "ulimit -n 10000000",
+    ],
+)
+def test_what_would_reach_past_the_container_is_refused(build: Build, script: str) -> None:
+    """Mounts, devices, namespaces and kernel settings are out of reach of a RUN."""
+    _, output = build(f"RUN if {script}; then echo REA''CHED; fi\n")
+    assert "REACHED" not in output
+
+
+def test_a_run_has_the_capabilities_of_a_component(build: Build) -> None:
+    """Nothing beyond the list of container instances."""
+    _, output = build("RUN cat /proc/self/status\n")
+    lines = dict(line.split(":\t", 1) for line in output.splitlines() if ":\t" in line)
+    assert int(lines["CapEff"], 16) & ~0x800404FB == 0 and int(lines["CapBnd"], 16) & ~0x800404FB == 0
+    assert lines["Seccomp"] == "2"
+
+
+def test_neither_a_run_nor_an_add_reaches_the_loopback_of_the_host(build: Build) -> None:
+    """The server's own port is closed, also for buildah's downloads."""
+    with listener("127.0.0.1") as port:
+        _, output = build(
+            f'RUN for a in 127.0.0.1 10.0.2.2; do bash -c "exec 3<>/dev/tcp/$a/{port} && cat <&3"; done; true\n',
+            network="outbound",
+        )
+        assert "hello" not in output.replace("cat <&3", "")
+        with pytest.raises(DockerfileFailed):
+            build(f"ADD http://127.0.0.1:{port}/ /x\n", network="outbound", timeout=30)
+
+
+def test_the_processes_of_a_run_are_bounded(build: Build) -> None:
+    """A fork bomb in a RUN hits the limit of the build."""
+    with pytest.raises(DockerfileFailed) as caught:
+        build(
+            "RUN bash -c 'for i in {1..400}; do sleep 20 & done; wait'\n", limits=Limits(processes=60), timeout=10
+        )
+    assert "Resource temporarily unavailable" in str(caught.value) or "stopped" in str(caught.value)
+
+
+def test_builds_side_by_side_do_not_disturb_each_other(
+    container_storage: ContainerStorage, tiny_image: str
+) -> None:
+    """Two builds at once on one storage both succeed; the failure of one leaves the other's container alone."""
+    results: dict[str, object] = {}
+
+    def work(name: str, script: str) -> None:
+        try:
+            text = f"FROM {tiny_image}\nRUN {script}\n"
+            results[name] = build_dockerfile(
+                container_storage, text, name=name, limits=Limits(), timeout=60, network="none"
+            )
+        except DockerfileFailed as error:
+            results[name] = error
+
+    threads = [
+        threading.Thread(target=work, args=("long", "sleep 3; echo long >/long")),
+        threading.Thread(target=work, args=("short", "exit 1")),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert isinstance(results["long"], str) and isinstance(results["short"], DockerfileFailed)
