@@ -7,6 +7,7 @@ import sys
 import click
 
 from imagesmith import __version__
+from imagesmith.cli.component import component
 from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.doctor import doctor
 from imagesmith.cli.env import env
@@ -28,7 +29,7 @@ def commands() -> None:
     """
 
 
-for command in (serve, env, pipeline, image, schedule, doctor):
+for command in (serve, env, pipeline, image, component, schedule, doctor):
     commands.add_command(command)
 
 
