@@ -31,6 +31,8 @@ from imagesmith.processes import Cancellation, Completed, OnOutput, ProcessFaile
 DRIVERS = ("overlay", "vfs")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
+_REASON = 300
+_LIST_ATTEMPTS = 5
 _QUICK = 120.0
 """Seconds for calls that only touch records; a storage that takes longer is broken."""
 
@@ -92,7 +94,7 @@ class ContainerStorage:
             try:
                 seconds = storage._try_driver()
             except ProcessFailed as error:
-                failures.append(f"{driver} does not work here: {error.completed.tail(3)}")
+                failures.append(f"{driver} does not work here: {error.completed.tail(1)[-_REASON:]}")
                 continue
             storage.probe = StorageProbe(driver, storage.probe.reason, round(seconds, 3))
             record.write_text(json.dumps(storage.probe.__dict__))
@@ -164,7 +166,14 @@ class ContainerStorage:
                 raise
 
     def containers(self) -> tuple[str, ...]:
-        done = self.tool(["buildah", "containers", "--json"], what="listing containers")
+        for attempt in range(_LIST_ATTEMPTS):
+            try:
+                done = self.tool(["buildah", "containers", "--json"], what="listing containers")
+                break
+            except ProcessFailed as error:
+                # Another build removed a container between the list and a look at its members.
+                if b"not known" not in error.completed.stderr or attempt == _LIST_ATTEMPTS - 1:
+                    raise
         return tuple(entry["containername"] for entry in json.loads(done.stdout or b"[]") or [])
 
     def configure(self, name: str, changes: Sequence[str]) -> None:
@@ -255,7 +264,7 @@ class ContainerStorage:
         """Mount points of this storage in this mount namespace, deepest first."""
         prefix = str(self.root.resolve()) + "/"
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
-        places = [line.split()[4].encode().decode("unicode_escape") for line in lines]
+        places = [_unescape(line.split()[4]) for line in lines]
         return tuple(sorted((place for place in places if place.startswith(prefix)), reverse=True))
 
     def close(self) -> None:
@@ -296,6 +305,11 @@ class ContainerStorage:
 
 def _detach(place: str) -> None:
     processes.run(["umount", "--lazy", "--", place], timeout=30)
+
+
+def _unescape(field: str) -> str:
+    """A path of mountinfo, where blanks and backslashes stand as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), field)
 
 
 def _check_name(name: str) -> str:

@@ -1,0 +1,142 @@
+"""The private container storage: its own configuration, its containers, what it leaves."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from imagesmith.artifacts.storage import ContainerStorage, StorageError, StorageProbe, runroot_for
+from imagesmith.processes import ProcessFailed
+
+pytestmark = pytest.mark.tool
+
+
+def test_opening_again_keeps_the_driver(container_storage: ContainerStorage) -> None:
+    """The driver that was found to work is remembered: layers of one mean nothing to another."""
+    again = ContainerStorage.open(container_storage.root, container_storage.runroot)
+    assert again.probe == container_storage.probe
+    assert again.probe.driver == "overlay" and not again.probe.copies_everything
+
+
+def test_vfs_says_what_it_costs() -> None:
+    """The fallback is named as such."""
+    assert StorageProbe("vfs", "overlay does not work here", 0.1).copies_everything
+
+
+def test_where_overlay_fails_the_copying_driver_is_taken_with_the_reason(tmp_path: Path) -> None:
+    """A comma in the path breaks the options of an overlay mount: everything still works, slower, and says why."""
+    storage = ContainerStorage.open(tmp_path / "with, comma" / "root", Path("/run/imagesmith-test/comma"))
+    try:
+        assert storage.probe.driver == "vfs"
+        assert storage.probe.reason.startswith("overlay does not work here: ")
+        storage.create("on-vfs", "scratch")
+        (storage.mount("on-vfs") / "file").write_text("x")
+        image = storage.commit("on-vfs")
+        assert storage.has_image(image)
+        storage.remove("on-vfs")
+    finally:
+        storage.close()
+
+
+def test_nothing_of_the_users_own_configuration_is_used(container_storage: ContainerStorage) -> None:
+    """Home, temporary files, storage and credentials of the tools are inside the data directory."""
+    environment = container_storage.environment
+    inside = ("HOME", "TMPDIR", "CONTAINERS_STORAGE_CONF", "REGISTRY_AUTH_FILE")
+    assert all(environment[name].startswith(str(container_storage.root)) for name in inside)
+    assert not {name for name in environment if "KEY" in name or "TOKEN" in name or "SECRET" in name}
+
+
+def test_every_data_directory_has_a_run_folder_of_its_own(tmp_path: Path) -> None:
+    """Short, stable, and different for different directories."""
+    one, other = runroot_for(tmp_path / "a"), runroot_for(tmp_path / "b")
+    assert one == runroot_for(tmp_path / "a") and one != other
+    assert one.parent == Path("/run/imagesmith") and len(one.name) == 12
+
+
+def test_a_commit_carries_configuration_and_time(container_storage: ContainerStorage) -> None:
+    """Labels, history and, when asked for, a fixed time that makes the image reproducible."""
+    ids = set()
+    for name in ("one", "two"):
+        container_storage.create(name, "scratch")
+        (container_storage.mount(name) / "file").write_text("same")
+        moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+        ids.add(container_storage.commit(name, created=moment, labels={"a": "b=c d"}, created_by="test"))
+        container_storage.remove(name)
+    (image,) = ids
+    config = container_storage.image_config(image)
+    assert config["created"].startswith("2026-01-02T03:04:05")
+    assert config["config"]["Labels"] == {"a": "b=c d"} and config["history"][-1]["created_by"] == "test"
+
+
+def test_removing_an_image_keeps_those_it_was_built_from(
+    container_storage: ContainerStorage, tiny_image: str
+) -> None:
+    """Unnamed parents stay, and removing twice is no fault."""
+    container_storage.create("child", tiny_image)
+    (container_storage.mount("child") / "more").write_text("x")
+    child = container_storage.commit("child")
+    container_storage.remove("child")
+    container_storage.remove_image(child)
+    container_storage.remove_image(child)
+    assert container_storage.has_image(tiny_image) and not container_storage.has_image(child)
+    assert tiny_image in container_storage.images()
+
+
+def test_removing_a_container_that_is_not_there_is_no_fault(container_storage: ContainerStorage) -> None:
+    """Cleaning up may happen twice."""
+    container_storage.remove("never-made")
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a b", "a/b", "x;y", "é", "a" * 200])
+def test_bad_names_are_refused_before_any_tool_runs(container_storage: ContainerStorage, name: str) -> None:
+    """A name is never an option or a path."""
+    with pytest.raises(StorageError, match="name"):
+        container_storage.create(name, "scratch")
+
+
+@pytest.mark.parametrize("image", ["", "--all", "abc", "sha256:" + "0" * 64, "0" * 63])
+def test_bad_image_ids_are_refused(container_storage: ContainerStorage, image: str) -> None:
+    """An id is 64 digits and nothing else."""
+    with pytest.raises(StorageError, match="image id"):
+        container_storage.has_image(image)
+
+
+def test_a_missing_parent_is_never_pulled(container_storage: ContainerStorage) -> None:
+    """Containers are made of what is in the storage only."""
+    with pytest.raises(ProcessFailed, match="making a container"):
+        container_storage.create("from-nowhere", "0" * 64)
+
+
+def test_containers_of_many_threads_stay_mounted(container_storage: ContainerStorage, tiny_image: str) -> None:
+    """Tools that start and end at the same time never unmount another one's container."""
+    problems: list[str] = []
+
+    def work(number: int) -> None:
+        name = f"thread-{number}"
+        for _ in range(4):
+            container_storage.create(name, tiny_image)
+            root = container_storage.mount(name)
+            container_storage.containers()
+            if not (root / "etc" / "passwd").exists():
+                problems.append(name)
+            container_storage.remove(name)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+
+
+def test_closing_unmounts_everything(tmp_path: Path) -> None:
+    """After close() nothing of the storage is mounted, whatever was left open."""
+    storage = ContainerStorage.open(tmp_path / "root", Path("/run/imagesmith-test/closing"))
+    storage.create("open", "scratch")
+    storage.mount("open")
+    assert storage.mounted()
+    storage.close()
+    assert storage.mounted() == ()
