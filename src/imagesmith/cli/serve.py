@@ -38,7 +38,7 @@ def serve(
     from imagesmith.artifacts.locks import LockHeld
     from imagesmith.artifacts.storage import StorageError
     from imagesmith.cli.server import make_server
-    from imagesmith.instances.isolation import private_mounts
+    from imagesmith.instances.isolation import IsolationError, private_mounts
     from imagesmith.store.database import StoreUnavailable
     from imagesmith.wire.keys import KeysError
     from imagesmith.wire.server import serve as listen
@@ -46,7 +46,10 @@ def serve(
     if os.geteuid() != 0:
         raise CommandFailed("builds need root (mounts, namespaces)", "run it with sudo, or as a system service")
     # before any thread exists: what is mounted from here on goes away with this process, even on kill -9
-    private_mounts()
+    try:
+        private_mounts()
+    except IsolationError as error:
+        click.echo(f"warning: no mounts of our own ({error}): after a kill -9 the next start unmounts", err=True)
     try:
         with make_server(settings) as server:
 
