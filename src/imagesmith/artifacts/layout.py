@@ -16,6 +16,7 @@ the one that a registry shows later, because nothing compresses anew on the way.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,15 @@ SUBJECT = "imagesmith.subject"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,254}")
 _COPY_SECONDS = 3600.0
+_COPY_ATTEMPTS = 3
 
 
 class LayoutError(RuntimeError):
     """The layout does not hold what was asked for, or holds something damaged."""
+
+
+class _LayerGone(Exception):
+    """A layer that was here when an image was copied was collected before the image had a name: copy again."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,20 @@ class OciLayout:
         on_output: OnOutput | None = None,
     ) -> ImageArtifact:
         """As export_image, from any source that skopeo reads (`oci:...`, `docker-archive:...`)."""
+        for _ in range(_COPY_ATTEMPTS):
+            with contextlib.suppress(_LayerGone):
+                return self._import(storage, source, ref, cancellation=cancellation, on_output=on_output)
+        raise LayoutError(f"image {source}: layers of the layout {self.path} vanish as fast as they are copied")
+
+    def _import(
+        self,
+        storage: ContainerStorage,
+        source: str,
+        ref: str | None,
+        *,
+        cancellation: Cancellation | None,
+        on_output: OnOutput | None,
+    ) -> ImageArtifact:
         with self._work_folder() as work:
             blobs = work / "blobs" / "sha256"
             blobs.mkdir(parents=True)
@@ -287,9 +307,11 @@ class OciLayout:
                 if blob.name not in needed:
                     freed += blob.stat().st_size
                     blob.unlink()
-            for folder in self._tmp.iterdir():
-                if not is_locked(folder / "in-use"):
-                    shutil.rmtree(folder, ignore_errors=True)
+            for left in self._tmp.iterdir():
+                if not left.is_dir():
+                    left.unlink()
+                elif not is_locked(left / "in-use"):
+                    shutil.rmtree(left, ignore_errors=True)
         return freed
 
     # Inside
@@ -331,8 +353,7 @@ class OciLayout:
             return known
         blob = work / "blobs" / "sha256" / str(layer["digest"]).removeprefix("sha256:")
         if blob.stat().st_size == 0:
-            # Garbage collection took the layer away between the copy and now.
-            raise LayoutError(f"layer {diff_id} was removed while the image was copied; try again")
+            raise _LayerGone(diff_id)
         descriptor = {"digest": layer["digest"], "mediaType": LAYER_TYPE, "size": blob.stat().st_size}
         self._adopt_blob(blob)
         self._write(record, json.dumps(descriptor, sort_keys=True).encode())
@@ -397,12 +418,12 @@ class OciLayout:
     @contextmanager
     def _work_folder(self) -> Iterator[Path]:
         """A folder for work in progress, locked so that a collector elsewhere knows that it is in use."""
-        work = Path(tempfile.mkdtemp(dir=self._tmp)).absolute()
-        try:
-            with file_lock(work / "in-use"):
-                yield work
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        with ExitStack() as stack:
+            with self._locked():  # or a collector would take the folder before its own lock is held
+                work = Path(tempfile.mkdtemp(dir=self._tmp)).absolute()
+                stack.callback(shutil.rmtree, work, ignore_errors=True)
+                stack.enter_context(file_lock(work / "in-use"))
+            yield work
 
 
 def _annotations(manifest: Mapping[str, Any]) -> dict[str, str]:
