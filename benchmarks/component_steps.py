@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/component_steps.py [--steps 200] [--rounds 3] [--peer FOLDER] [--without-peer]
 
 steps    in a container (the tiny image: this machine's own shell and tools) and on this computer. Goals: a step in
-         a container under 15 ms, and at least 20 times faster than ansible-core's shell module on a local connection.
+         a container under 15 ms, and at least 20 times faster than ansible-core's shell module locally.
          ansible-core is installed from the package index into a virtual environment, kept in --peer.
 parsing  reading and checking a document of 64 KiB. Goal: under 100 ms.
 memory   growth of this process over 10,000 loop iterations. Goal: flat (below 10 MiB).
