@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from imagesmith.processes import Cancellation
+from imagesmith.instances.protocol import InstanceError
+from imagesmith.processes import Cancellation, ProcessFailed
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.workflows import container
 from imagesmith.workflows.failures import StageFailed, explain
@@ -29,6 +30,9 @@ _log = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 """How often a stage may begin before the build fails: the first time and twice after the process died in it."""
+
+_EXPECTED = (StageFailed, InstanceError, ProcessFailed, OSError)
+"""Failures that the image's reason tells in full; any other is a fault of ours and is logged with its traceback."""
 
 Work = Callable[[Workshop, BuildPlan, BuildLog, Mapping[str, Any], Cancellation], dict[str, Any]]
 
@@ -100,8 +104,8 @@ class BuildStages:
                     log.line(name, f"the server stopped during this stage; attempt {attempt} begins from its start")
                 result = work(shop, plan, log, before, cancellation)
         except Exception as error:
-            if not isinstance(error, StageFailed):
-                _log.warning("stage %s of %s failed", name, image_arn, exc_info=True)
+            if not isinstance(error, _EXPECTED):
+                _log.error("stage %s of %s failed in an unexpected way", name, image_arn, exc_info=True)
             return _failed(status, explain(error, f"the {name} stage"), before)
         finally:
             shop.records.note_stage(image_arn, name, time.monotonic() - started)
