@@ -223,5 +223,7 @@ def test_the_inventory_of_a_root_of_all_kinds(tmp_path: Path) -> None:
 def test_package_urls(package: Package, url: str) -> None:
     """Each kind of package has the url that other tools use for it."""
     system = OsRelease(id="debian", version_id="12")
-    assert package_url(package, system).to_string() == url
-    assert PackageURL.from_string(url).version == package_url(package, system).version
+    found = package_url(package, system)
+    assert found is not None and found.to_string() == url
+    assert PackageURL.from_string(url).version == found.version
+    assert package_url(Package(" ", "1", "", " "), system) is None

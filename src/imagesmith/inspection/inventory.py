@@ -44,8 +44,11 @@ def take_inventory(root: Root) -> Inventory:
     return Inventory(read_os_release(open_file), tuple(sorted(packages, key=lambda item: item.order)))
 
 
-def package_url(package: Package, system: OsRelease) -> PackageURL:
-    """The package-url of a package: `pkg:deb/debian/bash@5.2.15-2?arch=amd64&distro=debian-12`."""
+def package_url(package: Package, system: OsRelease) -> PackageURL | None:
+    """The package-url of a package: `pkg:deb/debian/bash@5.2.15-2?arch=amd64&distro=debian-12`.
+
+    None for a name that no package-url can have, such as a blank.
+    """
     qualifiers: dict[str, str] = {}
     namespace, name = "", package.name
     version = package.version
@@ -61,4 +64,8 @@ def package_url(package: Package, system: OsRelease) -> PackageURL:
             qualifiers["upstream"] = package.source
     elif package.kind == "npm" and name.startswith("@"):
         namespace, _, name = name.partition("/")
-    return PackageURL(package.kind, namespace or None, name or package.name, version, qualifiers or None)
+    try:
+        url = PackageURL(package.kind, namespace or None, name, version, qualifiers or None)
+    except ValueError:
+        return None
+    return url if url.name and url.version else None

@@ -58,6 +58,7 @@ def _system(system: OsRelease) -> list[Component]:
 
 def _component(package: Package, system: OsRelease) -> Component:
     url = package_url(package, system)
+    reference = "|".join((package.kind, package.name, package.version, package.architecture, package.source))
     properties = [Property(name="imagesmith:location", value=package.location)] if package.location else []
     if package.source_version:
         properties.append(Property(name="imagesmith:source-version", value=package.source_version))
@@ -66,6 +67,6 @@ def _component(package: Package, system: OsRelease) -> Component:
         version=package.version,
         purl=url,
         # One package may be there twice, in two folders.
-        bom_ref=url.to_string() + (f"#{package.location}" if package.location else ""),
+        bom_ref=f"{url or reference}{'#' * bool(package.location)}{package.location}",
         properties=properties,
     )

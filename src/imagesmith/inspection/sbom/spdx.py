@@ -49,17 +49,18 @@ def _image(image: DescribedImage) -> dict[str, Any]:
 
 
 def _package(package: Package, system: OsRelease) -> dict[str, Any]:
-    url = package_url(package, system).to_string()
+    url = package_url(package, system)
+    identity = "|".join((url.to_string() if url else "", *package.order))
     shown: dict[str, Any] = {
-        "SPDXID": f"SPDXRef-{package.kind}-{sha256_hex(url + '#' + package.location)[:16]}",
+        "SPDXID": f"SPDXRef-{package.kind}-{sha256_hex(identity)[:16]}",
         "name": package.name,
         "versionInfo": package.version,
         "downloadLocation": _UNKNOWN,
         "filesAnalyzed": False,
-        "externalRefs": [
-            {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": url}
-        ],
     }
+    if url is not None:
+        reference = {"referenceType": "purl", "referenceLocator": url.to_string()}
+        shown["externalRefs"] = [{"referenceCategory": "PACKAGE-MANAGER", **reference}]
     if package.location:
         shown["sourceInfo"] = f"found in /{package.location}"
     elif package.source != package.name:
