@@ -161,6 +161,21 @@ def test_managed_components_by_arn(invoke: Any) -> None:
     assert result.exit_code == 0 and "Hello, world" in result.output
 
 
+def test_interrupted_runs_go_on(invoke: Any, tmp_path: Path) -> None:
+    """With a state directory a run that was killed goes on at the step where it was."""
+    text = document(bash("echo x >>count", name="One"), bash("[ -e go ] || kill -9 $PPID; cat count", name="Two"))
+    (tmp_path / "a.yml").write_text(text)
+    words = ["run", "a.yml", "--state-directory", "state", "--data-dir", str(tmp_path / "data")]
+    killed = subprocess.run([sys.executable, "-c", COMMAND, *words], cwd=tmp_path, check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    (tmp_path / "go").touch()
+    result = invoke(*words, "--json")
+    assert json.loads(result.stdout)["executedStepCount"] == 2
+    assert (tmp_path / "count").read_text() == "x\n"
+    with pytest.raises(CommandFailed, match="gone when its run is"):
+        invoke(*words, "--on", f"container:oci-archive:{tmp_path}/none.tar")
+
+
 def test_usage_errors(invoke: Any) -> None:
     """Wrong options and places are told in words."""
     text = document(bash("true"))

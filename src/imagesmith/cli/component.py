@@ -152,6 +152,11 @@ def validate(
 @click.option("--watch", is_flag=True, help="Run again after each save, on a container from the last good step.")
 @click.option("--working-directory", metavar="DIR", help="Where relative paths of steps begin.")
 @click.option("--log-directory", type=click.Path(path_type=Path, file_okay=False), help="Write a log folder here.")
+@click.option(
+    "--state-directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep what is finished here, so that an interrupted run of the same documents goes on (host only).",
+)
 @click.option("--execution-id", default="", help="Name of the run.  [default: a new one]")
 @click.option("-v", "--verbose", is_flag=True, help="Show everything that steps print.")
 @json_option
@@ -166,6 +171,7 @@ def run(
     watch: bool,
     working_directory: str | None,
     log_directory: Path | None,
+    state_directory: Path | None,
     execution_id: str,
     verbose: bool,
     as_json: bool,
@@ -192,6 +198,7 @@ def run(
         data_dir=data_dir,
         working_directory=working_directory,
         log_directory=log_directory,
+        state_directory=state_directory,
         execution_id=execution_id,
         as_json=as_json,
         verbose=verbose,

@@ -22,7 +22,7 @@ from imagesmith.artifacts.storage import ContainerStorage, StorageError
 from imagesmith.cli.component_view import Several, StepView, show_ending, show_problems
 from imagesmith.cli.context import CommandFailed, print_json, settings_of
 from imagesmith.components.grammar import Parsed, parse_component
-from imagesmith.components.journal import VERSION
+from imagesmith.components.journal import VERSION, FileJournal, Journal
 from imagesmith.components.logs import LogFolder
 from imagesmith.components.managed import ManagedDocuments
 from imagesmith.components.model import ComponentDocument
@@ -56,6 +56,7 @@ class RunRequest:
     data_dir: Path
     working_directory: str | None
     log_directory: Path | None
+    state_directory: Path | None
     execution_id: str
     as_json: bool
     verbose: bool
@@ -103,9 +104,10 @@ def run_once(request: RunRequest) -> int:
         return _refused(request, loaded)
     if not request.as_json:
         show_loaded(request.files, loaded)
+    journal = _journal(request)
     cancellation = Cancellation()
     with _interruptible(cancellation), _place(request, cancellation) as instance:
-        result = _run(request, loaded, instance, cancellation)
+        result = _run(request, loaded, instance, cancellation, journal=journal)
     return 0 if result.status == "success" else 1
 
 
@@ -180,7 +182,7 @@ def _run(
     instance: Instance,
     cancellation: Cancellation,
     *,
-    journal: WatchJournal | None = None,
+    journal: Journal | None = None,
     listener: NullReporter | None = None,
 ) -> ExecutionResult:
     settings = settings_of(request.data_dir)
@@ -223,6 +225,20 @@ def _run(
     else:
         show_ending(result, loaded.texts)
     return result
+
+
+def _journal(request: RunRequest) -> Journal | None:
+    """The state of an interrupted run; a container does not outlive its run, so it has none."""
+    folder = request.state_directory
+    if folder is None:
+        return None
+    if request.place != "host":
+        raise CommandFailed("--state-directory is for --on host: a container is gone when its run is")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CommandFailed(f"the state directory cannot be made: {error}") from error
+    return FileJournal(folder / "state.jsonl")
 
 
 def _services(request: RunRequest, settings: Settings) -> Services:

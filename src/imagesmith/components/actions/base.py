@@ -7,12 +7,12 @@ have no Python, no curl, no find, perhaps no bash.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from imagesmith.components.schema import Schema
-from imagesmith.documents.nodes import ListNode, Node
+from imagesmith.documents.nodes import Node
 from imagesmith.instances.protocol import Instance
 from imagesmith.processes import Cancellation, Completed, Stream
 from imagesmith.values.diagnostics import Problem
@@ -197,8 +197,3 @@ def each_entry(action: Callable[[ActionContext, Entry], Outputs | None]) -> Run:
         return ActionResult(tuple(outputs))
 
     return run
-
-
-def literal_entries(node: Node) -> Iterable[Node]:
-    """The entries of an inputs node: a list's items, or the one mapping."""
-    return node.items if isinstance(node, ListNode) else (node,)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from imagesmith.components.actions.base import (
     Action,
     ActionContext,
@@ -10,6 +12,9 @@ from imagesmith.components.actions.base import (
     Entry,
 )
 from imagesmith.components.schema import inputs
+
+_LONGEST_WAIT: Final = 3600
+"""Seconds of one wait; a single wait cannot be as long as a document may ask for."""
 
 
 def actions() -> tuple[Action, ...]:
@@ -39,6 +44,8 @@ def reboot(context: ActionContext, entries: list[Entry]) -> ActionResult:
     delay = entries[0]["delaySeconds"]
     if context.instance.kind == "container":
         raise ActionFailed("a container cannot restart; run this component on a machine")
-    context.cancellation.wait(delay)
+    while delay > 0 and not context.cancellation.requested:
+        context.cancellation.wait(min(delay, _LONGEST_WAIT))
+        delay -= _LONGEST_WAIT
     context.cancellation.check()
     return ActionResult(reboot="next")

@@ -1,0 +1,115 @@
+"""UpdateOS: the command lines for each package manager (spec/components.md 10.25). tests/managed runs apt."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.component_support import RunText, one_step
+from imagesmith.instances.host import HostInstance
+from imagesmith.processes import host_environment
+
+TOOLS = ("sh", "id", "grep", "cat", "env", "setpriv")
+
+
+class Machine(HostInstance):
+    """This computer with other package managers, as a machine that can restart."""
+
+    reboots = 0
+
+    @property
+    def kind(self) -> str:
+        return "machine"
+
+    def reboot(self) -> None:
+        self.reboots += 1
+
+
+@pytest.fixture
+def update(run_text: RunText, tmp_path: Path) -> Any:
+    """Run UpdateOS where only the given programs are; scripts may use $log. Gives the run and what was called."""
+
+    def run(inputs: dict[str, Any], **programs: str) -> tuple[Any, list[str]]:
+        folder, log = tmp_path / "bin", tmp_path / "log"
+        shutil.rmtree(folder, ignore_errors=True)
+        log.write_text("")
+        folder.mkdir()
+        for tool in TOOLS:
+            (folder / tool).symlink_to(shutil.which(tool) or tool)
+        for name, script in programs.items():
+            program = folder / name.replace("_", "-")
+            program.write_text(f'#!/bin/sh\necho "{program.name} $*" >>{log}\nlog={log}\n{script}\n')
+            program.chmod(0o755)
+        machine = Machine(tmp_path, environment={**host_environment(), "PATH": str(folder)})
+        ran = run_text(one_step("UpdateOS", inputs), instance=machine)
+        return ran, log.read_text().splitlines()
+
+    return run
+
+
+def test_dnf_and_yum(update: Any) -> None:
+    """The newer tool is taken, names and exclusions are its arguments."""
+    ran, called = update({}, dnf="", yum="")
+    assert (ran.status, called) == ("success", ["dnf -y update"])
+    _, called = update({"include": ["a", "b", "c"], "exclude": ["b"]}, yum="")
+    assert called == ["yum -y update a c --exclude=b"]
+
+
+def test_restart_until_nothing_is_left(update: Any) -> None:
+    """A machine restarts while its package manager asks for it, and the step runs again."""
+    ran, called = update({}, dnf="", needs_restarting='[ "$(grep -c needs $log)" != 1 ]')
+    assert (ran.status, called) == ("success", ["dnf -y update", "needs-restarting -r"] * 2)
+    assert "Rebooting the system now" in ran.lines
+
+
+def test_apt_holds_only_what_it_frees(update: Any) -> None:
+    """Excluded packages are held for the update; one that was held before stays so."""
+    held = 'case $* in "showhold old") echo old ;; esac'
+    ran, called = update({"exclude": ["new", "old"]}, apt_get="", apt_mark=held)
+    assert ran.status == "success"
+    assert called[0] == "apt-get update"
+    assert [line for line in called if "showhold" not in line and "update" not in line] == [
+        "apt-mark hold new",
+        "apt-get -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold upgrade",
+        "apt-mark unhold new",
+    ]
+    _, called = update({"include": ["bash"]}, apt_get="")
+    assert called[-1].endswith("install --only-upgrade bash")
+
+
+def test_apt_frees_its_holds_after_a_failure(update: Any) -> None:
+    """A failing upgrade leaves no holds, and its status is the message."""
+    ran, called = update({"exclude": ["new"]}, apt_get="case $* in *upgrade) exit 7 ;; esac", apt_mark="")
+    assert called[-1] == "apt-mark unhold new"
+    assert ran.step("Step").error_message == "UpdateOS failed: exit status 7"
+
+
+def test_zypper(update: Any) -> None:
+    """Exclusions are locks for the time of the update; asking for a restart is honoured."""
+    ran, called = update({"include": ["a"], "exclude": ["b"]}, zypper="case $* in *update*) exit 103 ;; esac")
+    assert ran.status == "success"
+    assert [line.removeprefix("zypper --non-interactive ") for line in called] == [
+        "addlock b",
+        "refresh",
+        "update --auto-agree-with-licenses a",
+        "removelock b",
+    ]
+
+
+def test_apk(update: Any) -> None:
+    """Alpine upgrades everything, or the chosen packages."""
+    _, called = update({}, apk="")
+    assert called == ["apk update", "apk upgrade"]
+    _, called = update({"exclude": ["b"]}, apk='[ "$1" != info ] || printf "a\\nb\\nc\\n"')
+    assert called == ["apk update", "apk info", "apk add --upgrade a c"]
+
+
+def test_nothing_to_update_with(update: Any) -> None:
+    """Without a known tool the error says what was looked for; nothing left of the names is a note."""
+    ran, _ = update({})
+    assert "error.Input: UpdateOS found none of apt-get" in ran.step("Step").error_message
+    ran, called = update({"include": ["a"], "exclude": ["a"]}, dnf="")
+    assert (ran.status, called) == ("success", [])
