@@ -14,6 +14,7 @@ from imagesmith.resources.lists import empty_page, list_given, list_stored, list
 from imagesmith.resources.references import exact_version, find, parse_arn, refuse_wildcard, resolve
 from imagesmith.resources.roles import check_role
 from imagesmith.store import queries
+from imagesmith.store.findings import forget_findings
 from imagesmith.store.records import Record
 
 Request = Mapping[str, Any]
@@ -86,6 +87,7 @@ def delete(call: Call, request: Request) -> dict[str, Any]:
     if record.status not in TERMINAL or queries.is_needed(call.tx, record.arn):
         raise in_dependency(record.arn)
     queries.delete(call.tx, record.arn)
+    forget_findings(call.tx, record.arn)
     return {_ARN: record.arn}
 
 

@@ -116,6 +116,21 @@ def list_values(call: Call, values: Sequence[dict[str, Any]], *, key: str) -> di
     return answer
 
 
+def list_keyed(
+    call: Call,
+    fetch: Callable[[Cursor | None, int], Sequence[tuple[Cursor, dict[str, Any]]]],
+    *,
+    key: str,
+) -> dict[str, Any]:
+    """One page of what `fetch(after, limit)` gives, in its order, each with the cursor that continues after it."""
+    size = call.request.get("maxResults", DEFAULT_PAGE)
+    found = fetch(_read_token(call), size + 1)
+    answer: dict[str, Any] = {key: [shown for _, shown in found[:size]]}
+    if len(found) > size:
+        answer["nextToken"] = _make_token(call, found[size - 1][0])
+    return answer
+
+
 def empty_page(key: str) -> dict[str, Any]:
     return {key: []}
 

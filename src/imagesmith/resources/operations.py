@@ -14,6 +14,7 @@ from imagesmith.resources import (
     images,
     infrastructure,
     pipelines,
+    scans,
     tags,
 )
 from imagesmith.resources.call import Call
@@ -70,6 +71,8 @@ def built_operations() -> dict[str, Operation]:
         "CancelImageCreation": Operation(images.cancel, writes=True),
         "DeleteImage": Operation(images.delete, writes=True),
         "ListImagePackages": Operation(images.list_packages),
+        "ListImageScanFindings": Operation(scans.list_findings),
+        "ListImageScanFindingAggregations": Operation(scans.list_aggregations),
         "TagResource": Operation(tags.tag, writes=True),
         "UntagResource": Operation(tags.untag, writes=True),
         "ListTagsForResource": Operation(tags.list_tags),

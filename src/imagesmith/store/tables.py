@@ -7,6 +7,7 @@
     builds         what a run obeys (plan), what it produced, and whether it was asked to stop
     inventories    packages found in an image
     schedules      the armed pipelines: when each fires next, and what that was computed from
+    findings       what scans found in an image, one row per vulnerability
     scheduled_runs which instants of which pipeline were run; an instant is never run twice
 
 Instants are whole microseconds since the epoch, so that both databases order them alike.
@@ -118,4 +119,21 @@ scheduled_runs = sa.Table(
     _text("pipeline_arn", primary_key=True),
     _number("scheduled_for", primary_key=True),
     _text("image_arn"),
+)
+
+findings = sa.Table(
+    "findings",
+    metadata,
+    _text("image_arn", primary_key=True),
+    _text("vulnerability_id", primary_key=True),
+    _text("pipeline_arn"),
+    _text("account"),
+    _text("region"),
+    _text("severity"),
+    _number("observed"),
+    _text("position"),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Index("findings_by_date", "account", "region", "observed", "position"),
+    sa.Index("findings_by_pipeline", "account", "region", "pipeline_arn", "severity"),
+    sa.Index("findings_by_vulnerability", "account", "region", "vulnerability_id", "severity"),
 )

@@ -9,7 +9,7 @@ move done and changes nothing, and a cancel that came in between is never overwr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
@@ -19,11 +19,15 @@ from sqlalchemy.engine import Connection
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.store import queries, schedules
 from imagesmith.store.database import Database
+from imagesmith.store.findings import put_findings
 from imagesmith.store.records import Record
 from imagesmith.values.names import iso_instant
 from imagesmith.values.run_counts import Result, RunEffect, Trigger, after_run, failure_limit
 
 FINAL = frozenset({"AVAILABLE", "FAILED", "CANCELLED", "DEPRECATED", "DISABLED", "DELETED"})
+_SCANNING = frozenset({"PENDING", "SCANNING", "COLLECTING"})
+"""Scan states that nobody would ever move on once the image has ended."""
+
 _REASON_LIMIT = 1024
 """Longest reason that is stored; the log has the rest."""
 
@@ -88,6 +92,24 @@ class Records:
             if record is not None and os_version:
                 queries.replace(tx, replace(record, document={**record.document, "osVersion": os_version}))
 
+    def set_scan_state(self, image_arn: str, status: str, reason: str = "") -> None:
+        """Show how far the scan of an image is (spec/api.md 5.2)."""
+        with self._scope(image_arn) as tx:
+            record = queries.get(tx, image_arn)
+            if record is not None and record.status not in FINAL:
+                state = {"status": status} | ({"reason": _shortened(reason)} if reason else {})
+                queries.replace(tx, replace(record, document={**record.document, "scanState": state}))
+
+    def put_findings(self, image_arn: str, documents: Sequence[Mapping[str, Any]]) -> None:
+        """Keep what a scan found, worst first, instead of what an earlier attempt found."""
+        with self._scope(image_arn) as tx:
+            record = queries.get(tx, image_arn)
+            if record is not None:
+                put_findings(
+                    tx, image_arn, record.source, account=record.account, region=record.region,
+                    observed=self._clock(), documents=documents,
+                )  # fmt: skip
+
     def is_cancelled(self, image_arn: str) -> bool:
         """True when a cancel was asked for, or the image is gone."""
         with self._database.read() as tx:
@@ -124,7 +146,7 @@ class Records:
             document = dict(record.document)
             if outputs is not None:
                 document["outputResources"] = {"containers": outputs}
-            if status != "AVAILABLE" and "scanState" in document:
+            if document.get("scanState", {}).get("status") in _SCANNING:
                 document["scanState"] = {"status": "ABANDONED"}
             self._write(tx, replace(record, document=document), state)
             effect = self._count(tx, record, status)

@@ -86,7 +86,8 @@ class Finding:
         return f"Update {steps}{' and others' if len(wanted) > 10 else ''}, then build the image again."
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "score": self.score, "fix_available": self.fix_available}
+        derived = {"score": self.score, "fix_available": self.fix_available, "remediation": self.remediation}
+        return {**asdict(self), **derived}
 
 
 def severity_of(label: str) -> Severity:

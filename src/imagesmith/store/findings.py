@@ -1,0 +1,111 @@
+"""Findings of image scans: written once per scan, listed newest first, counted by severity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from imagesmith.store.records import Cursor, from_microseconds, microseconds
+from imagesmith.store.tables import findings
+
+Column = Literal["account", "image_arn", "pipeline_arn", "vulnerability_id", "severity"]
+"""What findings can be selected and counted by."""
+
+
+@dataclass(frozen=True)
+class StoredFinding:
+    """One finding of one image; `document` is what the scanner said, as plain data."""
+
+    image_arn: str
+    pipeline_arn: str
+    account: str
+    region: str
+    vulnerability_id: str
+    severity: str
+    observed: datetime
+    position: str
+    """Orders the findings of one scan, worst first."""
+    document: Mapping[str, Any]
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(microseconds(self.observed), self.position)
+
+
+def put_findings(
+    tx: Connection,
+    image_arn: str,
+    pipeline_arn: str,
+    *,
+    account: str,
+    region: str,
+    observed: datetime,
+    documents: Sequence[Mapping[str, Any]],
+) -> None:
+    """Keep the findings of an image instead of those of an earlier scan; `documents` worst first, each with
+    `vulnerability_id` and `severity`."""
+    forget_findings(tx, image_arn)
+    rows = [
+        {
+            "image_arn": image_arn, "pipeline_arn": pipeline_arn, "account": account, "region": region,
+            "vulnerability_id": document["vulnerability_id"], "severity": document["severity"],
+            "observed": microseconds(observed), "position": f"{image_arn}#{rank:06}", "document": dict(document),
+        }
+        for rank, document in enumerate(documents)
+    ]  # fmt: skip
+    if rows:
+        tx.execute(sa.insert(findings), rows)
+
+
+def forget_findings(tx: Connection, image_arn: str) -> None:
+    tx.execute(sa.delete(findings).where(findings.c.image_arn == image_arn))
+
+
+def findings_page(
+    tx: Connection, account: str, region: str, *, where: Mapping[Column, str], after: Cursor | None, limit: int
+) -> list[StoredFinding]:
+    """The next findings of an account and region: newest scan first, worst first within it."""
+    table = findings
+    query = sa.select(table).where(table.c.account == account, table.c.region == region)
+    for column, value in where.items():
+        query = query.where(table.c[column] == value)
+    if after is not None:
+        later = sa.and_(table.c.observed == after.created, table.c.position > after.arn)
+        query = query.where(sa.or_(table.c.observed < after.created, later))
+    rows = tx.execute(query.order_by(table.c.observed.desc(), table.c.position).limit(limit))
+    return [
+        StoredFinding(
+            row.image_arn, row.pipeline_arn, row.account, row.region, row.vulnerability_id, row.severity,
+            from_microseconds(row.observed), row.position, row.document,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def finding_keys(tx: Connection, account: str, region: str, *, column: Column, after: str, limit: int) -> list[str]:
+    """The next distinct values of a column, in their order; findings of no pipeline have no key there."""
+    table = findings
+    query = sa.select(table.c[column]).distinct().where(table.c.account == account, table.c.region == region)
+    query = query.where(table.c[column] > after, table.c[column] != "").order_by(table.c[column]).limit(limit)
+    return [str(row[0]) for row in tx.execute(query)]
+
+
+def severity_counts(
+    tx: Connection, account: str, region: str, *, column: Column, keys: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """Key -> severity -> how many findings, for every one of `keys`."""
+    table = findings
+    query = (
+        sa.select(table.c[column], table.c.severity, sa.func.count())
+        .where(table.c.account == account, table.c.region == region, table.c[column].in_(list(keys)))
+        .group_by(table.c[column], table.c.severity)
+    )
+    counts: dict[str, dict[str, int]] = {key: {} for key in keys}
+    for key, severity, count in tx.execute(query):
+        counts[str(key)][str(severity)] = int(count)
+    return counts
