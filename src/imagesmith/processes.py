@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Stream = Literal["stdout", "stderr"]
@@ -33,6 +34,9 @@ BASE_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "http_proxy", "https_proxy", "
 """What a tool of the host inherits; keys and tokens of the server are not among it."""
 
 _POLL_SECONDS = 0.2
+_REAP_SECONDS = 1.0
+_ENTERING = ("nsenter", "unshare")
+"""Programs that do nothing but wait for the one they started in other namespaces."""
 
 
 class Cancelled(BaseException):
@@ -201,9 +205,27 @@ def check(argv: Sequence[str], *, what: str = "", **options: object) -> Complete
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kill whatever is left of the process's group and reap the process itself."""
+    if process.poll() is None:
+        _end_entered(process)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _end_entered(process: subprocess.Popen[bytes]) -> None:
+    """End what `nsenter` or `unshare` started, before they are killed themselves.
+
+    Its namespace cannot end until its parent has reaped it. Were both killed at once, that would be left to the
+    machine's init, which may take its time or, in a container without one, not be there.
+    """
+    with contextlib.suppress(OSError):
+        place = Path(f"/proc/{process.pid}")
+        if (place / "comm").read_text().strip() not in _ENTERING:
+            return
+        for child in (place / "task" / str(process.pid) / "children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_REAP_SECONDS)
 
 
 def _pump(

@@ -8,7 +8,7 @@ import pytest
 
 from distribution.registry_support import RunningRegistry
 from pipeline.conftest import open_registry, tiny_parent
-from pipeline.leaks import adopting_orphans, assert_clean, descendants
+from pipeline.leaks import assert_clean
 from pipeline.pipeline_support import REGION, Gate, RunningServer, gate
 
 __all__ = ["open_registry", "tiny_parent"]
@@ -22,22 +22,22 @@ def registry_gate(open_registry: RunningRegistry) -> Iterator[Gate]:
 
 @pytest.fixture(scope="session")
 def crash_server(
-    tmp_path_factory: pytest.TempPathFactory, tiny_parent: str, registry_gate: Gate, open_registry: RunningRegistry
+    tmp_path_factory: pytest.TempPathFactory, tiny_parent: str, registry_gate: Gate
 ) -> Iterator[RunningServer]:
     """One data directory for all tests here; use `server`, which runs."""
     folder = tmp_path_factory.mktemp("crash") / "data"
-    with adopting_orphans():
-        running = RunningServer(folder, parent=tiny_parent, registries={REGION: registry_gate.host})
+    with RunningServer(folder, parent=tiny_parent, registries={REGION: registry_gate.host}) as running:
         yield running
-        running.kill()
+        if running.pid:
+            running.stop()
+        assert_clean(running)
 
 
 @pytest.fixture
 def server(crash_server: RunningServer, registry_gate: Gate) -> Iterator[RunningServer]:
-    """A server that runs; in the end it is stopped and must have cleaned up."""
-    before = set(descendants())
+    """A server that runs; builds of the test must be over in the end, and have left nothing."""
     registry_gate.open()
-    crash_server.start()
+    if not crash_server.pid:
+        crash_server.start()
     yield crash_server
-    crash_server.stop()
-    assert_clean(crash_server, before)
+    assert_clean(crash_server)

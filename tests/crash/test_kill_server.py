@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from crash.crash_support import JOURNALLED, STAGES, catch
-from pipeline.leaks import descendants, reap
+from pipeline.leaks import running_below
 from pipeline.pipeline_support import Gate, RunningServer, eventually, image_digest, uris
 
 pytestmark = pytest.mark.tool
@@ -29,15 +29,9 @@ def assert_built_once(server: RunningServer, arn: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_server_goes_on_with_the_build(server: RunningServer, registry_gate: Gate, stage: str) -> None:
     """Nothing outlives the server; after the restart the stage begins again and the build ends once."""
-    others = set(descendants()) - set(descendants(server.pid)) - {server.pid}
     caught = catch(stage, server.forge, registry_gate)
     server.kill()
-
-    def nothing_runs() -> bool:
-        reap(others)
-        return not set(descendants()) - others
-
-    eventually(nothing_runs, f"everything ends with the server: {descendants()}", seconds=5)
+    eventually(lambda: not running_below(server), "everything ends with the server", seconds=5)
     server.start()
     caught.let_go()
     assert_built_once(server, caught.arn)

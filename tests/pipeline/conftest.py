@@ -9,7 +9,7 @@ import pytest
 
 from distribution.conftest import open_registry
 from distribution.registry_support import RunningRegistry
-from pipeline.leaks import adopting_orphans, assert_clean, descendants
+from pipeline.leaks import assert_clean
 from pipeline.pipeline_support import REGION, Forge, RunningServer, tiny_layout
 
 __all__ = ["open_registry"]
@@ -26,22 +26,18 @@ def server(
     tmp_path_factory: pytest.TempPathFactory, tiny_parent: str, open_registry: RunningRegistry
 ) -> Iterator[RunningServer]:
     """A server whose region has a registry."""
-    with adopting_orphans():
-        before = set(descendants())
-        running = RunningServer(
-            tmp_path_factory.mktemp("server") / "data", parent=tiny_parent, registries={REGION: open_registry.host}
-        ).start()
-        yield running
+    folder = tmp_path_factory.mktemp("server") / "data"
+    with RunningServer(folder, parent=tiny_parent, registries={REGION: open_registry.host}) as running:
+        yield running.start()
         running.stop()
-        assert_clean(running, before)
+        assert_clean(running)
 
 
 @pytest.fixture
 def forge(server: RunningServer) -> Iterator[Forge]:
     """Makes and builds things on the server; no build may leave anything behind."""
-    before = set(descendants())
     yield server.forge
-    assert_clean(server, before)
+    assert_clean(server)
 
 
 @pytest.fixture

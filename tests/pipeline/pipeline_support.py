@@ -16,6 +16,7 @@ import io
 import itertools
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -40,6 +41,7 @@ from imagesmith.workflows.records import FINAL
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
+NURSERY = Path(__file__).parent / "nursery.py"
 COMMAND = str(Path(sys.executable).parent / "imagesmith")
 TEMPLATE = """\
 FROM {{{ imagebuilder:parentImage }}}
@@ -122,65 +124,78 @@ class RunningServer:
         self.parent = parent
         self.temporary = data_dir.with_name(f"{data_dir.name}-tmp")
         self.errors = data_dir.with_name(f"{data_dir.name}-stderr")
-        self._process: subprocess.Popen[bytes] | None = None
+        self.pid = 0
+        """Of the process that runs; 0 when none does."""
+        self._ended = -1
+        self._nursery = subprocess.Popen(
+            [sys.executable, str(NURSERY)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         data_dir.mkdir(parents=True, exist_ok=True)
         self.temporary.mkdir(exist_ok=True)
-        layout = Path(parent.split(":")[1]).parent
+        self.write_settings(registries or {}, settings)
+
+    def write_settings(self, registries: Mapping[str, str], settings: str = "") -> None:
+        layouts = Path(self.parent.split(":")[1]).parent
         tables = "".join(
-            f'[registries."{region}"]\nurl = "{host}"\ninsecure = true\n'
-            for region, host in (registries or {}).items()
+            f'[registries."{region}"]\nurl = "{host}"\ninsecure = true\n' for region, host in registries.items()
         )
-        (data_dir / "settings.toml").write_text(
-            f'region = "{REGION}"\nlocal_image_folders = ["{layout}"]\n{settings}\n{tables}'
+        (self.data_dir / "settings.toml").write_text(
+            f'region = "{REGION}"\nlocal_image_folders = ["{layouts}"]\n{settings}\n{tables}'
         )
 
     # The process
 
+    @property
+    def nursery(self) -> int:
+        """The process that adopts everything the server leaves behind."""
+        return self._nursery.pid
+
     def start(self) -> RunningServer:
-        assert self._process is None, "it runs already"
+        """Start it and wait until it answers."""
+        assert not self.pid, "it runs already"
         ServerAddress.path(self.data_dir).unlink(missing_ok=True)
-        self._process = self.spawn()
-        eventually(
-            lambda: self._answers(), f"the server is ready; {self.errors} says why not", seconds=_START_SECONDS
-        )
+        assert self._nursery.stdin is not None and self._nursery.stdout is not None
+        order = {
+            "argv": [COMMAND, "serve", "--port", "0", "--data-dir", str(self.data_dir)],
+            "env": {**os.environ, "TMPDIR": str(self.temporary)}, "stderr": str(self.errors),
+        }  # fmt: skip
+        self._nursery.stdin.write(json.dumps(order) + "\n")
+        self._nursery.stdin.flush()
+        self.pid = int(self._nursery.stdout.readline())
+        self._ended = os.pidfd_open(self.pid)
+        eventually(self._answers, f"the server is ready; {self.errors} says why not", seconds=_START_SECONDS)
         return self
 
-    def spawn(self) -> subprocess.Popen[bytes]:
-        """Start a server process and do not wait until it is ready."""
-        with self.errors.open("ab") as errors:
-            return subprocess.Popen(
-                [COMMAND, "serve", "--port", "0", "--data-dir", str(self.data_dir)],
-                env={**os.environ, "TMPDIR": str(self.temporary)}, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=errors,
-            )  # fmt: skip
-
     def _answers(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, f"the server ended: {self.errors.read_text()[-3000:]}"
+        assert not self._wait(0), f"the server ended: {self.errors.read_text()[-3000:]}"
         return ServerAddress.read(self.data_dir) is not None
 
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
+    def _wait(self, seconds: float) -> bool:
+        return bool(select.select([self._ended], [], [], seconds)[0])
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> float:
         """Ask it to end and wait; gives the seconds that took."""
-        assert self._process is not None
         started = time.monotonic()
-        self._process.send_signal(how)
-        try:
-            self._process.wait(_STOP_SECONDS)
-        finally:
-            self.kill()
+        os.kill(self.pid, how)
+        ended = self._wait(_STOP_SECONDS)
+        self.kill()
+        assert ended, f"the server did not end within {_STOP_SECONDS:g} s"
         return time.monotonic() - started
 
     def kill(self) -> None:
-        """End it with SIGKILL, as a crash would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(30)
-            self._process = None
+        """End it with SIGKILL, as a crash would; nothing happens when it does not run."""
+        if self.pid:
+            signal.pidfd_send_signal(self._ended, signal.SIGKILL)
+            assert self._wait(30)
+            os.close(self._ended)
+            self.pid = 0
+
+    def __enter__(self) -> RunningServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._nursery.communicate(timeout=30)
 
     # The API
 

@@ -19,7 +19,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -130,15 +131,23 @@ class ContainerStorage:
         tree: bool = False,
     ) -> Completed:
         """Run buildah or skopeo on this storage. Raises ProcessFailed, Cancelled."""
-        return processes.check(
-            argv,
-            what=what,
-            env={**self.environment, **(env or {})},
-            timeout=timeout,
-            cancellation=cancellation,
-            on_output=on_output,
-            tree=tree,
-        )
+        with self.scratch() as folder:
+            return processes.check(
+                argv,
+                what=what,
+                env={**self.environment, "TMPDIR": str(folder), **(env or {})},
+                timeout=timeout,
+                cancellation=cancellation,
+                on_output=on_output,
+                tree=tree,
+            )
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A temporary folder for one tool, which would leave its files behind when it is killed; emptied by sweep
+        should this process be killed too."""
+        with tempfile.TemporaryDirectory(prefix="tool-", dir=self.root / "tmp") as folder:
+            yield Path(folder)
 
     # Working containers
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from imagesmith import processes
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.instances.limits import Limits, remove_group
+from imagesmith.instances.limits import ControlGroups, Limits
 from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.instances.sandbox import HOLDER, Bind, Sandbox, View
@@ -123,9 +123,20 @@ def _remove_leftovers(storage: ContainerStorage, work: Path) -> None:
             continue
         if (builder.get("CommonBuildOpts") or {}).get("SeccompProfilePath") == marker:
             storage.remove(builder["container-name"])
+    _remove_runtime_groups(work)
+
+
+def sweep_dockerfile_builds(storage: ContainerStorage) -> None:
+    """Remove the control groups of builds whose server was killed; call before the storage's own sweep."""
+    for work in (storage.root / "tmp").glob("dockerfile-*"):
+        _remove_runtime_groups(work)
+
+
+def _remove_runtime_groups(work: Path) -> None:
+    """runc's groups are named after buildah's bundle folders, and nobody else removes them after a kill."""
     for bundle in (work / "tmp").glob("buildah*"):
-        for group in Path("/sys/fs/cgroup").glob(f"*/**/buildah-{bundle.name}"):
-            remove_group(group)
+        groups = tuple(Path("/sys/fs/cgroup").glob(f"*/**/buildah-{bundle.name}"))
+        ControlGroups(groups, ()).remove()
 
 
 def _explain(done: processes.Completed, timeout: float) -> str:

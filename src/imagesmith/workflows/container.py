@@ -254,20 +254,21 @@ def _push(
         cancellation.wait(seconds)
         cancellation.check()
 
-    pushed = push_image(
-        shop.layout.path,
-        layout_reference(plan),
-        digest=digest,
-        registry=registry,
-        repository=target.repository,
-        tags=tags,
-        attempts=shop.settings.builds.push_attempts,
-        sleep=pause,
-        cancellation=cancellation,
-        on_line=lambda line: log.line("distribute", line),
-        environment={"TMPDIR": str(shop.scratch)},
-        scratch=shop.scratch,
-    )
+    with shop.storage.scratch() as scratch:
+        pushed = push_image(
+            shop.layout.path,
+            layout_reference(plan),
+            digest=digest,
+            registry=registry,
+            repository=target.repository,
+            tags=tags,
+            attempts=shop.settings.builds.push_attempts,
+            sleep=pause,
+            cancellation=cancellation,
+            on_line=lambda line: log.line("distribute", line),
+            environment={"TMPDIR": str(scratch)},
+            scratch=scratch,
+        )
     log.line("distribute", f"{target.region}: {', '.join(pushed.uris)} ({pushed.digest})")
     return pushed.uris
 

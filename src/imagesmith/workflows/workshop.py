@@ -13,7 +13,8 @@ from imagesmith.artifacts.bases import Bases
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.components.services import S3Config
-from imagesmith.instances.limits import Limits
+from imagesmith.instances.dockerfile_build import sweep_dockerfile_builds
+from imagesmith.instances.limits import ControlGroups, Limits, leftover_groups
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.settings import Settings
 from imagesmith.values.names import sha256_hex
@@ -51,11 +52,6 @@ class Workshop:
         return cls(settings, records, storage, layout, bases, clock)
 
     @property
-    def scratch(self) -> Path:
-        """A folder for temporary files; the next start empties it."""
-        return self.storage.root / "tmp"
-
-    @property
     def limits(self) -> Limits:
         builds = self.settings.builds
         return Limits(processes=builds.processes, memory_mb=builds.memory_mb)
@@ -80,14 +76,17 @@ class Workshop:
 
     def sweep(self) -> None:
         """Remove what a process that died left behind; called before any build begins."""
+        # control groups first: the storage's sweep removes the folders that name those of Dockerfile builds
+        sweep_dockerfile_builds(self.storage)
+        ControlGroups(leftover_groups(f"{self.storage.runroot.name}-"), ()).remove()
         self.storage.sweep()
         self.layout.collect_garbage()
 
     def clear(self, plan: BuildPlan, *, keep_failed: bool) -> None:
         """Remove the containers of a build that ended."""
-        for role in ROLES:
-            if not (keep_failed and role == "build"):
-                self.storage.remove(instance_name(plan, role))
+        names = {instance_name(plan, role) for role in ROLES if not (keep_failed and role == "build")}
+        for name in names.intersection(self.storage.containers()):
+            self.storage.remove(name)
 
     def close(self) -> None:
         self.storage.close()

@@ -1,0 +1,60 @@
+"""CancelImageCreation in every stage of a build."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from crash.crash_support import STAGES, catch
+from pipeline.leaks import assert_clean
+from pipeline.pipeline_support import Gate, RunningServer, eventually
+
+pytestmark = pytest.mark.tool
+
+_PROMPT_SECONDS = 2.0
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_cancel_ends_the_build_at_once(server: RunningServer, registry_gate: Gate, stage: str) -> None:
+    """The image is CANCELLED within two seconds, without a failure, and nothing of the build is left."""
+    forge = server.forge
+    caught = catch(stage, forge, registry_gate)
+    started = time.monotonic()
+    forge.client.cancel_image_creation(imageBuildVersionArn=caught.arn)
+    eventually(lambda: forge.state(caught.arn) == "CANCELLED", "CANCELLED", seconds=30)
+    assert time.monotonic() - started < _PROMPT_SECONDS
+    image = forge.image(caught.arn)
+    assert set(image["state"]) == {"status"}
+    assert_clean(server)
+    assert server.log(caught.arn).count("end | ") == 1
+    registry_gate.open()
+    forge.build(forge.recipe(forge.component(build="true")))
+
+
+def test_a_build_that_waits_is_cancelled_and_never_begins(server: RunningServer, registry_gate: Gate) -> None:
+    """Builds beyond the concurrency limit wait as PENDING; a cancelled one is skipped when its turn comes."""
+    forge = server.forge
+    running = [catch("components", forge, registry_gate) for _ in range(2)]
+    waiting = forge.start(forge.recipe(forge.component(build="true")))
+    last = forge.start(forge.recipe(forge.component(build="true")))
+    assert forge.state(waiting) == "PENDING"
+    forge.client.cancel_image_creation(imageBuildVersionArn=waiting)
+    assert forge.state(waiting) == "CANCELLED"
+    for caught in running:
+        caught.let_go()
+        forge.finished(caught.arn)
+    forge.finished(last)
+    assert forge.state(waiting) == "CANCELLED"
+    assert "build | " not in server.log(waiting)
+
+
+def test_a_cancel_survives_a_kill(server: RunningServer, registry_gate: Gate) -> None:
+    """A server that is killed right after a cancel does not take the build up again."""
+    forge = server.forge
+    caught = catch("components", forge, registry_gate)
+    forge.client.cancel_image_creation(imageBuildVersionArn=caught.arn)
+    server.kill()
+    server.start()
+    server.forge.finished(caught.arn, "CANCELLED")
+    assert "attempt 2" not in server.log(caught.arn)
