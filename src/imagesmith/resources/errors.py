@@ -97,6 +97,11 @@ def forbidden(message: str) -> ApiError:
     return ApiError("ForbiddenException", message)
 
 
+def client_error(message: str) -> ApiError:
+    """An identifier or a source that the caller cannot use this way."""
+    return ApiError("ClientException", message)
+
+
 def unavailable(message: str, *, retry_after: int = 1) -> ApiError:
     return ApiError("ServiceUnavailableException", message, retry_after=retry_after)
 

@@ -14,16 +14,16 @@ from typing import Any
 from imagesmith.resources import runs
 from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import picked
-from imagesmith.resources.errors import already_exists, invalid_request, invalid_value, quota_exceeded
+from imagesmith.resources.errors import already_exists, client_error, invalid_request, invalid_value, quota_exceeded
 from imagesmith.resources.images import summary as image_summary
 from imagesmith.resources.lists import list_stored, member
-from imagesmith.resources.references import parse_arn, require
+from imagesmith.resources.references import MANAGED_OWNER, parse_arn, require
 from imagesmith.resources.roles import check_role
 from imagesmith.store import queries, schedules
 from imagesmith.store.queries import Selection
 from imagesmith.store.records import Record
 from imagesmith.store.schedules import ArmedSchedule
-from imagesmith.values.arn import slug_of
+from imagesmith.values.arn import Arn, slug_of
 from imagesmith.values.names import iso_instant, parse_instant
 from imagesmith.values.schedule import ScheduleError, UnknownZone, parse_schedule
 from imagesmith.workflows import pipeline_log
@@ -78,6 +78,10 @@ def create(call: Call, request: Request) -> dict[str, Any]:
 def update(call: Call, request: Request) -> dict[str, Any]:
     """Replace every settable member; a recipe of the other kind is refused (spec/api.md 4.2, 4.3)."""
     _check(call, request)
+    if Arn.parse(request[_ARN]).owner == MANAGED_OWNER:
+        raise client_error(
+            f"The pipeline {request[_ARN]} belongs to the service; only pipelines of an account change."
+        )
     record = require(call, request[_ARN], KIND, path=_ARN)
     recipe, needs = runs.check_references(call, request)
     if runs.recipe_member(request) not in record.document:

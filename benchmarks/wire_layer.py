@@ -1,6 +1,6 @@
 """Requests per second of the wire layer alone: a dispatcher that does nothing, 16 connections, signatures verified.
 
-    python benchmarks/wire.py [--seconds 5] [--connections 16] [--threads 16]
+    python benchmarks/wire_layer.py [--seconds 5] [--connections 16] [--threads 16]
 
 The server has a process of its own; the client sends requests that were signed before the clock started. Also
 printed: the time of one request without any network, which is what this layer adds to a handler.
