@@ -85,7 +85,7 @@ class Factory:
         self.service.with_clock(self.scheduler.wake)
         logs = data_dir / "logs"
         self.records = Records(
-            database, clock, tell_pipeline=lambda arn, line: tell(logs, arn, "run", line, now=clock())
+            database, clock, tell_pipeline=lambda arn, line: tell(logs, arn, ("run", line), now=clock())
         )
 
     def call(self, operation: str, *, region: str = REGION, **request: Any) -> dict[str, Any]:
@@ -142,8 +142,9 @@ class Factory:
         return shown
 
     def runs(self, arn: str) -> list[tuple[datetime, str]]:
+        """Every instant that was run and the image it made."""
         with self.database.read() as tx:
-            return schedules.runs_of(tx, arn)
+            return [(run.scheduled_for, run.image_arn) for run in schedules.runs_of(tx, arn)]
 
     def images(self, arn: str) -> list[str]:
         """Every image of a pipeline, oldest first."""

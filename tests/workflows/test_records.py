@@ -137,7 +137,7 @@ def test_failures_in_a_row_disable_and_disarm_a_pipeline(
         store(database, image=image, schedule=schedule, dateNextRun="soon", dateUpdated="then")
     armed = schedules.ArmedSchedule(PIPELINE, "123456789012", "eu-west-1", "rate(1 day)", "UTC", NOW, 1, NOW, NOW)
     with database.write("s") as tx:
-        schedules.arm(tx, armed)
+        schedules.arm(tx, [armed])
     records = Records(database, clock)
     for image in images:
         with database.read() as tx:

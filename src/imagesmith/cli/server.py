@@ -66,7 +66,7 @@ def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_cloc
         upgrade(database)
         logs = settings.data_dir / "logs"
         records = Records(
-            database, clock, tell_pipeline=lambda arn, line: tell(logs, arn, "run", line, now=clock())
+            database, clock, tell_pipeline=lambda arn, line: tell(logs, arn, ("run", line), now=clock())
         )
         workshop = Workshop.open(settings, records, clock)
         stack.callback(workshop.close)

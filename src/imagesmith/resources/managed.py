@@ -48,7 +48,9 @@ class ManagedContent:
 
     def versions(self, arn: Arn) -> list[Record]:
         """The builds of one managed slug, highest first."""
-        return [record for record in self.records(arn.kind, arn.partition, arn.region) if record.slug == arn.slug]
+        wanted = [item for item in self.items if item.slug == arn.slug and item.kind == arn.kind]
+        made = [_record(item, arn.partition, arn.region) for item in wanted]
+        return sorted(made, key=lambda record: record.order, reverse=True)
 
 
 def _record(item: ManagedItem, partition: str, region: str) -> Record:

@@ -6,9 +6,11 @@ of creation, tags and the run state stay. The consecutive failures start again a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from imagesmith.resources import runs
@@ -187,9 +189,9 @@ def _arm(call: Call, record: Record) -> None:
     """Bring the row that the clock looks at in step with the document, in the same unit of work."""
     row = armed_schedule(record, call.now)
     if row is None:
-        schedules.disarm(call.tx, record.arn)
+        schedules.disarm(call.tx, [record.arn])
         return
-    schedules.arm(call.tx, row)
+    schedules.arm(call.tx, [row])
     if call.wake_clock is not None:
         call.effects.append(call.wake_clock)
 
@@ -203,7 +205,7 @@ def delete(call: Call, request: Request) -> dict[str, Any]:
     """Remove the pipeline and its schedule; images and running builds stay (spec/pipelines.md 8)."""
     record = require(call, request[_ARN], KIND, path=_ARN)
     queries.delete(call.tx, record.arn)
-    schedules.disarm(call.tx, record.arn)
+    schedules.disarm(call.tx, [record.arn])
     schedules.forget_runs(call.tx, record.arn)
     return {_ARN: record.arn}
 
@@ -231,28 +233,53 @@ def list_images(call: Call, request: Request) -> dict[str, Any]:
 def start_execution(call: Call, request: Request) -> dict[str, Any]:
     """A manual run: also when DISABLED, whatever the start condition (spec/pipelines.md 5)."""
     record = require(call, request[_ARN], KIND, path=_ARN)
-    image = start_pipeline_run(call, record, tags=request.get("tags", {}), build_type="USER_INITIATED")
-    return {"imageBuildVersionArn": image.arn}
+    resolved = runs.resolve_run(call, record.document)
+    started = prepare_pipeline_run(
+        call, record, resolved, tags=request.get("tags", {}), build_type="USER_INITIATED"
+    )
+    store_pipeline_runs(call, [started])
+    return {"imageBuildVersionArn": started.run.image.arn}
 
 
-def start_pipeline_run(
+@dataclass(frozen=True)
+class PipelineRun:
+    """A run of a pipeline that is not stored yet, and the pipeline with its new run state."""
+
+    pipeline: Record
+    run: runs.PreparedRun
+    because: str = ""
+    """The decision that led to it, a line of the pipeline log."""
+
+
+def prepare_pipeline_run(
     call: Call,
     record: Record,
+    resolved: runs.ResolvedRun,
     *,
     tags: Mapping[str, str],
     build_type: str,
-    resolved: runs.ResolvedRun | None = None,
-) -> Record:
-    """Start a run of a pipeline with its current members and write its run state; see runs.start_run."""
+    because: str = "",
+) -> PipelineRun:
+    """Number a run of a pipeline with its current members; see runs.prepare_run."""
     group = record.document.get("loggingConfiguration", {}).get("imageLogGroupName")
-    image = runs.start_run(
-        call, record.document,
-        pipeline=record, tags=tags, build_type=build_type, log_group=group, resolved=resolved,
+    run = runs.prepare_run(
+        call, record.document, resolved,
+        pipeline=record, tags=tags, build_type=build_type, log_group=group,
     )  # fmt: skip
     document = {**record.document, "dateLastRun": call.stamp, "lastRunStatus": "PENDING"}
-    queries.replace(call.tx, replace(record, document=document))
-    logs, now = call.settings.data_dir / "logs", call.now
-    call.effects.append(
-        lambda: pipeline_log.tell(logs, record.arn, "run", f"started {image.arn} ({build_type})", now=now)
-    )
-    return image
+    return PipelineRun(replace(record, document=document), run, because)
+
+
+def store_pipeline_runs(call: Call, started: Sequence[PipelineRun]) -> None:
+    """Write the runs and the run state of their pipelines; engine and logs hear of them after the commit."""
+    runs.store_runs(call, [item.run for item in started])
+    queries.replace_documents(call.tx, [item.pipeline for item in started])
+    for item in started:
+        call.effects.append(partial(_tell_started, call.settings.data_dir / "logs", item, call.now))
+
+
+def _tell_started(logs: Path, started: PipelineRun, now: datetime) -> None:
+    image = started.run.image
+    lines = [("tick", started.because)] if started.because else []
+    lines.append(("run", f"started {image.arn} ({image.document['buildType']})"))
+    pipeline_log.tell(logs, started.pipeline.arn, *lines, now=now)

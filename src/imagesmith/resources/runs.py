@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from imagesmith.recipes.parents import ParentKind, classify_parent
-from imagesmith.recipes.plan import BuildPlan, PlannedComponent, PlannedParent, PushTarget
+from imagesmith.recipes.plan import BuildPlan, PlannedComponent, PlannedParent, PlannedScan, PushTarget
 from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import picked
 from imagesmith.resources.errors import (
@@ -31,6 +32,7 @@ Request = Mapping[str, Any]
 
 RECIPE_MEMBERS = {"imageRecipeArn": "image-recipe", "containerRecipeArn": "container-recipe"}
 TESTS_TIMEOUT_MINUTES = 720
+_SCAN_REPOSITORY = "image-builder-image-scanning-repository"
 _LOG_PREFIX = "/aws/imagebuilder/"
 
 
@@ -117,6 +119,16 @@ class ResolvedRun:
     """Each component at its concrete build, and the entry of the image's recipe copy (spec/api.md 5.2)."""
     parent: PlannedParent
     parent_record: Record | None
+    infrastructure: Mapping[str, Any]
+    distribution: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run that has its number but is not stored yet."""
+
+    image: Record
+    plan: BuildPlan
 
 
 def resolve_run(call: Call, members: Request) -> ResolvedRun:
@@ -124,7 +136,9 @@ def resolve_run(call: Call, members: Request) -> ResolvedRun:
     recipe, _ = check_references(call, members)
     components = _planned_components(call, recipe)
     parent, parent_record = _planned_parent(call, recipe)
-    return ResolvedRun(recipe, components, parent, parent_record)
+    infrastructure = _copy(call, members["infrastructureConfigurationArn"]) or {}
+    distribution = _copy(call, members.get("distributionConfigurationArn"))
+    return ResolvedRun(recipe, components, parent, parent_record, infrastructure, distribution)
 
 
 def start_run(
@@ -135,27 +149,49 @@ def start_run(
     tags: Mapping[str, str],
     build_type: str,
     log_group: str | None = None,
-    resolved: ResolvedRun | None = None,
 ) -> Record:
     """Resolve, number, store and enqueue one build; gives the PENDING image. Raises ApiError.
 
-    `members` has the shape of CreateImage; a pipeline's document has it too. `resolved` is what resolve_run() gave
-    for them in this unit of work.
+    `members` has the shape of CreateImage; a pipeline's document has it too.
     """
-    if resolved is None:
-        resolved = resolve_run(call, members)
-    recipe, components, parent, parent_record = (
-        resolved.recipe, resolved.components, resolved.parent, resolved.parent_record,
+    prepared = prepare_run(
+        call, members, resolve_run(call, members),
+        pipeline=pipeline, tags=tags, build_type=build_type, log_group=log_group,
     )  # fmt: skip
-    distribution = _copy(call, members.get("distributionConfigurationArn"))
-    infrastructure = _copy(call, members["infrastructureConfigurationArn"]) or {}
+    store_runs(call, [prepared])
+    return prepared.image
+
+
+def store_runs(call: Call, prepared: Sequence[PreparedRun]) -> None:
+    """Write images and plans; the engine hears of them after the commit."""
+    queries.insert_many(call.tx, [run.image for run in prepared])
+    queries.put_builds(call.tx, [Build(run.image.arn, run.plan.to_json(), {}) for run in prepared])
+    if call.builds is not None:
+        for run in prepared:
+            call.effects.append(partial(call.builds.start, run.image.arn))
+
+
+def prepare_run(
+    call: Call,
+    members: Request,
+    resolved: ResolvedRun,
+    *,
+    pipeline: Record | None,
+    tags: Mapping[str, str],
+    build_type: str,
+    log_group: str | None = None,
+) -> PreparedRun:
+    """Take the build number and make the records of a run; `resolved` is of this unit of work."""
+    recipe, components = resolved.recipe, resolved.components
+    infrastructure, distribution = resolved.infrastructure, resolved.distribution
     build = queries.next_number(call.tx, f"{call.account}/{call.region}/image/{recipe.slug}/{recipe.version}")
     version = recipe.parsed.version or ""
     arn = call.arn("image", recipe.slug, version=version, build=build)
     tests = tests_configuration(members)
     plan = BuildPlan(
         image_arn=str(arn), account=call.account, region=call.region, name=recipe.name, version=version,
-        build=build, kind="container" if recipe.kind == "container-recipe" else "machine", parent=parent,
+        build=build, kind="container" if recipe.kind == "container-recipe" else "machine",
+        parent=resolved.parent,
         components=tuple(planned for planned, _ in components),
         dockerfile=recipe.document.get("dockerfileTemplateData", ""),
         working_directory=recipe.document.get("workingDirectory", "/tmp"),  # noqa: S108 (spec/api.md 4.1)
@@ -166,18 +202,14 @@ def start_run(
         role=planned_role(call, members.get("executionRole", "")), log_group=log_group or "",
         keep_failed_instance=not infrastructure.get("terminateInstanceOnFailure", True),
         scheduled=build_type == "SCHEDULED",
+        scan=_planned_scan(members.get("imageScanningConfiguration", {})),
     )  # fmt: skip
     record = _image_record(
-        call, plan, recipe=_resolved_copy(recipe, parent, components), infrastructure=infrastructure,
+        call, plan, recipe=_resolved_copy(recipe, resolved.parent, components), infrastructure=infrastructure,
         distribution=distribution, members=members, tests=tests, tags=tags, build_type=build_type,
-        parent_record=parent_record, log_group=log_group,
+        parent_record=resolved.parent_record, log_group=log_group,
     )  # fmt: skip
-    queries.insert(call.tx, record)
-    queries.put_build(call.tx, Build(record.arn, plan.to_json(), {}))
-    if call.builds is not None:
-        builder = call.builds
-        call.effects.append(lambda: builder.start(record.arn))
-    return record
+    return PreparedRun(record, plan)
 
 
 def _copy(call: Call, arn: str | None) -> dict[str, Any] | None:
@@ -218,6 +250,13 @@ def _planned_parent(call: Call, recipe: Record) -> tuple[PlannedParent, Record |
     if kind is ParentKind.LAYOUT:
         return PlannedParent("layout", text), None
     return PlannedParent("machine", text), None
+
+
+def _planned_scan(scanning: Mapping[str, Any]) -> PlannedScan | None:
+    if not scanning.get("imageScanningEnabled"):
+        return None
+    place = scanning.get("ecrConfiguration", {})
+    return PlannedScan(place.get("repositoryName", _SCAN_REPOSITORY), tuple(place.get("containerTags", ())))
 
 
 def _targets(call: Call, recipe: Record, distribution: Mapping[str, Any] | None) -> tuple[PushTarget, ...]:

@@ -23,11 +23,10 @@ from imagesmith.resources.call import Call, Effect
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.service import Service
 from imagesmith.schedule.rearm import rearm_all
-from imagesmith.schedule.tick import Fired, fire
+from imagesmith.schedule.tick import Fired, fire_all
 from imagesmith.store import schedules
 from imagesmith.store.database import Database, StoreUnavailable
 from imagesmith.store.schedules import DuePipeline
-from imagesmith.values.arn import Arn
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +44,11 @@ _CLOCK_BACK = timedelta(seconds=30)
 _KEPT_RUNS = timedelta(days=90)
 """How long it is remembered which instants were run."""
 
-_POSTPONED = timedelta(hours=1)
+_AVOIDED = timedelta(minutes=5)
+"""How long a pipeline whose tick failed unexpectedly is left alone, so that it does not hold up the others."""
+
+Scope = tuple[str, str, str]
+"""Account, region and partition: whom a unit of work acts for."""
 
 
 class Scheduler:
@@ -60,6 +63,7 @@ class Scheduler:
         self._batch = batch
         self._latest: datetime | None = None
         self._failed_effects: deque[Effect] = deque()
+        self._avoided: dict[str, datetime] = {}
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -94,41 +98,51 @@ class Scheduler:
             _log.warning("the clock went back from %s to %s", self._latest, now)
             rearm_all(self._database, now=self._clock, stop=self._stopping.is_set)
         self._latest = now
+        self._avoided = {arn: until for arn, until in self._avoided.items() if until > now}
         fired: list[Fired] = []
         while not self._stopping.is_set():
-            with self._database.read() as tx:
-                due = schedules.due(tx, now, self._batch)
+            due = self._due(now)
             if not due:
                 break
             for scope, group in groupby(sorted(due, key=_scope), key=_scope):
-                fired += self._fire_scope(scope, [item.pipeline_arn for item in group])
+                fired += self._fire_scope(scope, [item.pipeline_arn for item in group], now)
         return fired
 
-    def _fire_scope(self, scope: tuple[str, str], arns: Sequence[str]) -> list[Fired]:
+    def _due(self, now: datetime) -> list[DuePipeline]:
+        with self._database.read() as tx:
+            found = schedules.due(tx, now, self._batch + len(self._avoided))
+        return [item for item in found if item.pipeline_arn not in self._avoided][: self._batch]
+
+    def _fire_scope(self, scope: Scope, arns: Sequence[str], now: datetime) -> list[Fired]:
+        """One batch; when it fails, each of it alone, so that one bad pipeline stops no other."""
         try:
             return self._fire_batch(scope, arns)
         except StoreUnavailable:
             raise
         except Exception:
-            if len(arns) > 1:
-                # one pipeline that cannot be handled must not hold up the others of its batch
-                return [fired for arn in arns for fired in self._fire_scope(scope, [arn])]
-            _log.exception("the tick of %s failed; it is postponed by %s", arns[0], _POSTPONED)
-            self._postpone(scope, arns[0])
-            return []
+            _log.exception("a batch of %d ticks failed; each is tried alone", len(arns))
+        fired: list[Fired] = []
+        for arn in arns:
+            try:
+                fired += self._fire_batch(scope, [arn])
+            except StoreUnavailable:
+                raise
+            except Exception as error:
+                _log.error("the tick of %s failed and is tried again in %s: %r", arn, _AVOIDED, error)
+                self._avoided[arn] = now + _AVOIDED
+        return fired
 
-    def _fire_batch(self, scope: tuple[str, str], arns: Sequence[str]) -> list[Fired]:
+    def _fire_batch(self, scope: Scope, arns: Sequence[str]) -> list[Fired]:
         effects: list[Effect] = []
 
         def work(call: Call) -> list[Fired]:
-            fired = [fire(call, armed) for armed in schedules.still_due(call.tx, arns, call.now)]
+            fired = fire_all(call, arns)
             effects.extend(call.effects)
             # run below instead, where one that fails does not lose the others
             call.effects.clear()
             return fired
 
-        account, region = scope
-        partition = Arn.parse(arns[0]).partition
+        account, region, partition = scope
         caller = Caller(account, region, f"arn:{partition}:iam::{account}:root", "", partition)
         fired: list[Fired] = self._service.scoped("ScheduledRun", caller, work)
         for effect in effects:
@@ -145,10 +159,6 @@ class Scheduler:
     def _retry_effects(self) -> None:
         for _ in range(len(self._failed_effects)):
             self._carry_out(self._failed_effects.popleft())
-
-    def _postpone(self, scope: tuple[str, str], arn: str) -> None:
-        with self._database.write("/".join(scope)) as tx:
-            schedules.postpone(tx, arn, self._clock() + _POSTPONED)
 
     def _run(self) -> None:
         pause = 1.0
@@ -168,13 +178,14 @@ class Scheduler:
             self._wake.clear()
 
     def _delay(self) -> float:
-        """Seconds to sleep."""
+        """Seconds to sleep: what was due at the last tick is done, or must wait."""
+        assert self._latest is not None
         with self._database.read() as tx:
-            following = schedules.earliest(tx)
+            following = schedules.earliest_after(tx, self._latest)
         if following is None:
             return _LONGEST_SLEEP
         return min(max((following - self._clock()).total_seconds(), _SHORTEST_SLEEP), _LONGEST_SLEEP)
 
 
-def _scope(due: DuePipeline) -> tuple[str, str]:
-    return due.account, due.region
+def _scope(due: DuePipeline) -> Scope:
+    return due.account, due.region, due.pipeline_arn.split(":", 2)[1]

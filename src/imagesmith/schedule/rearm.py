@@ -7,7 +7,7 @@ mean. An instant that newer rules place in the past is then due and is treated l
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
@@ -22,7 +22,10 @@ from imagesmith.values.schedule import Schedule, UnknownZone, parse_schedule
 
 _log = logging.getLogger(__name__)
 
-_PAGE = 2000
+_PAGE = 5000
+_BATCH = 500
+"""Rows per unit of work."""
+
 _LATEST_PARSED = 10_000
 
 
@@ -53,8 +56,9 @@ def rearm_all(
         moment = now()
         moved = [row for row in rows if _differs(row, parsed, moment)]
         for scope, group in groupby(moved, key=lambda row: f"{row.account}/{row.region}"):
-            with database.write(scope) as tx:
-                changed += _rearm(tx, list(group), parsed, moment)
+            for batch in _batches(list(group)):
+                with database.write(scope) as tx:
+                    changed += _rearm(tx, batch, parsed, moment)
     if changed:
         _log.info("%d of %d schedules were armed anew", changed, seen)
     return Rearmed(seen, changed)
@@ -72,6 +76,11 @@ def fire_time(row: ArmedSchedule, parsed: dict[tuple[str, str], Schedule], now: 
     return schedule.next_after(min(row.since, now), row.anchor)
 
 
+def _batches(rows: Sequence[ArmedSchedule]) -> Iterator[Sequence[ArmedSchedule]]:
+    for start in range(0, len(rows), _BATCH):
+        yield rows[start : start + _BATCH]
+
+
 def _differs(row: ArmedSchedule, parsed: dict[tuple[str, str], Schedule], now: datetime) -> bool:
     try:
         return fire_time(row, parsed, now) != row.next_fire
@@ -82,19 +91,23 @@ def _differs(row: ArmedSchedule, parsed: dict[tuple[str, str], Schedule], now: d
 
 
 def _rearm(
-    tx: Connection, rows: Iterable[ArmedSchedule], parsed: dict[tuple[str, str], Schedule], now: datetime
+    tx: Connection, rows: Sequence[ArmedSchedule], parsed: dict[tuple[str, str], Schedule], now: datetime
 ) -> int:
     """Write what differs; a row that was armed otherwise since it was read is left alone."""
-    changed = 0
+    arns = [row.pipeline_arn for row in rows]
+    current, records = schedules.of_pipelines(tx, arns), queries.get_many(tx, arns)
+    documents, armed, ended = [], [], []
     for row in rows:
-        record = queries.get(tx, row.pipeline_arn)
-        if record is None or schedules.of_pipeline(tx, row.pipeline_arn) != row:
+        record = records.get(row.pipeline_arn)
+        if record is None or current.get(row.pipeline_arn) != row:
             continue
         following = fire_time(row, parsed, now)
-        queries.replace(tx, replace(record, document=pipelines.with_next_run(record.document, following)))
+        documents.append(replace(record, document=pipelines.with_next_run(record.document, following)))
         if following is None:
-            schedules.disarm(tx, row.pipeline_arn)
+            ended.append(row.pipeline_arn)
         else:
-            schedules.arm(tx, replace(row, since=min(row.since, now), next_fire=following))
-        changed += 1
-    return changed
+            armed.append(replace(row, since=min(row.since, now), next_fire=following))
+    queries.replace_documents(tx, documents)
+    schedules.arm(tx, armed)
+    schedules.disarm(tx, ended)
+    return len(documents)

@@ -12,22 +12,31 @@ So a process that dies, a second server or a clock that goes back finds an insta
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from imagesmith.resources import pipelines
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import ApiError
+from imagesmith.resources.pipelines import PipelineRun
 from imagesmith.resources.runs import ResolvedRun, resolve_run
 from imagesmith.schedule.decide import Decision, PipelineState, Tick, after_check, at_tick
 from imagesmith.schedule.start_condition import check_condition
 from imagesmith.store import queries, schedules
 from imagesmith.store.records import Record
-from imagesmith.store.schedules import ArmedSchedule
-from imagesmith.values.names import iso_instant, parse_instant
+from imagesmith.store.schedules import ArmedSchedule, ScheduledRun
+from imagesmith.values.names import canonical_json, iso_instant, parse_instant
 from imagesmith.values.schedule import UnknownZone, parse_schedule
 from imagesmith.workflows import pipeline_log
 from imagesmith.workflows.records import count_run
+
+_REFERENCES = (
+    "imageRecipeArn", "containerRecipeArn", "infrastructureConfigurationArn", "distributionConfigurationArn",
+    "workflows",
+)  # fmt: skip
+"""Members of a pipeline that runs.resolve_run looks at."""
 
 _UNREADABLE_RETRY = timedelta(days=1)
 """When a schedule whose zone is missing from the zone database is looked at again."""
@@ -39,7 +48,46 @@ class Fired:
 
     pipeline_arn: str
     decision: Decision
-    image_arn: str = ""
+    row: ArmedSchedule | None
+    """How it is armed now; None: no longer."""
+    started: PipelineRun | None = None
+    failed: bool = False
+    """No image could be started: a failed run."""
+
+    @property
+    def image_arn(self) -> str:
+        return "" if self.started is None else self.started.run.image.arn
+
+    @property
+    def counts(self) -> bool:
+        """The instant was run."""
+        return self.failed or self.started is not None
+
+
+def fire_all(call: Call, arns: Sequence[str]) -> list[Fired]:
+    """Carry out the ticks of those pipelines of one scope that are due still, in this order."""
+    rows = schedules.of_pipelines(call.tx, arns)
+    due = [rows[arn] for arn in arns if arn in rows and rows[arn].next_fire <= call.now]
+    if not due:
+        return []
+    wanted = [row.pipeline_arn for row in due]
+    records = queries.get_many(call.tx, wanted)
+    # a tick stands for an instant between the one that was armed and now
+    done = schedules.runs_between(call.tx, wanted, min(row.next_fire for row in due), call.now)
+    resolver = _Resolver(call)
+    fired = [_fire(call, row, records.get(row.pipeline_arn), done, resolver) for row in due]
+    pipelines.store_pipeline_runs(call, [item.started for item in fired if item.started is not None])
+    schedules.arm(call.tx, [item.row for item in fired if item.row is not None])
+    schedules.disarm(call.tx, [item.pipeline_arn for item in fired if item.row is None])
+    schedules.note_runs(
+        call.tx,
+        [
+            ScheduledRun(item.pipeline_arn, item.decision.scheduled_for, item.image_arn)
+            for item in fired
+            if item.counts and item.decision.scheduled_for is not None
+        ],
+    )
+    return fired
 
 
 def pipeline_state(record: Record) -> PipelineState:
@@ -58,34 +106,53 @@ def pipeline_state(record: Record) -> PipelineState:
     )
 
 
-def fire(call: Call, armed: ArmedSchedule) -> Fired:
-    """Carry out the tick of a pipeline whose row is due and whose scope is locked by `call`."""
-    record = queries.get(call.tx, armed.pipeline_arn)
+class _Resolver:
+    """Resolves what the pipelines of one batch refer to, once for each set of references.
+
+    A batch only adds PENDING images, which nothing resolves to, so what was found stays true until it commits.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._found: dict[str, ResolvedRun] = {}
+
+    def resolve(self, document: Mapping[str, Any]) -> ResolvedRun:
+        """See runs.resolve_run. Raises ApiError."""
+        key = canonical_json([document.get(name) for name in _REFERENCES])
+        if key not in self._found:
+            self._found[key] = resolve_run(self._call, document)
+        return self._found[key]
+
+
+def _fire(
+    call: Call,
+    armed: ArmedSchedule,
+    record: Record | None,
+    done: Container[tuple[str, datetime]],
+    resolver: _Resolver,
+) -> Fired:
     policy = call.settings.schedules
+    tick = Tick(armed.next_fire, armed.version)
     try:
         state = None if record is None else pipeline_state(record)
     except UnknownZone as error:
         assert record is not None
-        retry = Decision(
-            "build", f"scheduled for {iso_instant(armed.next_fire)}", armed.next_fire, call.now + _UNREADABLE_RETRY
-        )
-        return _failed(call, record, retry, f"{error}")
+        due = Decision("build", "due", tick.due, call.now + _UNREADABLE_RETRY)
+        return _failed(call, record, due, f"{error}.")
     running = policy.overlap == "skip" and schedules.is_building(call.tx, armed.pipeline_arn)
-    decision = at_tick(Tick(armed.next_fire, armed.version), state, now=call.now, running=running, policy=policy)
+    decision = at_tick(tick, state, now=call.now, running=running, policy=policy)
     if record is None or decision.outcome == "drop":
         return _dropped(call, armed, record, decision)
-    instant = decision.scheduled_for
-    if instant is not None and schedules.was_run(call.tx, record.arn, instant):
-        decision = replace(decision, outcome="skip", reason=f"the run of {iso_instant(instant)} was started before")
+    if (record.arn, decision.scheduled_for) in done:
+        decision = replace(decision, outcome="skip", reason=f"{decision.reason}: that run was started before")
     if decision.outcome == "skip":
         return _skipped(call, record, decision)
     try:
-        resolved = resolve_run(call, record.document)
+        resolved = resolver.resolve(record.document)
     except ApiError as error:
         return _failed(call, record, decision, error.message)
     if decision.outcome == "check":
-        check = check_condition(call.tx, record, resolved, policy=policy)
-        decision = after_check(decision, check)
+        decision = after_check(decision, check_condition(call.tx, record, resolved, policy=policy))
         if decision.outcome == "skip":
             return _skipped(call, record, decision)
     return _started(call, record, decision, resolved)
@@ -93,30 +160,25 @@ def fire(call: Call, armed: ArmedSchedule) -> Fired:
 
 def _started(call: Call, record: Record, decision: Decision, resolved: ResolvedRun) -> Fired:
     record = _with_next(record, decision.next_fire)
-    _tell(call, record, decision)
-    image = pipelines.start_pipeline_run(
-        call, record, tags=record.document.get("imageTags", {}), build_type="SCHEDULED", resolved=resolved
-    )
-    _note(call, record, decision, image.arn)
-    _arm_next(call, record)
-    return Fired(record.arn, decision, image.arn)
+    started = pipelines.prepare_pipeline_run(
+        call, record, resolved,
+        tags=record.document.get("imageTags", {}), build_type="SCHEDULED", because=_line(decision),
+    )  # fmt: skip
+    return Fired(record.arn, decision, pipelines.armed_schedule(record, call.now), started)
 
 
 def _skipped(call: Call, record: Record, decision: Decision) -> Fired:
     record = _with_next(record, decision.next_fire)
-    queries.replace(call.tx, record)
-    _arm_next(call, record)
+    queries.replace_documents(call.tx, [record])
     _tell(call, record, decision)
-    return Fired(record.arn, decision)
+    return Fired(record.arn, decision, pipelines.armed_schedule(record, call.now))
 
 
 def _failed(call: Call, record: Record, decision: Decision, why: str) -> Fired:
     """No image can be named: the run counts as a failed one (spec/pipelines.md 3)."""
     record = _with_next(record, decision.next_fire)
-    queries.replace(call.tx, record)
-    _arm_next(call, record)
+    queries.replace_documents(call.tx, [record])
     effect = count_run(call.tx, record, "FAILED", trigger="schedule", stamp=call.stamp)
-    _note(call, record, decision, "")
     failed = replace(
         decision,
         outcome="skip",
@@ -124,38 +186,25 @@ def _failed(call: Call, record: Record, decision: Decision, why: str) -> Fired:
         next_fire=None if effect.disable else decision.next_fire,
     )
     _tell(call, record, failed)
-    return Fired(record.arn, failed)
+    row = None if effect.disable else pipelines.armed_schedule(record, call.now)
+    return Fired(record.arn, failed, row, failed=True)
 
 
 def _dropped(call: Call, armed: ArmedSchedule, record: Record | None, decision: Decision) -> Fired:
-    """The row is out of step with its document, which is the truth."""
+    """The row is out of step with its document, which is the truth; an ENABLED one is armed as it says."""
     row = None if record is None else pipelines.armed_schedule(record, call.now)
-    if row is None or record is None or record.document["status"] != "ENABLED":
-        schedules.disarm(call.tx, armed.pipeline_arn)
-    else:
-        schedules.arm(call.tx, row)
-    return Fired(armed.pipeline_arn, decision)
+    return Fired(armed.pipeline_arn, decision, row)
 
 
 def _with_next(record: Record, following: datetime | None) -> Record:
     return replace(record, document=pipelines.with_next_run(record.document, following))
 
 
-def _arm_next(call: Call, record: Record) -> None:
-    row = pipelines.armed_schedule(record, call.now)
-    if row is None:
-        schedules.disarm(call.tx, record.arn)
-    else:
-        schedules.arm(call.tx, row)
-
-
-def _note(call: Call, record: Record, decision: Decision, image_arn: str) -> None:
-    assert decision.scheduled_for is not None
-    schedules.note_run(call.tx, record.arn, decision.scheduled_for, image_arn)
-
-
 def _tell(call: Call, record: Record, decision: Decision) -> None:
-    following = f"next run {iso_instant(decision.next_fire)}" if decision.next_fire else "no next run"
-    text = f"{decision.outcome}: {decision.reason}; {following}"
     logs, now = call.settings.data_dir / "logs", call.now
-    call.effects.append(lambda: pipeline_log.tell(logs, record.arn, "tick", text, now=now))
+    call.effects.append(lambda: pipeline_log.tell(logs, record.arn, ("tick", _line(decision)), now=now))
+
+
+def _line(decision: Decision) -> str:
+    following = f"next run {iso_instant(decision.next_fire)}" if decision.next_fire else "no next run"
+    return f"{decision.outcome}: {decision.reason}; {following}"

@@ -13,7 +13,30 @@ from sqlalchemy.exc import IntegrityError
 
 from imagesmith.store.records import Build, Cursor, Record, from_microseconds, microseconds
 from imagesmith.store.tables import builds, counters, inventories, links, resources, tokens
+from imagesmith.store.upsert import counting, for_dialect, upserts
 from imagesmith.values.version import Version
+
+# made once: see store.upsert
+_GET = sa.select(resources).where(resources.c.arn == sa.bindparam("wanted"))
+_GET_MANY = sa.select(resources).where(resources.c.arn.in_(sa.bindparam("wanted", expanding=True)))
+_INSERT = sa.insert(resources)
+_REPLACE = sa.update(resources).where(resources.c.arn == sa.bindparam("replaced"))
+_REPLACE_DOCUMENT = _REPLACE.values(document=sa.bindparam("document"))
+_VERSIONS = (
+    sa.select(resources)
+    .where(*(resources.c[name] == sa.bindparam(name) for name in ("account", "region", "kind", "family", "slug")))
+    .order_by(*(resources.c[name].desc() for name in ("major", "minor", "patch", "build")))
+)
+_NEWEST_OF_SOURCE = (
+    sa.select(resources)
+    .where(resources.c.source == sa.bindparam("wanted"))
+    .order_by(resources.c.created.desc(), resources.c.arn.desc())
+    .limit(1)
+)
+_INSERT_LINKS = sa.insert(links)
+_COUNT = counting(counters)
+_PUT_BUILD = upserts(builds)
+_GET_BUILD = sa.select(builds).where(builds.c.image_arn == sa.bindparam("wanted"))
 
 
 class DuplicateRecord(ValueError):
@@ -37,24 +60,47 @@ class Selection:
 
 
 def get(tx: Connection, arn: str) -> Record | None:
-    row = tx.execute(sa.select(resources).where(resources.c.arn == arn)).first()
+    row = tx.execute(_GET, {"wanted": arn}).first()
     return None if row is None else _record(row)
+
+
+def get_many(tx: Connection, arns: Sequence[str]) -> dict[str, Record]:
+    """Those of `arns` that are stored."""
+    return {row.arn: _record(row) for row in tx.execute(_GET_MANY, {"wanted": arns})}
 
 
 def insert(tx: Connection, record: Record, needs: Iterable[str] = ()) -> None:
     """Store a new resource and the ARNs that it needs to exist. Raises DuplicateRecord."""
     try:
-        tx.execute(sa.insert(resources).values(_columns(record)))
+        tx.execute(_INSERT, _columns(record))
     except IntegrityError as error:
         raise DuplicateRecord(record.arn) from error
-    set_links(tx, record.arn, needs)
+    _add_links(tx, record.arn, needs)
+
+
+def insert_many(tx: Connection, records: Sequence[Record]) -> None:
+    """Store new resources that need no others to exist. Raises DuplicateRecord."""
+    if not records:
+        return
+    try:
+        tx.execute(_INSERT, [_columns(record) for record in records])
+    except IntegrityError as error:
+        raise DuplicateRecord(", ".join(record.arn for record in records)) from error
 
 
 def replace(tx: Connection, record: Record, needs: Iterable[str] | None = None) -> None:
     """Write a resource over the one with the same ARN; `needs` None leaves its links as they are."""
-    tx.execute(sa.update(resources).where(resources.c.arn == record.arn).values(_columns(record)))
+    tx.execute(_REPLACE, {**_columns(record), "replaced": record.arn})
     if needs is not None:
         set_links(tx, record.arn, needs)
+
+
+def replace_documents(tx: Connection, records: Sequence[Record]) -> None:
+    """Write the documents alone of many resources."""
+    if records:
+        tx.execute(
+            _REPLACE_DOCUMENT, [{"replaced": record.arn, "document": dict(record.document)} for record in records]
+        )
 
 
 def delete(tx: Connection, arn: str) -> None:
@@ -67,9 +113,13 @@ def delete(tx: Connection, arn: str) -> None:
 
 def set_links(tx: Connection, from_arn: str, needs: Iterable[str]) -> None:
     tx.execute(sa.delete(links).where(links.c.from_arn == from_arn))
+    _add_links(tx, from_arn, needs)
+
+
+def _add_links(tx: Connection, from_arn: str, needs: Iterable[str]) -> None:
     rows = [{"from_arn": from_arn, "to_arn": arn} for arn in sorted(set(needs))]
     if rows:
-        tx.execute(sa.insert(links), rows)
+        tx.execute(_INSERT_LINKS, rows)
 
 
 def is_needed(tx: Connection, arn: str) -> bool:
@@ -97,16 +147,8 @@ def page(tx: Connection, selection: Selection, after: Cursor | None, limit: int)
 
 def versions(tx: Connection, account: str, region: str, kind: str, slug: str, *, family: str = "") -> list[Record]:
     """Every build of a slug, highest version and build first."""
-    table = resources
-    query = (
-        sa.select(table)
-        .where(
-            table.c.account == account, table.c.region == region, table.c.kind == kind,
-            table.c.family == family, table.c.slug == slug,
-        )
-        .order_by(table.c.major.desc(), table.c.minor.desc(), table.c.patch.desc(), table.c.build.desc())
-    )  # fmt: skip
-    return [_record(row) for row in tx.execute(query)]
+    wanted = {"account": account, "region": region, "kind": kind, "family": family, "slug": slug}
+    return [_record(row) for row in tx.execute(_VERSIONS, wanted)]
 
 
 def by_status(tx: Connection, kind: str, statuses: Sequence[str]) -> list[Record]:
@@ -115,20 +157,13 @@ def by_status(tx: Connection, kind: str, statuses: Sequence[str]) -> list[Record
 
 
 def newest_of_source(tx: Connection, source: str) -> Record | None:
-    query = sa.select(resources).where(resources.c.source == source)
-    row = tx.execute(query.order_by(resources.c.created.desc(), resources.c.arn.desc()).limit(1)).first()
+    row = tx.execute(_NEWEST_OF_SOURCE, {"wanted": source}).first()
     return None if row is None else _record(row)
 
 
 def next_number(tx: Connection, key: str) -> int:
     """Hand out the next number of a counter, starting at 1; numbers never come back (spec/api.md 3.3)."""
-    row = tx.execute(sa.select(counters.c.value).where(counters.c.key == key)).first()
-    number = 1 if row is None else int(row.value) + 1
-    if row is None:
-        tx.execute(sa.insert(counters).values(key=key, value=number))
-    else:
-        tx.execute(sa.update(counters).where(counters.c.key == key).values(value=number))
-    return number
+    return int(tx.execute(for_dialect(tx, _COUNT), {"key": key, "value": 1}).scalar_one())
 
 
 def raise_counter(tx: Connection, key: str, at_least: int) -> None:
@@ -178,19 +213,25 @@ def remember_token(
 
 
 def put_build(tx: Connection, build: Build) -> None:
-    values = {
-        "image_arn": build.image_arn,
-        "plan": dict(build.plan),
-        "outcome": dict(build.outcome),
-        "cancel_requested": build.cancel_requested,
-    }
-    updated = tx.execute(sa.update(builds).where(builds.c.image_arn == build.image_arn).values(values))
-    if updated.rowcount == 0:
-        tx.execute(sa.insert(builds).values(values))
+    put_builds(tx, [build])
+
+
+def put_builds(tx: Connection, plans: Sequence[Build]) -> None:
+    values = [
+        {
+            "image_arn": build.image_arn,
+            "plan": dict(build.plan),
+            "outcome": dict(build.outcome),
+            "cancel_requested": build.cancel_requested,
+        }
+        for build in plans
+    ]
+    if values:
+        tx.execute(for_dialect(tx, _PUT_BUILD), values)
 
 
 def get_build(tx: Connection, image_arn: str) -> Build | None:
-    row = tx.execute(sa.select(builds).where(builds.c.image_arn == image_arn)).first()
+    row = tx.execute(_GET_BUILD, {"wanted": image_arn}).first()
     if row is None:
         return None
     return Build(row.image_arn, dict(row.plan), dict(row.outcome), bool(row.cancel_requested))

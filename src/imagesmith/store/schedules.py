@@ -7,23 +7,57 @@ under newer zone rules tells which instant was meant.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 
 from imagesmith.store import queries
 from imagesmith.store.records import Record, from_microseconds, microseconds
 from imagesmith.store.tables import resources, scheduled_runs, schedules
+from imagesmith.store.upsert import for_dialect, inserts_if_absent, upserts
 
 _BUILT = ("AVAILABLE", "DEPRECATED", "DISABLED")
 """States of an image that was AVAILABLE once."""
 
 _UNDER_WAY = ("PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "INTEGRATING")
+
+# made once: see store.upsert
+_ARM = upserts(schedules)
+_DISARM = sa.delete(schedules).where(schedules.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)))
+_NOTE_RUN = inserts_if_absent(scheduled_runs)
+_EARLIEST = sa.select(sa.func.min(schedules.c.next_fire)).where(schedules.c.next_fire > sa.bindparam("moment"))
+_DUE = (
+    sa.select(schedules.c.pipeline_arn, schedules.c.account, schedules.c.region)
+    .where(schedules.c.next_fire <= sa.bindparam("now"))
+    .order_by(schedules.c.next_fire, schedules.c.pipeline_arn)
+    .limit(sa.bindparam("most"))
+)
+_OF_PIPELINES = sa.select(schedules).where(schedules.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)))
+_PAGE = (
+    sa.select(schedules)
+    .where(schedules.c.pipeline_arn > sa.bindparam("after"))
+    .order_by(schedules.c.pipeline_arn)
+    .limit(sa.bindparam("most"))
+)
+_RUNS_BETWEEN = sa.select(scheduled_runs.c.pipeline_arn, scheduled_runs.c.scheduled_for).where(
+    scheduled_runs.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)),
+    scheduled_runs.c.scheduled_for.between(sa.bindparam("since"), sa.bindparam("until")),
+)
+_NEWEST_BUILT = (
+    sa.select(resources.c.arn)
+    .where(resources.c.source == sa.bindparam("wanted"), resources.c.status.in_(_BUILT))
+    .order_by(resources.c.created.desc(), resources.c.arn.desc())
+    .limit(1)
+)
+_BUILDING = (
+    sa.select(resources.c.arn)
+    .where(resources.c.source == sa.bindparam("wanted"), resources.c.status.in_(_UNDER_WAY))
+    .limit(1)
+)
 
 
 @dataclass(frozen=True)
@@ -51,54 +85,46 @@ class DuePipeline:
     region: str
 
 
-def arm(tx: Connection, armed: ArmedSchedule) -> None:
-    """Store or replace the row of a pipeline."""
-    values = _columns(armed)
-    statement = _insert(tx, schedules).values(values)
-    changed = {name: value for name, value in values.items() if name != "pipeline_arn"}
-    tx.execute(statement.on_conflict_do_update(index_elements=["pipeline_arn"], set_=changed))
+@dataclass(frozen=True)
+class ScheduledRun:
+    """An instant of a pipeline that was run; `image_arn` is empty when no image could be started."""
+
+    pipeline_arn: str
+    scheduled_for: datetime
+    image_arn: str
 
 
-def disarm(tx: Connection, pipeline_arn: str) -> None:
-    tx.execute(sa.delete(schedules).where(schedules.c.pipeline_arn == pipeline_arn))
+def arm(tx: Connection, rows: Iterable[ArmedSchedule]) -> None:
+    """Store or replace rows."""
+    values = [_columns(row) for row in rows]
+    if values:
+        tx.execute(for_dialect(tx, _ARM), values)
 
 
-def postpone(tx: Connection, pipeline_arn: str, until: datetime) -> None:
-    """Move the fire time of a row alone, for a pipeline whose document cannot be handled."""
-    table = schedules
-    tx.execute(sa.update(table).where(table.c.pipeline_arn == pipeline_arn).values(next_fire=microseconds(until)))
+def disarm(tx: Connection, arns: Sequence[str]) -> None:
+    if arns:
+        tx.execute(_DISARM, {"wanted": arns})
 
 
-def earliest(tx: Connection) -> datetime | None:
-    """When the next pipeline of any scope is due."""
-    value = tx.execute(sa.select(sa.func.min(schedules.c.next_fire))).scalar()
+def earliest_after(tx: Connection, moment: datetime) -> datetime | None:
+    """The first fire time of any scope after `moment`."""
+    value = tx.execute(_EARLIEST, {"moment": microseconds(moment)}).scalar()
     return None if value is None else from_microseconds(value)
 
 
 def due(tx: Connection, now: datetime, limit: int) -> list[DuePipeline]:
     """Pipelines whose fire time is not after `now`, the longest due first."""
-    table = schedules
-    query = (
-        sa.select(table.c.pipeline_arn, table.c.account, table.c.region)
-        .where(table.c.next_fire <= microseconds(now))
-        .order_by(table.c.next_fire, table.c.pipeline_arn)
-        .limit(limit)
-    )
-    return [DuePipeline(row.pipeline_arn, row.account, row.region) for row in tx.execute(query)]
+    rows = tx.execute(_DUE, {"now": microseconds(now), "most": limit})
+    return [DuePipeline(row.pipeline_arn, row.account, row.region) for row in rows]
 
 
-def still_due(tx: Connection, arns: Sequence[str], now: datetime) -> list[ArmedSchedule]:
-    """Those of `arns` that are due still, now that their scope is locked, in the order of `arns`."""
-    query = sa.select(schedules).where(
-        schedules.c.pipeline_arn.in_(arns), schedules.c.next_fire <= microseconds(now)
-    )
-    found = {row.pipeline_arn: _armed(row) for row in tx.execute(query)}
-    return [found[arn] for arn in arns if arn in found]
+def of_pipelines(tx: Connection, arns: Sequence[str]) -> Mapping[str, ArmedSchedule]:
+    """The rows of those that are armed."""
+    return {row.pipeline_arn: _armed(row) for row in tx.execute(_OF_PIPELINES, {"wanted": arns})}
 
 
-def of_pipeline(tx: Connection, pipeline_arn: str) -> ArmedSchedule | None:
-    row = tx.execute(sa.select(schedules).where(schedules.c.pipeline_arn == pipeline_arn)).first()
-    return None if row is None else _armed(row)
+def of_pipeline(tx: Connection, arn: str) -> ArmedSchedule | None:
+    return of_pipelines(tx, [arn]).get(arn)
 
 
 def upcoming(tx: Connection, account: str, region: str, *, until: datetime, limit: int) -> list[ArmedSchedule]:
@@ -112,31 +138,39 @@ def upcoming(tx: Connection, account: str, region: str, *, until: datetime, limi
 
 def page(tx: Connection, after: str, limit: int) -> list[ArmedSchedule]:
     """The next armed pipelines in the order of their ARNs, whatever their scope."""
-    query = sa.select(schedules).where(schedules.c.pipeline_arn > after)
-    return [_armed(row) for row in tx.execute(query.order_by(schedules.c.pipeline_arn).limit(limit))]
+    return [_armed(row) for row in tx.execute(_PAGE, {"after": after, "most": limit})]
 
 
-def note_run(tx: Connection, pipeline_arn: str, scheduled_for: datetime, image_arn: str) -> bool:
-    """Claim an instant of a pipeline for a run; False when it was run before. `image_arn` is empty for none."""
-    statement = _insert(tx, scheduled_runs).values(
-        pipeline_arn=pipeline_arn, scheduled_for=microseconds(scheduled_for), image_arn=image_arn
-    )
-    return tx.execute(statement.on_conflict_do_nothing()).rowcount == 1
+def note_runs(tx: Connection, noted: Iterable[ScheduledRun]) -> None:
+    """Remember instants that were run, in the transaction that starts their runs."""
+    values = [
+        {
+            "pipeline_arn": run.pipeline_arn,
+            "scheduled_for": microseconds(run.scheduled_for),
+            "image_arn": run.image_arn,
+        }
+        for run in noted
+    ]
+    if values:
+        tx.execute(for_dialect(tx, _NOTE_RUN), values)
 
 
-def was_run(tx: Connection, pipeline_arn: str, scheduled_for: datetime) -> bool:
-    table = scheduled_runs
-    query = sa.select(table.c.image_arn).where(
-        table.c.pipeline_arn == pipeline_arn, table.c.scheduled_for == microseconds(scheduled_for)
-    )
-    return tx.execute(query).first() is not None
+def runs_between(
+    tx: Connection, arns: Sequence[str], since: datetime, until: datetime
+) -> set[tuple[str, datetime]]:
+    """(pipeline, instant) of what was run, both ends included."""
+    rows = tx.execute(_RUNS_BETWEEN, {"wanted": arns, "since": microseconds(since), "until": microseconds(until)})
+    return {(row.pipeline_arn, from_microseconds(row.scheduled_for)) for row in rows}
 
 
-def runs_of(tx: Connection, pipeline_arn: str) -> list[tuple[datetime, str]]:
-    """Every instant that was run and the image it made (empty: none), oldest first."""
+def runs_of(tx: Connection, pipeline_arn: str) -> list[ScheduledRun]:
+    """Every instant of a pipeline that was run, oldest first."""
     table = scheduled_runs
     query = sa.select(table).where(table.c.pipeline_arn == pipeline_arn).order_by(table.c.scheduled_for)
-    return [(from_microseconds(row.scheduled_for), row.image_arn) for row in tx.execute(query)]
+    return [
+        ScheduledRun(row.pipeline_arn, from_microseconds(row.scheduled_for), row.image_arn)
+        for row in tx.execute(query)
+    ]
 
 
 def forget_runs(tx: Connection, pipeline_arn: str) -> None:
@@ -150,27 +184,13 @@ def forget_runs_before(tx: Connection, moment: datetime) -> None:
 
 def newest_built(tx: Connection, pipeline_arn: str) -> Record | None:
     """The newest image of a pipeline that reached AVAILABLE, whoever started it."""
-    table = resources
-    query = (
-        sa.select(table.c.arn)
-        .where(table.c.source == pipeline_arn, table.c.status.in_(_BUILT))
-        .order_by(table.c.created.desc(), table.c.arn.desc())
-        .limit(1)
-    )
-    found = tx.execute(query).scalar()
+    found = tx.execute(_NEWEST_BUILT, {"wanted": pipeline_arn}).scalar()
     return None if found is None else queries.get(tx, found)
 
 
 def is_building(tx: Connection, pipeline_arn: str) -> bool:
     """Whether a build of a pipeline has not ended."""
-    table = resources
-    query = sa.select(table.c.arn).where(table.c.source == pipeline_arn, table.c.status.in_(_UNDER_WAY)).limit(1)
-    return tx.execute(query).first() is not None
-
-
-def _insert(tx: Connection, table: sa.Table) -> Any:
-    """An INSERT that knows ON CONFLICT: both databases have it, each in its own dialect."""
-    return sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)
+    return tx.execute(_BUILDING, {"wanted": pipeline_arn}).first() is not None
 
 
 def _columns(armed: ArmedSchedule) -> dict[str, Any]:

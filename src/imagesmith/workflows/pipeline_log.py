@@ -27,13 +27,15 @@ def pipeline_log_path(logs: Path, pipeline_arn: str, day: datetime) -> Path:
     return logs / arn.owner / arn.region / "pipelines" / arn.slug / f"{day.astimezone(UTC):%Y-%m-%d}.log"
 
 
-def tell(logs: Path, pipeline_arn: str, stage: str, text: str, *, now: datetime) -> None:
-    """Append a line; `logs` is the folder of all logs."""
+def tell(logs: Path, pipeline_arn: str, *lines: tuple[str, str], now: datetime) -> None:
+    """Append lines, each a stage and a text; `logs` is the folder of all logs."""
     try:
         log = BuildLog(pipeline_log_path(logs, pipeline_arn, now), lambda: now)
         try:
-            log.line(stage, text)
+            for stage, text in lines:
+                log.line(stage, text)
         finally:
             log.close()
     except OSError as error:
-        _log.warning("the log of %s cannot be written (%s); it would say: %s: %s", pipeline_arn, error, stage, text)
+        told = "; ".join(": ".join(line) for line in lines)
+        _log.warning("the log of %s cannot be written (%s); it would say: %s", pipeline_arn, error, told)

@@ -200,7 +200,7 @@ def count_run(tx: Connection, pipeline: Record, result: Result, *, trigger: Trig
     if effect.disable:
         document |= {"status": "DISABLED", "dateUpdated": stamp}
         document.pop("dateNextRun", None)
-        schedules.disarm(tx, pipeline.arn)
+        schedules.disarm(tx, [pipeline.arn])
     if document != pipeline.document:
         queries.replace(tx, replace(pipeline, document=document, status=document.get("status", "")))
     return effect
