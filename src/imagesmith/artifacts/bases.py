@@ -10,30 +10,28 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from imagesmith import processes
+from imagesmith.artifacts.bootstrap import bootstrap, line_reader, make_layout
 from imagesmith.artifacts.layout import LayoutError, OciLayout
 from imagesmith.artifacts.locks import file_lock
 from imagesmith.artifacts.mirrors import Mirrors, choose_mirrors
-from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.managed.bases import BaseFile, ManagedBase
+from imagesmith.managed.bases import ManagedBase
 from imagesmith.processes import Cancellation, OnOutput
 from imagesmith.settings import Registry
 from imagesmith.values.names import canonical_json, sha256_hex
 
-_BOOTSTRAP_SECONDS = 1800
 _PULL_SECONDS = 3600
 _SOURCES = Path("/etc/apt")
-_EMPTIED = ("etc/machine-id",)
-_REMOVED = ("etc/resolv.conf", "etc/hostname", "var/lib/dbus/machine-id", "var/log/bootstrap.log")
 
 OnLine = Callable[[str], None]
 
@@ -77,7 +75,7 @@ class Bases:
     def managed(self, base: ManagedBase, *, on_line: OnLine, cancellation: Cancellation | None = None) -> Parent:
         """A managed base, bootstrapped when there is no fresh one. Raises ParentError, Cancelled."""
         mirrors = choose_mirrors(self._mirror, _apt_sources())
-        key = sha256_hex(canonical_json([asdict(base), asdict(mirrors), "mmdebstrap-minbase-1"]))[:24]
+        key = sha256_hex(canonical_json([asdict(base), asdict(mirrors), "mmdebstrap-minbase-2"]))[:24]
         reference = f"base/{base.name}:{key}"
         stamp = self._folder / f"{base.name}-{key}.json"
         # one bootstrap at a time: a second build that needs the base waits and then finds it
@@ -143,7 +141,12 @@ class Bases:
 
     def _pulled(self, output: bytes, reference: str) -> Parent:
         image_id = output.decode().strip().splitlines()[-1].removeprefix("sha256:")
-        return Parent(image_id, reference, f"sha256:{image_id}")
+        done = self._storage.tool(
+            ["buildah", "inspect", "--type=image", "--format={{.FromImageDigest}}", image_id],
+            what=f"reading the digest of {reference}",
+        )
+        digest = done.stdout.decode().strip()
+        return Parent(image_id, reference, digest or f"sha256:{image_id}")
 
     def _kept(self, stamp: Path, reference: str) -> Parent | None:
         try:
@@ -165,60 +168,31 @@ class Bases:
         on_line: OnLine,
         cancellation: Cancellation | None,
     ) -> Parent:
-        name = f"base-{base.name}"
         on_line(f"bootstrapping {base.name} from {mirrors.main} (once; later builds reuse it)")
-        self._storage.remove(name)
-        self._storage.create(name, "scratch")
-        try:
-            root = self._storage.mount(name)
-            self._install(base, mirrors, root, on_line=on_line, cancellation=cancellation)
-            _clean(root)
-            _place(root, base.files)
-            self._storage.configure(
-                name,
-                [
-                    "--env=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                    '--cmd=["/bin/bash"]',
-                    f"--label=org.opencontainers.image.title={base.name}",
-                    f"--label=org.opencontainers.image.version={base.version}",
-                ],
-            )
-            image_id = self._storage.commit(name, created_by=f"mmdebstrap {base.suite}", cancellation=cancellation)
-        finally:
-            self._storage.remove(name)
-        on_line("keeping the base")
-        artifact = self._layout.export_image(self._storage, image_id, reference, cancellation=cancellation)
+        with tempfile.TemporaryDirectory(prefix="bootstrap-", dir=self._folder) as folder:
+            work = Path(folder)
+            done = bootstrap(
+                base, mirrors, work,
+                environment=self._storage.environment, on_output=line_reader(on_line), cancellation=cancellation,
+            )  # fmt: skip
+            if done.returncode != 0 or done.timed_out:
+                raise ParentError(
+                    f"the base {base.name} cannot be bootstrapped from {mirrors.main}: {done.tail(6)}\n"
+                    "is the mirror reachable? see debian_mirror in the settings"
+                )
+            on_line("keeping the base")
+            image_id, source = make_layout(base, work, created=datetime.fromtimestamp(self._now(), UTC))
+            with ThreadPoolExecutor(1) as pool:
+                unpacked = pool.submit(self._unpack, image_id, source, cancellation)
+                artifact = self._layout.import_source(self._storage, source, reference, cancellation=cancellation)
+                unpacked.result()
         return Parent(image_id, reference, artifact.digest)
 
-    def _install(
-        self,
-        base: ManagedBase,
-        mirrors: Mirrors,
-        root: Path,
-        *,
-        on_line: OnLine,
-        cancellation: Cancellation | None,
-    ) -> None:
-        argv = [
-            "mmdebstrap", "--variant=minbase", "--mode=root", f"--architectures={base.architecture}",
-            f"--include={','.join(base.packages)}", '--aptopt=Apt::Install-Recommends "false"',
-            "--dpkgopt=force-unsafe-io", "--format=directory", base.suite, str(root),
-            *mirrors.sources(base.suite, base.components),
-        ]  # fmt: skip
-        # in namespaces of its own: a kill takes everything it mounted and started with it
-        done = processes.run(
-            argv,
-            env=self._storage.environment,
-            timeout=_BOOTSTRAP_SECONDS,
-            cancellation=cancellation,
-            on_output=_lines(on_line),
-            tree=True,
-        )
-        if done.returncode != 0 or done.timed_out:
-            raise ParentError(
-                f"the base {base.name} cannot be bootstrapped from {mirrors.main}: {done.tail(6)}\n"
-                "is the mirror reachable? see debian_mirror in the settings"
-            )
+    def _unpack(self, image_id: str, source: str, cancellation: Cancellation | None) -> None:
+        self._storage.tool(
+            ["skopeo", "copy", "--quiet", source, f"containers-storage:@{image_id}"],
+            what="unpacking the base", timeout=_PULL_SECONDS, cancellation=cancellation,
+        )  # fmt: skip
 
 
 def _apt_sources() -> list[str]:
@@ -228,38 +202,6 @@ def _apt_sources() -> list[str]:
         for file in files
         if file.suffix in (".list", ".sources") and file.is_file()
     ]
-
-
-def _clean(root: Path) -> None:
-    """Nothing of this machine and of the moment stays in a base."""
-    with Root(root) as inside:
-        for path in _REMOVED:
-            folder, _, file = path.rpartition("/")
-            with contextlib.suppress(OSError), inside.folder(folder) as descriptor:
-                os.unlink(file, dir_fd=descriptor)
-        for path in _EMPTIED:
-            with contextlib.suppress(OSError):
-                os.close(inside.open(path, os.O_WRONLY | os.O_TRUNC))
-
-
-def _place(root: Path, files: Iterable[BaseFile]) -> None:
-    with Root(root) as inside:
-        for file in files:
-            descriptor = inside.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode=file.mode)
-            with os.fdopen(descriptor, "wb") as target:
-                target.write(file.text.encode())
-                os.fchmod(descriptor, file.mode)
-
-
-def _lines(on_line: OnLine) -> OnOutput:
-    pending = {"stdout": b"", "stderr": b""}
-
-    def receive(stream: str, chunk: bytes) -> None:
-        *lines, pending[stream] = (pending[stream] + chunk).split(b"\n")
-        for line in lines:
-            on_line(line.decode(errors="replace").rstrip("\r"))
-
-    return receive
 
 
 @contextlib.contextmanager

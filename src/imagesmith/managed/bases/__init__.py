@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+
+_PATTERN = re.compile(r"(?:/[\w.*?\[\]!+-]+){2,}")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class ManagedBase:
     suite: str
     components: tuple[str, ...]
     packages: tuple[str, ...]
+    excluded: tuple[str, ...] = ()
+    """Path patterns that dpkg does not unpack, here and in builds on the base."""
     files: tuple[BaseFile, ...] = ()
 
 
@@ -41,13 +46,21 @@ def managed_bases() -> tuple[ManagedBase, ...]:
     for entry in resources.files(__name__).iterdir():
         if entry.name.endswith(".toml"):
             table = tomllib.loads(entry.read_text(encoding="utf-8"))
-            for key in ("components", "packages"):
-                table[key] = tuple(table[key])
+            for key in ("components", "packages", "excluded"):
+                table[key] = tuple(table.get(key, ()))
             table["files"] = tuple(
                 BaseFile(path, **content) for path, content in sorted(table.get("files", {}).items())
             )
-            found.append(ManagedBase(**table))
+            found.append(_checked(ManagedBase(**table)))
     return tuple(sorted(found, key=lambda base: base.name))
+
+
+def _checked(base: ManagedBase) -> ManagedBase:
+    """Patterns become words of a script when a base is made: nothing but paths with wildcards may stand there."""
+    for pattern in base.excluded:
+        if not _PATTERN.fullmatch(pattern):
+            raise ValueError(f"managed base {base.name}: {pattern!r} is no path pattern")
+    return base
 
 
 def managed_base(name: str) -> ManagedBase | None:

@@ -1,0 +1,164 @@
+"""A Debian root file system from a package mirror, as one uncompressed OCI layer.
+
+    mmdebstrap (own process and mount namespace; works in memory when there is enough) --> layer.tar
+      --> oci/  {config, manifest, layer}    a layout that both the storage and the embedded layout read
+
+A kill at any moment takes every process and mount with it; the tar is in the caller's work folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from imagesmith import processes
+from imagesmith.artifacts.layout import CONFIG_TYPE, MANIFEST_TYPE
+from imagesmith.artifacts.mirrors import Mirrors
+from imagesmith.managed.bases import ManagedBase
+from imagesmith.processes import Cancellation, Completed, OnOutput
+from imagesmith.values.names import iso_instant
+
+_SECONDS = 1800.0
+_MEMORY_NEEDED = 2 * 1024**3
+"""Bytes that must be free for work in memory; it takes about a quarter of it."""
+
+_PLAIN_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_MERGED_USR = Path("/usr/share/mmdebstrap/hooks/merged-usr")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# "$1" is the folder that the memory is mounted on.
+_IN_MEMORY = 'mount -t tmpfs -o mode=0755,size=1500m none "$1" || exit 1; shift; exec "$@"'
+
+# "$1" is the new root: nothing of this machine and of the moment stays in it.
+_FINISH = """#!/bin/sh
+set -eu
+rm -f "$1/etc/resolv.conf" "$1/etc/hostname" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap" "$1/var/lib/dbus/machine-id"
+rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/var/log/bootstrap.log" "$1"/var/cache/ldconfig/aux-cache
+rm -f "$1"/var/log/*.log "$1"/var/log/apt/* "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old
+: >"$1/etc/machine-id"
+cp -a "$IMAGESMITH_FILES/." "$1/"
+"""
+
+
+def bootstrap(
+    base: ManagedBase,
+    mirrors: Mirrors,
+    work: Path,
+    *,
+    environment: Mapping[str, str],
+    on_output: OnOutput,
+    cancellation: Cancellation | None = None,
+) -> Completed:
+    """Run mmdebstrap, leaving `layer.tar` in the empty folder `work`; a failure is the caller's to explain.
+
+    `environment` is that of the tools. Raises Cancelled.
+    """
+    _write_files(base, work / "files")
+    hook = work / "finish"
+    # Removed at the end: as an option of dpkg it would make mmdebstrap filter every package through a program.
+    hook.write_text(_FINISH + "".join(f'rm -rf -- "$1"{pattern}\n' for pattern in base.excluded))
+    hook.chmod(0o700)
+    memory = work / "memory"
+    memory.mkdir()
+    argv = _arguments(base, mirrors, work, hook)
+    if _free_memory() >= _MEMORY_NEEDED:
+        argv = ["sh", "-c", _IN_MEMORY, "in-memory", str(memory), *argv]
+    variables = {**environment, "TMPDIR": str(memory), "IMAGESMITH_FILES": str(work / "files")}
+    return processes.run(
+        argv, env=variables, timeout=_SECONDS, cancellation=cancellation, on_output=on_output, tree=True
+    )
+
+
+def make_layout(base: ManagedBase, work: Path, *, created: datetime) -> tuple[str, str]:
+    """Turn `layer.tar` into the layout `oci`; give its image id and what skopeo calls it."""
+    blobs = work / "oci" / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    layer = work / "layer.tar"
+    size = layer.stat().st_size
+    with layer.open("rb") as file:
+        diff_id = hashlib.file_digest(file, "sha256").hexdigest()
+    layer.rename(blobs / diff_id)
+    config = _put(blobs, _config(base, f"sha256:{diff_id}", created), CONFIG_TYPE)
+    parts = {"config": config, "layers": [{"mediaType": _PLAIN_LAYER, "digest": f"sha256:{diff_id}", "size": size}]}
+    manifest = _put(blobs, {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, **parts}, MANIFEST_TYPE)
+    (work / "oci" / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    (work / "oci" / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))
+    return str(config["digest"]).removeprefix("sha256:"), f"oci:{work / 'oci'}"
+
+
+def line_reader(on_line: Callable[[str], None]) -> OnOutput:
+    """Hand over whole lines of both streams."""
+    pending = {"stdout": b"", "stderr": b""}
+
+    def receive(stream: str, chunk: bytes) -> None:
+        *lines, pending[stream] = (pending[stream] + chunk).split(b"\n")
+        for line in lines:
+            on_line(line.decode(errors="replace").rstrip("\r"))
+
+    return receive
+
+
+def _arguments(base: ManagedBase, mirrors: Mirrors, work: Path, hook: Path) -> Sequence[str]:
+    # With /usr merged before the first package, no package is needed (and no Perl) that would merge it later.
+    merged = [f"--hook-dir={_MERGED_USR}"] if _MERGED_USR.is_dir() else []
+    packages = ["usr-is-merged"] if merged else []
+    return [
+        "mmdebstrap", "--variant=minbase", "--mode=root", "--format=tar", f"--architectures={base.architecture}",
+        f"--include={','.join([*packages, *base.packages])}", '--aptopt=Apt::Install-Recommends "false"',
+        # The base may bring a policy of its own about starting services, which mmdebstrap would take away.
+        "--skip=chroot/policy-rc.d", "--dpkgopt=force-unsafe-io", *merged, f"--customize-hook={hook}",
+        base.suite, str(work / "layer.tar"),
+        *mirrors.sources(base.suite, base.components),
+    ]  # fmt: skip
+
+
+def _write_files(base: ManagedBase, folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o755)
+    for file in base.files:
+        target = folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(file.text)
+        target.chmod(file.mode)
+    if base.excluded:
+        rules = folder / "etc/dpkg/dpkg.cfg.d/excluded"
+        rules.parent.mkdir(parents=True, exist_ok=True)
+        rules.write_text("".join(f"path-exclude={pattern}\n" for pattern in base.excluded))
+    for place in folder.rglob("*"):
+        if stat.S_ISDIR(place.lstat().st_mode):
+            place.chmod(0o755)
+
+
+def _config(base: ManagedBase, diff_id: str, created: datetime) -> dict[str, Any]:
+    moment = iso_instant(created)
+    labels = {
+        "org.opencontainers.image.title": base.name,
+        "org.opencontainers.image.version": base.version,
+    }
+    return {
+        "created": moment,
+        "architecture": base.architecture,
+        "os": "linux",
+        "config": {"Env": [f"PATH={_PATH}"], "Cmd": ["/bin/bash"], "Labels": labels},
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+        "history": [{"created": moment, "created_by": f"mmdebstrap {base.suite}"}],
+    }
+
+
+def _put(blobs: Path, document: Mapping[str, Any], media_type: str) -> dict[str, Any]:
+    data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    digest = hashlib.sha256(data).hexdigest()
+    (blobs / digest).write_bytes(data)
+    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
+
+
+def _free_memory() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
