@@ -80,8 +80,8 @@ def as_key(api: Api, entry: dict[str, Any]) -> Api:
     return Api(client, api.url, api.keys, api.database, api.clock, api.builds, api.records, api.sources)
 
 
-def raw_update(api: Api, members: dict[str, Any]) -> tuple[int, http.client.HTTPMessage]:
-    """One update without a client library; gives status and headers."""
+def raw_update(api: Api, members: dict[str, Any]) -> tuple[int, http.client.HTTPMessage, str]:
+    """One update without a client library; gives status, headers and the message of an error."""
     key, body = api.keys.keys[0], json.dumps(members).encode()
     request = AWSRequest("PUT", f"{api.url}/UpdateImagePipeline", data=body)
     SigV4Auth(Credentials(key.access_key_id, key.secret), "imagebuilder", REGION).add_auth(request)
@@ -89,8 +89,7 @@ def raw_update(api: Api, members: dict[str, Any]) -> tuple[int, http.client.HTTP
     try:
         connection.request("PUT", "/UpdateImagePipeline", body, dict(request.headers.items()))
         answer = connection.getresponse()
-        answer.read()
-        return answer.status, answer.headers
+        return answer.status, answer.headers, json.loads(answer.read()).get("message", "")
     finally:
         connection.close()
 
@@ -139,7 +138,7 @@ def test_calls_over_the_rate_are_told_when_to_come_back(make_api: MakeApi) -> No
         api.client.update_image_pipeline(**members, description="too fast")
     assert refusal.status == 429
     assert "description" not in api.get_pipeline(arn)
-    status, headers = raw_update(api, {**members, "clientToken": "t"})
+    status, headers, _ = raw_update(api, {**members, "clientToken": "t"})
     assert (status, headers["x-amzn-ErrorType"]) == (429, "CallRateLimitExceededException")
     assert 90 <= int(headers["Retry-After"]) <= 100
 

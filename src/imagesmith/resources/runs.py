@@ -56,7 +56,7 @@ def check_members(call: Call, request: Request) -> None:
     if len(workflows) > limit:
         raise quota_exceeded("workflows per image", limit)
     for index, entry in enumerate(workflows):
-        if "/workflow/test/" in entry["workflowArn"]:
+        if ":workflow/test/" in entry["workflowArn"]:
             continue
         for name in ("onFailure", "parallelGroup"):
             if name in entry:
