@@ -9,6 +9,8 @@
       containers/        storage of buildah
       logs/              one append-only file per image build
       bases/             cached bases and downloads
+      advisories/        what is known about vulnerabilities
+      signing/           the key that provenance is signed with, mode 0600, and its public half
 
 Order of precedence: command line, environment (IMAGESMITH_*), file, defaults.
 """
@@ -108,6 +110,19 @@ class Role:
 
 
 @dataclass(frozen=True)
+class Advisories:
+    """How images are scanned, and where what is known about vulnerabilities comes from."""
+
+    source: str = ""
+    """Folder, file or URL that `imagesmith advisories update` imports."""
+    scanner: Literal["embedded", "trivy", "grype"] = "embedded"
+    scanner_database: str = ""
+    """Folder of the database of trivy or grype."""
+    timeout_seconds: int = 900
+    """How long one scan may take."""
+
+
+@dataclass(frozen=True)
 class Settings:
     data_dir: Path
     database_url: str = ""
@@ -136,6 +151,7 @@ class Settings:
     quotas: Quotas = field(default_factory=Quotas)
     builds: Builds = field(default_factory=Builds)
     schedules: Schedules = field(default_factory=Schedules)
+    advisories: Advisories = field(default_factory=Advisories)
 
     @property
     def store_url(self) -> str:
@@ -171,6 +187,11 @@ def load_settings(
     settings: Settings = _build(Settings, {**table, "data_dir": data_dir}, str(path))
     if settings.auth not in ("static", "none"):
         raise SettingsError(f"{path}: auth is {settings.auth!r}, expected 'static' or 'none'")
+    if settings.advisories.scanner not in ("embedded", "trivy", "grype"):
+        raise SettingsError(
+            f"{path}: advisories.scanner is {settings.advisories.scanner!r}, "
+            "expected 'embedded', 'trivy' or 'grype'"
+        )
     if not (settings.account.isdigit() and len(settings.account) == 12):
         raise SettingsError(f"{path}: account is {settings.account!r}, expected 12 digits")
     _check_rates(settings.rate_limits, path)
@@ -212,7 +233,7 @@ def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
             if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
                 raise SettingsError(f"{place} must be a list of texts")
             values[name] = tuple(value)
-        elif wanted in (Quotas, Builds, Schedules):
+        elif wanted in (Quotas, Builds, Schedules, Advisories):
             if not isinstance(value, dict):
                 raise SettingsError(f"{place} must be a table")
             values[name] = _build(wanted, value, place)

@@ -7,6 +7,7 @@ import sys
 import click
 
 from imagesmith import __version__
+from imagesmith.cli.advisories import advisories
 from imagesmith.cli.component import component
 from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.doctor import doctor
@@ -15,6 +16,7 @@ from imagesmith.cli.image import image
 from imagesmith.cli.pipeline import pipeline
 from imagesmith.cli.schedule import schedule
 from imagesmith.cli.serve import serve
+from imagesmith.cli.verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,8 +31,9 @@ def commands() -> None:
     """
 
 
-for command in (serve, env, pipeline, image, component, schedule, doctor):
+for command in (serve, env, pipeline, image, component, schedule, advisories, doctor):
     commands.add_command(command)
+image.add_command(verify)
 
 
 def main() -> None:

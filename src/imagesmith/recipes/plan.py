@@ -58,6 +58,14 @@ class PlannedRole:
 
 
 @dataclass(frozen=True)
+class PlannedScan:
+    """Where the image under scan is pushed, and under which tags; no tags: one made of name, version and build."""
+
+    repository: str
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class BuildPlan:
     """Everything one run needs to know."""
 
@@ -83,6 +91,8 @@ class BuildPlan:
     log_group: str = ""
     keep_failed_instance: bool = False
     scheduled: bool = False
+    scan: PlannedScan | None = None
+    """None: the image is not scanned."""
 
     @property
     def default_tag(self) -> str:
@@ -102,6 +112,7 @@ class BuildPlan:
             **{
                 **data,
                 "parent": PlannedParent(**data["parent"]),
+                "scan": _scan(data.get("scan")),
                 "role": PlannedRole.from_json(data["role"]) if data.get("role") else None,
                 "components": tuple(PlannedComponent(**item) for item in data["components"]),
                 "targets": tuple(
@@ -109,3 +120,7 @@ class BuildPlan:
                 ),
             }
         )
+
+
+def _scan(data: Mapping[str, Any] | None) -> PlannedScan | None:
+    return None if data is None else PlannedScan(data["repository"], tuple(data["tags"]))

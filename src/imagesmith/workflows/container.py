@@ -1,7 +1,8 @@
 """The work of each stage for a container image.
 
-build       parent -> [Dockerfile before] -> components on an instance -> [Dockerfile after] -> layout, inventory
-test        test phases on a fresh instance of what the layout holds
+build       parent -> [Dockerfile before] -> components on an instance -> [Dockerfile after] -> layout, inventory,
+            provenance
+test        test phases on a fresh instance of what the layout holds; then the scan
 distribute  push to every target; without a registry for the build region the image stays in the layout
 
 Every function may run again after a crash: instances are replaced by name, exports and pushes are by digest.
@@ -17,9 +18,7 @@ from typing import Any
 
 from imagesmith.artifacts.bases import Parent, ParentError
 from imagesmith.artifacts.layout import ImageArtifact
-from imagesmith.artifacts.rootfs import Root
 from imagesmith.distribution.registry import PushFailed, push_image
-from imagesmith.inspection.inventory import Inventory, take_inventory
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.dockerfile_build import build_dockerfile
 from imagesmith.managed.bases import managed_base
@@ -28,6 +27,7 @@ from imagesmith.recipes.dockerfile import DockerfileParts, fill_parent, split_te
 from imagesmith.recipes.plan import BuildPlan, PushTarget
 from imagesmith.settings import Registry
 from imagesmith.values.arn import Arn
+from imagesmith.workflows import inspection_stage
 from imagesmith.workflows.component_stage import BUILD, TEST, run_components
 from imagesmith.workflows.deadline import DeadlinePassed, limited
 from imagesmith.workflows.failures import StageFailed, workflow_execution_id
@@ -42,6 +42,7 @@ def build(
     shop: Workshop, plan: BuildPlan, log: BuildLog, _before: Mapping[str, Any], cancellation: Cancellation
 ) -> Result:
     """Make the image and keep it in the layout. Raises StageFailed, Cancelled."""
+    started = shop.clock()
     parts = split_template(plan.dockerfile)
     with _timed(shop, plan, "parent"):
         parent = _find_parent(shop, plan, log, cancellation)
@@ -61,7 +62,11 @@ def build(
         artifact = _export(shop, plan, image_id, cancellation)
     if plan.collect_metadata:
         with _timed(shop, plan, "inventory"):
-            _take_inventory(shop, plan, log, image_id)
+            inspection_stage.keep_inventory(shop, plan, log, artifact, image_id)
+    with _timed(shop, plan, "provenance"):
+        inspection_stage.keep_provenance(
+            shop, plan, log, artifact.digest, parent_digest=parent.digest, started=started
+        )
     shop.records.note(plan.image_arn, digest=artifact.digest, size=artifact.size, parent_digest=parent.digest)
     log.line("build", f"image {artifact.digest} is kept as {layout_reference(plan)}")
     return {"digest": artifact.digest}
@@ -83,6 +88,7 @@ def test(
             f"Workflow Execution ID: '{workflow_execution_id(plan, 'test')}' failed with reason: "
             f"the tests did not end within timeoutMinutes ({plan.tests_timeout_minutes:g}): {late}"
         ) from late
+    inspection_stage.scan(shop, plan, log, before["digest"], cancellation)
     return {}
 
 
@@ -215,24 +221,6 @@ def _export(shop: Workshop, plan: BuildPlan, image_id: str, cancellation: Cancel
     )
 
 
-def _take_inventory(shop: Workshop, plan: BuildPlan, log: BuildLog, image_id: str) -> None:
-    """Packages and operating system, read from the root file system from outside."""
-    inventory = _inventory(shop, plan, image_id)
-    shop.records.put_inventory(plan.image_arn, inventory.rows(), os_version=inventory.system.os_version)
-    log.line("inventory", inventory.words())
-
-
-def _inventory(shop: Workshop, plan: BuildPlan, image_id: str) -> Inventory:
-    name = instance_name(plan, "after")
-    shop.storage.remove(name)
-    shop.storage.create(name, image_id)
-    try:
-        with Root(shop.storage.mount(name)) as root:
-            return take_inventory(root)
-    finally:
-        shop.storage.remove(name)
-
-
 def _push(
     shop: Workshop,
     plan: BuildPlan,
@@ -270,6 +258,7 @@ def _push(
             scratch=scratch,
         )
     log.line("distribute", f"{target.region}: {', '.join(pushed.uris)} ({pushed.digest})")
+    inspection_stage.push_documents(shop, log, "distribute", registry, target.repository, digest)
     return pushed.uris
 
 

@@ -1,0 +1,180 @@
+"""How an image came to be: an in-toto Statement v1 with an SLSA Provenance v1 predicate. Pure.
+
+    subject                the image, by the digest of its manifest
+    externalParameters     what the owner of the recipe chose: recipe, components, parameters, Dockerfile
+    resolvedDependencies   what that became: the parent and every component, by digest
+    runDetails             who built it and when
+
+Values of parameters whose names look like secrets are masked: a statement travels with the image.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from imagesmith import __version__
+from imagesmith.inspection.signing import ENVELOPE_TYPE, PublicKey, SigningError, open_envelope
+from imagesmith.recipes.plan import BuildPlan
+from imagesmith.values.names import iso_instant, sha256_hex
+
+KIND = "application/vnd.in-toto.provenance+dsse"
+MEDIA_TYPE = ENVELOPE_TYPE
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:imagesmith:container-build:v1"
+MASK = "***"
+IMAGE_ANNOTATION = "imagesmith.image"
+
+_SECRET = re.compile(
+    r"pass(word|phrase|wd)?|secret|token|credential|api_?key|private_?key|access_?key", re.IGNORECASE
+)
+
+
+class VerificationFailed(RuntimeError):
+    """A provenance that does not hold for an image: one sentence that says why."""
+
+
+@dataclass(frozen=True)
+class BuildFacts:
+    """What only the run knows."""
+
+    name: str
+    digest: str
+    parent_digest: str
+    started: datetime
+    finished: datetime
+    builder: str
+    """Id of the key that signs."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """A verified statement, in the words that a person reads."""
+
+    image: str
+    digest: str
+    parent: str
+    parent_digest: str
+    components: tuple[str, ...]
+    builder: str
+    version: str
+    key: str
+    started: str
+    finished: str
+    statement: Mapping[str, Any]
+
+
+def statement(plan: BuildPlan, facts: BuildFacts) -> bytes:
+    """The statement's bytes, ready to be signed."""
+    document = {
+        "_type": STATEMENT,
+        "subject": [{"name": facts.name, "digest": _sha256(facts.digest)}],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": _external(plan),
+                "internalParameters": {"planDigest": f"sha256:{plan.digest}"},
+                "resolvedDependencies": _dependencies(plan, facts),
+            },
+            "runDetails": {
+                "builder": {
+                    "id": f"urn:imagesmith:builder:{facts.builder}",
+                    "version": {"imagesmith": __version__},
+                },
+                "metadata": {
+                    "invocationId": plan.image_arn,
+                    "startedOn": iso_instant(facts.started),
+                    "finishedOn": iso_instant(facts.finished),
+                },
+            },
+        },
+    }
+    return json.dumps(document, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
+
+
+def verify(envelope: bytes, digest: str, keys: tuple[PublicKey, ...]) -> Provenance:
+    """Check signature, form and subject of an envelope for the image `digest`. Raises VerificationFailed."""
+    try:
+        payload, key = open_envelope(envelope, keys)
+        document: Any = json.loads(payload)
+        kinds = (document["_type"], document["predicateType"])
+        subjects = [str(item["digest"].get("sha256", "")) for item in document["subject"]]
+    except SigningError as error:
+        raise VerificationFailed(f"the signature of the provenance does not hold: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise VerificationFailed(f"the signed statement is not an in-toto statement: {error!r}") from error
+    if kinds != (STATEMENT, PREDICATE):
+        raise VerificationFailed(f"the signed statement is {kinds[1]!r}, expected {PREDICATE!r}")
+    if digest.removeprefix("sha256:") not in subjects:
+        raise VerificationFailed(f"the provenance is about sha256:{', '.join(subjects)}, not about {digest}")
+    try:
+        return _read(document, digest, key)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise VerificationFailed(f"the signed provenance lacks what it must say: {error!r}") from error
+
+
+def masked(name: str, value: str) -> str:
+    """The value of a parameter, or a mask for one whose name looks like a secret's."""
+    return MASK if _SECRET.search(name) else value
+
+
+def _external(plan: BuildPlan) -> dict[str, Any]:
+    return {
+        "image": plan.image_arn,
+        "name": plan.name,
+        "version": plan.version,
+        "pipeline": plan.pipeline_arn,
+        "parent": plan.parent.reference,
+        "dockerfile": {"digest": {"sha256": sha256_hex(plan.dockerfile)}},
+        "workingDirectory": plan.working_directory,
+        "components": [
+            {
+                "arn": component.arn,
+                "parameters": {name: masked(name, value) for name, value in sorted(component.parameters.items())},
+            }
+            for component in plan.components
+        ],
+    }
+
+
+def _dependencies(plan: BuildPlan, facts: BuildFacts) -> list[dict[str, Any]]:
+    parent: dict[str, Any] = {"name": "parent", "uri": plan.parent.reference}
+    if facts.parent_digest:
+        parent["digest"] = _sha256(facts.parent_digest)
+    components = [
+        {"name": "component", "uri": component.arn, "digest": {"sha256": sha256_hex(component.text)}}
+        for component in plan.components
+    ]
+    return [parent, *components]
+
+
+def _read(document: Mapping[str, Any], digest: str, key: str) -> Provenance:
+    definition = document["predicate"]["buildDefinition"]
+    details = document["predicate"]["runDetails"]
+    parent = next(item for item in definition["resolvedDependencies"] if item["name"] == "parent")
+    found = parent.get("digest", {}).get("sha256", "")
+    return Provenance(
+        image=str(definition["externalParameters"]["image"]),
+        digest=digest,
+        parent=str(parent["uri"]),
+        parent_digest=f"sha256:{found}" if found else "",
+        components=tuple(
+            str(item["uri"]) for item in definition["resolvedDependencies"] if item["name"] == "component"
+        ),
+        builder=str(details["builder"]["id"]),
+        version=str(details["builder"]["version"]["imagesmith"]),
+        key=key,
+        started=str(details["metadata"]["startedOn"]),
+        finished=str(details["metadata"]["finishedOn"]),
+        statement=document,
+    )
+
+
+def _sha256(digest: str) -> dict[str, str]:
+    return {"sha256": digest.removeprefix("sha256:")}

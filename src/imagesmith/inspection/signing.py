@@ -1,0 +1,156 @@
+"""Signing of statements: DSSE envelopes with an Ed25519 key of the data directory.
+
+    data_dir/signing/
+      ed25519.pem      private key (PKCS #8), mode 0600, made at the first signature
+      ed25519.pub      public key (SubjectPublicKeyInfo), for everyone who verifies
+
+What is signed is the type and the bytes of the payload, in DSSE's own encoding (PAE), so that nothing has to be
+put into a canonical form before it is verified.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from imagesmith.values.names import sha256_hex
+
+ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
+STATEMENT_TYPE = "application/vnd.in-toto+json"
+_MAX_ENVELOPE = 16 * 1024 * 1024
+
+
+class SigningError(RuntimeError):
+    """A key that cannot be used, or an envelope that was not signed by the key that was expected."""
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """What signatures are checked with; `id` is the SHA-256 of the key in DER."""
+
+    key: Ed25519PublicKey
+
+    @property
+    def id(self) -> str:
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        return sha256_hex(self.key.public_bytes(serialization.Encoding.DER, form))
+
+    @classmethod
+    def read(cls, path: Path) -> PublicKey:
+        """Raises SigningError."""
+        try:
+            key = serialization.load_pem_public_key(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise SigningError(f"the public key {path} cannot be read: {error}") from error
+        if not isinstance(key, Ed25519PublicKey):
+            raise SigningError(f"the public key {path} is not an Ed25519 key")
+        return cls(key)
+
+
+class SigningKey:
+    """The private key of a data directory."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+
+    @property
+    def public(self) -> PublicKey:
+        return PublicKey(self._key.public_key())
+
+    @classmethod
+    def open(cls, data_dir: Path) -> SigningKey:
+        """Read the key, or make it when there is none. Raises SigningError."""
+        path = data_dir / "signing" / "ed25519.pem"
+        try:
+            if not path.exists():
+                _create(path)
+            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        except (OSError, ValueError, TypeError) as error:
+            raise SigningError(f"the signing key {path} cannot be used: {error}") from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise SigningError(f"the signing key {path} is not an Ed25519 key")
+        opened = cls(key)
+        _write_public(public_key_path(data_dir), opened.public)
+        return opened
+
+    def envelope(self, payload: bytes, payload_type: str = STATEMENT_TYPE) -> bytes:
+        """The signed payload as a DSSE envelope, JSON."""
+        signature = self._key.sign(_encoding(payload_type, payload))
+        document = {
+            "payload": base64.b64encode(payload).decode(),
+            "payloadType": payload_type,
+            "signatures": [{"keyid": self.public.id, "sig": base64.b64encode(signature).decode()}],
+        }
+        return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+
+
+def public_key_path(data_dir: Path) -> Path:
+    return data_dir / "signing" / "ed25519.pub"
+
+
+def open_envelope(data: bytes, keys: Sequence[PublicKey], payload_type: str = STATEMENT_TYPE) -> tuple[bytes, str]:
+    """The payload of an envelope and the id of the key that signed it. Raises SigningError."""
+    try:
+        if len(data) > _MAX_ENVELOPE:
+            raise ValueError("too long")
+        document: Any = json.loads(data)
+        payload = base64.b64decode(document["payload"], validate=True)
+        kind = str(document["payloadType"])
+        signatures = [base64.b64decode(item["sig"], validate=True) for item in document["signatures"]]
+    except (ValueError, KeyError, TypeError, binascii.Error, RecursionError) as error:
+        raise SigningError(f"it is no signed envelope: {error!r}") from error
+    if kind != payload_type:
+        raise SigningError(f"the envelope holds {kind!r}, expected {payload_type!r}")
+    for key in keys:
+        for signature in signatures[:16]:
+            with contextlib.suppress(InvalidSignature):
+                key.key.verify(signature, _encoding(kind, payload))
+                return payload, key.id
+    known = ", ".join(key.id[:16] for key in keys)
+    raise SigningError(f"no signature fits the key that was expected ({known})")
+
+
+def _encoding(kind: str, payload: bytes) -> bytes:
+    return b"DSSEv1 %d %s %d %s" % (len(kind.encode()), kind.encode(), len(payload), payload)
+
+
+def _create(path: Path) -> None:
+    """Appears whole or not at all; of two processes that make it at once, one wins and both read the same."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    # mkstemp makes it 0600 from the start.
+    descriptor, draft = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
+    finally:
+        Path(draft).unlink()
+
+
+def _write_public(path: Path, key: PublicKey) -> None:
+    pem = key.key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if path.exists() and path.read_bytes() == pem:
+        return
+    descriptor, draft = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pem)
+    Path(draft).chmod(0o644)
+    Path(draft).replace(path)

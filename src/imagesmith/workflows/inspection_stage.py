@@ -1,0 +1,167 @@
+"""What is found out about a built image and kept beside it: inventory, its documents, provenance, vulnerabilities.
+
+    build stage   export -> inventory -> CycloneDX and SPDX documents -> signed provenance
+    test stage    tests -> scan:  PENDING -> SCANNING -> COLLECTING -> COMPLETED
+                                                    \\-> FAILED | TIMED_OUT, with what to do; the image goes on
+
+Everything may run again after a crash: documents of one kind replace each other, findings as well.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from imagesmith.artifacts.layout import ImageArtifact
+from imagesmith.artifacts.referrers import Document, attach, attached
+from imagesmith.artifacts.rootfs import Root
+from imagesmith.distribution.client import RegistryError
+from imagesmith.distribution.referrers import push_referrers
+from imagesmith.distribution.registry import PushFailed, push_image
+from imagesmith.inspection import provenance
+from imagesmith.inspection.inventory import Inventory, take_inventory
+from imagesmith.inspection.sbom import CYCLONEDX_TYPE, SPDX_TYPE, DescribedImage
+from imagesmith.inspection.sbom.cyclonedx import cyclonedx_document
+from imagesmith.inspection.sbom.spdx import spdx_document
+from imagesmith.inspection.scanning.database import AdvisoryDatabase
+from imagesmith.inspection.scanning.drivers import grype, trivy
+from imagesmith.inspection.scanning.embedded import EmbeddedScanner
+from imagesmith.inspection.scanning.findings import SEVERITIES
+from imagesmith.inspection.scanning.protocol import ScanFailed, Scanner, ScanReport, ScanTarget, ScanTimedOut
+from imagesmith.inspection.signing import SigningKey
+from imagesmith.processes import Cancellation
+from imagesmith.recipes.plan import BuildPlan, PlannedScan
+from imagesmith.settings import Registry, Settings
+from imagesmith.workflows.logs import BuildLog
+from imagesmith.workflows.workshop import Workshop, instance_name, layout_reference
+
+
+def read_inventory(shop: Workshop, plan: BuildPlan, image_id: str) -> Inventory:
+    """Packages and operating system, read from the root file system from outside."""
+    name = instance_name(plan, "after")
+    shop.storage.remove(name)
+    shop.storage.create(name, image_id)
+    try:
+        with Root(shop.storage.mount(name)) as root:
+            return take_inventory(root)
+    finally:
+        shop.storage.remove(name)
+
+
+def keep_inventory(shop: Workshop, plan: BuildPlan, log: BuildLog, artifact: ImageArtifact, image_id: str) -> None:
+    """Store what is in the image, and keep it beside the image as CycloneDX and SPDX."""
+    inventory = read_inventory(shop, plan, image_id)
+    shop.records.put_inventory(plan.image_arn, inventory.rows(), os_version=inventory.system.os_version)
+    image = DescribedImage.of(layout_reference(plan), artifact.digest, artifact.created)
+    for kind, data in (
+        (CYCLONEDX_TYPE, cyclonedx_document(image, inventory)),
+        (SPDX_TYPE, spdx_document(image, inventory)),
+    ):
+        attach(shop.layout, artifact.digest, Document(kind, kind, data))
+    log.line("inventory", inventory.words())
+
+
+def keep_provenance(
+    shop: Workshop, plan: BuildPlan, log: BuildLog, digest: str, *, parent_digest: str, started: datetime
+) -> None:
+    """Sign how the image came to be and keep that beside it."""
+    key = SigningKey.open(shop.settings.data_dir)
+    facts = provenance.BuildFacts(
+        layout_reference(plan), digest, parent_digest, started, shop.clock(), key.public.id
+    )
+    envelope = key.envelope(provenance.statement(plan, facts))
+    annotations = {provenance.IMAGE_ANNOTATION: plan.image_arn}
+    attach(shop.layout, digest, Document(provenance.KIND, provenance.MEDIA_TYPE, envelope, annotations))
+    log.line("provenance", f"signed with key {key.public.id[:16]}")
+
+
+def push_documents(
+    shop: Workshop, log: BuildLog, source: str, registry: Registry, repository: str, digest: str
+) -> None:
+    """Attach to a pushed image what is kept beside it. A registry that refuses does not undo the push: the log
+    says so, and the documents stay beside the image in the layout."""
+    documents = attached(shop.layout, digest)
+    try:
+        push_referrers(registry, repository, digest, documents)
+    except RegistryError as error:
+        log.line(source, f"warning: what is known about the image could not be attached to it: {error}")
+        return
+    if documents:
+        kinds = ", ".join(sorted({item.document.kind for item in documents}))
+        log.line(source, f"attached to {repository}@{digest}: {kinds}")
+
+
+def scan(shop: Workshop, plan: BuildPlan, log: BuildLog, digest: str, cancellation: Cancellation) -> None:
+    """Look for known vulnerabilities; what goes wrong is the scan's state, never the image's. Raises Cancelled."""
+    if plan.scan is None:
+        return
+    shop.records.set_scan_state(plan.image_arn, "SCANNING")
+    try:
+        _push_for_scan(shop, plan, plan.scan, log, digest, cancellation)
+        report = _scanned(shop, plan, digest, cancellation)
+        shop.records.set_scan_state(plan.image_arn, "COLLECTING")
+        shop.records.put_findings(plan.image_arn, [finding.to_json() for finding in report.findings])
+    except ScanTimedOut as error:
+        _end(shop, plan, log, "TIMED_OUT", str(error))
+    except (ScanFailed, PushFailed) as error:
+        _end(shop, plan, log, "FAILED", str(error))
+    except Exception as error:
+        _end(shop, plan, log, "FAILED", f"the scan ended with {type(error).__name__}: {error}")
+    else:
+        for note in report.notes:
+            log.line("scan", note)
+        _end(shop, plan, log, "COMPLETED", "", _words(report))
+
+
+def make_scanner(settings: Settings) -> Scanner:
+    """The scanner that the settings name."""
+    chosen = settings.advisories
+    if chosen.scanner == "embedded":
+        return EmbeddedScanner(AdvisoryDatabase(advisories_folder(settings)), seconds=chosen.timeout_seconds)
+    make = trivy if chosen.scanner == "trivy" else grype
+    return make(chosen.scanner_database, seconds=chosen.timeout_seconds)
+
+
+def advisories_folder(settings: Settings) -> Path:
+    return settings.data_dir / "advisories"
+
+
+def _scanned(shop: Workshop, plan: BuildPlan, digest: str, cancellation: Cancellation) -> ScanReport:
+    image_id = shop.layout.ensure_in_storage(shop.storage, digest, cancellation=cancellation)
+    inventory = read_inventory(shop, plan, image_id)
+    with shop.layout.view(digest) as view:
+        return make_scanner(shop.settings).scan(ScanTarget(inventory, view), cancellation)
+
+
+def _push_for_scan(
+    shop: Workshop, plan: BuildPlan, wanted: PlannedScan, log: BuildLog, digest: str, cancellation: Cancellation
+) -> None:
+    """Where a registry is configured, the image under scan is pushed to the repository that was asked for."""
+    registry = shop.settings.registry_for(plan.account, plan.region)
+    if registry is None:
+        log.line("scan", f"no registry is configured for {plan.region}: the image under scan is not pushed")
+        return
+    # Images of many recipes share the default repository, so its tag says which one it is.
+    tags = wanted.tags or (f"{plan.image_arn.split('/')[1]}-{plan.default_tag}",)
+
+    def pause(seconds: float) -> None:
+        cancellation.wait(seconds)
+        cancellation.check()
+
+    pushed = push_image(
+        shop.layout.path, layout_reference(plan), digest=digest, registry=registry, repository=wanted.repository,
+        tags=tags, attempts=shop.settings.builds.push_attempts, sleep=pause, cancellation=cancellation,
+        on_line=lambda line: log.line("scan", line),
+    )  # fmt: skip
+    log.line("scan", f"under scan: {', '.join(pushed.uris)}")
+
+
+def _end(shop: Workshop, plan: BuildPlan, log: BuildLog, status: str, reason: str, words: str = "") -> None:
+    shop.records.set_scan_state(plan.image_arn, status, reason)
+    log.line("scan", f"{status}: {reason or words}")
+
+
+def _words(report: ScanReport) -> str:
+    counts = {label: sum(item.severity == label for item in report.findings) for label in SEVERITIES}
+    shown = ", ".join(f"{count} {label.lower()}" for label, count in counts.items() if count)
+    return f"{len(report.findings)} findings{': ' * bool(shown)}{shown}"

@@ -1,0 +1,32 @@
+"""A server with a registry, for tests that look into what a build really leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from distribution.conftest import open_registry
+from distribution.registry_support import RunningRegistry
+from pipeline.conftest import tiny_parent
+from pipeline.pipeline_support import REGION, Forge, RunningServer
+
+__all__ = ["open_registry", "tiny_parent"]
+
+
+@pytest.fixture(scope="session")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, tiny_parent: str, open_registry: RunningRegistry
+) -> Iterator[RunningServer]:
+    """A server whose region has a registry."""
+    running = RunningServer(
+        tmp_path_factory.mktemp("inspected") / "data", parent=tiny_parent, registries={REGION: open_registry.host}
+    ).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def forge(server: RunningServer) -> Forge:
+    """Makes and builds things on the server."""
+    return server.forge

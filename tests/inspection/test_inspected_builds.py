@@ -1,0 +1,135 @@
+"""Whole builds: what is collected, scanned, signed and pushed, through API and commands of a real server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from distribution.registry_support import RunningRegistry
+from imagesmith.artifacts.layout import OciLayout
+from imagesmith.artifacts.referrers import attached
+from imagesmith.distribution.referrers import fetch_referrers
+from imagesmith.inspection.provenance import KIND
+from imagesmith.inspection.sbom import CYCLONEDX_TYPE, SPDX_TYPE
+from imagesmith.settings import Registry
+from inspection.scan_samples import STATUS, TRACKER
+from pipeline.pipeline_support import Forge, RunningServer, image_digest, uris
+
+pytestmark = pytest.mark.tool
+
+
+def debian(forge: Forge, **members: str) -> str:
+    """A component that makes the tiny image look like a Debian with known vulnerable packages."""
+    script = (
+        "mkdir -p /var/lib/dpkg /srv/x.dist-info\n"
+        f"cat > /var/lib/dpkg/status <<'EOF'\n{STATUS}EOF\n"
+        "printf 'ID=debian\\nNAME=\"Debian GNU/Linux\"\\nVERSION_ID=12\\n' > /etc/os-release\n"
+        "printf 'Name: Jinja2\\nVersion: 3.1.2\\n' > /srv/x.dist-info/METADATA\n"
+    )
+    return forge.component(build=script, **members)
+
+
+def feed(server: RunningServer, tmp_path: Path) -> None:
+    (tmp_path / "tracker.json").write_text(json.dumps(TRACKER))
+    assert "3 advisories" in server.command("advisories", "import", str(tmp_path / "tracker.json"))
+
+
+def test_inventory_documents_and_provenance_go_with_the_image(
+    forge: Forge, server: RunningServer, open_registry: RunningRegistry
+) -> None:
+    """The packages are listed, and the pushed image has both documents and its provenance as referrers."""
+    image = forge.build(forge.recipe(debian(forge)))
+    assert image["osVersion"] == "Debian 12"
+    listed = forge.client.list_image_packages(imageBuildVersionArn=image["arn"])["imagePackageList"]
+    assert {item["packageName"] for item in listed} == {"libssl3", "zlib1g", "Jinja2"}
+    (uri,) = uris(image)
+    digest = image_digest(f"docker://{uri}")
+    kept = attached(OciLayout(server.data_dir / "oci"), digest)
+    assert [item.document.kind for item in kept] == [CYCLONEDX_TYPE, SPDX_TYPE, KIND]
+    registry = Registry(open_registry.host, insecure=True)
+    repository = uri.partition("/")[2].rpartition(":")[0]
+    for item in kept:
+        (pushed,) = fetch_referrers(registry, repository, digest, item.document.kind)
+        assert pushed == item
+    for reference in (image["arn"], image["name"], f"{image['name']}/1.0.0/1", digest, uri):
+        answer = server.command("image", "verify", reference)
+        assert digest in answer and image["arn"] in answer and "built by" in answer
+
+
+def test_verifying_notices_every_change(forge: Forge, server: RunningServer, tmp_path: Path) -> None:
+    """A changed layer, a stripped or foreign provenance and another key each end in status 1 and one sentence."""
+    image = forge.build(forge.recipe(forge.component(build="echo x > /x")))
+    digest = image_digest(f"docker://{uris(image)[0]}")
+    found = json.loads(server.command("image", "verify", image["arn"], "--json"))
+    assert (found["digest"], found["image"]) == (digest, image["arn"])
+    other = RunningServer(tmp_path / "other", parent=server.parent)
+    with pytest.raises(AssertionError, match="cannot be read"):
+        other.command("image", "verify", uris(image)[0])
+    layout = OciLayout(server.data_dir / "oci")
+    blob = layout.path / "blobs/sha256" / str(layout.manifest(digest)["layers"][-1]["digest"])[7:]
+    kept = blob.read_bytes()
+    blob.write_bytes(kept + b"x")
+    try:
+        assert "was changed" in server.command("image", "verify", image["arn"], status=1)
+    finally:
+        blob.write_bytes(kept)
+    assert "no image of this name" in server.command("image", "verify", "nobody/1.0.0", status=1)
+
+
+def test_a_scan_finds_what_is_known(
+    forge: Forge, server: RunningServer, tmp_path: Path, open_registry: RunningRegistry
+) -> None:
+    """The image under scan is pushed where it was asked for, and its findings are listed by image."""
+    feed(server, tmp_path)
+    image = forge.build(
+        forge.recipe(debian(forge)),
+        imageScanningConfiguration={
+            "imageScanningEnabled": True,
+            "ecrConfiguration": {"repositoryName": "scans/mine", "containerTags": ["candidate"]},
+        },
+    )
+    assert image["scanState"] == {"status": "COMPLETED"}, server.log(image["arn"])
+    assert image_digest(f"docker://{open_registry.host}/scans/mine:candidate") == image_digest(
+        f"docker://{uris(image)[0]}"
+    )
+    wanted = [{"name": "imageBuildVersionArn", "values": [image["arn"]]}]
+    findings = forge.client.list_image_scan_findings(filters=wanted)["findings"]
+    assert [
+        (item["packageVulnerabilityDetails"]["vulnerabilityId"], item["severity"], item["fixAvailable"])
+        for item in findings
+    ] == [("CVE-2024-0001", "HIGH", "YES"), ("CVE-2024-0002", "INFORMATIONAL", "NO")]
+    assert "1 pypi packages were not checked" in server.log(image["arn"])
+    assert "Debian:12" in server.command("advisories", "status")
+
+
+def test_a_scan_without_data_fails_and_the_image_does_not(
+    forge: Forge, server: RunningServer, open_registry: RunningRegistry
+) -> None:
+    """The state says what to do; the default repository and a tag of name and version are used."""
+    stanza = "Package: a\\nStatus: install ok installed\\nVersion: 1\\n"
+    script = f"mkdir -p /var/lib/dpkg\nprintf '{stanza}' > /var/lib/dpkg/status\n"
+    script += "printf 'ID=debian\\nVERSION_ID=99\\n' > /etc/os-release\n"
+    image = forge.build(
+        forge.recipe(forge.component(build=script)),
+        imageScanningConfiguration={"imageScanningEnabled": True},
+    )
+    assert image["scanState"]["status"] == "FAILED"
+    assert "imagesmith advisories" in image["scanState"]["reason"]
+    slug = image["arn"].split("/")[1]
+    assert image_digest(f"docker://{open_registry.host}/image-builder-image-scanning-repository:{slug}-1.0.0-1")
+
+
+def test_nothing_is_collected_when_metadata_is_off(forge: Forge, server: RunningServer) -> None:
+    """No packages, no documents; provenance is signed all the same, for it is about the build."""
+    image = forge.build(forge.recipe(debian(forge)), enhancedImageMetadataEnabled=False)
+    assert forge.client.list_image_packages(imageBuildVersionArn=image["arn"])["imagePackageList"] == []
+    kept = attached(OciLayout(server.data_dir / "oci"), image_digest(f"docker://{uris(image)[0]}"))
+    assert [item.document.kind for item in kept] == [KIND]
+
+
+def test_importing_nothing_is_an_error_with_a_hint(server: RunningServer, tmp_path: Path) -> None:
+    """`update` without a source and `import` of an empty folder end with status 1 and say what to do."""
+    assert "source = " in server.command("advisories", "update", status=1)
+    assert "holds no advisories" in server.command("advisories", "import", str(tmp_path), status=1)
