@@ -117,3 +117,9 @@ def test_any_text_gives_problems_or_parts_and_never_an_exception(text: str) -> N
     check_template(text, has_components=True)
     if not check_template(text, has_components=False):
         split_template(text)
+
+
+def test_a_command_survives_an_entrypoint_after_the_cut() -> None:
+    """An ENTRYPOINT empties a CMD that an earlier image set, so the CMD of the same stage is set again first."""
+    parts = split_template(f'{PARENT}\n{ENVIRONMENTS}\nCMD ["a"]\nCMD ["b"]\n{COMPONENTS}\nENTRYPOINT ["c"]\n')
+    assert parts.after == f'FROM {DockerfileParts.BASE}\nCMD ["b"]\nENTRYPOINT ["c"]\n'

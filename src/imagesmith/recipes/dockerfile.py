@@ -126,9 +126,11 @@ def _after(head: Sequence[Instruction], tail: Sequence[Instruction]) -> str:
         lines += head[first_from:last_from]
     name = f" AS {stage.stage_name}" if stage.stage_name else ""
     lines.append(Instruction("FROM", f"FROM {DockerfileParts.BASE}{name}", stage.line))
-    # an ARG lives as long as its stage, and the committed image does not carry it or the SHELL of its stage
-    lines += [item for item in rest if item.name == "ARG"]
-    lines += [item for item in rest if item.name == "SHELL"][-1:]
+    # An ARG lives as long as its stage, and the committed image does not carry it or the SHELL of its stage. A
+    # CMD is in the image, but an ENTRYPOINT empties it unless the stage itself has set it.
+    commands = [item for item in rest if item.name == "CMD"]
+    last_command = commands[-1:] if any(item.name == "ENTRYPOINT" for item in tail) else []
+    lines += [item for item in rest if item.name in ("ARG", "SHELL") or item in last_command]
     return _join([*lines, *tail])
 
 
