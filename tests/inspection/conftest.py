@@ -19,11 +19,10 @@ def server(
     tmp_path_factory: pytest.TempPathFactory, tiny_parent: str, open_registry: RunningRegistry
 ) -> Iterator[RunningServer]:
     """A server whose region has a registry."""
-    running = RunningServer(
-        tmp_path_factory.mktemp("inspected") / "data", parent=tiny_parent, registries={REGION: open_registry.host}
-    ).start()
-    yield running
-    running.stop()
+    folder = tmp_path_factory.mktemp("inspected") / "data"
+    with RunningServer(folder, parent=tiny_parent, registries={REGION: open_registry.host}) as running:
+        yield running.start()
+        running.stop()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from imagesmith.artifacts.referrers import attached
 from imagesmith.distribution.referrers import fetch_referrers
 from imagesmith.inspection.provenance import KIND
 from imagesmith.inspection.sbom import CYCLONEDX_TYPE, SPDX_TYPE
+from imagesmith.inspection.signing import SigningKey, public_key_path
 from imagesmith.settings import Registry
 from inspection.scan_samples import STATUS, TRACKER
 from pipeline.pipeline_support import Forge, RunningServer, image_digest, uris
@@ -64,9 +65,10 @@ def test_verifying_notices_every_change(forge: Forge, server: RunningServer, tmp
     digest = image_digest(f"docker://{uris(image)[0]}")
     found = json.loads(server.command("image", "verify", image["arn"], "--json"))
     assert (found["digest"], found["image"]) == (digest, image["arn"])
-    other = RunningServer(tmp_path / "other", parent=server.parent)
-    with pytest.raises(AssertionError, match="cannot be read"):
-        other.command("image", "verify", uris(image)[0])
+    stranger = SigningKey.open(tmp_path)
+    assert stranger.public.id
+    words = ("image", "verify", uris(image)[0], "--key", str(public_key_path(tmp_path)))
+    assert "no signature fits" in server.command(*words, status=1)
     layout = OciLayout(server.data_dir / "oci")
     blob = layout.path / "blobs/sha256" / str(layout.manifest(digest)["layers"][-1]["digest"])[7:]
     kept = blob.read_bytes()
