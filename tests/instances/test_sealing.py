@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -252,6 +253,14 @@ def test_the_size_of_a_file_is_bounded(launch: Launch) -> None:
     code, _ = attempt(instance, "head -c 20000000 /dev/zero >/tmp/big")
     assert code != 0
     assert int(attempt(instance, "stat -c %s /tmp/big")[1]) <= 5 * 1024 * 1024
+
+
+def test_a_disk_that_runs_full_ends_the_container(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When too little space stays free the build is ended with that reason, before the machine is in trouble."""
+    free = shutil.disk_usage("/").free // 1024**2
+    instance = launch(limits=Limits(free_disk_mb=free - 300))
+    with pytest.raises(InstanceError, match="must stay free"):
+        instance.run(["/bin/bash", "-c", "yes | head -c 600000000 >/tmp/big; sleep 20"], timeout=60)
 
 
 def test_two_containers_see_nothing_of_each_other(launch: Launch) -> None:

@@ -139,7 +139,7 @@ class ContainerInstance:
             for descriptor in (options, seccomp, status_read, status_write):
                 if descriptor >= 0:
                     os.close(descriptor)
-        return self._outcome(replace(done, argv=tuple(argv)), status)
+        return self._outcome(sandbox, replace(done, argv=tuple(argv)), status)
 
     def read(self, path: str, *, limit: int = 16 * 1024 * 1024) -> bytes:
         done = self._shell(_READ, path, limit=limit)
@@ -261,7 +261,7 @@ class ContainerInstance:
                 f"{self.storage.runroot.name}-{self.name}",
                 view=View(binds=(Bind(self.root, INSIDE, writable=True),)),
                 holder=["/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--", *HOLDER],
-                holder_capabilities=True, network=self.network, limits=self.limits,
+                holder_capabilities=True, network=self.network, limits=self.limits, disk=self.storage.root,
                 pass_fds=(options, seccomp, info_write),
             )  # fmt: skip
         finally:
@@ -315,7 +315,7 @@ class ContainerInstance:
             on_output=on_output,
         )
 
-    def _outcome(self, done: Completed, status: Mapping[str, object]) -> Completed:
+    def _outcome(self, sandbox: Sandbox, done: Completed, status: Mapping[str, object]) -> Completed:
         """Tell a command that ended from one that could not be started, and from a sandbox that is gone."""
         if done.timed_out or "exit-code" in status:
             return done
@@ -323,9 +323,8 @@ class ContainerInstance:
         if "child-pid" in status and "bwrap: " in words:
             missing = "No such file" in words
             return replace(done, returncode=_NOT_FOUND if missing else _NOT_EXECUTABLE)
-        raise InstanceError(
-            f"container {self.name} cannot run {shlex.join(done.argv)}: {words or 'its sandbox has ended'}"
-        )
+        reason = sandbox.last_words() or words or "its sandbox has ended"
+        raise InstanceError(f"container {self.name} cannot run {shlex.join(done.argv)}: {reason}")
 
 
 def _require(done: Completed, what: str) -> None:

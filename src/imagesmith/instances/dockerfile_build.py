@@ -64,6 +64,7 @@ def build_dockerfile(
             holder_capabilities=True,
             network=network,
             limits=limits,
+            disk=storage.root,
         )
         try:
             entry = sandbox.enter(_arguments(work, sandbox.groups.parent, limits, pull_options))
@@ -78,7 +79,8 @@ def build_dockerfile(
             sandbox.close()
             _remove_leftovers(storage, work)
         if done.returncode != 0 or done.timed_out:
-            raise DockerfileFailed(_explain(done, timeout))
+            reason = sandbox.last_words()
+            raise DockerfileFailed(_explain(done, timeout) + (f"\n{reason}" if reason else ""))
         return (work / "image").read_text().strip().removeprefix("sha256:")
 
 

@@ -21,6 +21,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import subprocess
 import threading
@@ -46,6 +47,7 @@ _NAMESPACES = {"mnt": "mount", "pid": "pid", "net": "net", "ipc": "ipc", "uts": 
 """Name of a namespace in /proc -> the option of nsenter."""
 _START_SECONDS = 30.0
 _END_SECONDS = 30.0
+_WATCH_SECONDS = 0.25
 _MIB = 1024 * 1024
 _WORDS = 4096
 
@@ -90,10 +92,11 @@ class Entry:
 class Sandbox:
     """Running namespaces; close() ends everything in them. Make one with `start`."""
 
-    def __init__(self, name: str, limits: Limits, network: NetworkKind) -> None:
+    def __init__(self, name: str, limits: Limits, network: NetworkKind, disk: Path) -> None:
         self.name = name
         self.limits = limits
         self.network = network
+        self.disk = disk
         self.groups: ControlGroups = make_groups(name, limits)
         self.pid = 0
         """Process 1 of the outer namespaces, as the host counts."""
@@ -119,14 +122,17 @@ class Sandbox:
         holder_capabilities: bool = False,
         network: NetworkKind,
         limits: Limits,
+        disk: Path,
         pass_fds: Sequence[int] = (),
     ) -> Sandbox:
         """Make the namespaces and start `holder` in them. Raises InstanceError.
 
+        `disk` is where the sandbox writes: when less than `limits.free_disk_mb` is free there, it is ended.
+
         The holder is a program of the tools' root that writes a line when it runs and then reads its input, a
         pipe that we hold, to its end: see HOLDER.
         """
-        sandbox = cls(name, limits, network)
+        sandbox = cls(name, limits, network, disk)
         try:
             sandbox._launch(view, holder, holder_capabilities, pass_fds)
         except BaseException:
@@ -220,7 +226,7 @@ class Sandbox:
         if self._process is not None:
             if self._failure is not None:
                 self._process.kill()
-            self._process.wait()
+            self._watch(self._process)
             self._close_pipes()
         if self._slirp is not None:
             self._slirp.stop()
@@ -248,6 +254,23 @@ class Sandbox:
         if self.network == "outbound":
             self._slirp = start_slirp(self.namespace("net"))
 
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for the end, and bring it about when the disk runs full: a quota that every file system has."""
+        while True:
+            try:
+                process.wait(_WATCH_SECONDS)
+            except subprocess.TimeoutExpired:
+                free = shutil.disk_usage(self.disk).free
+                if free >= self.limits.free_disk_mb * _MIB:
+                    continue
+                self._words = (
+                    f"the build was ended: {free // _MIB} MiB are free on the disk of {self.disk}, "
+                    f"and {self.limits.free_disk_mb} MiB must stay free"
+                )
+                process.kill()
+                process.wait()
+            return
+
     def _await_holder(self) -> None:
         assert self._process is not None and self._process.stdout is not None
         with self._process.stdout as output:
@@ -259,7 +282,7 @@ class Sandbox:
 
     def last_words(self) -> str:
         """What the sandbox's own programs said when they failed."""
-        if self._process is None or self._process.stderr is None or self._process.stderr.closed:
+        if self._words or self._process is None or self._process.stderr is None or self._process.stderr.closed:
             return self._words
         with contextlib.suppress(OSError):
             os.set_blocking(self._process.stderr.fileno(), False)
