@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import stat
@@ -153,18 +154,23 @@ def test_wrong_password_is_final_and_secret(
 ) -> None:
     """A refused login is not tried again, and neither message, log nor arguments hold the password."""
     wrong = "wrong-password-of-the-test"
-    arguments: list[bytes] = []
+    arguments: set[bytes] = set()
+    over = threading.Event()
 
-    def look(_: str) -> None:
-        for file in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                arguments.append(file.read_bytes())
-            except OSError:
-                continue
+    def look() -> None:
+        while not over.is_set():
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    arguments.add(file.read_bytes())
 
-    pusher.on_line = look
-    with pytest.raises(PushFailed, match="after 1 attempt: ") as caught:
-        pusher.push(with_login(login_registry.host, tmp_path, wrong))
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        with pytest.raises(PushFailed, match="after 1 attempt: ") as caught:
+            pusher.push(with_login(login_registry.host, tmp_path, wrong))
+    finally:
+        over.set()
+        looking.join()
     assert caught.value.permanent
     assert pusher.pauses == []
     text = str(caught.value) + "".join(pusher.lines)

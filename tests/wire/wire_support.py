@@ -107,7 +107,18 @@ class Wire:
         return dict(request.headers.items())
 
     def send(self, method: str, target: str, body: bytes = b"", *, headers: Mapping[str, str]) -> Answer:
-        """Send exactly this and give the answer; one connection is kept."""
+        """Send exactly this and give the answer; one connection is kept.
+
+        The server may close a connection that was idle for long just when it is used again: then once more.
+        """
+        if self._connection is not None:
+            try:
+                return self._exchange(method, target, body, headers)
+            except (http.client.RemoteDisconnected, ConnectionError):
+                self.close()
+        return self._exchange(method, target, body, headers)
+
+    def _exchange(self, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         if self._connection is None:
             self._connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)
         try:
