@@ -338,6 +338,7 @@ def test_a_fault_of_the_service_leaves_nothing_half_written(api: Api, statement:
     arn = api.pipeline(description="before")
     before = api.get_pipeline(arn)
     members = {**required(api, arn), "description": "after", "clientToken": "t"}
+    members["containerRecipeArn"] = api.recipe(name="another")  # so that the links change as well
     fault = f"CREATE TRIGGER fault BEFORE {statement} BEGIN SELECT RAISE(ABORT, 'injected fault'); END"
     with api.database.write() as tx:
         tx.execute(sa.text(fault))

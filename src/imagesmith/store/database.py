@@ -2,7 +2,7 @@
 
 SQLite (WAL, one file in the data directory) or PostgreSQL. A unit of work is one short transaction:
 
-    with store.write(scope) as tx:   BEGIN IMMEDIATE / BEGIN + advisory lock of the scope
+    with store.write(scope) as tx:   SAVEPOINT in a group (groups.py) / BEGIN + advisory lock of the scope
         ...                          every check and every write of one change
                                      COMMIT, or ROLLBACK when anything was raised
 
@@ -12,7 +12,6 @@ work still holds when it commits. No unit of work spans a subprocess or a networ
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
+from imagesmith.store.groups import GroupWriter, TurnNotCome
 from imagesmith.values.names import sha256_hex
 
 _BUSY_SECONDS = 30
@@ -69,7 +69,7 @@ class Database:
         self.engine = make_engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         # SQLite admits one writer; waiting on a lock is fair and cheap, waiting on "busy" is neither
-        self._writer = threading.Lock()
+        self._writer = GroupWriter(self._begin_write)
 
     @contextmanager
     def write(self, scope: str = "", *, patience: float = _BUSY_SECONDS) -> Iterator[Connection]:
@@ -78,13 +78,14 @@ class Database:
         Raises StoreUnavailable, and StoreBusy when the turn does not come within `patience` seconds.
         """
         if self.is_sqlite:
-            if not self._writer.acquire(timeout=patience):
-                raise StoreBusy(f"the database stayed locked by another writer for {patience:g} seconds")
             try:
-                with self._transaction("BEGIN IMMEDIATE", patience) as connection:
+                with self._writer.write(patience) as connection:
                     yield connection
-            finally:
-                self._writer.release()
+            except TurnNotCome as late:
+                message = f"the database stayed locked by another writer for {patience:g} seconds"
+                raise StoreBusy(message) from late
+            except OperationalError as error:
+                raise _failure(error, patience) from error
             return
         with self._transaction(None) as connection:
             _take_turn(connection, scope, patience)
@@ -95,6 +96,15 @@ class Database:
         """One transaction that only reads: everything it sees is of one moment on SQLite."""
         with self._transaction("BEGIN") as connection:
             yield connection
+
+    def _begin_write(self, patience: float) -> Connection:
+        connection = self.engine.connect()
+        try:
+            _begin(connection, "BEGIN IMMEDIATE", patience)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @contextmanager
     def _transaction(self, begin: str | None, patience: float = _BUSY_SECONDS) -> Iterator[Connection]:

@@ -43,6 +43,18 @@ class DuplicateRecord(ValueError):
     """A resource with this ARN, or with this version in another spelling, is stored already."""
 
 
+_FIND_TOKEN = sa.select(tokens).where(
+    tokens.c.account == sa.bindparam("in_account"),
+    tokens.c.region == sa.bindparam("in_region"),
+    tokens.c.operation == sa.bindparam("of_operation"),
+    tokens.c.token == sa.bindparam("wanted"),
+)
+_FORGET_TOKENS = sa.delete(tokens).where(tokens.c.created < sa.bindparam("moment"))
+_REMEMBER_TOKEN = sa.insert(tokens)
+_LINKS_OF = sa.select(links.c.to_arn).where(links.c.from_arn == sa.bindparam("wanted"))
+_DELETE_LINKS = sa.delete(links).where(links.c.from_arn == sa.bindparam("wanted"))
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which resources a list wants. Empty members do not restrict."""
@@ -112,8 +124,12 @@ def delete(tx: Connection, arn: str) -> None:
 
 
 def set_links(tx: Connection, from_arn: str, needs: Iterable[str]) -> None:
-    tx.execute(sa.delete(links).where(links.c.from_arn == from_arn))
-    _add_links(tx, from_arn, needs)
+    """Reads first: an update seldom changes what a resource needs, and reading costs less than writing."""
+    wanted = set(needs)
+    if {row.to_arn for row in tx.execute(_LINKS_OF, {"wanted": from_arn})} == wanted:
+        return
+    tx.execute(_DELETE_LINKS, {"wanted": from_arn})
+    _add_links(tx, from_arn, wanted)
 
 
 def _add_links(tx: Connection, from_arn: str, needs: Iterable[str]) -> None:
@@ -184,7 +200,8 @@ def find_token(
     tx: Connection, account: str, region: str, operation: str, token: str, *, not_before: datetime
 ) -> tuple[str, dict[str, Any]] | None:
     """Fingerprint and answer of an earlier call with this client token, unless it is too old."""
-    row = tx.execute(sa.select(tokens).where(*_token_key(account, region, operation, token))).first()
+    key = {"in_account": account, "in_region": region, "of_operation": operation, "wanted": token}
+    row = tx.execute(_FIND_TOKEN, key).first()
     if row is None or int(row.created) < microseconds(not_before):
         return None
     return row.fingerprint, dict(row.response)
@@ -203,13 +220,12 @@ def remember_token(
     not_before: datetime,
 ) -> None:
     """Keep the answer of a call and forget those that are too old."""
-    tx.execute(sa.delete(tokens).where(tokens.c.created < microseconds(not_before)))
-    tx.execute(
-        sa.insert(tokens).values(
-            account=account, region=region, operation=operation, token=token,
-            fingerprint=fingerprint, response=dict(response), created=microseconds(now),
-        )
-    )  # fmt: skip
+    tx.execute(_FORGET_TOKENS, {"moment": microseconds(not_before)})
+    values = {
+        "account": account, "region": region, "operation": operation, "token": token,
+        "fingerprint": fingerprint, "response": dict(response), "created": microseconds(now),
+    }  # fmt: skip
+    tx.execute(_REMEMBER_TOKEN, values)
 
 
 def put_build(tx: Connection, build: Build) -> None:
@@ -258,15 +274,6 @@ def put_inventory(tx: Connection, image_arn: str, packages: Sequence[Mapping[str
 def get_inventory(tx: Connection, image_arn: str) -> list[dict[str, Any]] | None:
     row = tx.execute(sa.select(inventories.c.packages).where(inventories.c.image_arn == image_arn)).first()
     return None if row is None else list(row.packages)
-
-
-def _token_key(account: str, region: str, operation: str, token: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        tokens.c.account == account,
-        tokens.c.region == region,
-        tokens.c.operation == operation,
-        tokens.c.token == token,
-    )
 
 
 def _conditions(selection: Selection) -> list[sa.ColumnElement[bool]]:

@@ -1,0 +1,116 @@
+"""Group commit for SQLite: changes that wait for each other share one COMMIT, and so one flush to the disk.
+
+    first change    BEGIN IMMEDIATE, SAVEPOINT, its statements, RELEASE; someone waits: leave the transaction open
+    next changes                     SAVEPOINT, their statements, RELEASE (or ROLLBACK TO: only this one is undone)
+    last change                      SAVEPOINT, its statements, RELEASE; nobody waits: COMMIT, wake all of the group
+
+Invariants: changes run one after another, each sees those before it, and none is reported done before the COMMIT
+that holds it. A COMMIT that fails fails every change of the group. A group is at most `_MOST` changes long, and
+when those who waited gave up, one of its members closes it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from sqlalchemy.engine import Connection
+
+_MOST = 32
+_LOOK_SECONDS = 0.02
+"""How often a member looks whether nobody is left to close its group."""
+
+
+class TurnNotCome(Exception):
+    """The turn to write did not come in time."""
+
+
+class _Group:
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.size = 0
+        self.done = threading.Event()
+        self.error: BaseException | None = None
+
+    @contextmanager
+    def change(self) -> Iterator[Connection]:
+        """One change, undone alone when anything is raised."""
+        self.connection.exec_driver_sql("SAVEPOINT change")
+        try:
+            yield self.connection
+        except BaseException:
+            try:
+                self.connection.exec_driver_sql("ROLLBACK TO change")
+                self.connection.exec_driver_sql("RELEASE change")
+            except Exception as error:
+                # a full disk makes SQLite undo the whole transaction: nothing of the group is left to commit
+                self.error = error
+            raise
+        self.connection.exec_driver_sql("RELEASE change")
+        self.size += 1
+
+
+class GroupWriter:
+    """Gives the turn to write to one thread at a time. `begin` opens a connection with a write transaction."""
+
+    def __init__(self, begin: Callable[[float], Connection]) -> None:
+        self._begin = begin
+        self._turn = threading.Lock()
+        self._count = threading.Lock()
+        self._waiting = 0
+        self._group: _Group | None = None
+        """The open transaction; only who has the turn looks at it."""
+
+    @contextmanager
+    def write(self, patience: float) -> Iterator[Connection]:
+        """One change; returns when it is on the disk. Raises TurnNotCome and what the database raises."""
+        self._take_turn(patience)
+        try:
+            if self._group is None:
+                self._group = _Group(self._begin(patience))
+            group = self._group
+            try:
+                with group.change() as connection:
+                    yield connection
+            finally:
+                if group.error is not None or self._waiting == 0 or group.size >= _MOST:
+                    self._close(group)
+        finally:
+            self._turn.release()
+        self._await(group)
+
+    def _take_turn(self, patience: float) -> None:
+        with self._count:
+            self._waiting += 1
+        try:
+            if not self._turn.acquire(timeout=patience):
+                raise TurnNotCome
+        finally:
+            with self._count:
+                self._waiting -= 1
+
+    def _await(self, group: _Group) -> None:
+        while not group.done.wait(_LOOK_SECONDS):
+            if self._turn.acquire(blocking=False):
+                try:
+                    if self._group is group:
+                        self._close(group)
+                finally:
+                    self._turn.release()
+        if group.error is not None:
+            raise group.error
+
+    def _close(self, group: _Group) -> None:
+        """Commit, and wake the members; called with the turn."""
+        self._group = None
+        try:
+            if group.error is None:
+                group.connection.commit()
+        except Exception as error:
+            group.error = error
+        finally:
+            with suppress(Exception):
+                group.connection.rollback()
+            group.connection.close()
+            group.done.set()
