@@ -5,7 +5,8 @@
     resolvedDependencies   what that became: the parent and every component, by digest
     runDetails             who built it and when
 
-Values of parameters whose names look like secrets are masked: a statement travels with the image.
+Values of parameters whose names look like secrets are masked, and nothing is stated that hashes them, for a short
+secret can be guessed from its hash: a statement travels with the image.
 """
 
 from __future__ import annotations
@@ -79,7 +80,6 @@ def statement(plan: BuildPlan, facts: BuildFacts) -> bytes:
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
                 "externalParameters": _external(plan),
-                "internalParameters": {"planDigest": f"sha256:{plan.digest}"},
                 "resolvedDependencies": _dependencies(plan, facts),
             },
             "runDetails": {
