@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,15 +56,18 @@ class SetClock:
 
 @dataclass
 class Builds:
-    """A Builder that notes what it was asked for; `broken` refuses."""
+    """A Builder that notes what it was asked for; `broken` refuses, `on_start` hears of each."""
 
     started: list[str] = field(default_factory=list)
     broken: bool = False
+    on_start: Callable[[], object] | None = None
 
     def start(self, image_arn: str) -> None:
         if self.broken:
             raise RuntimeError("the journal is away")
         self.started.append(image_arn)
+        if self.on_start is not None:
+            self.on_start()
 
     def cancel(self, image_arn: str) -> None:
         """Nothing runs here."""
@@ -132,6 +135,33 @@ class Factory:
             record = queries.get(tx, arn)
         assert record is not None
         return record
+
+    def edit(self, arn: str, **members: Any) -> None:
+        """Change a stored document behind everyone's back."""
+        with self.database.write("edit") as tx:
+            record = queries.get(tx, arn)
+            assert record is not None
+            status = members.get("status", record.status)
+            queries.replace(tx, replace(record, document={**record.document, **members}, status=status))
+
+    def row(self, arn: str) -> schedules.ArmedSchedule | None:
+        with self.database.read() as tx:
+            return schedules.of_pipeline(tx, arn)
+
+    def edit_row(self, arn: str, **members: Any) -> None:
+        """Change an armed row, as an older version or older zone rules may have left it."""
+        row = self.row(arn)
+        assert row is not None
+        with self.database.write("edit") as tx:
+            schedules.arm(tx, [replace(row, **members)])
+
+    def tick_at(self, moment: datetime) -> list[str]:
+        """Set the clock, tick, and give the images that were started by it."""
+        assert isinstance(self.clock, SetClock)
+        self.clock.now = moment
+        before = len(self.builds.started)
+        self.scheduler.tick()
+        return self.builds.started[before:]
 
     def next_run(self, arn: str) -> str | None:
         """What Get shows; it must say what the clock's row says."""

@@ -192,7 +192,9 @@ def _failed(call: Call, record: Record, decision: Decision, why: str) -> Fired:
 
 def _dropped(call: Call, armed: ArmedSchedule, record: Record | None, decision: Decision) -> Fired:
     """The row is out of step with its document, which is the truth; an ENABLED one is armed as it says."""
-    row = None if record is None else pipelines.armed_schedule(record, call.now)
+    enabled = record is not None and record.document["status"] == "ENABLED"
+    # an armed row of a DISABLED pipeline would be due again at once, and dropped again, for ever
+    row = pipelines.armed_schedule(record, call.now) if record is not None and enabled else None
     return Fired(armed.pipeline_arn, decision, row)
 
 

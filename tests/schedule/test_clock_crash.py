@@ -1,0 +1,58 @@
+"""kill -9 of a server in the middle of a tick: the instant is either due still or run, never both."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from clock_support import NOON, Factory, SetClock
+
+from imagesmith.store.database import Database
+
+TESTS = Path(__file__).parent.parent
+CHILD = Path(__file__).parent / "clock_child.py"
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def killed(database_url: str, database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> Factory:
+    """The server that comes after one that was killed `before` or `after` the commit of a tick."""
+    factory = Factory(database, tmp_path / "data", clock=SetClock())
+    factory.recipe()
+    factory.infrastructure()
+    factory.pipeline()
+    paths = os.pathsep.join(str(path) for path in (TESTS, CHILD.parent))
+    child = subprocess.run(
+        [sys.executable, str(CHILD), database_url, str(tmp_path / "data"), request.param],
+        env={**os.environ, "PYTHONPATH": paths}, timeout=120, check=False, capture_output=True,
+    )  # fmt: skip
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    return Factory(database, tmp_path / "data", clock=SetClock())
+
+
+ARN = "arn:aws:imagebuilder:eu-west-1:123456789012:image-pipeline/pipe"
+
+
+@pytest.mark.parametrize("killed", ["before"], indirect=True)
+def test_a_server_that_dies_before_the_commit_leaves_the_tick_due(killed: Factory) -> None:
+    """Nothing of the run is there; the next server starts it, once."""
+    assert killed.images(ARN) == [] and killed.runs(ARN) == []
+    assert killed.next_run(ARN) == "2026-11-23T13:00:00.000Z"
+    (image,) = killed.tick_at(NOON + HOUR + timedelta(minutes=2))
+    assert killed.tick_at(NOON + HOUR + timedelta(minutes=3)) == []
+    assert killed.images(ARN) == [image] and image.endswith("/1")
+
+
+@pytest.mark.parametrize("killed", ["after"], indirect=True)
+def test_a_server_that_dies_before_the_enqueueing_leaves_a_pending_image(killed: Factory) -> None:
+    """The tick is done, so no server starts it again; the sweep of the next start finds the image."""
+    (image,) = killed.images(ARN)
+    assert killed.runs(ARN) == [(NOON + HOUR, image)]
+    assert killed.tick_at(NOON + HOUR + timedelta(minutes=2)) == []
+    assert killed.records.pending() == [image]
+    assert killed.next_run(ARN) == "2026-11-23T14:00:00.000Z"
