@@ -82,6 +82,16 @@ class Completed:
         """The command line as one can paste it into a shell."""
         return shlex.join(self.argv)
 
+    @property
+    def ending(self) -> str:
+        """How it ended, in words: `exit status 1`, `killed by SIGKILL`, `timed out`."""
+        if self.timed_out:
+            return "timed out"
+        if self.returncode < 0:
+            with contextlib.suppress(ValueError):
+                return f"killed by {signal.Signals(-self.returncode).name}"
+        return f"exit status {self.returncode}"
+
     def tail(self, lines: int = 20) -> str:
         """The last lines of both streams, errors last, as a person wants to read them."""
         text = (self.stdout + (b"\n" if self.stdout and self.stderr else b"") + self.stderr).decode(
@@ -95,10 +105,10 @@ class ProcessFailed(RuntimeError):
 
     def __init__(self, completed: Completed, what: str = "") -> None:
         self.completed = completed
-        ending = "timed out" if completed.timed_out else f"exit status {completed.returncode}"
         tail = completed.tail()
         super().__init__(
-            f"{what or completed.argv[0]} failed ({ending}): {completed.command}" + (f"\n{tail}" if tail else "")
+            f"{what or completed.argv[0]} failed ({completed.ending}): {completed.command}"
+            + (f"\n{tail}" if tail else "")
         )
 
 

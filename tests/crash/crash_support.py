@@ -6,7 +6,9 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from pipeline.leaks import groups_of
 from pipeline.pipeline_support import (
     HOLD,
     TEMPLATE,
@@ -33,6 +35,8 @@ class Caught:
 
     arn: str
     let_go: Callable[[], None]
+    groups: tuple[Path, ...] = ()
+    """The control groups of what runs inside."""
 
 
 def nothing() -> None:
@@ -64,8 +68,9 @@ def catch(stage: str, forge: Forge, gate: Gate) -> Caught:
     else:
         scripts = {"build" if stage == "components" else "test": f"echo begun; {hold}"}
         arn = forge.start(forge.recipe(forge.component(**scripts)))
-    held(name)
-    return Caught(arn, lambda: release(name))
+    groups = tuple(groups_of(held(name)))
+    assert groups
+    return Caught(arn, lambda: release(name), groups)
 
 
 def registry_parent(server: RunningServer, gate: Gate) -> str:

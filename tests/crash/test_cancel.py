@@ -27,6 +27,7 @@ def test_a_cancel_ends_the_build_at_once(server: RunningServer, registry_gate: G
     image = forge.image(caught.arn)
     assert set(image["state"]) == {"status"}
     assert_clean(server)
+    assert not [group for group in caught.groups if group.exists()]
     assert server.log(caught.arn).count("end | ") == 1
     registry_gate.open()
     forge.build(forge.recipe(forge.component(build="true")))

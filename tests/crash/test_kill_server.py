@@ -35,6 +35,7 @@ def test_a_killed_server_goes_on_with_the_build(server: RunningServer, registry_
     server.start()
     caught.let_go()
     assert_built_once(server, caught.arn)
+    assert not [group for group in caught.groups if group.exists() and "buildah" in group.name]
     step = JOURNALLED.get(stage, "build")
     log = server.log(caught.arn)
     assert log.count("attempt 2 begins") == 1

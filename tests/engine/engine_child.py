@@ -29,7 +29,7 @@ def main(journal: str, log: Path, stay_in: str) -> None:
 
         return name, run
 
-    def finish(_image: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    def finish(_image: str, result: Mapping[str, Any], _stopping: Cancellation) -> dict[str, Any]:
         nonlocal done
         note(f"finish {result['status']}")
         done = True

@@ -46,7 +46,7 @@ class Notes:
 
         return name, run
 
-    def finish(self, image_arn: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    def finish(self, image_arn: str, result: Mapping[str, Any], _stopping: Cancellation) -> dict[str, Any]:
         self.ended[image_arn] = json.dumps(result, sort_keys=True)
         return {}
 

@@ -11,7 +11,6 @@ from imagesmith.instances.limits import leftover_groups
 from pipeline.pipeline_support import RunningServer
 
 _SETTLE_SECONDS = 5.0
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def descendants(of: int) -> dict[int, str]:
@@ -40,6 +39,14 @@ def running_below(server: RunningServer) -> list[str]:
     return [f"process {pid}: {words}" for pid, words in descendants(server.nursery).items() if pid != server.pid]
 
 
+def groups_of(pid: int) -> list[Path]:
+    """The control groups of a process that are more than the machine's own."""
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    names = [line.rpartition(":")[2].rpartition("/")[2] for line in lines]
+    ours = {name for name in names if "imagesmith-" in name or "buildah-" in name}
+    return [place for name in ours for place in Path("/sys/fs/cgroup").glob(f"*/**/{name}")]
+
+
 def leftovers(server: RunningServer) -> list[str]:
     """Everything that should not be there while no build runs, in words."""
     found = running_below(server)
@@ -50,7 +57,6 @@ def leftovers(server: RunningServer) -> list[str]:
     for place in (server.temporary, *(server.data_dir / folder for folder in ("containers/tmp", "oci/tmp"))):
         found += [f"temporary {path}" for path in place.iterdir()] if place.is_dir() else []
     found += [f"control group {path}" for path in leftover_groups(runroot_for(server.data_dir).name)]
-    found += [f"control group {path}" for path in _CGROUP.glob("*/**/buildah-buildah*")]
     found += [f"namespace {path}" for path in Path("/run/netns").glob("*")]
     return found
 

@@ -127,12 +127,12 @@ class RunningServer:
         self.pid = 0
         """Of the process that runs; 0 when none does."""
         self._ended = -1
-        self._nursery = subprocess.Popen(
-            [sys.executable, str(NURSERY)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
         data_dir.mkdir(parents=True, exist_ok=True)
         self.temporary.mkdir(exist_ok=True)
         self.write_settings(registries or {}, settings)
+        self._nursery = subprocess.Popen(
+            [sys.executable, str(NURSERY)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def write_settings(self, registries: Mapping[str, str], settings: str = "") -> None:
         layouts = Path(self.parent.split(":")[1]).parent
@@ -185,7 +185,8 @@ class RunningServer:
     def kill(self) -> None:
         """End it with SIGKILL, as a crash would; nothing happens when it does not run."""
         if self.pid:
-            signal.pidfd_send_signal(self._ended, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._ended, signal.SIGKILL)
             assert self._wait(30)
             os.close(self._ended)
             self.pid = 0
@@ -343,8 +344,8 @@ def document(name: str, scripts: Mapping[str, str]) -> str:
 
 # Holding a build at a place
 
-HOLD = "sh -c 'until [ -e /go ]; do sleep 0.05; done; rm /go' hold-{name}"
-"""A command that waits inside a build until release(); `name` tells it from others."""
+HOLD = "sh -c 'until [ -e /dev/shm/go ]; do sleep 0.05; done' hold-{name}"
+"""A command that waits inside a build until release(); `name` tells it from others. /dev is not on the disk."""
 
 
 def find_processes(match: Callable[[list[str]], bool]) -> list[int]:
@@ -369,7 +370,7 @@ def held(name: str, *, seconds: float = 60) -> int:
 
 def release(name: str) -> None:
     """Let the build that waits at a HOLD go on."""
-    Path(f"/proc/{held(name)}/root/go").touch()
+    Path(f"/proc/{held(name)}/root/dev/shm/go").touch()
 
 
 class Gate:

@@ -177,7 +177,8 @@ class ContainerStorage:
     def containers(self) -> tuple[str, ...]:
         for attempt in range(_LIST_ATTEMPTS):
             try:
-                done = self.tool(["buildah", "containers", "--json"], what="listing containers")
+                # --all: buildah no longer counts what it removed by half, as it does when the disk is full
+                done = self.tool(["buildah", "containers", "--all", "--json"], what="listing containers")
                 break
             except ProcessFailed as error:
                 # Another build removed a container between the list and a look at its members.
@@ -257,10 +258,8 @@ class ContainerStorage:
         `alive` holds the names to keep, or decides by name. Call it when no build starts meanwhile.
         """
         keep = alive if callable(alive) else frozenset(alive).__contains__
-        gone = tuple(name for name in self.containers() if not keep(name))
-        for name in gone:
-            self.remove(name)
-        held = {str(self.mount(name)) for name in self.containers()}
+        gone = tuple(name for name in self.containers() if not keep(name) and self._try_remove(name))
+        held = {str(self.mount(name)) for name in self.containers() if keep(name)}
         mounts = tuple(place for place in self.mounted() if place.endswith("/merged") and place not in held)
         for place in mounts:
             _detach(place)
@@ -268,6 +267,14 @@ class ContainerStorage:
             shutil.rmtree(self.root / "tmp", ignore_errors=True)
             (self.root / "tmp").mkdir(mode=0o700, exist_ok=True)
         return SweepReport(gone, mounts)
+
+    def _try_remove(self, name: str) -> bool:
+        """Remove a container; False when even that fails, which must not keep a server from starting."""
+        try:
+            self.remove(name)
+        except ProcessFailed:
+            return False
+        return True
 
     def mounted(self) -> tuple[str, ...]:
         """Mount points of this storage in this mount namespace, deepest first."""

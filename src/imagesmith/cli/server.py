@@ -23,6 +23,7 @@ from imagesmith.wire.app import App, create_app
 from imagesmith.wire.keys import KeyRing
 from imagesmith.workflows.pipeline_log import tell
 from imagesmith.workflows.records import Records
+from imagesmith.workflows.reserve import DiskReserve
 from imagesmith.workflows.stages import BuildStages
 from imagesmith.workflows.workshop import Workshop
 
@@ -54,12 +55,13 @@ def journal_url(settings: Settings) -> str:
 def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_clock) -> Iterator[Server]:
     """Everything that `imagesmith serve` runs; closing interrupts builds, which go on at the next start.
 
-    Raises LockHeld while another server uses the data directory.
+    Raises LockHeld while another server uses the data directory, and OSError when its disk is full.
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
         # two engines on one journal would run the same builds, and each would sweep what the other has mounted
         stack.enter_context(sole_lock(settings.data_dir / "server.lock"))
+        DiskReserve(settings.data_dir).require()
         keys = KeyRing.open(settings.data_dir, settings.account, partition=settings.partition)
         database = Database(settings.store_url)
         stack.callback(database.close)
@@ -73,7 +75,10 @@ def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_cloc
         work = BuildStages(workshop)
         steps = [("begin", work.begin), ("build", work.build), ("test", work.test), ("distribute", work.distribute)]
         engine = DurableEngine(
-            journal_url(settings), Stages(steps, work.finish), concurrency=settings.builds.concurrency
+            journal_url(settings),
+            Stages(steps, work.finish),
+            concurrency=settings.builds.concurrency,
+            make_room=workshop.reserve.make_room,
         )
         service = Service(database, settings, clock=clock, managed=managed_content(), builds=engine)
         app = create_app(service, keys=keys, settings=settings, clock=clock, ids=new_id)

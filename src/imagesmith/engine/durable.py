@@ -9,6 +9,8 @@
   try of it left behind.
 - close() stops what runs by raising Interrupted out of the step. DBOS journals only Exceptions, so the step counts
   as never ended and the build goes on after the next launch.
+- A journal that cannot be written (a full disk, a database that is away) ends the workflow's thread; the engine
+  enqueues the build again as soon as it can, and it goes on like after a restart.
 - DBOS keeps one instance per process; so does this class (a second launch() raises).
 """
 
@@ -18,6 +20,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pysqlite3
@@ -33,6 +36,7 @@ SCHEMA_NUMBER = "imagesmith-1"
 
 QUEUE = "builds"
 _POLL_SECONDS = 0.2
+_RETRY_SECONDS = 1.0
 
 Stage = Callable[[str, Mapping[str, Any], Cancellation], dict[str, Any]]
 """(image ARN, result of the stage before, cancellation) -> result; raises Cancelled, never another exception."""
@@ -47,23 +51,35 @@ class Stages:
     """The steps of a build in order. `steps` end early on a result whose `status` is not `ok`."""
 
     steps: Sequence[tuple[str, Stage]]
-    finish: Callable[[str, Mapping[str, Any]], dict[str, Any]]
-    """Writes the final state from the last result; must not fail."""
+    finish: Stage
+    """Writes the final state from the last result; must not fail. Its cancellation is that of the whole engine."""
 
 
 class DurableEngine:
     """Runs builds on this process; a Builder."""
 
-    def __init__(self, journal_url: str, stages: Stages, *, concurrency: int, executor_id: str = "local") -> None:
+    def __init__(
+        self,
+        journal_url: str,
+        stages: Stages,
+        *,
+        concurrency: int,
+        executor_id: str = "local",
+        make_room: Callable[[Cancellation], None] = lambda _: None,
+    ) -> None:
+        """`make_room` is called before the journal is written: it may wait until there is space for that."""
         self._journal_url = journal_url
         self._stages = stages
         self._concurrency = concurrency
         self._executor_id = executor_id
         self._lock = threading.Lock()
         self._running: dict[str, Cancellation] = {}
-        self._stopping = False
+        self._make_room = make_room
+        self._stopping = Cancellation()
+        self._retries: list[threading.Thread] = []
         self._workflow: Callable[[str], str] | None = None
         self._dbos: DBOS | None = None
+        self._journal: sa.Engine | None = None
 
     def launch(self) -> None:
         """Open the journal, take up interrupted builds and begin to work."""
@@ -77,7 +93,7 @@ class DurableEngine:
             "notification_listener_polling_interval_sec": _POLL_SECONDS,
         }
         if self._journal_url.startswith("sqlite"):
-            config["system_database_engine"] = _sqlite_engine(self._journal_url)
+            self._journal = config["system_database_engine"] = _sqlite_engine(self._journal_url)
         else:
             config["dbos_system_schema"] = "imagesmith_engine"
         self._dbos = DBOS(config=config)
@@ -95,11 +111,16 @@ class DurableEngine:
         )
 
     def start(self, image_arn: str) -> None:
-        """Enqueue a build under its ARN; an image that is enqueued or done already stays as it is."""
+        """Enqueue a build under its ARN; an image that is enqueued or done already stays as it is.
+
+        Should the journal not be available, this is done later.
+        """
         if self._workflow is None:
             raise RuntimeError("launch() comes before start()")
-        with SetWorkflowID(image_arn):
-            DBOS.enqueue_workflow(QUEUE, self._workflow, image_arn)
+        try:
+            self._enqueue(image_arn)
+        except sa.exc.DBAPIError as error:
+            self._retry(lambda: self._enqueue(image_arn), f"enqueueing {image_arn}", error)
 
     def cancel(self, image_arn: str) -> None:
         """Stop a build that runs in this process; one that waits sees its CANCELLED image when its turn comes."""
@@ -116,38 +137,87 @@ class DurableEngine:
     def close(self, *, patience_seconds: int = 20) -> None:
         """Interrupt what runs, wait until it cleaned up, and close the journal."""
         with self._lock:
-            self._stopping = True
+            self._stopping.cancel()
             for cancellation in self._running.values():
                 cancellation.cancel()
         if self._dbos is not None:
+            for thread in self._retries:
+                thread.join()
             DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience_seconds)
             self._dbos = None
+        if self._journal is not None:
+            self._journal.dispose()
+
+    def _enqueue(self, image_arn: str) -> None:
+        assert self._workflow is not None
+        with SetWorkflowID(image_arn):
+            DBOS.enqueue_workflow(QUEUE, self._workflow, image_arn)
 
     def _build(self, image_arn: str) -> str:
+        try:
+            return self._run_steps(image_arn)
+        except sa.exc.DBAPIError as error:
+            resume = partial(DBOS.resume_workflow, image_arn, queue_name=QUEUE)
+            self._retry(resume, f"going on with {image_arn}", error)
+            raise Interrupted from error
+
+    def _run_steps(self, image_arn: str) -> str:
         result: dict[str, Any] = {"status": "ok"}
         for name, stage in self._stages.steps:
             result = DBOS.run_step({"name": name}, self._guarded, stage, image_arn, result)
             if result["status"] != "ok":
                 break
-        DBOS.run_step({"name": "finish"}, self._stages.finish, image_arn, result)
+        DBOS.run_step({"name": "finish"}, self._finish, image_arn, result)
         return str(result["status"])
 
     def _guarded(self, stage: Stage, image_arn: str, before: dict[str, Any]) -> dict[str, Any]:
         """Run a stage with a cancellation that this engine can reach."""
         cancellation = Cancellation()
         with self._lock:
-            if self._stopping:
+            if self._stopping.requested:
                 raise Interrupted
             self._running[image_arn] = cancellation
         try:
-            return stage(image_arn, before, cancellation)
+            result = stage(image_arn, before, cancellation)
+            self._make_room(cancellation)
         except Cancelled:
-            if self._stopping:
+            if self._stopping.requested:
                 raise Interrupted from None
             return {"status": "cancelled"}
         finally:
             with self._lock:
                 self._running.pop(image_arn, None)
+        return result
+
+    def _finish(self, image_arn: str, result: dict[str, Any]) -> dict[str, Any]:
+        try:
+            ended = self._stages.finish(image_arn, result, self._stopping)
+            self._make_room(self._stopping)
+        except Cancelled:
+            raise Interrupted from None
+        return ended
+
+    def _retry(self, action: Callable[[], object], what: str, reason: Exception) -> None:
+        """Do something again and again in a thread of its own until the journal lets it."""
+        _log.warning("%s failed (%s); trying again until it works", what, reason)
+
+        def persevere() -> None:
+            while not self._stopping.wait(_RETRY_SECONDS):
+                try:
+                    self._make_room(self._stopping)
+                    action()
+                except Cancelled:
+                    return
+                except sa.exc.DBAPIError as error:
+                    _log.debug("%s failed again: %s", what, error)
+                else:
+                    return
+
+        thread = threading.Thread(target=persevere, name="engine-retry", daemon=True)
+        with self._lock:
+            self._retries = [known for known in self._retries if known.is_alive()]
+            self._retries.append(thread)
+        thread.start()
 
 
 def _sqlite_engine(url: str) -> sa.Engine:

@@ -10,6 +10,7 @@ every device node of /dev that buildah sees.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tempfile
@@ -23,7 +24,7 @@ from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.instances.sandbox import HOLDER, Bind, Sandbox, View
 from imagesmith.instances.seccomp import profile
-from imagesmith.processes import Cancellation, OnOutput
+from imagesmith.processes import Cancellation, OnOutput, ProcessFailed
 
 _STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+/\d+: (.*)")
 _TAIL_LINES = 12
@@ -124,7 +125,9 @@ def _remove_leftovers(storage: ContainerStorage, work: Path) -> None:
         except (OSError, ValueError):
             continue
         if (builder.get("CommonBuildOpts") or {}).get("SeccompProfilePath") == marker:
-            storage.remove(builder["container-name"])
+            # what cannot be removed now goes with the next sweep; it must not hide how the build ended
+            with contextlib.suppress(ProcessFailed):
+                storage.remove(builder["container-name"])
     _remove_runtime_groups(work)
 
 

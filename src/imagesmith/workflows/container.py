@@ -22,7 +22,7 @@ from imagesmith.distribution.registry import PushFailed, push_image
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.dockerfile_build import build_dockerfile
 from imagesmith.managed.bases import managed_base
-from imagesmith.processes import Cancellation
+from imagesmith.processes import Cancellation, ProcessFailed
 from imagesmith.recipes.dockerfile import DockerfileParts, fill_parent, split_template
 from imagesmith.recipes.plan import BuildPlan, PushTarget
 from imagesmith.settings import Registry
@@ -209,7 +209,11 @@ def _instance(
             log.line(role, f"warning: {missing}")
         yield instance
     finally:
-        instance.close()
+        # must not hide how the stage ended: what cannot be removed now is removed when the build ends
+        try:
+            instance.close()
+        except (ProcessFailed, OSError) as error:
+            log.line(role, f"warning: the container is not removed yet: {error}")
 
 
 def _export(shop: Workshop, plan: BuildPlan, image_id: str, cancellation: Cancellation) -> ImageArtifact:

@@ -11,9 +11,14 @@ from typing import Any
 from imagesmith.components.results import ExecutionResult
 from imagesmith.processes import ProcessFailed
 from imagesmith.recipes.plan import BuildPlan
+from imagesmith.values.names import human_size
 
 _MESSAGE_LIMIT = 1024
 _TAIL_LINES = 12
+_DISK_FULL = (
+    "no space left on device", "disk quota exceeded", "database or disk is full",
+    "io: read/write on closed pipe",  # buildah's word for a layer that does not fit
+)  # fmt: skip
 
 
 @dataclass
@@ -57,17 +62,27 @@ def component_failure(plan: BuildPlan, stage: str, result: ExecutionResult, tail
     return StageFailed(reason, context)
 
 
-def explain(error: Exception, what: str) -> StageFailed:
-    """Any failure of a tool or of this machine as one sentence that names the work it stopped."""
+def explain(error: Exception, what: str, *, free: int) -> StageFailed:
+    """Any failure of a tool or of this machine as one sentence that names the work it stopped.
+
+    `free`: bytes that are free on the disk of the data directory.
+    """
     if isinstance(error, StageFailed):
         return error
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return StageFailed(
-            f"{what} failed: no space is left on the disk ({error.filename or error}); free some and retry"
-        )
+    text = str(error)
     if isinstance(error, ProcessFailed):
-        ending = "timed out" if error.completed.timed_out else f"exit status {error.completed.returncode}"
+        text = f"{error.completed.ending}: {error.completed.command}\n{error.completed.tail(_TAIL_LINES)}".rstrip()
+    if is_disk_full(error):
         return StageFailed(
-            f"{what} failed ({ending}): {error.completed.command}\n{error.completed.tail(_TAIL_LINES)}".rstrip()
+            f"{what} failed: no space is left on the disk ({human_size(free)} free); "
+            f"free some and run it again: {text}"
         )
-    return StageFailed(f"{what} failed: {error}")
+    return StageFailed(f"{what} failed: {text}")
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether a failure, of ours or in the words of a tool, comes from a disk without space."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error).lower()
+    return any(words in text for words in _DISK_FULL)

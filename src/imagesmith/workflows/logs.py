@@ -3,11 +3,13 @@
     logs/<account>/<region>/<image slug>/<version>/<build>.log
     2026-11-23T13:37:00.123Z build | Setting up nginx
 
-One line per output line, written whole by one write call, so a follower never sees half a line.
+One line per output line, written whole by one write call, so a follower never sees half a line. A full disk does
+not fail a build here: lines that cannot be written are counted, and the log says so as soon as it can.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,6 +43,7 @@ class BuildLog:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         self._size = os.fstat(self._descriptor).st_size
         self._full = False
+        self._lost = 0
 
     def line(self, stage: str, text: str) -> None:
         """Append one or more lines under a stage's name."""
@@ -79,8 +82,18 @@ class BuildLog:
         if self._size + len(data) > _FILE_LIMIT:
             self._full = True
             data = b"(the log reached its limit; later lines are not kept)\n"
-        os.write(self._descriptor, data[: _LINE_LIMIT * 2])
-        self._size += len(data)
+        if self._lost:
+            # begins with a line break: the last line that was written may have been cut
+            data = f"\n({self._lost} lines could not be written: the disk was full)\n".encode() + data
+        data = data[: _LINE_LIMIT * 2]
+        try:
+            written = os.write(self._descriptor, data)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            written = 0
+        self._size += written
+        self._lost = 0 if written == len(data) else self._lost + 1
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from imagesmith.settings import Settings
 from imagesmith.values.names import sha256_hex
 from imagesmith.workflows.logs import BuildLog, log_path
 from imagesmith.workflows.records import Records
+from imagesmith.workflows.reserve import DiskReserve
 
 ROLES = ("before", "build", "after", "test")
 """What a build makes instances for; `<build id>-<role>` is the name of each."""
@@ -34,6 +35,7 @@ class Workshop:
     storage: ContainerStorage
     layout: OciLayout
     bases: Bases
+    reserve: DiskReserve
     clock: Callable[[], datetime]
 
     @classmethod
@@ -49,7 +51,7 @@ class Workshop:
             max_age_seconds=settings.builds.base_max_age_days * 86400,
             now=time.time,
         )
-        return cls(settings, records, storage, layout, bases, clock)
+        return cls(settings, records, storage, layout, bases, DiskReserve(settings.data_dir), clock)
 
     @property
     def limits(self) -> Limits:

@@ -1,0 +1,117 @@
+"""A full disk: the build fails and says so, what was built before is whole, and the next build works again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from imagesmith.artifacts.layout import OciLayout
+from pipeline.leaks import assert_clean
+from pipeline.pipeline_support import HOLD, RunningServer, held, image_config, release, uris
+
+pytestmark = pytest.mark.tool
+
+_SIZE_MIB = 256
+_MIB = 1024 * 1024
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, tiny_parent: str) -> Iterator[RunningServer]:
+    """A server whose data directory is a small file system of its own."""
+    data = tmp_path / "data"
+    data.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_SIZE_MIB}M", "tmpfs", str(data)], check=True)
+    try:
+        with RunningServer(data, parent=tiny_parent) as server:
+            yield server.start()
+            server.stop()
+            assert_clean(server)
+    finally:
+        subprocess.run(["umount", str(data)], check=True)
+
+
+def fill(server: RunningServer, *, leave: int = 0) -> Path:
+    """Write a file until only `leave` bytes are free."""
+    ballast = server.data_dir / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        while (free := free_bytes(server)) > leave:
+            file.write(b"\0" * min(_MIB, max(4096, free - leave)))
+    return ballast
+
+
+def free_bytes(server: RunningServer) -> int:
+    found = os.statvfs(server.data_dir)
+    return found.f_bavail * found.f_frsize
+
+
+def assert_whole(server: RunningServer, image: dict[str, Any]) -> None:
+    """Every blob of an image in the embedded layout is there and is what its digest says."""
+    assert image_config(uris(image)[0])["architecture"] == "amd64"
+    layout = OciLayout(server.data_dir / "oci")
+    for digest in layout.references().values():
+        found = layout.read(digest)
+        for blob in (digest, found.config_digest, *found.layers):
+            name = blob.removeprefix("sha256:")
+            done = subprocess.run(
+                ["sha256sum", str(layout.path / "blobs" / "sha256" / name)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert done.stdout.split()[0] == name
+
+
+def test_a_step_that_fills_the_disk_fails(small_disk: RunningServer) -> None:
+    """The step's own words say that the disk is full; its files are gone afterwards and the next build works."""
+    forge = small_disk.forge
+    before = forge.build(forge.recipe(forge.component(build="echo kept > /kept")))
+    free = free_bytes(small_disk)
+    full = forge.build(forge.recipe(forge.component(build="head -c 400000000 /dev/zero > /big")), "FAILED")
+    assert "No space left on device" in full["state"]["reason"]
+    assert free_bytes(small_disk) > free - 2 * _MIB
+    assert_clean(small_disk)
+    assert_whole(small_disk, before)
+    forge.build(forge.recipe(forge.component(build="true")))
+
+
+@pytest.mark.parametrize("leave", [0, 3_000_000])
+def test_a_disk_that_is_full_while_the_image_is_kept_fails_the_build(small_disk: RunningServer, leave: int) -> None:
+    """The reason names the disk though not a byte is free; the server answers; after freeing space all goes on."""
+    forge = small_disk.forge
+    before = forge.build(forge.recipe(forge.component(build="true")))
+    name = forge.name("full")
+    script = f"head -c 10000000 /dev/urandom > /random; {HOLD.format(name=name)}; true"
+    arn = forge.start(forge.recipe(forge.component(build=script)))
+    held(name)
+    ballast = fill(small_disk, leave=leave)
+    release(name)
+    image = forge.finished(arn, "FAILED")
+    assert "no space is left on the disk" in image["state"]["reason"]
+    assert forge.state(before["arn"]) == "AVAILABLE"
+    ballast.unlink()
+    assert_clean(small_disk)
+    assert_whole(small_disk, before)
+    forge.build(forge.recipe(forge.component(build="true")))
+
+
+def test_a_full_disk_refuses_changes_and_answers_questions(small_disk: RunningServer) -> None:
+    """Writes get the documented 503 and store nothing, reads work; a restart says what is wrong."""
+    forge = small_disk.forge
+    recipe = forge.recipe(forge.component(build="true"))
+    image = forge.build(recipe)
+    small_disk.kill()
+    (small_disk.data_dir / "reserve").unlink()
+    forge = small_disk.start().forge
+    ballast = fill(small_disk)
+    with pytest.raises(ClientError) as refused:
+        forge.start(recipe)
+    assert refused.value.response["Error"]["Code"] == "ServiceUnavailableException"
+    assert forge.state(image["arn"]) == "AVAILABLE"
+    ballast.unlink()
+    forge.build(recipe)
