@@ -9,11 +9,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.artifacts.storage import ContainerStorage, runroot_for
 
 TOOLS = (
     "sh", "bash", "cat", "chmod", "chroot", "cp", "cut", "dd", "env", "grep", "head", "id", "kill", "ln", "ls",
@@ -48,15 +49,23 @@ def _libraries(program: Path) -> list[Path]:
     return [Path(found) for found in re.findall(r"(/\S+) \(0x", listed)]
 
 
+@contextmanager
+def opened_storage(folder: Path) -> Iterator[ContainerStorage]:
+    """A storage in a folder, with a run folder of its own; unmounted at the end."""
+    storage = ContainerStorage.open(folder / "root", runroot_for(folder))
+    try:
+        yield storage
+    finally:
+        storage.close()
+        shutil.rmtree(storage.runroot, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def container_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerStorage]:
-    """A storage of its own, closed and gone at the end."""
-    folder = tmp_path_factory.mktemp("storage")
-    storage = ContainerStorage.open(folder / "root", Path("/run/imagesmith-test") / folder.name)
-    yield storage
-    storage.sweep()
-    storage.close()
-    shutil.rmtree(storage.runroot, ignore_errors=True)
+    """A storage of the session, closed and gone at the end."""
+    with opened_storage(tmp_path_factory.mktemp("storage")) as storage:
+        yield storage
+        storage.sweep()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from distribution.registry_support import PASSWORD, USER, RunningRegistry
+from fixtures_containers import opened_storage
 from imagesmith.artifacts.bases import Bases, ParentError
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.rootfs import Root
@@ -42,8 +43,8 @@ def archive(container_storage: ContainerStorage, tiny_image: str, tmp_path: Path
 class Managed:
     """The managed base, made once in this module, with what was said meanwhile."""
 
-    def __init__(self, folder: Path) -> None:
-        self.storage = ContainerStorage.open(folder / "containers", Path("/run/imagesmith-test") / folder.name)
+    def __init__(self, folder: Path, storage: ContainerStorage) -> None:
+        self.storage = storage
         self.layout = OciLayout(folder / "oci")
         self.moment = 1_800_000_000.0
         self.folder = folder
@@ -71,9 +72,9 @@ class Managed:
 
 @pytest.fixture(scope="module")
 def managed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Managed]:
-    made = Managed(tmp_path_factory.mktemp("managed"))
-    yield made
-    made.storage.close()
+    folder = tmp_path_factory.mktemp("managed")
+    with opened_storage(folder) as storage:
+        yield Managed(folder, storage)
 
 
 def test_two_builds_that_need_a_base_make_it_once(managed: Managed) -> None:
@@ -144,14 +145,11 @@ def test_a_base_that_is_at_hand_is_taken_until_it_is_too_old(managed: Managed) -
 def test_a_base_comes_back_from_the_layout(managed: Managed, tmp_path: Path) -> None:
     """A storage that was emptied is filled again without bootstrapping."""
     parent = managed.results[0]
-    other = ContainerStorage.open(tmp_path / "containers", Path("/run/imagesmith-test/emptied"))
-    try:
+    with opened_storage(tmp_path) as other:
         bases = Bases(other, managed.layout, folder=managed.folder / "bases", now=lambda: managed.moment)
         lines: list[str] = []
         assert bases.managed(managed.base, on_line=lines.append) == parent
         assert not any(line.startswith("bootstrapping") for line in lines)
-    finally:
-        other.close()
 
 
 def test_an_unreachable_mirror_is_named(

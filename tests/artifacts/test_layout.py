@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from fixtures_containers import opened_storage
 from imagesmith.artifacts.layout import LayoutError, OciLayout
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage
@@ -113,15 +114,12 @@ def test_an_image_comes_back_into_an_empty_storage(
     """The layout alone is enough to build on an image again, under the same id."""
     image = make_image("restored")
     artifact = layout.export_image(container_storage, image, "x")
-    other = ContainerStorage.open(tmp_path / "root", Path("/run/imagesmith-test/restored"))
-    try:
+    with opened_storage(tmp_path) as other:
         assert layout.ensure_in_storage(other, artifact.digest) == image
         assert layout.ensure_in_storage(other, artifact.digest) == image
         with layout.rootfs(other, artifact.digest, name="look") as place, Root(place) as root:
             assert root.read("/text") == b"restored"
         assert other.containers() == ()
-    finally:
-        other.close()
 
 
 def test_a_name_moves_to_the_newest_image(

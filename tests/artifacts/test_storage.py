@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures_containers import opened_storage
 from imagesmith.artifacts.storage import ContainerStorage, StorageError, StorageProbe, runroot_for
 from imagesmith.processes import ProcessFailed
 
@@ -28,8 +29,7 @@ def test_vfs_says_what_it_costs() -> None:
 
 def test_where_overlay_fails_the_copying_driver_is_taken_with_the_reason(tmp_path: Path) -> None:
     """A comma in the path breaks the options of an overlay mount: everything still works, slower, and says why."""
-    storage = ContainerStorage.open(tmp_path / "with, comma" / "root", Path("/run/imagesmith-test/comma"))
-    try:
+    with opened_storage(tmp_path / "with, comma") as storage:
         assert storage.probe.driver == "vfs"
         assert storage.probe.reason.startswith("overlay does not work here: ")
         storage.create("on-vfs", "scratch")
@@ -37,8 +37,6 @@ def test_where_overlay_fails_the_copying_driver_is_taken_with_the_reason(tmp_pat
         image = storage.commit("on-vfs")
         assert storage.has_image(image)
         storage.remove("on-vfs")
-    finally:
-        storage.close()
 
 
 def test_nothing_of_the_users_own_configuration_is_used(container_storage: ContainerStorage) -> None:
@@ -134,9 +132,9 @@ def test_containers_of_many_threads_stay_mounted(container_storage: ContainerSto
 
 def test_closing_unmounts_everything(tmp_path: Path) -> None:
     """After close() nothing of the storage is mounted, whatever was left open."""
-    storage = ContainerStorage.open(tmp_path / "root", Path("/run/imagesmith-test/closing"))
-    storage.create("open", "scratch")
-    storage.mount("open")
-    assert storage.mounted()
-    storage.close()
-    assert storage.mounted() == ()
+    with opened_storage(tmp_path) as storage:
+        storage.create("open", "scratch")
+        storage.mount("open")
+        assert storage.mounted()
+        storage.close()
+        assert storage.mounted() == ()

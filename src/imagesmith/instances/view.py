@@ -19,16 +19,11 @@ CAPABILITIES = (
 )  # fmt: skip
 """Everything that root inside may do beyond an ordinary user (docs/security.md)."""
 
-READ_ONLY = (
-    "acpi", "asound", "bus", "driver", "dynamic_debug", "fs", "irq", "mtrr", "pressure", "scsi", "sys",
-    "sysrq-trigger", "tty",
-)  # fmt: skip
-"""Entries of /proc that configure the kernel."""
+READ_ONLY = ("acpi", "asound", "dynamic_debug", "fs", "scsi", "sys")
+"""Entries of /proc that configure the kernel and ask for no capability; bubblewrap itself closes bus, irq and
+sysrq-trigger. Every mount costs a command 0.2 ms, so the list holds what is needed and no more."""
 
-MASKED = (
-    "iomem", "ioports", "kallsyms", "kcore", "keys", "kmsg", "kpagecgroup", "kpagecount", "kpageflags",
-    "latency_stats", "pagetypeinfo", "sched_debug", "slabinfo", "timer_list", "timer_stats", "vmallocinfo",
-)  # fmt: skip
+MASKED = ("kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
 """Files of /proc that tell about the machine; they read as empty."""
 
 
