@@ -154,7 +154,20 @@ def inspect(registry: str, image: dict[str, Any]) -> None:
     found = json.loads(done.stdout)
     console.print(f"skopeo inspect docker://{uri}")
     console.print(f"  digest {found['Digest']}, {len(found['Layers'])} layers, labels {found['Labels']}")
-    console.print(f"  tags {found['RepoTags']}, in the registry at {registry}")
+    # documents about an image are tagged with its digest where a registry knows no referrers
+    tags = sorted(tag for tag in found["RepoTags"] if not tag.startswith("sha256-"))
+    console.print(f"  tags {tags}, in the registry at {registry}")
+
+
+def verify(data_dir: Path, image: dict[str, Any]) -> None:
+    """Check the signed provenance that was pushed beside the image."""
+    uri = image["outputResources"]["containers"][0]["imageUris"][0]
+    console.print(f"imagesmith image verify {uri}")
+    command = [str(Path(sys.executable).parent / "imagesmith"), "image", "verify", uri, "--data-dir", str(data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"the provenance of {uri} cannot be verified: {done.stderr}")
+    console.print("\n".join(f"  {line.rstrip()}" for line in done.stdout.splitlines()), soft_wrap=True)
 
 
 def main() -> None:
@@ -224,6 +237,7 @@ def main() -> None:
             )
         )
         inspect(registry, images[-1])
+        verify(data_dir, images[-1])
     console.print(f"done in {time.monotonic() - started:.0f} s; stopped the server and the registry")
 
 
