@@ -273,7 +273,7 @@ def prepare_pipeline_run(
 def store_pipeline_runs(call: Call, started: Sequence[PipelineRun]) -> None:
     """Write the runs and the run state of their pipelines; engine and logs hear of them after the commit."""
     runs.store_runs(call, [item.run for item in started])
-    queries.replace_documents(call.tx, [item.pipeline for item in started])
+    queries.replace_documents(call.tx, {item.pipeline.arn: item.pipeline.document for item in started})
     for item in started:
         call.effects.append(partial(_tell_started, call.settings.data_dir / "logs", item, call.now))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
@@ -17,8 +17,9 @@ from sqlalchemy.engine import Connection
 from imagesmith.resources import pipelines
 from imagesmith.store import queries, schedules
 from imagesmith.store.database import Database
-from imagesmith.store.schedules import ArmedSchedule
-from imagesmith.values.schedule import Schedule, UnknownZone, parse_schedule
+from imagesmith.store.records import from_microseconds, microseconds
+from imagesmith.store.schedules import FireTime
+from imagesmith.values.schedule import Cron, Schedule, UnknownZone, parse_schedule
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ _PAGE = 5000
 _BATCH = 500
 """Rows per unit of work."""
 
-_LATEST_PARSED = 10_000
+_MOST_KNOWN = 10_000
+"""Different schedules that are kept read; more are read again."""
 
 
 @dataclass(frozen=True)
@@ -41,73 +43,92 @@ def rearm_all(
     database: Database, *, now: Callable[[], datetime], stop: Callable[[], bool] = lambda: False
 ) -> Rearmed:
     """Recompute all fire times in short units of work; `stop` ends it early, which loses nothing."""
-    parsed: dict[tuple[str, str], Schedule] = {}
+    rules = _Rules()
     seen = changed = 0
     after = ""
     while not stop():
         with database.read() as tx:
-            rows = schedules.page(tx, after, _PAGE)
+            rows = schedules.fire_times(tx, after, _PAGE)
         if not rows:
             break
         after = rows[-1].pipeline_arn
         seen += len(rows)
-        if len(parsed) > _LATEST_PARSED:
-            parsed.clear()
-        moment = now()
-        moved = [row for row in rows if _differs(row, parsed, moment)]
+        moment = microseconds(now())
+        moved = [row for row in rows if rules.following(row, moment) != row.next_fire]
         for scope, group in groupby(moved, key=lambda row: f"{row.account}/{row.region}"):
             for batch in _batches(list(group)):
                 with database.write(scope) as tx:
-                    changed += _rearm(tx, batch, parsed, moment)
+                    changed += _rearm(tx, batch, rules, moment)
     if changed:
         _log.info("%d of %d schedules were armed anew", changed, seen)
     return Rearmed(seen, changed)
 
 
-def fire_time(row: ArmedSchedule, parsed: dict[tuple[str, str], Schedule], now: datetime) -> datetime | None:
-    """The fire time of a row by the rules of today. Raises UnknownZone. `parsed` keeps what was read before.
+class _Rules:
+    """Fire times by the rules of today.
 
-    A row that was computed in the future comes from a clock that went back: it counts from now.
+    All moments between two fire times of a cron schedule have the same next one, so a fleet on few schedules asks
+    few questions.
     """
-    key = (row.expression, row.timezone)
-    schedule = parsed.get(key)
-    if schedule is None:
-        schedule = parsed[key] = parse_schedule(*key, lenient=True)
-    return schedule.next_after(min(row.since, now), row.anchor)
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, str], Schedule] = {}
+        self._known: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def following(self, row: FireTime, now: int) -> int | None:
+        """The fire time of a row in microseconds, None when there is none any more.
+
+        A row that was computed in the future comes from a clock that went back: it counts from now. A row whose
+        zone is missing from the zone database stays as it is: its tick is told as a failed run.
+        """
+        since = min(row.since, now)
+        key = (row.expression, row.timezone)
+        known = self._known.get(key)
+        if known is not None and known[0] <= since < known[1]:
+            return known[1]
+        try:
+            rule = self._rule(key)
+        except UnknownZone as error:
+            _log.warning("%s cannot be armed anew: %s", row.pipeline_arn, error)
+            return row.next_fire
+        found = rule.next_after(from_microseconds(since), from_microseconds(row.anchor))
+        following = None if found is None else microseconds(found)
+        if following is not None and isinstance(rule, Cron):
+            self._known[key] = (since, following)
+        return following
+
+    def _rule(self, key: tuple[str, str]) -> Schedule:
+        if len(self._read) > _MOST_KNOWN:
+            self._read.clear()
+            self._known.clear()
+        if key not in self._read:
+            # whatever was accepted once stays readable when the switch for lenient expressions is turned off
+            self._read[key] = parse_schedule(*key, lenient=True)
+        return self._read[key]
 
 
-def _batches(rows: Sequence[ArmedSchedule]) -> Iterator[Sequence[ArmedSchedule]]:
+def _batches(rows: Sequence[FireTime]) -> Iterator[Sequence[FireTime]]:
     for start in range(0, len(rows), _BATCH):
         yield rows[start : start + _BATCH]
 
 
-def _differs(row: ArmedSchedule, parsed: dict[tuple[str, str], Schedule], now: datetime) -> bool:
-    try:
-        return fire_time(row, parsed, now) != row.next_fire
-    except UnknownZone as error:
-        # it stays armed: its tick is told in the pipeline's log as a failed run
-        _log.warning("%s cannot be armed anew: %s", row.pipeline_arn, error)
-        return False
-
-
-def _rearm(
-    tx: Connection, rows: Sequence[ArmedSchedule], parsed: dict[tuple[str, str], Schedule], now: datetime
-) -> int:
+def _rearm(tx: Connection, rows: Sequence[FireTime], rules: _Rules, now: int) -> int:
     """Write what differs; a row that was armed otherwise since it was read is left alone."""
     arns = [row.pipeline_arn for row in rows]
-    current, records = schedules.of_pipelines(tx, arns), queries.get_many(tx, arns)
-    documents, armed, ended = [], [], []
+    states, documents = schedules.states(tx, arns), queries.documents(tx, arns)
+    changed, moved, ended = {}, [], []
     for row in rows:
-        record = records.get(row.pipeline_arn)
-        if record is None or current.get(row.pipeline_arn) != row:
+        arn = row.pipeline_arn
+        if arn not in documents or states.get(arn) != row.state:
             continue
-        following = fire_time(row, parsed, now)
-        documents.append(replace(record, document=pipelines.with_next_run(record.document, following)))
+        following = rules.following(row, now)
         if following is None:
-            ended.append(row.pipeline_arn)
+            ended.append(arn)
         else:
-            armed.append(replace(row, since=min(row.since, now), next_fire=following))
-    queries.replace_documents(tx, documents)
-    schedules.arm(tx, armed)
+            moved.append((arn, min(row.since, now), following))
+        shown = None if following is None else from_microseconds(following)
+        changed[arn] = pipelines.with_next_run(documents[arn], shown)
+    queries.replace_documents(tx, changed)
+    schedules.move(tx, moved)
     schedules.disarm(tx, ended)
-    return len(documents)
+    return len(changed)

@@ -169,7 +169,7 @@ def _started(call: Call, record: Record, decision: Decision, resolved: ResolvedR
 
 def _skipped(call: Call, record: Record, decision: Decision) -> Fired:
     record = _with_next(record, decision.next_fire)
-    queries.replace_documents(call.tx, [record])
+    queries.replace_documents(call.tx, {record.arn: record.document})
     _tell(call, record, decision)
     return Fired(record.arn, decision, pipelines.armed_schedule(record, call.now))
 
@@ -177,7 +177,7 @@ def _skipped(call: Call, record: Record, decision: Decision) -> Fired:
 def _failed(call: Call, record: Record, decision: Decision, why: str) -> Fired:
     """No image can be named: the run counts as a failed one (spec/pipelines.md 3)."""
     record = _with_next(record, decision.next_fire)
-    queries.replace_documents(call.tx, [record])
+    queries.replace_documents(call.tx, {record.arn: record.document})
     effect = count_run(call.tx, record, "FAILED", trigger="schedule", stamp=call.stamp)
     failed = replace(
         decision,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,15 @@ _GET = sa.select(resources).where(resources.c.arn == sa.bindparam("wanted"))
 _GET_MANY = sa.select(resources).where(resources.c.arn.in_(sa.bindparam("wanted", expanding=True)))
 _INSERT = sa.insert(resources)
 _REPLACE = sa.update(resources).where(resources.c.arn == sa.bindparam("replaced"))
+_GET_DOCUMENTS = sa.select(resources.c.arn, resources.c.document).where(
+    resources.c.arn.in_(sa.bindparam("wanted", expanding=True))
+)
+_REPLACE_DOCUMENTS = sa.text(
+    "UPDATE resources SET document = changed.document FROM "
+    "json_to_recordset(CAST(:rows AS json)) AS changed(replaced text, document json) "
+    "WHERE resources.arn = changed.replaced"
+)
+"""PostgreSQL: one statement for a batch, where a statement for each row would be a message for each."""
 _REPLACE_DOCUMENT = _REPLACE.values(document=sa.bindparam("document"))
 _VERSIONS = (
     sa.select(resources)
@@ -107,12 +117,20 @@ def replace(tx: Connection, record: Record, needs: Iterable[str] | None = None) 
         set_links(tx, record.arn, needs)
 
 
-def replace_documents(tx: Connection, records: Sequence[Record]) -> None:
-    """Write the documents alone of many resources."""
-    if records:
-        tx.execute(
-            _REPLACE_DOCUMENT, [{"replaced": record.arn, "document": dict(record.document)} for record in records]
-        )
+def documents(tx: Connection, arns: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The documents of those of `arns` that are stored."""
+    return {row.arn: row.document for row in tx.execute(_GET_DOCUMENTS, {"wanted": arns})}
+
+
+def replace_documents(tx: Connection, changed: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the documents alone of many resources: ARN -> document."""
+    if not changed:
+        return
+    rows = [{"replaced": arn, "document": document} for arn, document in changed.items()]
+    if tx.dialect.name == "postgresql":
+        tx.execute(_REPLACE_DOCUMENTS, {"rows": json.dumps(rows)})
+        return
+    tx.execute(_REPLACE_DOCUMENT, rows)
 
 
 def delete(tx: Connection, arn: str) -> None:

@@ -7,10 +7,11 @@ under newer zone rules tells which instant was meant.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
@@ -37,12 +38,30 @@ _DUE = (
     .limit(sa.bindparam("most"))
 )
 _OF_PIPELINES = sa.select(schedules).where(schedules.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)))
-_PAGE = (
-    sa.select(schedules)
+_FIRE_TIMES = (
+    sa.select(
+        *(schedules.c[name] for name in ("pipeline_arn", "account", "region", "expression", "timezone")),
+        *(schedules.c[name] for name in ("anchor", "since", "next_fire", "version")),
+    )
     .where(schedules.c.pipeline_arn > sa.bindparam("after"))
     .order_by(schedules.c.pipeline_arn)
     .limit(sa.bindparam("most"))
 )
+_STATES = sa.select(schedules.c.pipeline_arn, schedules.c.since, schedules.c.next_fire, schedules.c.version).where(
+    schedules.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True))
+)
+_MOVE = (
+    sa.update(schedules)
+    .where(schedules.c.pipeline_arn == sa.bindparam("moved"))
+    .values(since=sa.bindparam("since"), next_fire=sa.bindparam("next_fire"))
+)
+_MOVE_MANY = sa.text(
+    "UPDATE schedules SET since = moved.since, next_fire = moved.next_fire FROM "
+    "json_to_recordset(CAST(:rows AS json)) AS moved(moved text, since bigint, next_fire bigint) "
+    "WHERE schedules.pipeline_arn = moved.moved"
+)
+"""PostgreSQL: one statement for a batch, where a statement for each row would be a message for each."""
+
 _RUNS_BETWEEN = sa.select(scheduled_runs.c.pipeline_arn, scheduled_runs.c.scheduled_for).where(
     scheduled_runs.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)),
     scheduled_runs.c.scheduled_for.between(sa.bindparam("since"), sa.bindparam("until")),
@@ -136,9 +155,44 @@ def upcoming(tx: Connection, account: str, region: str, *, until: datetime, limi
     return [_armed(row) for row in tx.execute(query.order_by(table.c.next_fire, table.c.pipeline_arn).limit(limit))]
 
 
-def page(tx: Connection, after: str, limit: int) -> list[ArmedSchedule]:
+class FireTime(NamedTuple):
+    """An armed row in the units of the table, for walks over all of them: microseconds since the epoch."""
+
+    pipeline_arn: str
+    account: str
+    region: str
+    expression: str
+    timezone: str
+    anchor: int
+    since: int
+    next_fire: int
+    version: int
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """What changes when a row is armed anew."""
+        return self.since, self.next_fire, self.version
+
+
+def fire_times(tx: Connection, after: str, limit: int) -> list[FireTime]:
     """The next armed pipelines in the order of their ARNs, whatever their scope."""
-    return [_armed(row) for row in tx.execute(_PAGE, {"after": after, "most": limit})]
+    return [FireTime._make(row) for row in tx.execute(_FIRE_TIMES, {"after": after, "most": limit})]
+
+
+def states(tx: Connection, arns: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """FireTime.state of those that are armed."""
+    return {arn: (since, fire, version) for arn, since, fire, version in tx.execute(_STATES, {"wanted": arns})}
+
+
+def move(tx: Connection, moved: Sequence[tuple[str, int, int]]) -> None:
+    """Give armed rows another (`since`, `next_fire`), in microseconds."""
+    if not moved:
+        return
+    rows = [{"moved": arn, "since": start, "next_fire": fire} for arn, start, fire in moved]
+    if tx.dialect.name == "postgresql":
+        tx.execute(_MOVE_MANY, {"rows": json.dumps(rows)})
+        return
+    tx.execute(_MOVE, rows)
 
 
 def note_runs(tx: Connection, noted: Iterable[ScheduledRun]) -> None:
