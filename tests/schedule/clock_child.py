@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from clock_support import NOON, Factory, SetClock
 
 from imagesmith.store.database import Database
+from schedule.clock_support import NOON, Factory, SetClock
 
 
 def die() -> None:

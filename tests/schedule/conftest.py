@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clock_support import Factory, SetClock
 
 from imagesmith.settings import Schedules
 from imagesmith.store.database import Database
+from schedule.clock_support import Factory, SetClock
 
 MakeFactory = Callable[..., Factory]
 

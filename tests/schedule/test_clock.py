@@ -6,11 +6,11 @@ import threading
 from datetime import timedelta
 
 import pytest
-from clock_support import NOON, OWN, Factory, SetClock, schedule
 
-from conftest import MakeFactory
 from imagesmith.settings import Schedules
 from imagesmith.store import queries
+from schedule.clock_support import NOON, OWN, Factory, SetClock, schedule
+from schedule.conftest import MakeFactory
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)

@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from clock_support import NOON, Factory, SetClock
 
 from imagesmith.store.database import Database
+from schedule.clock_support import NOON, Factory, SetClock
 
 TESTS = Path(__file__).parent.parent
 CHILD = Path(__file__).parent / "clock_child.py"

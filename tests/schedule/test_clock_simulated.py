@@ -14,12 +14,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from clock_support import NOON, Factory, SetClock
 
 from imagesmith.schedule.tick import Fired
 from imagesmith.store import schedules
 from imagesmith.store.database import Database
 from imagesmith.values.schedule import parse_schedule
+from schedule.clock_support import NOON, Factory, SetClock
 
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Africa/Casablanca", "UTC")
 YEARLY = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from clock_support import MANAGED, NOON, OWN, Factory
 
-from conftest import MakeFactory
 from imagesmith.settings import Schedules
+from schedule.clock_support import MANAGED, NOON, OWN, Factory
+from schedule.conftest import MakeFactory
 
 HOUR = timedelta(hours=1)
 
