@@ -75,6 +75,8 @@ class Builds:
     push_attempts: int = 4
     base_max_age_days: int = 7
     keep_failed_instances: bool = False
+    free_disk_mb: int = 512
+    """What a build must leave free on the disk of the data directory; one that goes below is ended."""
 
 
 @dataclass(frozen=True)

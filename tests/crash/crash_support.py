@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.leaks import groups_of
+from pipeline.leaks import descendants, groups_of
 from pipeline.pipeline_support import (
     HOLD,
     TEMPLATE,
@@ -16,7 +16,6 @@ from pipeline.pipeline_support import (
     Gate,
     RunningServer,
     eventually,
-    find_processes,
     held,
     read_tool,
     release,
@@ -59,7 +58,7 @@ def catch(stage: str, forge: Forge, gate: Gate) -> Caught:
     if stage == "export":
         script = "head -c 30000000 /dev/urandom > /random"
         arn = forge.start(forge.recipe(forge.component(build=script)))
-        stop_process(lambda words: words[0] == "skopeo" and str(server.data_dir) in " ".join(words))
+        freeze(server, "skopeo copy", f"oci:{server.data_dir}/oci")
         return Caught(arn, nothing)
     hold = HOLD.format(name=name)
     if stage == "dockerfile":
@@ -82,8 +81,16 @@ def registry_parent(server: RunningServer, gate: Gate) -> str:
     return reference
 
 
-def stop_process(match: Callable[[list[str]], bool]) -> int:
-    """Freeze the first process that matches, as soon as there is one."""
-    pid = eventually(lambda: find_processes(match), "the process to freeze", seconds=60, pause=0.005)[0]
+def find_below(server: RunningServer, *needles: str) -> int:
+    """The first process of the server whose command line starts with the first text and has the others."""
+    for pid, words in sorted(descendants(server.pid).items()):
+        if words.startswith(needles[0]) and all(needle in words for needle in needles):
+            return pid
+    return 0
+
+
+def freeze(server: RunningServer, *needles: str) -> int:
+    """Stop a process of the server as soon as there is one that matches."""
+    pid = eventually(lambda: find_below(server, *needles), f"a process {needles}", seconds=60, pause=0.005)
     os.kill(pid, signal.SIGSTOP)
     return pid

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,40 +13,23 @@ from botocore.exceptions import ClientError
 from imagesmith.artifacts.layout import OciLayout
 from pipeline.leaks import assert_clean
 from pipeline.pipeline_support import HOLD, RunningServer, held, image_config, release, uris
+from small_disk import fill, free_bytes, small_disk_at
 
 pytestmark = pytest.mark.tool
 
-_SIZE_MIB = 256
 _MIB = 1024 * 1024
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path, tiny_parent: str) -> Iterator[RunningServer]:
     """A server whose data directory is a small file system of its own."""
-    data = tmp_path / "data"
-    data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_SIZE_MIB}M", "tmpfs", str(data)], check=True)
-    try:
-        with RunningServer(data, parent=tiny_parent) as server:
-            yield server.start()
-            server.stop()
-            assert_clean(server)
-    finally:
-        subprocess.run(["umount", str(data)], check=True)
-
-
-def fill(server: RunningServer, *, leave: int = 0) -> Path:
-    """Write a file until only `leave` bytes are free."""
-    ballast = server.data_dir / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        while (free := free_bytes(server)) > leave:
-            file.write(b"\0" * min(_MIB, max(4096, free - leave)))
-    return ballast
-
-
-def free_bytes(server: RunningServer) -> int:
-    found = os.statvfs(server.data_dir)
-    return found.f_bavail * found.f_frsize
+    with (
+        small_disk_at(tmp_path / "data", megabytes=256) as data,
+        RunningServer(data, parent=tiny_parent, settings="[builds]\nfree_disk_mb = 0\n") as server,
+    ):
+        yield server.start()
+        server.stop()
+        assert_clean(server)
 
 
 def assert_whole(server: RunningServer, image: dict[str, Any]) -> None:
@@ -71,12 +53,23 @@ def test_a_step_that_fills_the_disk_fails(small_disk: RunningServer) -> None:
     """The step's own words say that the disk is full; its files are gone afterwards and the next build works."""
     forge = small_disk.forge
     before = forge.build(forge.recipe(forge.component(build="echo kept > /kept")))
-    free = free_bytes(small_disk)
+    free = free_bytes(small_disk.data_dir)
     full = forge.build(forge.recipe(forge.component(build="head -c 400000000 /dev/zero > /big")), "FAILED")
     assert "No space left on device" in full["state"]["reason"]
-    assert free_bytes(small_disk) > free - 2 * _MIB
+    assert free_bytes(small_disk.data_dir) > free - 2 * _MIB
     assert_clean(small_disk)
     assert_whole(small_disk, before)
+    forge.build(forge.recipe(forge.component(build="true")))
+
+
+def test_a_build_is_ended_before_the_disk_is_full(small_disk: RunningServer) -> None:
+    """What the settings want free stays free: the step is ended, and the reason says why."""
+    small_disk.stop()
+    small_disk.write_settings({}, "[builds]\nfree_disk_mb = 64\n")
+    forge = small_disk.start().forge
+    script = "while head -c 2000000 /dev/zero >> /big; do sleep 0.02; done"
+    image = forge.build(forge.recipe(forge.component(build=script)), "FAILED")
+    assert "64 MiB must stay free" in image["state"]["reason"]
     forge.build(forge.recipe(forge.component(build="true")))
 
 
@@ -89,7 +82,7 @@ def test_a_disk_that_is_full_while_the_image_is_kept_fails_the_build(small_disk:
     script = f"head -c 10000000 /dev/urandom > /random; {HOLD.format(name=name)}; true"
     arn = forge.start(forge.recipe(forge.component(build=script)))
     held(name)
-    ballast = fill(small_disk, leave=leave)
+    ballast = fill(small_disk.data_dir, leave=leave)
     release(name)
     image = forge.finished(arn, "FAILED")
     assert "no space is left on the disk" in image["state"]["reason"]
@@ -108,7 +101,7 @@ def test_a_full_disk_refuses_changes_and_answers_questions(small_disk: RunningSe
     small_disk.kill()
     (small_disk.data_dir / "reserve").unlink()
     forge = small_disk.start().forge
-    ballast = fill(small_disk)
+    ballast = fill(small_disk.data_dir)
     with pytest.raises(ClientError) as refused:
         forge.start(recipe)
     assert refused.value.response["Error"]["Code"] == "ServiceUnavailableException"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 from engine.test_durable import Notes, wait_for
 from imagesmith.engine.durable import DurableEngine, Stages
 from imagesmith.processes import Cancellation
+from small_disk import fill, small_disk_at
 
 pytestmark = pytest.mark.tool
 
@@ -20,18 +19,8 @@ pytestmark = pytest.mark.tool
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of four megabytes."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4M", "tmpfs", str(tmp_path)], check=True)
-    try:
-        yield tmp_path
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
-
-
-def fill(folder: Path) -> None:
-    """Leave not one byte."""
-    with (folder / "ballast").open("wb", buffering=0) as file:
-        while (free := os.statvfs(folder)).f_bavail:
-            file.write(b"\0" * free.f_bavail * free.f_frsize)
+    with small_disk_at(tmp_path / "disk", megabytes=4) as place:
+        yield place
 
 
 def test_a_build_goes_on_when_its_journal_can_be_written_again(small_disk: Path) -> None:

@@ -252,7 +252,8 @@ class Forge:
         self.client = server.client_for(region)
 
     def name(self, kind: str) -> str:
-        return f"{kind}-{next(self._numbers)}"
+        # with the process: other runs of these tests may go on at the same time on this machine
+        return f"{kind}-{os.getpid()}-{next(self._numbers)}"
 
     def component(self, *, build: str = "", validate: str = "", test: str = "", data: str = "") -> str:
         """A component with one ExecuteBash step in each phase that has a script."""

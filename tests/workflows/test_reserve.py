@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.store.database import StoreUnavailable
 from imagesmith.workflows.reserve import DiskReserve, insist
+from small_disk import small_disk_at
 
 pytestmark = pytest.mark.tool
 
@@ -22,11 +22,8 @@ _MIB = 1024 * 1024
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 160 MiB."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160M", "tmpfs", str(tmp_path)], check=True)
-    try:
-        yield tmp_path
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+    with small_disk_at(tmp_path / "disk", megabytes=160) as place:
+        yield place
 
 
 def occupy(disk: Path, size: int) -> Path:

@@ -16,7 +16,7 @@ from imagesmith.values.names import human_size
 _MESSAGE_LIMIT = 1024
 _TAIL_LINES = 12
 _DISK_FULL = (
-    "no space left on device", "disk quota exceeded", "database or disk is full",
+    "mib must stay free", "no space left on device", "disk quota exceeded", "database or disk is full",
     "io: read/write on closed pipe",  # buildah's word for a layer that does not fit
 )  # fmt: skip
 

@@ -56,7 +56,7 @@ class Workshop:
     @property
     def limits(self) -> Limits:
         builds = self.settings.builds
-        return Limits(processes=builds.processes, memory_mb=builds.memory_mb)
+        return Limits(processes=builds.processes, memory_mb=builds.memory_mb, free_disk_mb=builds.free_disk_mb)
 
     @property
     def s3(self) -> S3Config:

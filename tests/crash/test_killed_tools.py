@@ -1,0 +1,91 @@
+"""Somebody kills a process of a build: the build fails with the cause, and the next one works."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from crash.crash_support import catch, find_below, freeze
+from pipeline.leaks import assert_clean, running_below
+from pipeline.pipeline_support import HOLD, Gate, RunningServer, eventually, held
+
+pytestmark = pytest.mark.tool
+
+
+STEP = ("bash -c . /dev/fd/9",)
+SANDBOX_OF_THE_STEP = ("/usr/bin/bwrap --args", "/dev/fd/9")
+SANDBOX = ("bwrap --args", "/usr/bin/bwrap")
+
+
+@pytest.mark.parametrize(
+    ("victim", "words"),
+    [
+        (STEP, "exit status 137"),
+        (SANDBOX_OF_THE_STEP, "cannot run bash"),
+        (SANDBOX, "cannot run bash"),
+    ],
+    ids=["bash", "bwrap", "sandbox"],
+)
+def test_a_killed_step_fails_the_build(
+    server: RunningServer, registry_gate: Gate, victim: tuple[str, ...], words: str
+) -> None:
+    """The bash of a step, its bubblewrap, or the sandbox around them: the reason names the step."""
+    forge = server.forge
+    caught = catch("components", forge, registry_gate)
+    os.kill(find_below(server, *victim), signal.SIGKILL)
+    state = forge.finished(caught.arn, "FAILED", seconds=20)["state"]
+    assert words in state["reason"], state["reason"]
+    assert state["failureContext"]["componentFailure"]["stepName"] == "Build"
+    assert_clean(server)
+    forge.build(forge.recipe(forge.component(build="true")))
+
+
+@pytest.mark.parametrize("command", ["commit", "rm"])
+def test_a_killed_buildah_fails_the_build_or_is_made_good(server: RunningServer, command: str) -> None:
+    """Killed while it commits, the build fails and says so; while it removes a container, that is done again."""
+    forge = server.forge
+    arn = forge.start(forge.recipe(forge.component(build="head -c 20000000 /dev/urandom > /random")))
+    os.kill(freeze(server, f"buildah {command}", "-build"), signal.SIGKILL)
+    if command == "commit":
+        reason = forge.finished(arn, "FAILED")["state"]["reason"]
+        assert "committing container" in reason and "killed by SIGKILL" in reason
+    else:
+        forge.finished(arn)
+    assert_clean(server)
+    forge.build(forge.recipe(forge.component(build="true")))
+
+
+def test_a_killed_instruction_fails_the_build(server: RunningServer, registry_gate: Gate) -> None:
+    """A RUN whose shell is killed ends the build with the instruction's name."""
+    forge = server.forge
+    caught = catch("dockerfile", forge, registry_gate)
+    os.kill(find_below(server, "sh -c until"), signal.SIGKILL)
+    reason = forge.finished(caught.arn, "FAILED", seconds=20)["state"]["reason"]
+    assert "RUN sh -c" in reason and "137" in reason
+    assert_clean(server)
+
+
+def test_a_killed_dockerfile_build_fails_the_build(server: RunningServer, registry_gate: Gate) -> None:
+    """A buildah that is killed in the middle of a Dockerfile leaves nothing, and the build fails."""
+    forge = server.forge
+    caught = catch("dockerfile", forge, registry_gate)
+    os.kill(find_below(server, "buildah bud"), signal.SIGKILL)
+    forge.finished(caught.arn, "FAILED", seconds=20)
+    assert_clean(server)
+    assert not [group for group in caught.groups if group.exists()]
+
+
+def test_a_stage_that_kills_the_server_is_not_tried_for_ever(server: RunningServer) -> None:
+    """After three deaths of the server in one stage the build fails and says so."""
+    forge = server.forge
+    name = forge.name("deadly")
+    arn = forge.start(forge.recipe(forge.component(build=HOLD.format(name=name))))
+    for _ in range(3):
+        held(name)
+        server.kill()
+        eventually(lambda: not running_below(server), "everything ends with the server", seconds=5)
+        server.start()
+    state = server.forge.finished(arn, "FAILED", seconds=30)["state"]
+    assert "the server died 3 times during this stage" in state["reason"]
