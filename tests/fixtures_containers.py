@@ -37,14 +37,15 @@ def make_tiny_root(root: Path) -> None:
         assert found, f"this machine has no {tool}"
         target = root / "usr/bin" / tool
         shutil.copy(Path(found).resolve(), target)
-        for library in _libraries(Path(found)):
+        for library in libraries_of(Path(found)):
             place = root / str(library).lstrip("/").replace("lib", "usr/lib", 1).replace("usr/usr/", "usr/", 1)
             if not place.exists():
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(library.resolve(), place)
 
 
-def _libraries(program: Path) -> list[Path]:
+def libraries_of(program: Path) -> list[Path]:
+    """The shared libraries of a program of this machine, its loader included."""
     listed = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False).stdout
     return [Path(found) for found in re.findall(r"(/\S+) \(0x", listed)]
 

@@ -298,6 +298,13 @@ def test_a_root_with_links_for_folders_is_refused(
     assert not target.exists()
 
 
+def test_arguments_beyond_the_kernels_limit_are_refused(instance: ContainerInstance) -> None:
+    """An argument that is too long is an error of its own, and the container works on."""
+    with pytest.raises(InstanceError, match="longer than the kernel takes"):
+        instance.run(["/bin/echo", "x" * 3_000_000])
+    assert instance.run(["/bin/sh", "-c", "exit 3"]).returncode == 3
+
+
 def test_many_commands_at_once_do_not_mix(instance: ContainerInstance) -> None:
     """Commands of several threads run side by side in one container."""
     results: dict[int, str] = {}

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
+import json
 import os
 import shutil
 import socket
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fixtures_containers import libraries_of
+from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.limits import Limits
 from imagesmith.instances.network import host_addresses
@@ -263,6 +270,54 @@ def test_a_disk_that_runs_full_ends_the_container(launch: Launch, monkeypatch: p
     instance = launch(limits=Limits(free_disk_mb=free - 300))
     with pytest.raises(InstanceError, match="must stay free"):
         instance.run(["/bin/bash", "-c", "yes | head -c 600000000 >/tmp/big; sleep 20"], timeout=60)
+
+
+@pytest.mark.parametrize("option", ["--cap-add\0ALL", "--bind\0/usr\0/mnt", "--dev-bind\0/dev\0/dev"])
+def test_no_variable_or_path_becomes_an_option_of_the_sandbox(
+    instance: ContainerInstance, container_storage: ContainerStorage, launch: Launch, tmp_path: Path, option: str
+) -> None:
+    """A NUL in a variable of a call or of an image, in a folder or in an argument is refused, wherever it hides."""
+    calls: list[dict[str, Any]] = [
+        {"env": {"A": f"x\0{option}"}}, {"env": {f"A\0x\0{option}": "x"}}, {"cwd": f"/\0{option}"},
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(InstanceError, match="characters"):
+            instance.run(["/bin/true"], **call)
+    with pytest.raises(InstanceError, match="characters"):
+        instance.run(["/bin/true", f"x\0{option}"])
+    image = _image_with_variable(container_storage, tmp_path, f"A=x\0{option}")
+    with pytest.raises(InstanceError, match="characters"):
+        launch(image, name="poisoned")
+
+
+def _image_with_variable(storage: ContainerStorage, folder: Path, variable: str) -> str:
+    """An image whose configuration no tool would write: made by hand, as an attacker would."""
+    blobs = folder / "layout/blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def put(data: bytes, kind: str) -> dict[str, object]:
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{digest}", "size": len(data)}
+
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for source in (Path("/bin/sh"), *libraries_of(Path("/bin/sh"))):
+            data = source.read_bytes()
+            entry = tarfile.TarInfo(str(source).lstrip("/"))
+            entry.size, entry.mode = len(data), 0o755
+            tar.addfile(entry, io.BytesIO(data))
+    layer = put(archive.getvalue(), "layer.v1.tar")
+    config = {
+        "architecture": "amd64", "os": "linux", "config": {"Env": [variable]},
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+    }  # fmt: skip
+    parts = {"config": put(json.dumps(config).encode(), "config.v1+json"), "layers": [layer]}
+    manifest = put(json.dumps({"schemaVersion": 2, **parts}).encode(), "manifest.v1+json")
+    (folder / "layout/oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    (folder / "layout/index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))
+    done = storage.tool(["buildah", "pull", "--quiet", f"oci:{folder}/layout"], what="importing the image")
+    return done.stdout.decode().strip().removeprefix("sha256:")
 
 
 def test_two_containers_see_nothing_of_each_other(launch: Launch) -> None:

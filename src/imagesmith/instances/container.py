@@ -14,12 +14,13 @@ is resolved by the image and never by the host. What the sandbox put into the ro
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
 import os
 import shlex
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -119,26 +120,27 @@ class ContainerInstance:
     ) -> Completed:
         """Run a program as root inside. A program that does not exist ends with status 127, as in a shell."""
         sandbox = self._running()
-        status_read, status_write = os.pipe()
-        arguments = [*command_view(INSIDE), *self._variables(env), "--chdir", cwd or "/"]
-        arguments += ["--pidns", str(self._pid_namespace), "--json-status-fd", str(status_write)]
-        options = memory_file("options", pack_arguments(arguments))
-        seccomp = memory_file("seccomp", filter_program())
-        try:
+        with ExitStack() as stack:
+            status_read, status_write = _pipe(stack)
+            arguments = [*command_view(INSIDE), *self._variables(env), "--chdir", cwd or "/"]
+            arguments += ["--pidns", str(self._pid_namespace), "--json-status-fd", str(status_write)]
+            options = _memory(stack, "options", pack_arguments(arguments))
+            seccomp = _memory(stack, "seccomp", filter_program())
+            pack_arguments(argv)
             entry = sandbox.enter(
                 ["/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--", *argv]
             )
-            done = processes.run(
-                entry.argv, env=entry.environment, input=input, timeout=timeout, on_output=on_output, limit=limit,
-                cancellation=self._cancellation, pass_fds=(options, seccomp, status_write, self._pid_namespace),
-            )  # fmt: skip
-            os.close(status_write)
-            status_write = -1
+            try:
+                done = processes.run(
+                    entry.argv, env=entry.environment, input=input, timeout=timeout, on_output=on_output,
+                    limit=limit, cancellation=self._cancellation,
+                    pass_fds=(options, seccomp, status_write, self._pid_namespace),
+                )  # fmt: skip
+            except OSError as error:
+                if error.errno != errno.E2BIG:
+                    raise
+                raise InstanceError(f"the arguments of {argv[0][:200]} are longer than the kernel takes") from error
             status = _read_all(status_read)
-        finally:
-            for descriptor in (options, seccomp, status_read, status_write):
-                if descriptor >= 0:
-                    os.close(descriptor)
         return self._outcome(sandbox, replace(done, argv=tuple(argv)), status)
 
     def read(self, path: str, *, limit: int = 16 * 1024 * 1024) -> bytes:
@@ -229,7 +231,8 @@ class ContainerInstance:
         except (ProcessFailed, OSError) as error:
             raise InstanceError(f"container {self.name} did not start: {error}") from error
         named = dict(variable.partition("=")[::2] for variable in variables)
-        self._environment = {"PATH": DEFAULT_PATH, "HOME": "/root", **named}
+        pack_arguments([*named, *named.values()])
+        self._environment = {"PATH": DEFAULT_PATH, "HOME": "/root", **{k: v for k, v in named.items() if k}}
 
     def _make_container(self, image: str) -> None:
         try:
@@ -252,11 +255,11 @@ class ContainerInstance:
     def _start(self) -> None:
         """Start the sandbox and, in it, the holder of the process namespace that all commands share."""
         self._placed = prepare_root(self.root)
-        info_read, info_write = os.pipe()
-        arguments = [*command_view(INSIDE), "--unshare-pid", "--clearenv", "--info-fd", str(info_write)]
-        options = memory_file("options", pack_arguments(arguments))
-        seccomp = memory_file("seccomp", filter_program())
-        try:
+        with ExitStack() as stack:
+            info_read, info_write = _pipe(stack)
+            arguments = [*command_view(INSIDE), "--unshare-pid", "--clearenv", "--info-fd", str(info_write)]
+            options = _memory(stack, "options", pack_arguments(arguments))
+            seccomp = _memory(stack, "seccomp", filter_program())
             self._sandbox = Sandbox.start(
                 f"{self.storage.runroot.name}-{self.name}",
                 view=View(binds=(Bind(self.root, INSIDE, writable=True),)),
@@ -264,12 +267,9 @@ class ContainerInstance:
                 holder_capabilities=True, network=self.network, limits=self.limits, disk=self.storage.root,
                 pass_fds=(options, seccomp, info_write),
             )  # fmt: skip
-        finally:
-            for descriptor in (options, seccomp, info_write):
-                os.close(descriptor)
-            with os.fdopen(info_read, "rb") as info:
-                text = info.read()
-        self._pid_namespace = self._sandbox.inner_pid_namespace(int(json.loads(text)["child-pid"]))
+            # The holder runs, so bubblewrap has written all it had to say.
+            status = _read_all(info_read)
+        self._pid_namespace = self._sandbox.inner_pid_namespace(int(str(status["child-pid"])))
 
     def _stop(self) -> None:
         """End every program inside and take our files out of the root."""
@@ -330,6 +330,21 @@ class ContainerInstance:
 def _require(done: Completed, what: str) -> None:
     if done.timed_out or done.returncode != 0:
         raise InstanceError(f"{what}: {done.tail(3) or f'exit status {done.returncode}'}")
+
+
+def _pipe(stack: ExitStack) -> tuple[int, int]:
+    """A pipe whose ends the stack closes."""
+    ends = os.pipe()
+    for end in ends:
+        stack.callback(os.close, end)
+    return ends
+
+
+def _memory(stack: ExitStack, name: str, data: bytes) -> int:
+    """A file in memory that the stack closes."""
+    descriptor = memory_file(name, data)
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
 def _read_all(descriptor: int) -> dict[str, object]:

@@ -319,16 +319,33 @@ def memory_file(name: str, data: bytes) -> int:
 
 
 def pack_arguments(arguments: Sequence[str]) -> bytes:
-    """Arguments as `bwrap --args` reads them; not on the command line, where commands inside could see them."""
+    """Arguments as `bwrap --args` reads them; not on the command line, where commands inside could see them.
+
+    Raises InstanceError for an argument with a NUL in it: the rest would count as options of bubblewrap, and the
+    variables of an image are written by whoever made the image.
+    """
+    for argument in arguments:
+        if "\0" in argument or not _encodes(argument):
+            raise InstanceError(f"{argument[:80]!r} holds characters that no variable, path or argument can have")
     return b"".join(os.fsencode(argument) + b"\0" for argument in arguments)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_documents(text: bytes) -> dict[str, Any]:
     """The members of all JSON documents in what bubblewrap wrote on its status pipe."""
     members: dict[str, Any] = {}
-    for line in text.splitlines():
-        if line.strip():
-            members |= json.loads(line)
+    rest = text.decode(errors="replace").lstrip()
+    while rest:
+        document, end = json.JSONDecoder().raw_decode(rest)
+        members |= document
+        rest = rest[end:].lstrip()
     return members
 
 
