@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -89,6 +91,42 @@ def run(name: str, follow: bool, data_dir: Path, as_json: bool) -> None:
         make_console().print(describe(final, facts, settings.data_dir))
     if final["state"]["status"] != "AVAILABLE":
         raise CommandFailed(f"the build ended {final['state']['status']}", f"imagesmith image logs {image_arn}")
+
+
+@pipeline.command()
+@click.argument("name")
+@data_dir_option
+@json_option
+def plan(name: str, data_dir: Path, as_json: bool) -> None:
+    """Would the pipeline NAME build if its schedule fired now? Says why, and what every reference means.
+
+    \b
+    Examples:
+      imagesmith pipeline plan web --data-dir ./data
+      imagesmith pipeline plan web --json --data-dir ./data | jq .builds
+
+    Writes and starts nothing. Reads the store, so a server need not run.
+    """
+    # imported late: `imagesmith --help` should not load every resource
+    from imagesmith.cli.plan import plan_named
+
+    found = plan_named(settings_of(data_dir), name, now=datetime.now(UTC))
+    if as_json:
+        print_json(asdict(found))
+        return
+    console = make_console()
+    console.print(f"{'it would build' if found.builds else 'it would not build'}: {found.reason}", soft_wrap=True)
+    if found.next_run:
+        console.print(f"next run {found.next_run}")
+    if found.baseline_image:
+        console.print(f"compared with {found.baseline_image}", soft_wrap=True)
+    table = Table("", "written", "resolves to", "was", box=None, pad_edge=False)
+    for item in found.inputs:
+        table.add_row(
+            item.role, item.reference, item.resolved, "" if item.baseline == item.resolved else item.baseline
+        )
+    if found.inputs:
+        console.print(table)
 
 
 def _find(client: Any, name: str) -> str:

@@ -1,15 +1,21 @@
-"""`imagesmith schedule`: what a schedule expression means and when it fires, without a server."""
+"""`imagesmith schedule`: what an expression means, and what the pipelines of this account will do."""
 
 from __future__ import annotations
 
 import difflib
 import json
-from datetime import UTC, datetime
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import IO, Any
 from zoneinfo import available_timezones
 
 import click
+from rich.table import Table
 
+from imagesmith.cli.context import data_dir_option, json_option, make_console, print_json, settings_of
+from imagesmith.cli.store import opened_store
+from imagesmith.schedule.agenda import Appointment, agenda
 from imagesmith.values.schedule import Cron, Schedule, ScheduleError, UnknownZone, parse_schedule
 
 _MOST = 10_000
@@ -61,7 +67,7 @@ class Instant(click.ParamType[datetime]):
 
 @click.group()
 def schedule() -> None:
-    """Explain schedule expressions and list when they fire."""
+    """Explain schedule expressions; list what fires next."""
 
 
 @schedule.command("next")
@@ -109,6 +115,63 @@ def next_times(
         click.echo(f"No time after {_instant(start)}.")
     for moment in instants:
         click.echo(f"  {_instant(moment)}{_local(moment, parsed)}")
+
+
+@schedule.command("list")
+@click.option("--hours", type=click.IntRange(1, 24 * 366), default=24, show_default=True, help="How far to look.")
+@click.option(
+    "-n", "--count", type=click.IntRange(1, _MOST), default=200, show_default=True, help="How many lines."
+)
+@data_dir_option
+@json_option
+def list_schedules(hours: int, count: int, data_dir: Path, as_json: bool) -> None:
+    """List the pipelines that fire in the next day, the earliest first.
+
+    \b
+    Examples:
+      imagesmith schedule list --data-dir ./data
+      imagesmith schedule list --hours 168 --json --data-dir ./data
+
+    Times are UTC; "runs" is how often a pipeline fires in that time. Reads the store, so a server need not run.
+    """
+    settings = settings_of(data_dir)
+    now = datetime.now(UTC)
+    with opened_store(settings) as tx:
+        found = agenda(
+            tx, settings.account, settings.region, now=now, until=now + timedelta(hours=hours), most=count
+        )
+    if as_json:
+        print_json([_appointment(item) for item in found])
+        return
+    table = Table("next run", "in", "runs", "pipeline", "starts", "expression", "zone", box=None, pad_edge=False)
+    for item in found:
+        table.add_row(
+            _instant(item.instants[0]), _distance(item.instants[0] - now), str(len(item.instants)), item.name,
+            "always" if item.condition == "EXPRESSION_MATCH_ONLY" else "on updates", item.expression, item.timezone,
+        )  # fmt: skip
+    make_console().print(table if found else f"no pipeline fires in the next {hours} hours")
+
+
+def _appointment(item: Appointment) -> dict[str, Any]:
+    return {
+        "pipelineArn": item.pipeline_arn,
+        "name": item.name,
+        "scheduleExpression": item.expression,
+        "timezone": item.timezone,
+        "pipelineExecutionStartCondition": item.condition,
+        "runs": [_instant(moment) for moment in item.instants],
+    }
+
+
+def _distance(span: timedelta) -> str:
+    """`now`, `5 min`, `3 h 20 min`, `2 d 4 h`."""
+    minutes = math.ceil(span.total_seconds() / 60)
+    if minutes <= 0:
+        return "now"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
 def _instant(moment: datetime) -> str:

@@ -149,13 +149,13 @@ def _fire(
         return _skipped(call, record, decision)
     try:
         resolved = resolver.resolve(record.document)
-    except ApiError as error:
-        return _failed(call, record, decision, error.message)
-    if decision.outcome == "check":
-        decision = after_check(decision, check_condition(call.tx, record, resolved, policy=policy))
+        if decision.outcome == "check":
+            decision = after_check(decision, check_condition(call.tx, record, resolved, policy=policy))
         if decision.outcome == "skip":
             return _skipped(call, record, decision)
-    return _started(call, record, decision, resolved)
+        return _started(call, record, decision, resolved)
+    except ApiError as error:
+        return _failed(call, record, decision, error.message)
 
 
 def _started(call: Call, record: Record, decision: Decision, resolved: ResolvedRun) -> Fired:

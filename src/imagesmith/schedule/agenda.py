@@ -1,0 +1,65 @@
+"""What the schedules of one account and region will do in a span of time, at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.engine import Connection
+
+from imagesmith.store import queries, schedules
+from imagesmith.store.schedules import ArmedSchedule
+from imagesmith.values.schedule import parse_schedule
+
+_MOST_INSTANTS = 1440
+"""Per pipeline; one a minute for a day."""
+
+
+@dataclass(frozen=True)
+class Appointment:
+    """One pipeline that fires within the span."""
+
+    pipeline_arn: str
+    name: str
+    expression: str
+    timezone: str
+    condition: str
+    instants: tuple[datetime, ...]
+    """In UTC, at least one, at most 1440; the first is dateNextRun, which is past while a tick is under way."""
+
+
+def agenda(
+    tx: Connection, account: str, region: str, *, now: datetime, until: datetime, most: int
+) -> list[Appointment]:
+    """The first `most` pipelines that fire before `until`, the earliest first."""
+    rows = schedules.upcoming(tx, account, region, until=until, limit=most)
+    documents: Mapping[str, Mapping[str, object]] = queries.documents(tx, [row.pipeline_arn for row in rows])
+    found = []
+    for row in rows:
+        document = documents[row.pipeline_arn]
+        schedule = document["schedule"]
+        assert isinstance(schedule, dict)
+        found.append(
+            Appointment(
+                row.pipeline_arn,
+                str(document["name"]),
+                row.expression,
+                row.timezone,
+                schedule["pipelineExecutionStartCondition"],
+                _instants(row, now, until),
+            )
+        )
+    return found
+
+
+def _instants(row: ArmedSchedule, now: datetime, until: datetime) -> tuple[datetime, ...]:
+    """The armed instant and those that follow it; however many were missed, one run stands for them."""
+    rule = parse_schedule(row.expression, row.timezone, lenient=True)
+    instants = [row.next_fire]
+    while len(instants) < _MOST_INSTANTS:
+        following = rule.next_after(max(instants[-1], now), row.anchor)
+        if following is None or following >= until:
+            break
+        instants.append(following)
+    return tuple(instants)
