@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from sqlalchemy.exc import DBAPIError
+
 from imagesmith.resources.call import Call, Effect
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.service import Service
@@ -117,17 +119,17 @@ class Scheduler:
         """One batch; when it fails, each of it alone, so that one bad pipeline stops no other."""
         try:
             return self._fire_batch(scope, arns)
-        except StoreUnavailable:
-            raise
-        except Exception:
+        except Exception as error:
+            if _is_outage(error):
+                raise
             _log.exception("a batch of %d ticks failed; each is tried alone", len(arns))
         fired: list[Fired] = []
         for arn in arns:
             try:
                 fired += self._fire_batch(scope, [arn])
-            except StoreUnavailable:
-                raise
             except Exception as error:
+                if _is_outage(error):
+                    raise
                 _log.error("the tick of %s failed and is tried again in %s: %r", arn, _AVOIDED, error)
                 self._avoided[arn] = now + _AVOIDED
         return fired
@@ -171,7 +173,7 @@ class Scheduler:
                 self.tick()
                 delay, pause = self._delay(), 1.0
             except Exception as error:
-                quiet = isinstance(error, StoreUnavailable)
+                quiet = _is_outage(error)
                 _log.error("the scheduler pauses for %.0f s: %s", pause, error, exc_info=not quiet)
                 delay, pause = pause, min(pause * 2, _LONGEST_PAUSE)
             self._wake.wait(delay)
@@ -185,6 +187,11 @@ class Scheduler:
         if following is None:
             return _LONGEST_SLEEP
         return min(max((following - self._clock()).total_seconds(), _SHORTEST_SLEEP), _LONGEST_SLEEP)
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the database is the problem, and not one pipeline's record."""
+    return isinstance(error, StoreUnavailable) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
 def _scope(due: DuePipeline) -> Scope:
