@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from imagesmith.recipes.references import image_uses
 from imagesmith.values.diagnostics import Position, Problem
 
 _VARIABLE = re.compile(r"\{\{\{[ \t]*imagebuilder:([A-Za-z]+)[ \t]*\}\}\}")
@@ -27,6 +28,7 @@ _FROM_FLAG = re.compile(r"--from=(\S+)")
 
 PARENT, ENVIRONMENTS, COMPONENTS = "parentImage", "environments", "components"
 _KNOWN = (PARENT, ENVIRONMENTS, COMPONENTS)
+_ANY_PARENT = "registry.invalid/parent"
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,12 @@ def check_template(text: str, *, has_components: bool) -> list[Problem]:
         problems.append(
             _at(place, "components-first", "the variable environments must stand before the variable components")
         )
+    for use in image_uses((item.name, fill_parent(item.text, _ANY_PARENT)) for item in instructions):
+        if use.problem:
+            place = instructions[use.index]
+            problems.append(
+                _at(place, "image", f"the image '{use.image[:80]}' cannot be named here: {use.problem}")
+            )
     return problems
 
 
