@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from distribution.registry_support import PASSWORD, USER, RunningRegistry
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.dockerfile_build import DockerfileFailed, build_dockerfile
 from imagesmith.instances.limits import Limits, leftover_groups
 from imagesmith.processes import Cancellation, Cancelled
+from imagesmith.recipes.dockerfile import check_template
 from instances.test_leaks import wait_until_gone
 from instances.test_sealing import listener
 
@@ -204,3 +206,75 @@ def test_builds_side_by_side_do_not_disturb_each_other(
     for thread in threads:
         thread.join()
     assert isinstance(results["long"], str) and isinstance(results["short"], DockerfileFailed)
+
+
+@pytest.mark.parametrize("length", [64, 20, 12, 3])
+@pytest.mark.parametrize(
+    "line", ["COPY --from={} /secret /stolen", "RUN --mount=type=bind,from={},target=/m cat /m/secret", "FROM {}"]
+)
+def test_the_images_of_other_builds_cannot_be_named(
+    container_storage: ContainerStorage, build: Build, tiny_image: str, length: int, line: str
+) -> None:
+    """Neither an id nor its beginning opens what somebody else built; a whole id counts only as the parent."""
+    container_storage.create("victim", tiny_image)
+    (container_storage.mount("victim") / "secret").write_text("hunter2")
+    victim = container_storage.commit("victim")
+    container_storage.remove("victim")
+    if length == 64:
+        # The caller has refused such a template before (recipes/references.py): only it may write whole ids.
+        template = f"FROM {{{{{{ imagebuilder:parentImage }}}}}}\n{line.format(victim)}\n"
+        assert [problem.code for problem in check_template(template, has_components=False)] == ["image"]
+        return
+    with pytest.raises(DockerfileFailed, match="may be an id"):
+        build(line.format(victim[:length]) + "\n")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[RunningRegistry]:
+    running = RunningRegistry(tmp_path / "registry", login=True)
+    running.start()
+    yield running
+    running.kill()
+
+
+def push(storage: ContainerStorage, image: str, registry: RunningRegistry, name: str) -> str:
+    reference = f"{registry.host}/{name}"
+    options = ["--dest-tls-verify=false", f"--dest-creds={USER}:{PASSWORD}", "--format=v2s2"]
+    argv = ["skopeo", "copy", "--quiet", *options, f"containers-storage:@{image}", f"docker://{reference}"]
+    storage.tool(argv, what="pushing")
+    return reference
+
+
+def test_further_images_are_pulled_with_the_callers_credentials_every_time(
+    container_storage: ContainerStorage, build: Build, tiny_image: str, registry: RunningRegistry
+) -> None:
+    """An image that is in the storage already, because another build pulled it, opens nothing without a login."""
+    reference = push(container_storage, tiny_image, registry, "team/tool:1")
+
+    def pull(image: str) -> None:
+        argv = ["buildah", "pull", "--quiet", "--tls-verify=false", f"--creds={USER}:{PASSWORD}", image]
+        container_storage.tool(argv, what="pulling")
+
+    text = f"COPY --from={reference} /etc/os-release /copied\nRUN cat /copied\n"
+    _, output = build(text, pull=pull)
+    assert "ID=tiny" in output
+    with pytest.raises(DockerfileFailed, match=r"team/tool:1 of the Dockerfile cannot be pulled"):
+        build(text)
+
+
+def test_triggers_of_an_image_take_nothing_from_other_images(
+    container_storage: ContainerStorage, build: Build, tiny_image: str, registry: RunningRegistry
+) -> None:
+    """An ONBUILD of a registry's image that names an image is refused; a harmless one runs."""
+    for trigger, name in (("RUN echo triggered", "good"), ("COPY --from=abc /secret /stolen", "bad")):
+        container_storage.create("trigger", tiny_image)
+        container_storage.configure("trigger", [f"--onbuild={trigger}"])
+        argv = ["buildah", "commit", "--quiet", "--format=docker", "trigger"]
+        image = container_storage.tool(argv, what="committing").stdout.decode().strip().removeprefix("sha256:")
+        container_storage.remove("trigger")
+        text = f"RUN true\nFROM {image}\n"
+        if name == "good":
+            assert "triggered" in build(text)[1]
+        else:
+            with pytest.raises(DockerfileFailed, match="names another image"):
+                build(text)

@@ -14,7 +14,8 @@ import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from imagesmith import processes
@@ -25,9 +26,13 @@ from imagesmith.instances.protocol import InstanceError
 from imagesmith.instances.sandbox import HOLDER, Bind, Sandbox, View
 from imagesmith.instances.seccomp import profile
 from imagesmith.processes import Cancellation, OnOutput, ProcessFailed
+from imagesmith.recipes.dockerfile import images_of
+from imagesmith.recipes.references import Use, takes_from_images
 
 _STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+/\d+: (.*)")
 _TAIL_LINES = 12
+_PULL_SECONDS = 3600.0
+_WHOLE_ID = re.compile(r"[0-9a-f]{64}")
 _HOST_FILES = (Path("/etc/containers"), Path("/etc/ssl/certs"))
 """What buildah itself reads: the pull policy and the certificates of registries."""
 
@@ -49,12 +54,16 @@ def build_dockerfile(
     network: NetworkKind = "outbound",
     cancellation: Cancellation | None = None,
     on_output: OnOutput | None = None,
-    pull_options: Sequence[str] = (),
+    pull: Callable[[str], object] | None = None,
 ) -> str:
-    """Build a Dockerfile whose FROM may be an id of the storage; gives the image id.
+    """Build a Dockerfile whose FROM may be a whole id of the storage; gives the image id.
 
-    `timeout` is in seconds, for the whole build. Raises DockerfileFailed, InstanceError, Cancelled.
+    Every other image that it names is pulled first, by `pull` when the caller has credentials: what lies in the
+    storage by that name may be somebody else's. `timeout` is in seconds, for the whole build. Raises
+    DockerfileFailed, InstanceError, Cancelled, and what `pull` raises.
     """
+    images = _fetch(images_of(text), pull or partial(_pull, storage, cancellation=cancellation))
+    _refuse_triggers(storage, images)
     with tempfile.TemporaryDirectory(prefix="dockerfile-", dir=storage.root / "tmp") as folder:
         work = Path(folder)
         _prepare(work, text)
@@ -68,7 +77,7 @@ def build_dockerfile(
             disk=storage.root,
         )
         try:
-            entry = sandbox.enter(_arguments(work, sandbox.groups.parent, limits, pull_options))
+            entry = sandbox.enter(_arguments(work, sandbox.groups.parent, limits))
             done = processes.run(
                 entry.argv,
                 env={**storage.environment, **entry.environment, "TMPDIR": str(work / "tmp")},
@@ -94,10 +103,47 @@ def _prepare(work: Path, text: str) -> None:
     (work / "seccomp.json").write_text(json.dumps(profile()))
 
 
-def _arguments(work: Path, group: str, limits: Limits, pull_options: Sequence[str]) -> list[str]:
+def _fetch(uses: Iterable[Use], pull: Callable[[str], object]) -> list[str]:
+    """Have every image in the storage that a Dockerfile names; give them."""
+    images: list[str] = []
+    for use in uses:
+        if use.image in images:
+            continue
+        if not _WHOLE_ID.fullmatch(use.image):
+            if use.problem:
+                raise DockerfileFailed(f"the Dockerfile names the image '{use.image[:80]}': {use.problem}")
+            pull(use.image)
+        images.append(use.image)
+    return images
+
+
+def _pull(storage: ContainerStorage, image: str, *, cancellation: Cancellation | None) -> None:
+    try:
+        storage.tool(
+            ["buildah", "pull", "--quiet", "--policy=always", image],
+            what=f"pulling {image}", timeout=_PULL_SECONDS, cancellation=cancellation,
+        )  # fmt: skip
+    except ProcessFailed as error:
+        words = error.completed.tail(3)
+        raise DockerfileFailed(f"the image {image} of the Dockerfile cannot be pulled: {words}") from error
+
+
+def _refuse_triggers(storage: ContainerStorage, images: Iterable[str]) -> None:
+    """Refuse images whose ONBUILD triggers take files of other images: they name them in the storage of all."""
+    for image in images:
+        try:
+            done = storage.tool(["buildah", "inspect", "--type=image", image], what=f"reading {image}")
+        except ProcessFailed as error:
+            raise DockerfileFailed(f"the image {image} of the Dockerfile is not here: {error}") from error
+        for trigger in (json.loads(done.stdout).get("Docker") or {}).get("config", {}).get("OnBuild") or []:
+            if takes_from_images(f"ONBUILD {trigger}"):
+                raise DockerfileFailed(f"the image {image} has the trigger '{trigger}', which names another image")
+
+
+def _arguments(work: Path, group: str, limits: Limits) -> list[str]:
     return [
         "buildah", "bud", "--isolation=oci", "--runtime=runc", "--network=host", "--format=oci",
-        "--layers=false", "--force-rm", "--identity-label=false", *pull_options,
+        "--layers=false", "--force-rm", "--identity-label=false", "--pull-never",
         f"--cap-drop={','.join(_DROPPED)}",
         f"--security-opt=seccomp={work / 'seccomp.json'}", f"--ulimit=fsize={limits.file_mb * 1024 * 1024}",
         *([f"--cgroup-parent={group}"] if group else []),

@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imagesmith.recipes.references import image_uses
+from imagesmith.recipes.references import Use, image_uses
 from imagesmith.values.diagnostics import Position, Problem
 
 _VARIABLE = re.compile(r"\{\{\{[ \t]*imagebuilder:([A-Za-z]+)[ \t]*\}\}\}")
@@ -107,6 +107,12 @@ def split_template(text: str) -> DockerfileParts:
     head = _build_only(instructions[: places[0]])
     tail = _build_only(instructions[places[0] + 1 :])
     return DockerfileParts(_before(head), _after(head, tail), True)
+
+
+def images_of(text: str) -> tuple[Use, ...]:
+    """Every image that a finished Dockerfile names besides its own stages."""
+    instructions, _ = _read(text)
+    return tuple(image_uses((item.name, item.text) for item in instructions))
 
 
 def fill_parent(text: str, reference: str) -> str:
