@@ -130,14 +130,16 @@ class Bases:
             )
         if not place.exists():
             raise ParentError(f"the parent image {reference} does not exist")
+        # through the layout, not `buildah pull`: that makes a name of the path, which fails on capital letters
+        name = f"parents/{sha256_hex(reference)[:24]}"
         try:
-            done = self._storage.tool(
-                ["buildah", "pull", "--quiet", f"{transport}:{rest}"],
-                what=f"reading {reference}", timeout=_PULL_SECONDS, cancellation=cancellation,
-            )  # fmt: skip
+            artifact = self._layout.import_source(
+                self._storage, f"{transport}:{rest}", name, cancellation=cancellation
+            )
+            image_id = self._layout.ensure_in_storage(self._storage, artifact.digest, cancellation=cancellation)
         except processes.ProcessFailed as error:
             raise ParentError(f"the parent image {reference} cannot be read: {error.completed.tail(4)}") from error
-        return self._pulled(done.stdout, reference)
+        return Parent(image_id, reference, artifact.digest)
 
     def _pulled(self, output: bytes, reference: str) -> Parent:
         image_id = output.decode().strip().splitlines()[-1].removeprefix("sha256:")
