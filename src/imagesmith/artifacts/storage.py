@@ -80,6 +80,8 @@ class ContainerStorage:
     @classmethod
     def open(cls, root: Path, runroot: Path) -> ContainerStorage:
         """Make or open the storage; the first opening tries the drivers. Raises StorageError when none works."""
+        # the tools insist on absolute paths
+        root, runroot = root.absolute(), runroot.absolute()
         for folder in (root, runroot, root / "home", root / "tmp"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         record = root / "driver"
