@@ -175,6 +175,10 @@ def _registry_of(shop: Workshop, reference: str) -> Registry | None:
 def _run_dockerfile(
     shop: Workshop, plan: BuildPlan, log: BuildLog, role: str, text: str, cancellation: Cancellation
 ) -> str:
+    def pull(reference: str) -> Parent:
+        """A further image that the Dockerfile names, with the credentials of the settings."""
+        return shop.bases.registry(reference, registry=_registry_of(shop, reference), cancellation=cancellation)
+
     receive, flush = log.sink("dockerfile")
     try:
         return build_dockerfile(
@@ -185,7 +189,10 @@ def _run_dockerfile(
             timeout=shop.settings.builds.step_timeout_seconds,
             cancellation=cancellation,
             on_output=receive,
+            pull=pull,
         )
+    except ParentError as error:
+        raise StageFailed(str(error)) from error
     finally:
         flush()
 
