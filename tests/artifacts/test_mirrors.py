@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imagesmith.artifacts.mirrors import DEFAULT_MIRROR, DEFAULT_SECURITY, Mirrors, choose_mirrors
+from imagesmith.artifacts.mirrors import Mirrors, choose_mirrors
 
 ONE_LINE = """\
 # a comment
@@ -36,9 +36,9 @@ FOREIGN = (
         ([ONE_LINE], Mirrors("http://mirror.example/debian", "http://mirror.example/debian-security")),
         ([STANZAS], Mirrors("https://mirror.example/debian", "https://mirror.example/debian-security")),
         ([FOREIGN, STANZAS], Mirrors("https://mirror.example/debian", "https://mirror.example/debian-security")),
-        ([FOREIGN], Mirrors(DEFAULT_MIRROR, DEFAULT_SECURITY)),
-        ([], Mirrors(DEFAULT_MIRROR, DEFAULT_SECURITY)),
-        (["deb file:/srv/debian bookworm main"], Mirrors(DEFAULT_MIRROR, DEFAULT_SECURITY)),
+        ([FOREIGN], Mirrors("", "")),
+        ([], Mirrors("", "")),
+        (["deb file:/srv/debian bookworm main"], Mirrors("", "")),
     ],
 )
 def test_the_mirror_of_this_machine_is_found(texts: list[str], expected: Mirrors) -> None:

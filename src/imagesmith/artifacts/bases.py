@@ -75,6 +75,11 @@ class Bases:
     def managed(self, base: ManagedBase, *, on_line: OnLine, cancellation: Cancellation | None = None) -> Parent:
         """A managed base, bootstrapped when there is no fresh one. Raises ParentError, Cancelled."""
         mirrors = choose_mirrors(self._mirror, _apt_sources())
+        if not mirrors.main:
+            raise ParentError(
+                f"the base {base.name} needs a Debian mirror and this machine's apt names none; "
+                "set debian_mirror in the settings"
+            )
         key = sha256_hex(canonical_json([asdict(base), asdict(mirrors), "mmdebstrap-minbase-2"]))[:24]
         reference = f"base/{base.name}:{key}"
         stamp = self._folder / f"{base.name}-{key}.json"

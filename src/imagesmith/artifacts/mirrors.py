@@ -6,9 +6,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
-DEFAULT_SECURITY = "http://deb.debian.org/debian-security"
-
 _ONE_LINE = re.compile(r"deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)")
 
 
@@ -22,15 +19,15 @@ class Mirrors:
     def sources(self, suite: str, components: Iterable[str]) -> list[str]:
         """The lines of sources.list for a suite."""
         names = " ".join(components)
-        return [
-            f"deb {self.main} {suite} {names}",
-            f"deb {self.main} {suite}-updates {names}",
-            f"deb {self.security} {suite}-security {names}",
-        ]
+        lines = [f"deb {self.main} {suite} {names}", f"deb {self.main} {suite}-updates {names}"]
+        return [*lines, f"deb {self.security} {suite}-security {names}"] if self.security else lines
 
 
 def choose_mirrors(configured: str, source_files: Iterable[str]) -> Mirrors:
-    """`configured`: the settings' mirror, or empty; `source_files`: texts of apt's sources, both formats."""
+    """`configured`: the settings' mirror, or empty; `source_files`: texts of apt's sources, both formats.
+
+    Both members are empty when nothing names a Debian mirror.
+    """
     if configured:
         base = configured.rstrip("/")
         return Mirrors(base, base.removesuffix("/debian") + "/debian-security")
@@ -43,7 +40,7 @@ def choose_mirrors(configured: str, source_files: Iterable[str]) -> Mirrors:
                 security = security or uri.rstrip("/")
             elif "debian" in uri:
                 main = main or uri.rstrip("/")
-    return Mirrors(main or DEFAULT_MIRROR, security or DEFAULT_SECURITY)
+    return Mirrors(main, security)
 
 
 def _entries(text: str) -> list[tuple[str, str]]:
