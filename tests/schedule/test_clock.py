@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
+from imagesmith.schedule.rearm import rearm_all
 from imagesmith.settings import Schedules
 from imagesmith.store import queries
 from schedule.clock_support import NOON, OWN, Factory, SetClock, schedule
@@ -374,3 +375,44 @@ def test_the_thread_fires_wakes_and_stops(factory: Factory, now: SetClock) -> No
     assert "scheduler" not in [thread.name for thread in threading.enumerate()]
     now.now = NOON + 3 * HOUR
     assert factory.scheduler.tick() == []
+
+
+def test_re_arming_changes_nothing_but_the_next_run(any_factory: Factory) -> None:
+    """Also beside a tag of the same name, text that looks like the member, and letters beyond ASCII."""
+    factory = any_factory
+    text = '"dateNextRun": "2026-11-23T13:00:00.000Z"'
+    plain = factory.pipeline(description=f"größe {text}")
+    tagged = factory.pipeline(name="tagged", imageTags={"dateNextRun": "2026-11-23T13:00:00.000Z", "ü": "\\"})
+    before = {arn: factory.get(arn) for arn in (plain, tagged)}
+    for arn in before:
+        factory.edit_row(arn, next_fire=NOON + 5 * HOUR)
+        factory.edit(arn, dateNextRun="2026-11-23T17:00:00.000Z")
+    factory.scheduler.recompute()
+    assert {arn: factory.get(arn) for arn in before} == before
+    assert factory.next_run(plain) == factory.next_run(tagged) == "2026-11-23T13:00:00.000Z"
+
+
+def test_re_arming_ends_a_schedule_that_new_rules_leave_without_an_instant(any_factory: Factory) -> None:
+    """The row goes and dateNextRun with it."""
+    factory = any_factory
+    arn = factory.pipeline("cron(0 9 24 11 ? 2026)")
+    factory.edit_row(arn, expression="cron(0 9 24 11 ? 2020)")
+    factory.scheduler.recompute()
+    assert factory.next_run(arn) is None and "schedule" in factory.get(arn).document
+
+
+def test_a_pipeline_that_changed_meanwhile_is_left_to_its_change(factory: Factory) -> None:
+    """A row that another server armed after it was read for the recomputation stays as that server left it."""
+    arn = factory.pipeline("cron(0 9 * * ? *)")
+    factory.edit_row(arn, next_fire=NOON)
+    first = True
+
+    def now() -> datetime:
+        nonlocal first
+        if first:
+            first = False
+            factory.update(arn, schedule=schedule("cron(0 18 * * ? *)"))
+        return factory.clock()
+
+    assert rearm_all(factory.database, now=now).changed == 0
+    assert factory.next_run(arn) == "2026-11-23T18:00:00.000Z"

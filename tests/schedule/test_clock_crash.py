@@ -8,10 +8,14 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from imagesmith.store.database import Database
+from conftest import new_postgresql_database
+from imagesmith.store.database import Database, StoreUnavailable
+from imagesmith.store.migrate import upgrade
 from schedule.clock_support import NOON, Factory, SetClock
 
 TESTS = Path(__file__).parent.parent
@@ -56,3 +60,31 @@ def test_a_server_that_dies_before_the_enqueueing_leaves_a_pending_image(killed:
     assert killed.tick_at(NOON + HOUR + timedelta(minutes=2)) == []
     assert killed.records.pending() == [image]
     assert killed.next_run(ARN) == "2026-11-23T14:00:00.000Z"
+
+
+def test_a_lost_connection_in_the_middle_of_a_tick_loses_and_blames_nothing(
+    postgresql: str, tmp_path: Path
+) -> None:
+    """The tick fails as a whole, no pipeline is put aside for it, and the next one carries it out."""
+    database = Database(new_postgresql_database(postgresql, f"lost{abs(hash(str(tmp_path))) % 10**12}"))
+    upgrade(database)
+    factory = Factory(database, tmp_path / "data", clock=SetClock())
+    factory.recipe()
+    factory.infrastructure()
+    arns = [factory.pipeline(name=f"p{number}") for number in range(3)]
+    ended: list[int] = []
+
+    def end_backend(connection: sa.Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO resources") and not ended:
+            number = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+            ended.append(number)
+            with database.engine.connect() as other:
+                other.execute(sa.text("SELECT pg_terminate_backend(:number)"), {"number": number})
+
+    sa.event.listen(database.engine, "before_cursor_execute", end_backend)
+    with pytest.raises((StoreUnavailable, sa.exc.DBAPIError)):
+        factory.tick_at(NOON + HOUR)
+    assert ended and factory.builds.started == []
+    assert len(factory.tick_at(NOON + HOUR + timedelta(seconds=1))) == 3
+    assert [len(factory.images(arn)) for arn in arns] == [1, 1, 1]
+    database.close()

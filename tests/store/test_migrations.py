@@ -6,11 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.migration import MigrationContext
 
 from imagesmith.store import migrate, queries, schedules
 from imagesmith.store.database import Database
 from imagesmith.store.records import Record
+from imagesmith.store.tables import metadata
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -51,3 +54,10 @@ def test_pipelines_of_the_first_schema_are_armed_by_the_upgrade(database_url: st
         pipeline("armed-0").arn, "123456789012", "eu-west-1", "rate(5 hours)", "UTC",
         anchor=NOW, version=0, since=NOW.replace(microsecond=123000), next_fire=NOW.replace(hour=17),
     )  # fmt: skip
+
+
+def test_the_migrations_make_the_tables_that_the_queries_are_written_for(database: Database) -> None:
+    """Tables, columns, types and indexes are those of store.tables; nothing is missing and nothing is left over."""
+    with database.read() as tx:
+        context = MigrationContext.configure(tx)
+        assert compare_metadata(context, metadata) == []

@@ -109,8 +109,7 @@ schedules = sa.Table(
     _number("version"),
     _number("since"),
     _number("next_fire"),
-    sa.Index("schedules_by_next_fire", "next_fire", "pipeline_arn"),
-    sa.Index("schedules_by_scope", "account", "region", "next_fire"),
+    sa.Index("schedules_by_next_fire", "next_fire"),
 )
 
 scheduled_runs = sa.Table(
