@@ -59,9 +59,14 @@ def parse_condition(
     operators: Mapping[str, OperandKey],
     subject: str,
     siblings: Sequence[str] = (),
+    max_depth: int = MAX_LOGICAL_DEPTH,
+    max_operands: int | None = None,
 ) -> Expression | None:
-    """Read one expression. `siblings` are the keys that may stand beside the operator at the outermost level."""
-    return _Reader(operators, problems, subject).expression(node, tuple(siblings), 1)
+    """Read one expression. `siblings` are the keys that may stand beside the operator at the outermost level.
+
+    `max_depth` bounds how deep 'and', 'or' and 'not' are nested, `max_operands` how many operands one of them has.
+    """
+    return _Reader(operators, problems, subject, max_depth, max_operands).expression(node, tuple(siblings), 1)
 
 
 def comparisons(expression: Expression) -> list[Comparison]:
@@ -137,6 +142,8 @@ class _Reader:
     operators: Mapping[str, OperandKey]
     problems: list[Problem]
     subject: str
+    max_depth: int
+    max_operands: int | None
 
     def expression(self, node: Node, siblings: tuple[str, ...], depth: int) -> Expression | None:
         if not isinstance(node, MapNode):
@@ -172,10 +179,10 @@ class _Reader:
         return suggestion(others[0], {*self.operators, *LOGICAL}) if others else ""
 
     def _logical(self, node: MapNode, operator: ScalarNode, depth: int) -> Expression | None:
-        if depth > MAX_LOGICAL_DEPTH:
+        if depth > self.max_depth:
             self._problem(
                 "condition-depth",
-                f"'and', 'or' and 'not' may be nested {MAX_LOGICAL_DEPTH} levels deep",
+                f"'and', 'or' and 'not' may be nested {self.max_depth} levels deep",
                 operator.position,
             )
             return None
@@ -188,6 +195,10 @@ class _Reader:
         if not items or (operator.text == "not" and len(items) != 1):
             wanted = "one condition" if operator.text == "not" else "a list of conditions"
             self._problem("condition-shape", f"'{operator.text}' needs {wanted}", operator.position)
+            return None
+        if self.max_operands is not None and len(items) > self.max_operands:
+            message = f"'{operator.text}' has {len(items)} conditions; the limit is {self.max_operands}"
+            self._problem("condition-shape", message, operator.position)
             return None
         operands = [self.expression(item, (), depth + 1) for item in items]
         complete = tuple(operand for operand in operands if operand is not None)

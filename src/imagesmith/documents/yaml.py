@@ -31,6 +31,8 @@ class Limits:
     text_bytes: int = 65536
     depth: int = 64
     nodes: int = 50_000
+    aliases: bool = True
+    """Whether anchors, aliases and merge keys are part of the language."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,13 @@ class _Composer:
         if depth > self.limits.depth:
             raise _Unusable("yaml-depth", f"nesting is deeper than {self.limits.depth} levels", position)
         self._grow(1, position)
+        if not self.limits.aliases and getattr(event, "anchor", None) is not None:
+            raise _Unusable(
+                "yaml-alias",
+                "anchors and aliases are not part of this language",
+                position,
+                "write the value out, or quote a text that begins with & or *",
+            )
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, position)
         self._check_tag(event, position)

@@ -1,0 +1,253 @@
+"""Values that are known only in a run: paths, interpolation, conditions, parameters (spec/workflows.md 3, 4, 7.1).
+
+    inputs as written --resolve_inputs--> inputs in the types of the action
+    `if`              --evaluate_condition--> whether the step runs
+    outputs           --resolve_outputs--> $.workflowOutputs of later workflows
+
+A resolved value is never scanned again: what somebody sends as a reason cannot become an expression.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from imagesmith.documents.conditions import Expression
+from imagesmith.documents.fields import boolean_of, integer_of
+from imagesmith.documents.references import replace_references
+from imagesmith.workflows.actions import step_actions
+from imagesmith.workflows.conditions import ConditionError, is_true
+from imagesmith.workflows.document import Parameter, Step, WorkflowDocument
+from imagesmith.workflows.inputs import Input, InputError, coerced, place_of, text_of
+from imagesmith.workflows.paths import Path, PathError, Place, expression_of, parse_path
+from imagesmith.workflows.variables import find_variable
+
+MAX_VALUE: Final = 1024
+"""Characters of a parameter's value."""
+
+
+class Unresolvable(ValueError):
+    """A value that cannot be had, or has the wrong type; the step fails. `path` says which (3.4, 3.6)."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        self.message = message
+        self.path = path
+        super().__init__(message)
+
+
+class ParameterError(ValueError):
+    """A value given for a parameter that the document does not allow, or one that is missing (7.1)."""
+
+    def __init__(self, name: str, message: str) -> None:
+        self.name = name
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What paths can reach. `step_outputs` holds only steps that have outputs."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    step_outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    workflow_outputs: Mapping[str, Any] = field(default_factory=dict)
+    imagebuilder: Mapping[str, Any] = field(default_factory=dict)
+
+
+def resolve_path(path: Path | str, scope: Scope) -> Any:
+    """The value at a path, in its own type. Raises Unresolvable."""
+    found = _parsed(path)
+    roots: dict[str, Any] = {
+        "parameters": scope.parameters,
+        "stepOutputs": scope.step_outputs,
+        "workflowOutputs": scope.workflow_outputs,
+    }
+    if found.root == "imagebuilder":
+        value, rest = _variable(found, scope), found.segments[2:]
+    elif found.root in roots and found.name:
+        value, rest = roots[found.root], found.segments[1:]
+    else:
+        raise _unresolvable(found)
+    for segment in rest:
+        value = _below(value, segment, found)
+    if value is None:
+        raise _unresolvable(found)
+    return value
+
+
+def resolve_text(text: str, scope: Scope) -> str:
+    """The text with each `{{ $.path }}` replaced; other braces stay. Raises Unresolvable."""
+    return replace_references(
+        text, lambda body: text_of(resolve_path(body, scope)) if body.startswith("$") else None
+    )
+
+
+def resolve_value(value: Any, scope: Scope) -> Any:
+    """The value of an output, an operand, or anything else that a path can be. Raises Unresolvable."""
+    return _resolve(value, scope, "chained")
+
+
+def resolve_inputs(
+    inputs: Mapping[str, Any], scope: Scope, *, action: str, strict_chaining: bool = False
+) -> dict[str, Any]:
+    """The inputs of a step in the types of its action, keys without `.$`; absent inputs stay absent.
+
+    `strict_chaining` makes a path under a plain key a literal text (13, no. 3). Raises Unresolvable.
+    """
+    specs = step_actions()[action]
+    typed: dict[str, Any] = {}
+    for name, value in _resolve_members(inputs, scope, specs.inputs, strict_chaining).items():
+        spec = specs.input(name)
+        if spec is None:
+            raise Unresolvable(f"{action} has no input '{name[:80]}'", f"inputs.{name}")
+        try:
+            typed[name] = coerced(spec, value, f"inputs.{name}")
+        except InputError as error:
+            raise Unresolvable(str(error), error.path) from error
+    missing = [spec.name for spec in specs.inputs if spec.required and spec.name not in typed]
+    if missing:
+        raise Unresolvable(f"{action} needs the input '{missing[0]}'", f"inputs.{missing[0]}")
+    return typed
+
+
+def evaluate_condition(condition: Expression | None, scope: Scope) -> bool:
+    """Whether a step runs; without a condition it does. Raises Unresolvable, then the step fails (3.6)."""
+    if condition is None:
+        return True
+    try:
+        return is_true(condition, lambda text: resolve_value(text, scope))
+    except ConditionError as error:
+        raise Unresolvable(str(error), "if") from error
+
+
+def evaluate_rollback(step: Step, scope: Scope) -> bool:
+    """Whether a step's rollback is enabled. Raises Unresolvable."""
+    if isinstance(step.rollback, bool):
+        return step.rollback
+    try:
+        value = resolve_value(step.rollback, scope)
+        return bool(coerced(Input("rollbackEnabled", "boolean", ""), value, "rollbackEnabled"))
+    except InputError as error:
+        raise Unresolvable(str(error), error.path) from error
+
+
+def resolve_outputs(document: WorkflowDocument, scope: Scope) -> dict[str, Any]:
+    """The outputs of a workflow that ended; one that cannot be resolved is left out (3.6)."""
+    values: dict[str, Any] = {}
+    for output in document.outputs:
+        try:
+            values[output.name] = resolve_value(output.value, scope)
+        except Unresolvable:
+            continue
+    return values
+
+
+def bind_parameters(document: WorkflowDocument, given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Every parameter's value in its type, defaults filled in. Raises ParameterError (7.1)."""
+    declared = {parameter.name: parameter for parameter in document.parameters}
+    for name in given:
+        if name not in declared:
+            known = ", ".join(declared) or "none"
+            raise ParameterError(name, f"The workflow has no parameter '{name}'; it declares: {known}.")
+    values: dict[str, Any] = {}
+    for parameter in document.parameters:
+        if parameter.name in given:
+            values[parameter.name] = _bound(parameter, given[parameter.name])
+        elif parameter.has_default:
+            default = parameter.default
+            values[parameter.name] = list(default) if isinstance(default, tuple) else default
+        else:
+            message = f"The parameter '{parameter.name}' has no default, so it needs a value."
+            raise ParameterError(parameter.name, message)
+    return values
+
+
+def _bound(parameter: Parameter, texts: Sequence[str]) -> Any:
+    name = parameter.name
+    for text in texts:
+        if len(text) > MAX_VALUE:
+            raise ParameterError(name, f"A value of the parameter '{name}' has more than {MAX_VALUE} characters.")
+    if parameter.type == "stringList":
+        return list(texts)
+    if len(texts) != 1:
+        raise ParameterError(name, f"The parameter '{name}' takes one {parameter.type}, {len(texts)} are given.")
+    text = texts[0]
+    value: str | int | bool | None = text
+    if parameter.type == "integer":
+        value = integer_of(text)
+    elif parameter.type == "boolean":
+        value = boolean_of(text)
+    if value is None:
+        message = f"The value '{text[:80]}' of the parameter '{name}' is not of type {parameter.type}."
+        raise ParameterError(name, message)
+    return value
+
+
+def _resolve_members(
+    given: Mapping[str, Any], scope: Scope, specs: Sequence[Input], strict: bool
+) -> dict[str, Any]:
+    """The members of a mapping; entries without a value are absent."""
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        name = key.removesuffix(".$")
+        spec = next((item for item in specs if item.name == name), None)
+        if value is None:
+            continue
+        found[name] = _resolve(value, scope, place_of(key, None if strict else spec), spec, strict)
+    return found
+
+
+def _resolve(value: Any, scope: Scope, place: Place, spec: Input | None = None, strict: bool = False) -> Any:
+    if isinstance(value, Mapping):
+        return _resolve_members(value, scope, () if spec is None else spec.members, strict)
+    if isinstance(value, list | tuple):
+        # each path of a list is resolved by itself; what resolves to a list is not flattened (3.3)
+        inner: Place = "chained" if place == "chained" else "text"
+        return [_resolve(item, scope, inner, spec, strict) for item in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        expression = expression_of(value, place)
+    except PathError as error:
+        raise Unresolvable(str(error), value) from error
+    if isinstance(expression, Path):
+        return resolve_path(expression, scope)
+    return resolve_text(value, scope)
+
+
+def _parsed(path: Path | str) -> Path:
+    if isinstance(path, Path):
+        return path
+    try:
+        return parse_path(path)
+    except PathError as error:
+        raise Unresolvable(str(error), path) from error
+
+
+def _variable(path: Path, scope: Scope) -> Any:
+    if path.name in scope.imagebuilder:
+        return scope.imagebuilder[path.name]
+    variable = find_variable(path.name)
+    value = None if variable is None else scope.imagebuilder.get(variable.name, variable.absent)
+    if value is None:
+        raise _unresolvable(path)
+    return value
+
+
+def _below(value: Any, segment: str | int, path: Path) -> Any:
+    """One step down; a text that holds JSON is read first (3.2)."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise _unresolvable(path) from error
+    if isinstance(segment, int) and isinstance(value, list | tuple) and segment < len(value):
+        return value[segment]
+    if isinstance(segment, str) and isinstance(value, Mapping) and segment in value:
+        return value[segment]
+    raise _unresolvable(path)
+
+
+def _unresolvable(path: Path) -> Unresolvable:
+    return Unresolvable(f"Unable to resolve '{path.text}'", path.text)
