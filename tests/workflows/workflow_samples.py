@@ -37,7 +37,10 @@ outputs:
     value: "$.stepOutputs.Capture.imageId"
 """
 
+LAUNCH = "name: Launch, action: LaunchInstance, inputs: {waitFor: ssmAgent}"
 
-def one_step(step: str, *, before: str = "") -> str:
-    """A document around the text of a step, whose keys are indented by four blanks."""
-    return f"schemaVersion: 1.0\n{before}steps:\n  - name: Only\n{step}"
+
+def document_of(*steps: str, before: str = "") -> str:
+    """A document of steps, each the inside of a flow mapping on a line of its own; `before` are further keys."""
+    lines = "".join(f"  - {{{step}}}\n" for step in steps)
+    return f"schemaVersion: 1.0\n{before}steps:\n{lines}"

@@ -87,6 +87,7 @@ _DISTRIBUTIONS: Final = Input(
     "distributions",
     "list",
     "Replaces the attached distribution configuration; each Region once.",
+    unique="region",
     members=(
         _REGION,
         _text("name", "Name of the copy; `{{ imagebuilder:buildDate }}` and the like are allowed."),

@@ -204,7 +204,7 @@ class _Reader:
             return None
         if self.workflow_type not in action.types:
             message = f"the action '{action.name}' is not allowed in a {self.workflow_type} workflow"
-            checks.problem("wrong-type-of-workflow", message, node.position, f"it is in {_listed(action)}")
+            checks.problem("wrong-stage", message, node.position, f"it is in {_listed(action)}")
         return action
 
     def _check_mixed(self, steps: list[Step]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from imagesmith.documents.fields import suggestion
 from imagesmith.documents.nodes import ListNode, MapNode, Node, ScalarNode, kind_of
 from imagesmith.values.diagnostics import Problem
 from imagesmith.workflows.actions import StepAction
-from imagesmith.workflows.inputs import Input, InputError, Kind, coerced, place_of
+from imagesmith.workflows.inputs import Input, InputError, Kind, check_unique, coerced, place_of
 from imagesmith.workflows.paths import Place
 from imagesmith.workflows.references import Uses
 from imagesmith.workflows.typed import typed_value
@@ -66,10 +67,7 @@ class InputChecks:
         if images:
             self._report("wrong-input", f"'{path}' must be taken from a step: write '{spec.name}.$'", node)
             return
-        try:
-            coerced(spec, typed_value(node, spec), path)
-        except InputError as error:
-            self._report("wrong-input", str(error), node)
+        self._tell(lambda: coerced(spec, typed_value(node, spec), path), node)
 
     def _list(self, node: ListNode, spec: Input | None, place: Place, path: str) -> None:
         item_spec = spec
@@ -86,6 +84,14 @@ class InputChecks:
         inner: Place = "chained" if place == "chained" else "text"
         for index, item in enumerate(node.items):
             self._value(item, item_spec, inner, f"{path}[{index}]")
+        if spec is not None:
+            self._tell(lambda: check_unique(spec, typed_value(node, spec), path), node)
+
+    def _tell(self, check: Callable[[], object], node: Node) -> None:
+        try:
+            check()
+        except InputError as error:
+            self._report("wrong-input", str(error), node)
 
     def _map(self, node: MapNode, spec: Input | None, path: str) -> None:
         if spec is None or spec.kind == "json":

@@ -15,7 +15,7 @@ images      what a DistributeImage step put out; always taken from there by a pa
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -68,6 +68,8 @@ class Input:
     members: tuple[Input, ...] = ()
     """Of `map` and `list`; empty: any."""
     loose: bool = False
+    unique: str = ""
+    """Of `list`: the member in which no two entries may agree."""
 
     @property
     def is_scalar(self) -> bool:
@@ -109,7 +111,19 @@ def coerced(spec: Input, value: Any, path: str) -> Any:
         raise InputError(path, f"must be {_WORDS[spec.kind]}, it is {_told(value)}")
     _bounded(spec, len(value), path)
     items = [_mapping(spec, item, f"{path}[{index}]") for index, item in enumerate(value)]
-    return [_members(spec, item, f"{path}[{index}]") for index, item in enumerate(items)]
+    typed = [_members(spec, item, f"{path}[{index}]") for index, item in enumerate(items)]
+    check_unique(spec, typed, path)
+    return typed
+
+
+def check_unique(spec: Input, items: Sequence[Any], path: str) -> None:
+    """Refuse two entries that agree where they may not. Raises InputError."""
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        value = item.get(spec.unique) if spec.unique and isinstance(item, Mapping) else None
+        if isinstance(value, str) and value in seen:
+            raise InputError(f"{path}[{index}].{spec.unique}", f"is '{value[:80]}' for the second time")
+        seen.add(str(value))
 
 
 def _scalar(spec: Input, value: Any, path: str) -> str | bool | int:
