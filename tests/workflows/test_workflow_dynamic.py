@@ -275,7 +275,8 @@ def test_outputs_without_a_value_are_left_out() -> None:
     """Constants, paths and texts with braces are outputs; one that cannot be resolved is undefined."""
     outputs = (
         "outputs: [{name: a, value: constant}, {name: b, value: $.stepOutputs.Run.output}, "
-        "{name: c, value: $.stepOutputs.Launch.nothing}, {name: d, value: 'id {{ $.stepOutputs.Launch.instanceId }}'}]\n"
+        "{name: c, value: $.stepOutputs.Launch.nothing}, "
+        "{name: d, value: 'id {{ $.stepOutputs.Launch.instanceId }}'}]\n"
     )
     assert resolve_outputs(document(before=outputs), SCOPE) == {
         "a": "constant",
