@@ -128,3 +128,9 @@ def test_a_tree_takes_everything_with_it() -> None:
     found = subprocess.run(["pgrep", "-f", f"^sleep {seconds}$"], capture_output=True, check=False)
     assert found.stdout == b""
     assert "tmpfs /mnt" not in Path("/proc/self/mounts").read_text()
+
+
+def test_a_daemon_that_never_stops_writing_does_not_hold_the_call() -> None:
+    """The end is that of the program, however fast what it left behind goes on to write."""
+    done = processes.run(["sh", "-c", "yes & yes >&2 & sleep 0.3"], timeout=60)
+    assert (done.returncode, done.timed_out) == (0, False) and done.dropped > 0

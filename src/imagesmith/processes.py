@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import shlex
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-Stream = Literal["stdout", "stderr"]
-OnOutput = Callable[[Stream, bytes], None]
+from imagesmith.streams import OnOutput as OnOutput
+from imagesmith.streams import Stream as Stream
+from imagesmith.streams import Tail, pump
 
 DEFAULT_LIMIT = 1024 * 1024
 """Bytes of each stream that are kept; what goes beyond is counted and passed to `on_output` only."""
@@ -33,7 +32,6 @@ DEFAULT_LIMIT = 1024 * 1024
 BASE_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
 """What a tool of the host inherits; keys and tokens of the server are not among it."""
 
-_POLL_SECONDS = 0.2
 _REAP_SECONDS = 1.0
 _ENTERING = ("nsenter", "unshare")
 """Programs that do nothing but wait for the one they started in other namespaces."""
@@ -126,30 +124,6 @@ def supervised(argv: Sequence[str], *, tree: bool) -> list[str]:
     return [*prefix, *argv]
 
 
-class _Tail:
-    """The last `limit` bytes of a stream, in constant memory."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._data = bytearray()
-        self.dropped = 0
-
-    def add(self, chunk: bytes) -> None:
-        self._data += chunk
-        if len(self._data) > 2 * self._limit:
-            self._trim()
-
-    def _trim(self) -> None:
-        excess = len(self._data) - self._limit
-        if excess > 0:
-            del self._data[:excess]
-            self.dropped += excess
-
-    def value(self) -> bytes:
-        self._trim()
-        return bytes(self._data)
-
-
 def run(
     argv: Sequence[str],
     *,
@@ -182,10 +156,16 @@ def run(
         start_new_session=True,
         pass_fds=tuple(pass_fds),
     )
-    tails = {"stdout": _Tail(limit), "stderr": _Tail(limit)}
+    tails: dict[Stream, Tail] = {"stdout": Tail(limit), "stderr": Tail(limit)}
     deadline = None if timeout is None else started + timeout
+    assert process.stdout is not None and process.stderr is not None
     try:
-        timed_out = _pump(process, input, tails, deadline, on_output, cancellation)
+        with _pidfd(process.pid) as ended:
+            timed_out = pump(
+                process.stdin, {"stdout": process.stdout, "stderr": process.stderr}, ended, tails,
+                data=input, deadline=deadline, on_output=on_output,
+                stop=lambda: cancellation is not None and cancellation.requested,
+            )  # fmt: skip
     finally:
         kill_group(process)
         for pipe in (process.stdin, process.stdout, process.stderr):
@@ -238,97 +218,10 @@ def _end_entered(process: subprocess.Popen[bytes]) -> None:
             process.wait(_REAP_SECONDS)
 
 
-def _pump(
-    process: subprocess.Popen[bytes],
-    data: bytes | None,
-    tails: Mapping[str, _Tail],
-    deadline: float | None,
-    on_output: OnOutput | None,
-    cancellation: Cancellation | None,
-) -> bool:
-    """Move bytes until the program is gone; True when the deadline ended it.
-
-    The end is the end of the *program*: a daemon that it left behind may hold the pipes open for ever.
-    """
-    assert process.stdout is not None and process.stderr is not None
-    pending = memoryview(data) if data is not None else None
-    with selectors.DefaultSelector() as selector:
-        for name, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
-            os.set_blocking(pipe.fileno(), False)
-            selector.register(pipe, selectors.EVENT_READ, name)
-        if process.stdin is not None:
-            os.set_blocking(process.stdin.fileno(), False)
-            selector.register(process.stdin, selectors.EVENT_WRITE, "stdin")
-        with _pidfd(process.pid) as ended:
-            selector.register(ended, selectors.EVENT_READ, "end")
-            while True:
-                wait = _POLL_SECONDS if deadline is None else min(_POLL_SECONDS, deadline - time.monotonic())
-                over = False
-                for key, _ in selector.select(max(wait, 0)):
-                    if key.data == "stdin":
-                        pending = _feed(selector, process, pending)
-                    elif key.data == "end":
-                        over = True
-                    else:
-                        _drain(selector, key, tails, on_output, once=True)
-                if over or len(selector.get_map()) == 0:
-                    for key in list(selector.get_map().values()):
-                        if key.data in tails:
-                            _drain(selector, key, tails, on_output, once=False)
-                    return False
-                if deadline is not None and time.monotonic() >= deadline:
-                    return True
-                if cancellation is not None and cancellation.requested:
-                    return False
-
-
 @contextlib.contextmanager
-def _pidfd(pid: int):  # type: ignore[no-untyped-def]
+def _pidfd(pid: int) -> Iterator[int]:
     descriptor = os.pidfd_open(pid)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _feed(
-    selector: selectors.BaseSelector, process: subprocess.Popen[bytes], pending: memoryview | None
-) -> memoryview | None:
-    assert process.stdin is not None
-    try:
-        written = os.write(process.stdin.fileno(), pending[:65536]) if pending else 0
-    except BlockingIOError:
-        return pending
-    except BrokenPipeError:
-        pending = None
-        written = 0
-    rest = pending[written:] if pending is not None else None
-    if not rest:
-        selector.unregister(process.stdin)
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        return None
-    return rest
-
-
-def _drain(
-    selector: selectors.BaseSelector,
-    key: selectors.SelectorKey,
-    tails: Mapping[str, _Tail],
-    on_output: OnOutput | None,
-    *,
-    once: bool,
-) -> None:
-    while True:
-        try:
-            chunk = os.read(key.fd, 65536)
-        except BlockingIOError:
-            return
-        if not chunk:
-            selector.unregister(key.fileobj)
-            return
-        tails[key.data].add(chunk)
-        if on_output is not None:
-            on_output("stdout" if key.data == "stdout" else "stderr", chunk)
-        if once:
-            return

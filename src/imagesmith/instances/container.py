@@ -2,8 +2,8 @@
 
     ContainerStorage  --from, mount-->  merged root (overlay)
     Sandbox (outer)     /instance = merged root, tools
-      holder            bubblewrap: root = /instance, its own process namespace; `sh -c "read _"`
-      each command      bubblewrap --pidns <the holder's>: root = /instance, /proc, /dev, capabilities, seccomp
+      holder            bubblewrap: root = /instance, /proc, /dev, its own process namespace; `sh -c "read _"`
+      spawner           forks each command into the holder's namespaces: capabilities, seccomp
 
 Background programs of one command live on into the next, as they do on a machine; all die with close(), with a
 checkpoint, or with this process. Files are read and written by commands inside, so that every link in a path
@@ -14,9 +14,7 @@ is resolved by the image and never by the host. What the sandbox put into the ro
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import shlex
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +23,6 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from imagesmith import processes
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.limits import Limits
 from imagesmith.instances.mountpoints import Placed, prepare_root, restore_root
@@ -33,6 +30,7 @@ from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
 from imagesmith.instances.sandbox import HOLDER, Bind, Sandbox, View, memory_file, pack_arguments, read_documents
 from imagesmith.instances.seccomp import filter_program
+from imagesmith.instances.spawner import Container, Spawner, spawner_binds
 from imagesmith.instances.view import INSIDE, command_view
 from imagesmith.processes import Cancellation, Completed, OnOutput, ProcessFailed, Stream
 
@@ -41,8 +39,6 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _READ = 'test -f "$1" || { echo "no such file" >&2; exit 1; }; cat <"$1"'
 _CHUNK = 4 * 1024 * 1024
 _FILE_SECONDS = 600.0
-_NOT_FOUND = 127
-_NOT_EXECUTABLE = 126
 
 
 class ContainerInstance:
@@ -60,7 +56,7 @@ class ContainerInstance:
         self.limits = limits
         self._cancellation = cancellation
         self._sandbox: Sandbox | None = None
-        self._pid_namespace = -1
+        self._spawner: Spawner | None = None
         self._placed: Placed = ()
         self._environment: dict[str, str] = {}
         self._snapshots: list[str] = []
@@ -119,29 +115,16 @@ class ContainerInstance:
         limit: int = 1024 * 1024,
     ) -> Completed:
         """Run a program as root inside. A program that does not exist ends with status 127, as in a shell."""
-        sandbox = self._running()
-        with ExitStack() as stack:
-            status_read, status_write = _pipe(stack)
-            arguments = [*command_view(INSIDE), *self._variables(env), "--chdir", cwd or "/"]
-            arguments += ["--pidns", str(self._pid_namespace), "--json-status-fd", str(status_write)]
-            options = _memory(stack, "options", pack_arguments(arguments))
-            seccomp = _memory(stack, "seccomp", filter_program())
-            pack_arguments(argv)
-            entry = sandbox.enter(
-                ["/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--", *argv]
-            )
-            try:
-                done = processes.run(
-                    entry.argv, env=entry.environment, input=input, timeout=timeout, on_output=on_output,
-                    limit=limit, cancellation=self._cancellation,
-                    pass_fds=(options, seccomp, status_write, self._pid_namespace),
-                )  # fmt: skip
-            except OSError as error:
-                if error.errno != errno.E2BIG:
-                    raise
-                raise InstanceError(f"the arguments of {argv[0][:200]} are longer than the kernel takes") from error
-            status = _read_all(status_read)
-        return self._outcome(sandbox, replace(done, argv=tuple(argv)), status)
+        return self._running().run(
+            argv,
+            env={**self._environment, **(env or {})},
+            cwd=cwd or "/",
+            input=input,
+            timeout=timeout,
+            on_output=on_output,
+            limit=limit,
+            cancellation=self._cancellation,
+        )
 
     def read(self, path: str, *, limit: int = 16 * 1024 * 1024) -> bytes:
         done = self._shell(_READ, path, limit=limit)
@@ -243,17 +226,19 @@ class ContainerInstance:
             self.storage.remove(self.name)
             self.storage.create(self.name, image)
 
-    def _running(self) -> Sandbox:
+    def _running(self) -> Spawner:
         with self._lock:
             if self._closed:
                 raise InstanceError(f"container {self.name} is closed")
-            if self._sandbox is None:
+            if self._spawner is None:
                 self._start()
-            assert self._sandbox is not None
-            return self._sandbox
+            sandbox, spawner = self._sandbox, self._spawner
+        assert sandbox is not None and spawner is not None
+        sandbox.ready()
+        return spawner
 
     def _start(self) -> None:
-        """Start the sandbox and, in it, the holder of the process namespace that all commands share."""
+        """Start the sandbox and, in it, the holder of the namespaces that all commands share, and their spawner."""
         self._placed = prepare_root(self.root)
         with ExitStack() as stack:
             info_read, info_write = _pipe(stack)
@@ -262,23 +247,25 @@ class ContainerInstance:
             seccomp = _memory(stack, "seccomp", filter_program())
             self._sandbox = Sandbox.start(
                 f"{self.storage.runroot.name}-{self.name}",
-                view=View(binds=(Bind(self.root, INSIDE, writable=True),)),
+                view=View(binds=(Bind(self.root, INSIDE, writable=True), *spawner_binds())),
                 holder=["/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--", *HOLDER],
                 holder_capabilities=True, network=self.network, limits=self.limits, disk=self.storage.root,
                 pass_fds=(options, seccomp, info_write),
             )  # fmt: skip
             # The holder runs, so bubblewrap has written all it had to say.
             status = _read_all(info_read)
-        self._pid_namespace = self._sandbox.inner_pid_namespace(int(str(status["child-pid"])))
+        holder = int(str(status["child-pid"]))
+        pids, mounts = (self._sandbox.inner_namespace(holder, kind) for kind in ("pid", "mnt"))
+        self._spawner = Spawner.start(self._sandbox, Container(pids, mounts))
 
     def _stop(self) -> None:
         """End every program inside and take our files out of the root."""
         if self._sandbox is not None:
             self._sandbox.close()
             self._sandbox = None
-        if self._pid_namespace >= 0:
-            os.close(self._pid_namespace)
-            self._pid_namespace = -1
+        if self._spawner is not None:
+            self._spawner.close()
+            self._spawner = None
         if self._root is not None:
             restore_root(self._root, self._placed)
         self._placed = ()
@@ -299,10 +286,6 @@ class ContainerInstance:
             except ProcessFailed as error:
                 raise InstanceError(f"container {self.name} cannot be committed: {error}") from error
 
-    def _variables(self, env: Mapping[str, str] | None) -> list[str]:
-        merged = {**self._environment, **(env or {})}
-        return ["--clearenv", *(word for name, value in merged.items() for word in ("--setenv", name, value))]
-
     def _shell(
         self, script: str, path: str, *, input: bytes | None = None, limit: int = 65536,
         on_output: OnOutput | None = None,
@@ -314,17 +297,6 @@ class ContainerInstance:
             limit=limit,
             on_output=on_output,
         )
-
-    def _outcome(self, sandbox: Sandbox, done: Completed, status: Mapping[str, object]) -> Completed:
-        """Tell a command that ended from one that could not be started, and from a sandbox that is gone."""
-        if done.timed_out or "exit-code" in status:
-            return done
-        words = done.tail(3)
-        if "child-pid" in status and "bwrap: " in words:
-            missing = "No such file" in words
-            return replace(done, returncode=_NOT_FOUND if missing else _NOT_EXECUTABLE)
-        reason = sandbox.last_words() or words or "its sandbox has ended"
-        raise InstanceError(f"container {self.name} cannot run {shlex.join(done.argv)}: {reason}")
 
 
 def _require(done: Completed, what: str) -> None:

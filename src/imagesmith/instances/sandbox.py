@@ -148,15 +148,20 @@ class Sandbox:
         """A path to a namespace (`net`, `pid`, ...) that stays valid, without handing a descriptor to anyone."""
         return Path(f"/proc/{os.getpid()}/fd/{self._descriptors[kind]}")
 
-    def enter(self, argv: Sequence[str]) -> Entry:
-        """The command line that starts a program of the tools' root inside, with the sandbox's limits.
-
-        Raises InstanceError when the sandbox is gone or its network did not come up.
-        """
+    def ready(self) -> None:
+        """Wait until commands can run. Raises InstanceError when the sandbox is gone or has no network."""
         if not self.alive:
             words = self.last_words() or "its first process was killed, or it was closed"
             raise InstanceError(f"the sandbox {self.name} has ended: {words}")
         self._await_network()
+
+    def enter(self, argv: Sequence[str]) -> Entry:
+        """entry(), once the sandbox is ready."""
+        self.ready()
+        return self.entry(argv)
+
+    def entry(self, argv: Sequence[str]) -> Entry:
+        """The command line that starts a program of the tools' root inside, with the sandbox's limits."""
         groups = " ".join(str(folder) for folder in self.groups.entrances)
         return Entry(
             (
@@ -166,9 +171,9 @@ class Sandbox:
             )
         )  # fmt: skip
 
-    def inner_pid_namespace(self, pid: int) -> int:
-        """Open the process namespace of a process that the outer namespaces count as `pid`."""
-        return os.open(f"/proc/{self.pid}/root/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    def inner_namespace(self, pid: int, kind: str) -> int:
+        """Open a namespace (`pid`, `mnt`) of a process that the outer namespaces count as `pid`."""
+        return os.open(f"/proc/{self.pid}/root/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
         """Kill everything inside and let go of the namespaces, the network and the control groups."""

@@ -1,0 +1,238 @@
+"""Starting commands in a container's namespaces quickly: one program inside the sandbox forks them all.
+
+    run(argv) -- body, three streams, a socket for answers --> spawner_program.py --fork--> command
+         |                                                             |
+         '------------------ pump the streams <-- "exit STATUS" -------'
+
+Making the walls anew for every command (process and mount namespaces, twenty mounts, five programs one after the
+other) costs three times what a short command does; the walls stand already, around the sandbox's holder. The
+spawner is in the sandbox's control groups, so its children are from their birth; it dies with the sandbox.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import errno
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagesmith.instances.protocol import InstanceError
+from imagesmith.instances.sandbox import Bind, Sandbox, memory_file, pack_arguments
+from imagesmith.instances.seccomp import filter_program
+from imagesmith.instances.view import CAPABILITY_MASK
+from imagesmith.processes import Cancellation, Cancelled, Completed
+from imagesmith.streams import OnOutput, Stream, Tail, pump
+
+PROGRAM = "/spawner.py"
+"""Where the outer namespaces hold the program."""
+
+_PYTHON = Path(sys.executable).resolve()
+_END_SECONDS = 30.0
+_NOT_FOUND = 127
+_NOT_EXECUTABLE = 126
+_MISSING = (errno.ENOENT, errno.ENOTDIR)
+
+
+def spawner_binds() -> tuple[Bind, ...]:
+    """What the spawner needs in the outer namespaces beyond /usr: itself, and Python where it lives elsewhere."""
+    program = Bind(Path(__file__).with_name("spawner_program.py"), PROGRAM)
+    home = Path(sys.base_prefix).resolve()
+    return (program,) if home.is_relative_to("/usr") else (program, Bind(home, str(home)))
+
+
+@dataclass(frozen=True)
+class Container:
+    """The namespaces that commands belong to, as open descriptors; the spawner closes them."""
+
+    pids: int
+    mounts: int
+
+
+class Spawner:
+    """The running program; make one with `start`, end it with close(), after its sandbox."""
+
+    def __init__(
+        self, sandbox: Sandbox, process: subprocess.Popen[bytes], control: socket.socket, said: int
+    ) -> None:
+        self._sandbox = sandbox
+        self._process = process
+        self._control = control
+        self._said = said
+
+    @classmethod
+    def start(cls, sandbox: Sandbox, container: Container) -> Spawner:
+        """Start the program in the sandbox. It is not waited for: requests do that."""
+        control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        said = os.memfd_create("spawner")
+        seccomp = memory_file("seccomp", filter_program())
+        descriptors = (other.fileno(), container.pids, container.mounts, seccomp)
+        numbers = [str(descriptor) for descriptor in descriptors]
+        entry = sandbox.entry(
+            [str(_PYTHON), "-I", "-S", "-B", "-X", "utf8", PROGRAM, *numbers, f"{CAPABILITY_MASK:x}"]
+        )
+        try:
+            process = subprocess.Popen(
+                entry.argv, env=dict(entry.environment), pass_fds=descriptors, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd="/",
+            )  # fmt: skip
+        except BaseException:
+            control.close()
+            os.close(said)
+            raise
+        finally:
+            other.close()
+            for descriptor in descriptors[1:]:
+                os.close(descriptor)
+        return cls(sandbox, process, control, said)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        input: bytes | None,
+        timeout: float | None,
+        on_output: OnOutput | None,
+        limit: int,
+        cancellation: Cancellation | None,
+    ) -> Completed:
+        """Run a program to its end. Raises InstanceError when none can be run here, Cancelled."""
+        if cancellation is not None:
+            cancellation.check()
+        pack_arguments([*argv, *env, *env.values(), cwd])
+        started = time.monotonic()
+        tails: dict[Stream, Tail] = {"stdout": Tail(limit), "stderr": Tail(limit)}
+        with ExitStack() as stack:
+            pipes = _Pipes.open(stack, with_input=input is not None)
+            body = json.dumps({"argv": list(argv), "env": dict(env), "cwd": cwd}).encode()
+            with self._asked(body, pipes, argv) as answers:
+                timed_out = pump(
+                    pipes.stdin, {"stdout": pipes.stdout, "stderr": pipes.stderr}, answers.fileno(), tails,
+                    data=input, deadline=None if timeout is None else started + timeout, on_output=on_output,
+                    stop=lambda: cancellation is not None and cancellation.requested,
+                )  # fmt: skip
+                stopped = cancellation is not None and cancellation.requested
+                if timed_out or stopped:
+                    _kill(answers)
+                code, words = self._outcome(answers, argv, cwd)
+        if stopped:
+            raise Cancelled
+        return Completed(
+            argv=tuple(argv),
+            returncode=code,
+            stdout=tails["stdout"].value(),
+            stderr=tails["stderr"].value() + words.encode(errors="surrogateescape"),
+            seconds=time.monotonic() - started,
+            timed_out=timed_out,
+            dropped=tails["stdout"].dropped + tails["stderr"].dropped,
+        )
+
+    def close(self) -> None:
+        """Let go of the program; its sandbox has been closed, so it has been killed."""
+        self._control.close()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._said)
+
+    @contextmanager
+    def _asked(self, body: bytes, pipes: _Pipes, argv: Sequence[str]) -> Iterator[socket.socket]:
+        """Send a request; gives the socket of its answers. The command does not outlive the block."""
+        answers, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        text = memory_file("command", body)
+        try:
+            passed = array.array("i", [text, *pipes.passed, other.fileno()])
+            self._control.sendmsg([b"run"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])
+        except OSError as error:
+            answers.close()
+            raise self._gone(argv) from error
+        finally:
+            other.close()
+            os.close(text)
+            pipes.close_passed()
+        try:
+            yield answers
+        except BaseException:
+            _kill(answers)
+            _receive(answers)
+            raise
+        finally:
+            answers.close()
+
+    def _outcome(self, answers: socket.socket, argv: Sequence[str], cwd: str) -> tuple[int, str]:
+        """The exit status, and what is to be said on standard error when the command did not start."""
+        code, failure = -1, ("", 0)
+        while word := _receive(answers):
+            kind, *rest = word.split()
+            if kind == "exit":
+                code = int(rest[0])
+                break
+            failure = (rest[0], int(rest[1]))
+            if failure[0] == "fork":
+                break
+        stage, number = failure
+        if stage in ("program", "folder") and number != errno.E2BIG:
+            what = argv[0] if stage == "program" else f"the folder {cwd}"
+            return _NOT_FOUND if number in _MISSING else _NOT_EXECUTABLE, f"{what}: {os.strerror(number)}\n"
+        if number == errno.E2BIG:
+            raise InstanceError(f"the arguments of {argv[0][:200]} are longer than the kernel takes")
+        if stage:
+            raise self._gone(argv, f"{stage}: {os.strerror(number)}")
+        if code < 0:
+            raise self._gone(argv)
+        return code, ""
+
+    def _gone(self, argv: Sequence[str], reason: str = "") -> InstanceError:
+        said = os.pread(self._said, 4096, 0).decode(errors="replace").strip()
+        reason = reason or self._sandbox.last_words() or said or "its sandbox has ended"
+        return InstanceError(f"{self._sandbox.name} cannot run {shlex.join(argv)[:2000]}: {reason}")
+
+
+class _Pipes:
+    """The streams of a command: ours to pump, and the ends that are passed on."""
+
+    def __init__(self, stack: ExitStack, stdin: int, ours: Sequence[int], passed: list[int]) -> None:
+        out, err = (stack.enter_context(os.fdopen(end, "rb", buffering=0)) for end in ours)
+        self.stdin = stack.enter_context(os.fdopen(stdin, "wb", buffering=0)) if stdin >= 0 else None
+        self.stdout, self.stderr = out, err
+        self.passed = passed
+
+    @classmethod
+    def open(cls, stack: ExitStack, *, with_input: bool) -> _Pipes:
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        read, write = os.pipe() if with_input else (os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), -1)
+        pipes = cls(stack, write, (out_read, err_read), [read, out_write, err_write])
+        stack.callback(pipes.close_passed)
+        return pipes
+
+    def close_passed(self) -> None:
+        while self.passed:
+            os.close(self.passed.pop())
+
+
+def _kill(answers: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        answers.shutdown(socket.SHUT_WR)
+
+
+def _receive(answers: socket.socket) -> str:
+    """The next answer; empty when the spawner is gone, or does not get its command killed."""
+    answers.settimeout(_END_SECONDS)
+    try:
+        return answers.recv(256).decode()
+    except OSError:
+        return ""
