@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from imagesmith.cli.component_run import RunRequest, load, run_once, run_watching, show_loaded
+from imagesmith.cli.component_run import RunRequest, load, run_once, show_loaded
+from imagesmith.cli.component_watch import run_watching
 from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, print_json
 from imagesmith.components.grammar import folded_message
 

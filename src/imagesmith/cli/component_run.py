@@ -1,4 +1,4 @@
-"""Running documents from the command line: where, with what, once or again after each save.
+"""Running documents from the command line: where, and with what.
 
 A container of `component run` lives in `<data-dir>/authoring`, apart from the server's, so that neither sweeps the
 other's; bases are shared.
@@ -11,7 +11,7 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -22,25 +22,21 @@ from imagesmith.artifacts.storage import ContainerStorage, StorageError
 from imagesmith.cli.component_view import Several, StepView, show_ending, show_problems
 from imagesmith.cli.context import CommandFailed, print_json, settings_of
 from imagesmith.components.grammar import Parsed, parse_component
-from imagesmith.components.journal import VERSION, FileJournal, Journal
+from imagesmith.components.journal import FileJournal, Journal
 from imagesmith.components.logs import LogFolder
 from imagesmith.components.managed import ManagedDocuments
 from imagesmith.components.model import ComponentDocument
-from imagesmith.components.reporting import NullReporter, StepPlace
-from imagesmith.components.results import ExecutionResult, StepResult
-from imagesmith.components.runner import DocumentRun, RunOptions, fingerprint, run_documents
+from imagesmith.components.reporting import NullReporter
+from imagesmith.components.results import ExecutionResult
+from imagesmith.components.runner import DocumentRun, RunOptions, run_documents
 from imagesmith.components.services import S3Config, Services, SystemClock
-from imagesmith.components.watching import PlannedStep, WatchJournal, kept_entries, plan, unchanged
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.host import HostInstance
-from imagesmith.instances.protocol import Instance, InstanceError, Snapshot
+from imagesmith.instances.protocol import Instance, InstanceError
 from imagesmith.managed.bases import managed_base
 from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.settings import Settings
 
-_POLL_SECONDS = 0.2
-_CHECKPOINT_SECONDS = 1.0
-"""Work of steps that is worth a checkpoint in watch mode."""
 _CONTAINER = re.compile(r"component-([0-9]+)\Z")
 
 
@@ -106,45 +102,9 @@ def run_once(request: RunRequest) -> int:
         show_loaded(request.files, loaded)
     journal = _journal(request)
     cancellation = Cancellation()
-    with _interruptible(cancellation), _place(request, cancellation) as instance:
-        result = _run(request, loaded, instance, cancellation, journal=journal)
+    with interruptible(cancellation), instance_place(request, cancellation) as instance:
+        result = run_loaded(request, loaded, instance, cancellation, journal=journal)
     return 0 if result.status == "success" else 1
-
-
-def run_watching(request: RunRequest) -> int:
-    """Run, then again whenever a file is saved, until interrupted; a container goes back to the last good step."""
-    cancellation = SaveCancellation(request.files)
-    with _interruptible(cancellation), _place(request, cancellation) as instance:
-        watch = _Watch(request, instance, cancellation)
-        while True:
-            cancellation.restart()
-            watch.run_one()
-            click.secho("waiting for a change (Ctrl-C ends)", fg="bright_black")
-            while not cancellation.requested:
-                cancellation.wait(_POLL_SECONDS)
-            cancellation.check_interrupted()
-
-
-class SaveCancellation(Cancellation):
-    """Also requested once a file was saved, so that a step that is stuck ends when its document is corrected."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        super().__init__()
-        self._files = files
-        self._stamp = _stamp(files)
-
-    @property
-    def requested(self) -> bool:
-        return super().requested or _stamp(self._files) != self._stamp
-
-    def restart(self) -> None:
-        """What was saved until now is known."""
-        self._stamp = _stamp(self._files)
-
-    def check_interrupted(self) -> None:
-        """Raise Cancelled only when it was not a save that ended the run."""
-        if super().requested:
-            raise Cancelled
 
 
 def _refused(request: RunRequest, loaded: Loaded) -> int:
@@ -169,14 +129,14 @@ def _refused(request: RunRequest, loaded: Loaded) -> int:
     return 1
 
 
-def _runs(request: RunRequest, loaded: Loaded) -> list[DocumentRun]:
+def document_runs(request: RunRequest, loaded: Loaded) -> list[DocumentRun]:
     return [
         DocumentRun(document, str(path), request.parameters, request.secrets)
         for path, document in zip(request.files, loaded.documents, strict=True)
     ]
 
 
-def _run(
+def run_loaded(
     request: RunRequest,
     loaded: Loaded,
     instance: Instance,
@@ -198,7 +158,7 @@ def _run(
         logs.documents(loaded.texts)
     try:
         result = run_documents(
-            _runs(request, loaded),
+            document_runs(request, loaded),
             instance,
             phases=request.phases,
             clock=clock,
@@ -259,7 +219,7 @@ def _services(request: RunRequest, settings: Settings) -> Services:
 
 
 @contextmanager
-def _place(request: RunRequest, cancellation: Cancellation) -> Iterator[Instance]:
+def instance_place(request: RunRequest, cancellation: Cancellation) -> Iterator[Instance]:
     """The instance of `--on`, gone afterwards. Raises CommandFailed."""
     kind, _, reference = request.place.partition(":")
     if kind == "host":
@@ -304,7 +264,7 @@ def _image(request: RunRequest, storage: ContainerStorage, reference: str, cance
 
 
 @contextmanager
-def _interruptible(cancellation: Cancellation) -> Iterator[None]:
+def interruptible(cancellation: Cancellation) -> Iterator[None]:
     """Ctrl-C ends what runs and lets the instance be removed, then the command ends."""
     import signal
 
@@ -315,84 +275,3 @@ def _interruptible(cancellation: Cancellation) -> Iterator[None]:
         raise click.Abort from ended
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _stamp(files: Sequence[Path]) -> tuple[tuple[int, int], ...]:
-    """Changes when a file is saved; a file that is just being replaced counts as it will be."""
-    stamps: list[tuple[int, int]] = []
-    for path in files:
-        try:
-            status = path.stat()
-            stamps.append((status.st_mtime_ns, status.st_ino))
-        except OSError:
-            stamps.append((0, 0))
-    return tuple(stamps)
-
-
-@dataclass
-class _Watch(NullReporter):
-    """The state between runs: what ran, and snapshots of a container after good steps."""
-
-    request: RunRequest
-    instance: Instance
-    cancellation: SaveCancellation
-    planned: list[PlannedStep] = field(default_factory=list)
-    snapshots: dict[int, Snapshot] = field(default_factory=dict)
-    """Number of steps done -> the state after them."""
-    journal: WatchJournal = field(default_factory=WatchJournal)
-    _done: int = 0
-    _good: bool = True
-    _unsaved_seconds: float = 0.0
-
-    def run_one(self) -> None:
-        """One run; it ends early when a file is saved again meanwhile."""
-        try:
-            loaded = load(self.request.files)
-        except CommandFailed as error:
-            click.secho(str(error), fg="red")
-            return
-        show_loaded(self.request.files, loaded)
-        if not loaded.usable:
-            click.secho("nothing was run: the documents have errors", fg="red")
-            return
-        try:
-            self._go_back(loaded)
-            _run(self.request, loaded, self.instance, self.cancellation, journal=self.journal, listener=self)
-        except Cancelled:
-            self.cancellation.check_interrupted()
-            click.secho("saved meanwhile: starting again", fg="yellow")
-
-    def _go_back(self, loaded: Loaded) -> None:
-        """Put the instance and the journal to the last state that still holds for the new documents."""
-        request = self.request
-        planned = plan(loaded.texts, loaded.documents, phases=request.phases, parameters=request.parameters)
-        same = unchanged(self.planned, planned)
-        entries = self.journal.entries or self.journal.finished
-        start = max((count for count in self.snapshots if count <= same), default=0)
-        if self.instance.kind == "container":
-            if self.planned:
-                self.instance.restore(self.snapshots[start])
-            else:
-                self.snapshots[0] = self.instance.checkpoint()
-        self.snapshots = {count: state for count, state in self.snapshots.items() if count <= start}
-        self.planned = planned
-        self._done, self._good, self._unsaved_seconds = start, True, 0.0
-        self.journal.entries.clear()
-        if start:
-            click.secho(f"going on after step '{planned[start - 1].name}'", fg="bright_black")
-            wanted = fingerprint(_runs(request, loaded), request.phases)
-            self.journal.append(
-                {"kind": "execution", "version": VERSION, "id": str(uuid.uuid4()), "fingerprint": wanted}
-            )
-            for entry in kept_entries(entries, planned[:start]):
-                self.journal.append(entry)
-
-    def step_finished(self, _place: StepPlace, result: StepResult) -> None:
-        """Keep the state after good steps, once enough work has gone into it."""
-        self._done += 1
-        self._good = self._good and result.status in ("success", "skipped")
-        self._unsaved_seconds += result.seconds
-        if self.instance.kind != "container" or not self._good or self._unsaved_seconds < _CHECKPOINT_SECONDS:
-            return
-        self.snapshots[self._done] = self.instance.checkpoint()
-        self._unsaved_seconds = 0.0

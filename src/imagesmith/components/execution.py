@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from imagesmith.components.actions.base import ActionResult, NestedRequest
 from imagesmith.components.declarations import ParameterError, variable_values
+from imagesmith.components.machinery import Machinery
 from imagesmith.components.model import ComponentDocument, Phase, Step
 from imagesmith.components.reporting import StepPlace
 from imagesmith.components.results import (
@@ -31,7 +32,7 @@ from imagesmith.components.results import (
 from imagesmith.components.scope import Facts, Scope, StepRecord
 from imagesmith.components.secrets import Secrets
 from imagesmith.components.services import Services
-from imagesmith.components.steps import Machinery, StepOutcome, StepRun
+from imagesmith.components.steps import StepOutcome, StepRun
 from imagesmith.values.diagnostics import Position
 
 MAX_REBOOTS: Final = 15

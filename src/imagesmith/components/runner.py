@@ -7,12 +7,12 @@ from typing import Any
 
 from imagesmith.components.execution import DocumentRun, Execution, RunOptions
 from imagesmith.components.journal import VERSION, Journal, NoJournal, Progress
+from imagesmith.components.machinery import Machinery, Restarts
 from imagesmith.components.nesting import run_nested_document
 from imagesmith.components.reporting import NullReporter, Reporter
 from imagesmith.components.results import ExecutionResult
 from imagesmith.components.secrets import Secrets
 from imagesmith.components.services import Clock
-from imagesmith.components.steps import Machinery, Restarts
 from imagesmith.instances.protocol import Instance
 from imagesmith.processes import Cancellation
 from imagesmith.values.names import canonical_json, sha256_hex

@@ -29,64 +29,21 @@ from imagesmith.components.actions.base import (
 from imagesmith.components.actions.registry import action_registry
 from imagesmith.components.conditions import ConditionError, is_true
 from imagesmith.components.inputs import recorded_inputs, resolve_data, typed_inputs
-from imagesmith.components.journal import Progress
 from imagesmith.components.loops import Iteration, loop_record, loop_values
+from imagesmith.components.machinery import Machinery
 from imagesmith.components.model import NO_TIMEOUT, GuardAction, Step
 from imagesmith.components.outputs import JoinedOutputs
-from imagesmith.components.reporting import OutputLines, Reporter, StepPlace
+from imagesmith.components.reporting import OutputLines, StepPlace
 from imagesmith.components.results import StepResult, StepStatus, printable
 from imagesmith.components.schema import InputError
 from imagesmith.components.scope import Scope, StepRecord, UnresolvedReference
-from imagesmith.components.services import Clock, Services
 from imagesmith.documents.nodes import Data
-from imagesmith.instances.protocol import CannotReboot, Instance, InstanceError
-from imagesmith.processes import Cancellation, Stream
+from imagesmith.instances.protocol import CannotReboot, InstanceError
+from imagesmith.processes import Stream
 
 _KEPT_STDERR: Final = 64 * 1024
 _BASH_LINE: Final = re.compile(r"^/dev/fd/9: line ([0-9]{1,6}):", re.MULTILINE)
 _GUARD_SECONDS: Final = 300.0
-
-
-class TooManyReboots(InstanceError):
-    """The instance was restarted as often as a run may (9, rule 5)."""
-
-
-@dataclass
-class Restarts:
-    """How often the instance was restarted in this run, nested documents included."""
-
-    limit: int
-    done: int = 0
-
-    def count(self) -> None:
-        """Note one more. Raises TooManyReboots."""
-        if self.done >= self.limit:
-            raise TooManyReboots(f"the instance was restarted {self.done} times, as often as a run may")
-        self.done += 1
-
-
-@dataclass
-class Machinery:
-    """What all steps of one run share."""
-
-    instance: Instance
-    services: Services
-    environment: Mapping[str, str]
-    working_directory: str | None
-    reporter: Reporter
-    clock: Clock
-    cancellation: Cancellation
-    progress: Progress
-    restarts: Restarts
-
-    def reboot(self, place: str) -> None:
-        """Restart the instance. Raises CannotReboot, TooManyReboots."""
-        self.restarts.count()
-        self.progress.record("reboot", place)
-        self.progress.journal.sync()
-        self.reporter.line("Rebooting the system now")
-        self.instance.reboot()
-        self.reporter.line("Executor: System has rebooted successfully")
 
 
 @dataclass

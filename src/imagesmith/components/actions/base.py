@@ -9,7 +9,8 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from imagesmith.components.schema import Schema
 from imagesmith.documents.nodes import Node
@@ -26,6 +27,8 @@ Entry = dict[str, Any]
 Outputs = Mapping[str, Any]
 Reboot = Literal["", "again", "next"]
 """After the restart: run this step again, or go on with the next (section 9)."""
+
+ALL_PLATFORMS: Final = frozenset({"linux", "windows", "darwin"})
 
 MAX_OUTPUT = 1024 * 1024
 """Characters of one recorded output value (A23)."""
@@ -108,7 +111,7 @@ class Action:
     run: Run | None
     """None: the runner answers it itself (Assert, whose inputs are an expression)."""
     shape: Literal["map", "list"] = "map"
-    platforms: frozenset[str] = frozenset({"linux", "windows", "darwin"})
+    platforms: frozenset[str] = ALL_PLATFORMS
     inputs_required: bool = True
     outputs: tuple[str, ...] = ()
     check: Check | None = None
@@ -197,3 +200,26 @@ def each_entry(action: Callable[[ActionContext, Entry], Outputs | None]) -> Run:
         return ActionResult(tuple(outputs))
 
     return run
+
+
+def list_action(
+    name: str,
+    summary: str,
+    action: Callable[[ActionContext, Entry], Outputs | None],
+    schema: Schema,
+    *,
+    platforms: frozenset[str] = ALL_PLATFORMS,
+    outputs: tuple[str, ...] = (),
+    unsupported_inputs: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> Action:
+    """An action over a list of mappings, from a function over one."""
+    return Action(
+        name,
+        summary,
+        schema,
+        each_entry(action),
+        shape="list",
+        platforms=platforms,
+        outputs=outputs,
+        unsupported_inputs=unsupported_inputs,
+    )

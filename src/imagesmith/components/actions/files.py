@@ -6,9 +6,7 @@ contents travel on standard input and output.
 
 from __future__ import annotations
 
-import posixpath
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from imagesmith.components.actions.base import (
     Action,
@@ -16,66 +14,39 @@ from imagesmith.components.actions.base import (
     ActionFailed,
     Entry,
     Outputs,
-    each_entry,
+    list_action,
     parent_of,
     path_argument,
     shell,
 )
-from imagesmith.components.schema import Schema, flag, inputs, text
+from imagesmith.components.actions.encodings import ENCODING, decode, encode
+from imagesmith.components.actions.shared_inputs import (
+    GROUP,
+    OVERWRITE,
+    OWNER,
+    PERMISSIONS,
+    POSIX_ONLY,
+    transfer_inputs,
+)
+from imagesmith.components.actions.wildcards import pattern_argument, split_wildcard
+from imagesmith.components.schema import flag, inputs, text
 
 MAX_CONTENT: Final = 16 * 1024 * 1024
-
-ENCODINGS: Final = MappingProxyType(
-    {
-        "utf8": ("utf-8", b"\xef\xbb\xbf"),
-        "utf16": ("utf-16-le", b"\xff\xfe"),
-        "utf16-le": ("utf-16-le", b"\xff\xfe"),
-        "utf16-be": ("utf-16-be", b"\xfe\xff"),
-        "utf32": ("utf-32-le", b"\xff\xfe\x00\x00"),
-        "utf32-le": ("utf-32-le", b"\xff\xfe\x00\x00"),
-        "utf32-be": ("utf-32-be", b"\x00\x00\xfe\xff"),
-    }
-)
-"""Name without its first hyphen -> the codec, and the byte-order mark that is dropped when reading (10.10)."""
-
-_NAMES: Final = (
-    *("utf8", "utf-8", "utf16", "utf-16", "utf16-LE", "utf-16-LE", "utf16-BE", "utf-16-BE"),
-    *("utf32", "utf-32", "utf32-LE", "utf-32-LE", "utf32-BE", "utf-32-BE"),
-)
-
-ENCODING: Final = text("Encoding of the text.", default="utf8", enum=list(_NAMES), ignore_case=True)
-PERMISSIONS: Final = text(
-    "Octal digits, such as 0644.", pattern=r"^0*[0-7]{1,4}$", expected="octal digits such as 0644"
-)
-OWNER: Final = text("User name or number.", pattern=r"^[^-:\s][^:\s]*$", expected="a name or a number")
-GROUP: Final = text("Group name or number.", pattern=r"^[^-:\s][^:\s]*$", expected="a name or a number")
-OVERWRITE: Final = flag("Replace what is there; false makes that an error.", default=True)
-POSIX_ONLY: Final = MappingProxyType({"windows": ("owner", "group", "permissions")})
 
 
 def actions() -> tuple[Action, ...]:
     path = text("Path of the file.", minLength=1)
 
-    def files(name: str, summary: str, run: Any, schema: Schema, **more: Any) -> Action:
-        return Action(name, summary, schema, each_entry(run), shape="list", **more)
-
     content = text("The text.", default="")
-    transfer = inputs(
-        {
-            "source": text("A file; * may stand after the last separator.", minLength=1),
-            "destination": text("The new file, or a folder when it ends with a separator.", minLength=1),
-            "overwrite": OVERWRITE,
-        },
-        required=("source", "destination"),
-    )
+    transfer = transfer_inputs("A file", "The new file, or a folder when it ends with a separator.")
     return (
-        files(
+        list_action(
             "AppendFile",
             "Adds text to the end of a file.",
             append_file,
             inputs({"path": path, "content": content, "encoding": ENCODING}, required=("path",)),
         ),
-        files(
+        list_action(
             "CreateFile",
             "Creates a file, and its folders.",
             create_file,
@@ -93,9 +64,9 @@ def actions() -> tuple[Action, ...]:
             ),
             unsupported_inputs=POSIX_ONLY,
         ),
-        files("CopyFile", "Copies files.", copy_file, transfer),
-        files("MoveFile", "Moves or renames files.", move_file, transfer),
-        files(
+        list_action("CopyFile", "Copies files.", copy_file, transfer),
+        list_action("MoveFile", "Moves or renames files.", move_file, transfer),
+        list_action(
             "DeleteFile",
             "Deletes files; what is not there is no error.",
             delete_file,
@@ -103,7 +74,7 @@ def actions() -> tuple[Action, ...]:
                 {"path": text("A file; * may stand after the last separator.", minLength=1)}, required=("path",)
             ),
         ),
-        files(
+        list_action(
             "ReadFile",
             "Gives the text of a file.",
             read_file,
@@ -117,42 +88,13 @@ def actions() -> tuple[Action, ...]:
             ),
             outputs=("content",),
         ),
-        files(
+        list_action(
             "SetFileEncoding",
             "Re-encodes a UTF-8 file in place.",
             set_file_encoding,
             inputs({"path": path, "encoding": ENCODING}, required=("path",)),
         ),
     )
-
-
-def encode(content: str, encoding: str) -> bytes:
-    """The bytes of a text, without a byte-order mark."""
-    codec, _ = ENCODINGS[_plain_name(encoding)]
-    return content.encode(codec, "surrogateescape" if codec == "utf-8" else "strict")
-
-
-def decode(data: bytes, encoding: str) -> str:
-    """The text of bytes; a byte-order mark is dropped. Raises UnicodeDecodeError."""
-    codec, mark = ENCODINGS[_plain_name(encoding)]
-    return data.removeprefix(mark).decode(codec)
-
-
-def _plain_name(encoding: str) -> str:
-    return encoding.lower().replace("utf-", "utf", 1)
-
-
-def pattern_argument(name: str) -> str:
-    """A name with `*` as a pattern of the shell's `case`, everything else literal."""
-    return "".join(char if char == "*" or char.isalnum() else f"\\{char}" for char in name)
-
-
-def split_wildcard(path: str) -> tuple[str, str]:
-    """Folder and last segment; `*` may stand in the last one only. Raises ActionFailed."""
-    folder, name = posixpath.split(path)
-    if "*" in folder:
-        raise ActionFailed(f"'{path}': * may stand after the last separator only")
-    return folder or ".", name
 
 
 def append_file(context: ActionContext, entry: Entry) -> None:

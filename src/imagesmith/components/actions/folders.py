@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
 import posixpath
-import re
-from typing import Any, Final
+from typing import Final
 
 from imagesmith.components.actions.base import (
     Action,
@@ -13,43 +11,32 @@ from imagesmith.components.actions.base import (
     ActionFailed,
     Entry,
     Outputs,
-    each_entry,
+    list_action,
     parent_of,
     path_argument,
     shell,
     text_of,
 )
-from imagesmith.components.actions.files import (
+from imagesmith.components.actions.files import MAX_CONTENT
+from imagesmith.components.actions.shared_inputs import (
     GROUP,
-    MAX_CONTENT,
+    NOT_WINDOWS,
     OVERWRITE,
     OWNER,
     PERMISSIONS,
     POSIX_ONLY,
-    pattern_argument,
-    split_wildcard,
+    transfer_inputs,
 )
-from imagesmith.components.schema import Schema, flag, inputs, text
-
-_NOT_WINDOWS: Final = frozenset({"linux", "darwin"})
+from imagesmith.components.actions.wildcards import pattern_argument, split_wildcard, star_pattern
+from imagesmith.components.schema import flag, inputs, text
 
 
 def actions() -> tuple[Action, ...]:
     path = text("Path of the folder.", minLength=1)
 
-    def folders(name: str, summary: str, run: Any, schema: Schema, **more: Any) -> Action:
-        return Action(name, summary, schema, each_entry(run), shape="list", **more)
-
-    transfer = inputs(
-        {
-            "source": text("A folder; * may stand after the last separator.", minLength=1),
-            "destination": text("The new folder, or its parent when it ends with a separator.", minLength=1),
-            "overwrite": OVERWRITE,
-        },
-        required=("source", "destination"),
-    )
+    transfer = transfer_inputs("A folder", "The new folder, or its parent when it ends with a separator.")
     return (
-        folders(
+        list_action(
             "CreateFolder",
             "Creates a folder, and its parents; what an existing one holds is kept.",
             create_folder,
@@ -59,7 +46,7 @@ def actions() -> tuple[Action, ...]:
             ),
             unsupported_inputs=POSIX_ONLY,
         ),
-        folders(
+        list_action(
             "CreateSymlink",
             "Creates a symbolic link.",
             create_symlink,
@@ -71,11 +58,11 @@ def actions() -> tuple[Action, ...]:
                 },
                 required=("path", "target"),
             ),
-            platforms=_NOT_WINDOWS,
+            platforms=NOT_WINDOWS,
         ),
-        folders("CopyFolder", "Copies folders with all they hold.", copy_folder, transfer),
-        folders("MoveFolder", "Moves or renames folders.", move_folder, transfer),
-        folders(
+        list_action("CopyFolder", "Copies folders with all they hold.", copy_folder, transfer),
+        list_action("MoveFolder", "Moves or renames folders.", move_folder, transfer),
+        list_action(
             "DeleteFolder",
             "Deletes a folder; what is not there is no error.",
             delete_folder,
@@ -83,7 +70,7 @@ def actions() -> tuple[Action, ...]:
                 {"path": path, "force": flag("Delete it with all it holds.", default=False)}, required=("path",)
             ),
         ),
-        folders(
+        list_action(
             "ListFiles",
             "Lists the files of a folder.",
             list_files,
@@ -145,11 +132,6 @@ def list_folder(context: ActionContext, folder: str, *, recursive: bool) -> tupl
         raise ActionFailed(f"{folder} holds more files than can be listed")
     root, *paths = text_of(completed.stdout).split("\0")
     return root, paths[:-1]
-
-
-def star_pattern(pattern: str) -> re.Pattern[str]:
-    """A pattern for names in which only `*` is special; it never backtracks over more than one star."""
-    return re.compile(fnmatch.translate(re.sub(r"([\[?])", r"[\1]", pattern)))
 
 
 def _transfer(context: ActionContext, entry: Entry, verb: str) -> None:

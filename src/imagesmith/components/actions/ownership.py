@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from imagesmith.components.actions.base import Action, ActionContext, Entry, each_entry, path_argument, shell
-from imagesmith.components.actions.files import GROUP, OWNER, PERMISSIONS
-from imagesmith.components.schema import Schema, flag, inputs, text
-
-_NOT_WINDOWS: Final = frozenset({"linux", "darwin"})
+from imagesmith.components.actions.base import Action, ActionContext, Entry, list_action, path_argument, shell
+from imagesmith.components.actions.shared_inputs import GROUP, NOT_WINDOWS, OWNER, PERMISSIONS
+from imagesmith.components.schema import flag, inputs, text
 
 
 def actions() -> tuple[Action, ...]:
     file, folder = text("Path of the file.", minLength=1), text("Path of the folder.", minLength=1)
     recursive = flag("Also everything below it.", default=True)
 
-    def change(name: str, summary: str, run: Any, schema: Schema) -> Action:
-        return Action(name, summary, schema, each_entry(run), shape="list", platforms=_NOT_WINDOWS)
-
     return (
-        change(
+        list_action(
             "SetFileOwner",
             "Changes the owner of a file; a link's target when the path is a link.",
             set_file_owner,
             inputs({"path": file, "owner": OWNER, "group": GROUP}, required=("path", "owner")),
+            platforms=NOT_WINDOWS,
         ),
-        change(
+        list_action(
             "SetFolderOwner",
             "Changes the owner of a folder.",
             set_folder_owner,
             inputs(
                 {"path": folder, "owner": OWNER, "group": GROUP, "recursive": recursive}, required=("path", "owner")
             ),
+            platforms=NOT_WINDOWS,
         ),
-        change(
+        list_action(
             "SetFilePermissions",
             "Changes the mode of a file.",
             set_file_permissions,
             inputs({"path": file, "permissions": PERMISSIONS}, required=("path", "permissions")),
+            platforms=NOT_WINDOWS,
         ),
-        change(
+        list_action(
             "SetFolderPermissions",
             "Changes the mode of a folder.",
             set_folder_permissions,
@@ -47,6 +45,7 @@ def actions() -> tuple[Action, ...]:
                 {"path": folder, "permissions": PERMISSIONS, "recursive": recursive},
                 required=("path", "permissions"),
             ),
+            platforms=NOT_WINDOWS,
         ),
     )
 

@@ -16,12 +16,13 @@ from imagesmith.components.actions.base import (
     ActionContext,
     ActionFailed,
     Entry,
-    each_entry,
+    list_action,
     path_argument,
 )
-from imagesmith.components.actions.files import split_wildcard
-from imagesmith.components.actions.folders import list_folder, star_pattern
+from imagesmith.components.actions.folders import list_folder
+from imagesmith.components.actions.shared_inputs import OVERWRITE
 from imagesmith.components.actions.transfer import absolute, exists, put, scratch_folder
+from imagesmith.components.actions.wildcards import split_wildcard, star_pattern
 from imagesmith.components.s3 import S3Address, S3Error, owner_arguments, parse_address, store_error
 from imagesmith.components.schema import Schema, flag, inputs, text
 
@@ -36,24 +37,24 @@ _REFUSED: Final = (
 def actions() -> tuple[Action, ...]:
     owner = text("The account that must own the bucket.", pattern=r"^[0-9]{12}$", expected="12 digits")
     return (
-        Action(
+        list_action(
             "S3Download",
             "Downloads an object, or all below a prefix.",
+            s3_download,
             inputs(
                 {
                     "source": _address_text("s3://bucket/key, or s3://bucket/prefix/*."),
                     "destination": text("The file; the folder for a prefix.", minLength=1),
                     "expectedBucketOwner": owner,
-                    "overwrite": flag("Replace what is there; false makes that an error.", default=True),
+                    "overwrite": OVERWRITE,
                 },
                 required=("source", "destination"),
             ),
-            each_entry(s3_download),
-            shape="list",
         ),
-        Action(
+        list_action(
             "S3Upload",
             "Uploads a file, or all that a folder or a * matches.",
+            s3_upload,
             inputs(
                 {
                     "source": text("A file, a folder, or a path with *.", minLength=1),
@@ -63,8 +64,6 @@ def actions() -> tuple[Action, ...]:
                 },
                 required=("source", "destination"),
             ),
-            each_entry(s3_upload),
-            shape="list",
         ),
     )
 
