@@ -27,7 +27,7 @@ from imagesmith.store.records import Record
 from imagesmith.store.schedules import ArmedSchedule
 from imagesmith.values.arn import Arn, slug_of
 from imagesmith.values.names import iso_instant, parse_instant
-from imagesmith.values.schedule import ScheduleError, UnknownZone, parse_schedule
+from imagesmith.values.schedule import Schedule, ScheduleError, UnknownZone, parse_schedule
 from imagesmith.workflows import pipeline_log
 
 Request = Mapping[str, Any]
@@ -56,7 +56,7 @@ VERSION = "_scheduleVersion"
 
 
 def create(call: Call, request: Request) -> dict[str, Any]:
-    _check(call, request)
+    schedule = _check(call, request)
     arn = str(call.arn(KIND, slug_of(request["name"])))
     recipe, needs = runs.check_references(call, request)
     if queries.get(call.tx, arn) is not None:
@@ -66,7 +66,7 @@ def create(call: Call, request: Request) -> dict[str, Any]:
         raise quota_exceeded("image pipelines", limit)
     call.end_of_checks()
     kept = {"arn": arn, "name": request["name"], "dateCreated": call.stamp}
-    document = _document(call, request, recipe=recipe, kept=kept, earlier={})
+    document = _document(call, request, schedule, recipe=recipe, kept=kept, earlier={})
     record = Record(
         arn=arn, account=call.account, region=call.region, kind=KIND, slug=slug_of(request["name"]),
         name=request["name"], created=call.now, document=document, tags=request.get("tags", {}),
@@ -79,7 +79,7 @@ def create(call: Call, request: Request) -> dict[str, Any]:
 
 def update(call: Call, request: Request) -> dict[str, Any]:
     """Replace every settable member; a recipe of the other kind is refused (spec/api.md 4.2, 4.3)."""
-    _check(call, request)
+    schedule = _check(call, request)
     if Arn.parse(request[_ARN]).owner == MANAGED_OWNER:
         raise client_error(
             f"The pipeline {request[_ARN]} belongs to the service; only pipelines of an account change."
@@ -91,23 +91,24 @@ def update(call: Call, request: Request) -> dict[str, Any]:
             f"The pipeline {record.arn} cannot change between an image recipe and a container recipe."
         )
     kept = picked(record.document, _RUN_STATE)
-    document = _document(call, request, recipe=recipe, kept=kept, earlier=record.document)
+    document = _document(call, request, schedule, recipe=recipe, kept=kept, earlier=record.document)
     updated = replace(record, document=document, status=document["status"])
     queries.replace(call.tx, updated, needs)
     _arm(call, updated)
     return {_ARN: record.arn}
 
 
-def _check(call: Call, request: Request) -> None:
+def _check(call: Call, request: Request) -> Schedule | None:
+    """The rules that need no other resource; gives the schedule of the request, read."""
     runs.check_members(call, request)
     check_role(call, request)
     schedule = request.get("schedule")
     if schedule is None:
-        return
+        return None
     if "scheduleExpression" not in schedule:
         raise invalid_value("schedule.scheduleExpression", "schedule.scheduleExpression cannot be null.")
     try:
-        parse_schedule(
+        return parse_schedule(
             schedule["scheduleExpression"],
             schedule.get("timezone"),
             lenient=call.settings.schedules.lenient_cron,
@@ -119,7 +120,13 @@ def _check(call: Call, request: Request) -> None:
 
 
 def _document(
-    call: Call, request: Request, *, recipe: Record, kept: Mapping[str, Any], earlier: Mapping[str, Any]
+    call: Call,
+    request: Request,
+    schedule: Schedule | None,
+    *,
+    recipe: Record,
+    kept: Mapping[str, Any],
+    earlier: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The document after a create or an update: the same request gives the same settable members."""
     document = {
@@ -133,14 +140,14 @@ def _document(
         "consecutiveFailures": 0,
         VERSION: int(earlier.get(VERSION, 0)) + 1,
     }
-    if "schedule" in request:
+    if schedule is not None:
         document["schedule"] = {
             "timezone": "UTC",
             "pipelineExecutionStartCondition": "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE",
             **request["schedule"],
         }
         document[ANCHOR] = _anchor(call, document["schedule"], earlier)
-    return armed(document, call.now, lenient=call.settings.schedules.lenient_cron)
+    return _armed(document, schedule, call.now)
 
 
 def _anchor(call: Call, schedule: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
@@ -152,13 +159,11 @@ def _anchor(call: Call, schedule: Mapping[str, Any], earlier: Mapping[str, Any])
     return iso_instant(call.now.replace(second=0, microsecond=0))
 
 
-def armed(document: Mapping[str, Any], now: datetime, *, lenient: bool = False) -> dict[str, Any]:
+def _armed(document: Mapping[str, Any], schedule: Schedule | None, now: datetime) -> dict[str, Any]:
     """The document with the dateNextRun that follows `now`, or without one (spec/pipelines.md 1)."""
-    schedule = document.get("schedule")
     if schedule is None or document["status"] != "ENABLED":
         return with_next_run(document, None)
-    parsed = parse_schedule(schedule["scheduleExpression"], schedule.get("timezone"), lenient=lenient)
-    return with_next_run(document, parsed.next_after(now, anchor=parse_instant(document[ANCHOR])))
+    return with_next_run(document, schedule.next_after(now, anchor=parse_instant(document[ANCHOR])))
 
 
 def with_next_run(document: Mapping[str, Any], following: datetime | None) -> dict[str, Any]:

@@ -21,6 +21,9 @@ from imagesmith.values.version import Version, VersionError, VersionPattern
 
 MANAGED_OWNER = "aws"
 
+_WITHOUT_BUILDS = frozenset({"image-recipe", "container-recipe"})
+"""Kinds whose versions are exact without a build number (spec/api.md 3.4)."""
+
 
 def parse_arn(call: Call, text: str, *, path: str, kind: str = "") -> Arn:
     """Read an ARN that the caller may look at. Raises ApiError."""
@@ -58,7 +61,7 @@ def find(call: Call, text: str, *, path: str, kind: str = "") -> Record:
 def resolve(call: Call, text: str, *, path: str, kind: str = "") -> Record:
     """The resource that an ARN means now, wildcards and missing builds included. Raises ApiError."""
     arn = parse_arn(call, text, path=path, kind=kind)
-    if arn.version is None or arn.build is not None:
+    if arn.version is None or arn.build is not None or (arn.kind in _WITHOUT_BUILDS and not arn.has_wildcard):
         return find(call, text, path=path, kind=kind)
     wanted = reading_pattern(arn.version)
     found = first_usable(_builds(call, arn), wanted, exact=wanted.is_exact)

@@ -12,16 +12,18 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import IntegrityError
 
+from imagesmith.store.prepared import Prepared
 from imagesmith.store.records import Build, Cursor, Record, from_microseconds, microseconds
 from imagesmith.store.tables import builds, counters, inventories, links, resources, tokens
 from imagesmith.store.upsert import counting, for_dialect, upserts
 from imagesmith.values.version import Version
 
 # made once: see store.upsert
-_GET = sa.select(resources).where(resources.c.arn == sa.bindparam("wanted"))
+_GET = Prepared(sa.select(resources).where(resources.c.arn == sa.bindparam("wanted")))
 _GET_MANY = sa.select(resources).where(resources.c.arn.in_(sa.bindparam("wanted", expanding=True)))
 _INSERT = sa.insert(resources)
-_REPLACE = sa.update(resources).where(resources.c.arn == sa.bindparam("replaced"))
+_REPLACED = sa.update(resources).where(resources.c.arn == sa.bindparam("replaced"))
+_REPLACE = Prepared(_REPLACED)
 _GET_DOCUMENTS = sa.select(resources.c.arn, resources.c.document).where(
     resources.c.arn.in_(sa.bindparam("wanted", expanding=True))
 )
@@ -31,7 +33,7 @@ _REPLACE_DOCUMENTS = sa.text(
     "WHERE resources.arn = changed.replaced"
 )
 """PostgreSQL: one statement for a batch, where a statement for each row would be a message for each."""
-_REPLACE_DOCUMENT = _REPLACE.values(document=sa.bindparam("document"))
+_REPLACE_DOCUMENT = _REPLACED.values(document=sa.bindparam("document"))
 _VERSIONS = (
     sa.select(resources)
     .where(*(resources.c[name] == sa.bindparam(name) for name in ("account", "region", "kind", "family", "slug")))
@@ -46,22 +48,24 @@ _NEWEST_OF_SOURCE = (
 _INSERT_LINKS = sa.insert(links)
 _COUNT = counting(counters)
 _PUT_BUILD = upserts(builds)
-_GET_BUILD = sa.select(builds).where(builds.c.image_arn == sa.bindparam("wanted"))
+_GET_BUILD = Prepared(sa.select(builds).where(builds.c.image_arn == sa.bindparam("wanted")))
 
 
 class DuplicateRecord(ValueError):
     """A resource with this ARN, or with this version in another spelling, is stored already."""
 
 
-_FIND_TOKEN = sa.select(tokens).where(
-    tokens.c.account == sa.bindparam("in_account"),
-    tokens.c.region == sa.bindparam("in_region"),
-    tokens.c.operation == sa.bindparam("of_operation"),
-    tokens.c.token == sa.bindparam("wanted"),
+_FIND_TOKEN = Prepared(
+    sa.select(tokens).where(
+        tokens.c.account == sa.bindparam("in_account"),
+        tokens.c.region == sa.bindparam("in_region"),
+        tokens.c.operation == sa.bindparam("of_operation"),
+        tokens.c.token == sa.bindparam("wanted"),
+    )
 )
-_FORGET_TOKENS = sa.delete(tokens).where(tokens.c.created < sa.bindparam("moment"))
-_REMEMBER_TOKEN = sa.insert(tokens)
-_LINKS_OF = sa.select(links.c.to_arn).where(links.c.from_arn == sa.bindparam("wanted"))
+_FORGET_TOKENS = Prepared(sa.delete(tokens).where(tokens.c.created < sa.bindparam("moment")))
+_REMEMBER_TOKEN = Prepared(sa.insert(tokens))
+_LINKS_OF = Prepared(sa.select(links.c.to_arn).where(links.c.from_arn == sa.bindparam("wanted")))
 _DELETE_LINKS = sa.delete(links).where(links.c.from_arn == sa.bindparam("wanted"))
 
 
@@ -82,7 +86,7 @@ class Selection:
 
 
 def get(tx: Connection, arn: str) -> Record | None:
-    row = tx.execute(_GET, {"wanted": arn}).first()
+    row = _GET.first(tx, {"wanted": arn})
     return None if row is None else _record(row)
 
 
@@ -112,7 +116,7 @@ def insert_many(tx: Connection, records: Sequence[Record]) -> None:
 
 def replace(tx: Connection, record: Record, needs: Iterable[str] | None = None) -> None:
     """Write a resource over the one with the same ARN; `needs` None leaves its links as they are."""
-    tx.execute(_REPLACE, {**_columns(record), "replaced": record.arn})
+    _REPLACE.run(tx, {**_columns(record), "replaced": record.arn})
     if needs is not None:
         set_links(tx, record.arn, needs)
 
@@ -144,7 +148,7 @@ def delete(tx: Connection, arn: str) -> None:
 def set_links(tx: Connection, from_arn: str, needs: Iterable[str]) -> None:
     """Reads first: an update seldom changes what a resource needs, and reading costs less than writing."""
     wanted = set(needs)
-    if {row.to_arn for row in tx.execute(_LINKS_OF, {"wanted": from_arn})} == wanted:
+    if {row.to_arn for row in _LINKS_OF.rows(tx, {"wanted": from_arn})} == wanted:
         return
     tx.execute(_DELETE_LINKS, {"wanted": from_arn})
     _add_links(tx, from_arn, wanted)
@@ -219,7 +223,7 @@ def find_token(
 ) -> tuple[str, dict[str, Any]] | None:
     """Fingerprint and answer of an earlier call with this client token, unless it is too old."""
     key = {"in_account": account, "in_region": region, "of_operation": operation, "wanted": token}
-    row = tx.execute(_FIND_TOKEN, key).first()
+    row = _FIND_TOKEN.first(tx, key)
     if row is None or int(row.created) < microseconds(not_before):
         return None
     return row.fingerprint, dict(row.response)
@@ -238,12 +242,12 @@ def remember_token(
     not_before: datetime,
 ) -> None:
     """Keep the answer of a call and forget those that are too old."""
-    tx.execute(_FORGET_TOKENS, {"moment": microseconds(not_before)})
+    _FORGET_TOKENS.run(tx, {"moment": microseconds(not_before)})
     values = {
         "account": account, "region": region, "operation": operation, "token": token,
         "fingerprint": fingerprint, "response": dict(response), "created": microseconds(now),
     }  # fmt: skip
-    tx.execute(_REMEMBER_TOKEN, values)
+    _REMEMBER_TOKEN.run(tx, values)
 
 
 def put_build(tx: Connection, build: Build) -> None:
@@ -265,7 +269,7 @@ def put_builds(tx: Connection, plans: Sequence[Build]) -> None:
 
 
 def get_build(tx: Connection, image_arn: str) -> Build | None:
-    row = tx.execute(_GET_BUILD, {"wanted": image_arn}).first()
+    row = _GET_BUILD.first(tx, {"wanted": image_arn})
     if row is None:
         return None
     return Build(row.image_arn, dict(row.plan), dict(row.outcome), bool(row.cancel_requested))

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from imagesmith.store import queries
+from imagesmith.store.prepared import Prepared
 from imagesmith.store.records import Record, from_microseconds, microseconds
 from imagesmith.store.tables import resources, scheduled_runs, schedules
 from imagesmith.store.upsert import for_dialect, inserts_if_absent, upserts
@@ -28,6 +29,7 @@ _UNDER_WAY = ("PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "INT
 
 # made once: see store.upsert
 _ARM = upserts(schedules)
+_ARM_ONE = Prepared(_ARM)
 _DISARM = sa.delete(schedules).where(schedules.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)))
 _NOTE_RUN = inserts_if_absent(scheduled_runs)
 _EARLIEST = sa.select(sa.func.min(schedules.c.next_fire)).where(schedules.c.next_fire > sa.bindparam("moment"))
@@ -128,7 +130,9 @@ class ScheduledRun:
 def arm(tx: Connection, rows: Iterable[ArmedSchedule]) -> None:
     """Store or replace rows."""
     values = [_columns(row) for row in rows]
-    if values:
+    if len(values) == 1:
+        _ARM_ONE.run(tx, values[0])
+    elif values:
         tx.execute(for_dialect(tx, _ARM), values)
 
 

@@ -1,0 +1,82 @@
+"""Statements that every request runs, on SQLite straight on the driver.
+
+SQLAlchemy's own work around a short statement (find what is compiled, make a context, a cursor and a result) takes
+several times as long as SQLite takes to run it, and a change of one resource is a dozen of them. A prepared
+statement is compiled once; running it is the driver's work and that of the column types (JSON). On PostgreSQL,
+where every statement is a message to another process, it runs the usual way.
+
+Values are always parameters; errors are SQLAlchemy's, as from any other statement.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import Connection
+
+from imagesmith.store.upsert import Statements
+
+_DIALECT: Final[Any] = sqlite.dialect(paramstyle="qmark")
+
+Convert = Callable[[Any], Any]
+
+
+class Prepared:
+    """One statement with named parameters; a statement for each dialect where they differ (store.upsert)."""
+
+    def __init__(self, statement: Any) -> None:
+        self._statements: Statements = statement if isinstance(statement, Mapping) else {"postgresql": statement}
+        compiled = self._statements.get("sqlite", self._statements["postgresql"]).compile(dialect=_DIALECT)
+        self._text = str(compiled)
+        self._parameters: list[tuple[str, Convert | None]] = [
+            (name, _implementation(compiled.binds[name].type).bind_processor(_DIALECT))
+            for name in compiled.positiontup
+        ]
+        columns = list(getattr(compiled.statement, "selected_columns", ()))
+        row: Any = namedtuple("Row", [column.name for column in columns])  # type: ignore[misc]
+        self._make: Callable[[Any], Any] = row._make
+        found = [_implementation(column.type).result_processor(_DIALECT, None) for column in columns]
+        self._conversions = [(index, convert) for index, convert in enumerate(found) if convert is not None]
+
+    def first(self, tx: Connection, values: Mapping[str, Any]) -> Any:
+        """The first row, with its columns as attributes; None when there is none."""
+        if tx.dialect.name != "sqlite":
+            return tx.execute(self._statements[tx.dialect.name], values).first()
+        row = self._execute(tx, values).fetchone()
+        return None if row is None else self._made(row)
+
+    def rows(self, tx: Connection, values: Mapping[str, Any]) -> list[Any]:
+        """Every row, with its columns as attributes."""
+        if tx.dialect.name != "sqlite":
+            return list(tx.execute(self._statements[tx.dialect.name], values))
+        return [self._made(row) for row in self._execute(tx, values).fetchall()]
+
+    def run(self, tx: Connection, values: Mapping[str, Any]) -> None:
+        """Write. Raises sqlalchemy.exc.IntegrityError."""
+        if tx.dialect.name != "sqlite":
+            tx.execute(self._statements[tx.dialect.name], values)
+            return
+        self._execute(tx, values)
+
+    def _execute(self, tx: Connection, values: Mapping[str, Any]) -> Any:
+        given = [values[name] if convert is None else convert(values[name]) for name, convert in self._parameters]
+        cursor: Any = tx.connection.cursor()
+        try:
+            return cursor.execute(self._text, given)
+        except tx.dialect.loaded_dbapi.Error as error:
+            base = tx.dialect.loaded_dbapi.Error
+            raise sa.exc.DBAPIError.instance(self._text, given, error, base, dialect=tx.dialect) from error
+
+    def _made(self, row: tuple[Any, ...]) -> Any:
+        values = list(row)
+        for index, convert in self._conversions:
+            values[index] = convert(values[index])
+        return self._make(values)
+
+
+def _implementation(kind: Any) -> Any:
+    return kind.dialect_impl(_DIALECT)
