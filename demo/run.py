@@ -22,6 +22,7 @@ from rich.table import Table
 
 from imagesmith.cli.context import first_key, make_console, settings_of
 from imagesmith.cli.facts import read_facts
+from imagesmith.cli.findings import describe_findings, findings_of
 from imagesmith.cli.follow import follow_build
 from imagesmith.cli.image import describe_changes, packages_of
 from imagesmith.inspection.changes import compare_packages
@@ -159,15 +160,34 @@ def inspect(registry: str, image: dict[str, Any]) -> None:
     console.print(f"  tags {tags}, in the registry at {registry}")
 
 
+def run_command(data_dir: Path, *words: str) -> str:
+    """What a command of imagesmith prints; the demo ends when it fails."""
+    command = [str(Path(sys.executable).parent / "imagesmith"), *words, "--data-dir", str(data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"imagesmith {' '.join(words)} failed: {done.stderr}")
+    return done.stdout
+
+
+def import_advisories(data_dir: Path) -> None:
+    """A few real entries in the format of the Debian security tracker; operators import all of it."""
+    feed = HERE / "advisories"
+    console.print(f"imagesmith advisories import {feed.name}")
+    console.print(f"  {run_command(data_dir, 'advisories', 'import', str(feed)).strip()}", soft_wrap=True)
+
+
+def show_findings(client: Any, image: dict[str, Any]) -> None:
+    """What the scan of an image found."""
+    console.print(f"imagesmith image findings {'/'.join(image['arn'].split('/')[1:])}")
+    console.print(describe_findings(findings_of(client, image["arn"]), image.get("scanState", {})))
+
+
 def verify(data_dir: Path, image: dict[str, Any]) -> None:
     """Check the signed provenance that was pushed beside the image."""
     uri = image["outputResources"]["containers"][0]["imageUris"][0]
     console.print(f"imagesmith image verify {uri}")
-    command = [str(Path(sys.executable).parent / "imagesmith"), "image", "verify", uri, "--data-dir", str(data_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"the provenance of {uri} cannot be verified: {done.stderr}")
-    console.print("\n".join(f"  {line.rstrip()}" for line in done.stdout.splitlines()), soft_wrap=True)
+    lines = run_command(data_dir, "image", "verify", uri).splitlines()
+    console.print("\n".join(f"  {line.rstrip()}" for line in lines), soft_wrap=True)
 
 
 def main() -> None:
@@ -219,13 +239,15 @@ def main() -> None:
         )["imagePipelineArn"]
         images = [build(client, pipeline, data_dir)]
 
-        console.rule("recipe 1.0.1, UpdateImagePipeline, and again")
+        console.rule("recipe 1.0.1, UpdateImagePipeline with a scan for vulnerabilities, and again")
+        import_advisories(data_dir)
         newer = create_recipe(client, "1.0.1", component, "nginx-light jq")
         client.update_image_pipeline(
             imagePipelineArn=pipeline,
             containerRecipeArn=newer,
             infrastructureConfigurationArn=infrastructure,
             distributionConfigurationArn=distribution,
+            imageScanningConfiguration={"imageScanningEnabled": True},
         )
         images.append(build(client, pipeline, data_dir))
 
@@ -237,6 +259,7 @@ def main() -> None:
             )
         )
         inspect(registry, images[-1])
+        show_findings(client, images[-1])
         verify(data_dir, images[-1])
     console.print(f"done in {time.monotonic() - started:.0f} s; stopped the server and the registry")
 

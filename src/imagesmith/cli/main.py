@@ -12,6 +12,7 @@ from imagesmith.cli.component import component
 from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.doctor import doctor
 from imagesmith.cli.env import env
+from imagesmith.cli.findings import findings
 from imagesmith.cli.image import image
 from imagesmith.cli.pipeline import pipeline
 from imagesmith.cli.schedule import schedule
@@ -33,7 +34,8 @@ def commands() -> None:
 
 for command in (serve, env, pipeline, image, component, schedule, advisories, doctor):
     commands.add_command(command)
-image.add_command(verify)
+for command in (findings, verify):
+    image.add_command(command)
 
 
 def main() -> None:
