@@ -369,7 +369,7 @@ def test_the_thread_fires_wakes_and_stops(factory: Factory, now: SetClock) -> No
     assert started.acquire(timeout=30)
     now.now = NOON + 2 * HOUR
     factory.pipeline("cron(0 14 * * ? *)", name="woken")
-    factory.scheduler.wake()
+    factory.scheduler.wake(NOON)
     assert started.acquire(timeout=30)
     factory.scheduler.close()
     assert "scheduler" not in [thread.name for thread in threading.enumerate()]

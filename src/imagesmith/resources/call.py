@@ -20,6 +20,9 @@ from imagesmith.values.names import iso_instant
 
 Effect = Callable[[], None]
 
+WakeClock = Callable[[datetime], None]
+"""Tells the scheduler of this process that a schedule was armed anew: its next fire time."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -38,8 +41,7 @@ class Call:
     builds: Builder | None = None
     effects: list[Effect] = field(default_factory=list)
     """What happens after the commit, in order: enqueue, cancel."""
-    wake_clock: Effect | None = None
-    """Tells the scheduler of this process that a schedule was armed anew."""
+    wake_clock: WakeClock | None = None
 
     @property
     def account(self) -> str:

@@ -198,7 +198,7 @@ def _arm(call: Call, record: Record) -> None:
         return
     schedules.arm(call.tx, [row])
     if call.wake_clock is not None:
-        call.effects.append(call.wake_clock)
+        call.effects.append(partial(call.wake_clock, row.next_fire))
 
 
 def get(call: Call, request: Request) -> dict[str, Any]:

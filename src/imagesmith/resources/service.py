@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from imagesmith.engine.protocol import Builder
-from imagesmith.resources.call import Call
+from imagesmith.resources.call import Call, WakeClock
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.errors import in_use, not_implemented, token_mismatch, unavailable
 from imagesmith.resources.in_flight import InFlight
@@ -57,7 +57,7 @@ class Service:
         self._clock = clock
         self._managed = managed
         self._builds = builds
-        self._wake_clock: Callable[[], None] | None = None
+        self._wake_clock: WakeClock | None = None
         self._read_source = read_source or s3_reader(settings)
         self._turn_seconds = turn_seconds
         self._in_flight = InFlight()
@@ -135,8 +135,8 @@ class Service:
         """Connect the engine, which needs the store before it can be made."""
         self._builds = builds
 
-    def with_clock(self, wake: Callable[[], None]) -> None:
-        """Connect the scheduler, which is made of this service; `wake` is called after a schedule was armed."""
+    def with_clock(self, wake: WakeClock) -> None:
+        """Connect the scheduler, which is made of this service; `wake` hears of schedules that were armed."""
         self._wake_clock = wake
 
 

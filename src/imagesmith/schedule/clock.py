@@ -67,6 +67,8 @@ class Scheduler:
         self._failed_effects: deque[Effect] = deque()
         self._avoided: dict[str, datetime] = {}
         self._wake = threading.Event()
+        self._asleep_until: datetime | None = None
+        """Until when the thread sleeps unless it is woken; None while it looks, or may be about to."""
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -74,9 +76,15 @@ class Scheduler:
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self._thread.start()
 
-    def wake(self) -> None:
-        """Look again soon: a schedule was armed."""
-        self._wake.set()
+    def wake(self, next_fire: datetime) -> None:
+        """A schedule that fires at `next_fire` was armed, and is committed.
+
+        Most fire long after the thread looks again by itself; waking it for each would make every update of a
+        pipeline a tick.
+        """
+        until = self._asleep_until
+        if until is None or next_fire < until:
+            self._wake.set()
 
     def close(self, *, patience_seconds: float = 30) -> None:
         """Stop after the unit of work that runs."""
@@ -166,6 +174,8 @@ class Scheduler:
         pause = 1.0
         recomputed = False
         while not self._stopping.is_set():
+            # before the database is read: what is committed after that finds None or the answer
+            self._asleep_until = None
             try:
                 if not recomputed:
                     self.recompute()
@@ -176,6 +186,7 @@ class Scheduler:
                 quiet = _is_outage(error)
                 _log.error("the scheduler pauses for %.0f s: %s", pause, error, exc_info=not quiet)
                 delay, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+            self._asleep_until = self._clock() + timedelta(seconds=delay)
             self._wake.wait(delay)
             self._wake.clear()
 
