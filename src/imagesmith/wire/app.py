@@ -94,9 +94,12 @@ class App:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
         """The answer, or None when the client went away."""
+        body: bytes | None = b""
+        drained = True
         try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                body, drained = await self._read(scope, receive)
+            if _has_body(scope["headers"]):
+                async with asyncio.timeout(self._limits.body_seconds):
+                    body, drained = await self._read(scope, receive)
         except TimeoutError:
             message = f"The request body did not arrive within {self._limits.body_seconds:g} seconds."
             response = self._service.refuse(ApiError("SerializationException", message))
@@ -209,6 +212,12 @@ def _text(data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return data.decode("latin-1")
+
+
+def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers
+    )
 
 
 def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:

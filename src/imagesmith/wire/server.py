@@ -119,23 +119,58 @@ class _Server(uvicorn.Server):
         self._stop_asked = True
 
 
+class _JoinedWrites:
+    """A transport that sends what was written in one turn of the event loop together.
+
+    uvicorn writes the head and the body of a response one after the other; sent apart, each would be a system call
+    here and a wake-up of the client there.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        data, self._waiting = b"".join(self._waiting), []
+        if data:
+            self._transport.write(data)
+
+
 class _BoundedProtocol(HttpToolsProtocol):
     """Refuses a head that is too long, and closes a connection whose head does not come to its end.
 
-    Counted is everything that is not body: request line, headers, chunk marks, trailers.
+    Counted is everything that is not body: request line, headers, chunk marks, trailers. One timer for each
+    connection looks whether a head is late; a timer for each request would cost more than the request line.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._overhead = 0
+        self._head_due: float | None = None
+        """When the head that is under way must be there, on the loop's clock; None: no head is."""
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._start_timer()
+        super().connection_made(_JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
+        self._expect_head()
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._look_at_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
+        if self._head_timer is not None:
+            self._head_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -146,10 +181,10 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._start_timer()
+        self._expect_head()
 
     def on_headers_complete(self) -> None:
-        self._stop_timer()
+        self._head_due = None
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -160,14 +195,16 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._overhead = 0
         super().on_message_complete()
 
-    def _start_timer(self) -> None:
-        self._stop_timer()
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
+    def _expect_head(self) -> None:
+        self._head_due = self.loop.time() + HEAD_SECONDS
 
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _look_at_head(self) -> None:
+        """Close a connection whose head is late; look again when the one under way, or the next, would be."""
+        now = self.loop.time()
+        if self._head_due is not None and now >= self._head_due:
+            self._give_up()
+            return
+        self._head_timer = self.loop.call_at(self._head_due or now + HEAD_SECONDS, self._look_at_head)
 
     def _give_up(self) -> None:
         if not self.transport.is_closing():
