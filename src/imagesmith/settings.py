@@ -53,6 +53,7 @@ class Quotas:
     container_recipes: int = 1000
     infrastructure_configurations: int = 1000
     distribution_configurations: int = 1000
+    workflows: int = 1000
     image_pipelines: int = 75
     components_per_recipe: int = 20
     parameters_per_component: int = 25

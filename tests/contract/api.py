@@ -48,6 +48,20 @@ phases:
           commands:
             - echo {{ Greeting }} {{ Name }}
 """
+WORKFLOW = """\
+name: wait
+schemaVersion: 1.0
+parameters:
+  - name: topic
+    type: string
+    default: ""
+    description: Who is told
+steps:
+  - name: Ask
+    action: WaitForAction
+    inputs:
+      snsTopicArn.$: "$.parameters.topic"
+"""
 TEMPLATE = """\
 FROM {{{ imagebuilder:parentImage }}}
 {{{ imagebuilder:environments }}}
@@ -111,6 +125,10 @@ class Api:
         }  # fmt: skip
         return self.client.create_image_recipe(**request)["imageRecipeArn"]
 
+    def workflow(self, name: str = "mine", version: str = "1.0.0", *, type: str = "TEST", **members: Any) -> str:
+        request = {"name": name, "semanticVersion": version, "type": type, "data": WORKFLOW, **members}
+        return self.client.create_workflow(**request)["workflowBuildVersionArn"]
+
     def infrastructure(self, name: str = "infra", **members: Any) -> str:
         request = {"name": name, "instanceProfileName": "profile", **members}
         return self.client.create_infrastructure_configuration(**request)["infrastructureConfigurationArn"]
@@ -145,7 +163,7 @@ class Api:
         with self.database.read() as tx:
             kinds = (
                 "image-pipeline", "component", "container-recipe", "image-recipe", "image",
-                "infrastructure-configuration", "distribution-configuration",
+                "infrastructure-configuration", "distribution-configuration", "workflow",
             )  # fmt: skip
             own = [queries.Selection(account=ACCOUNT, region=REGION, kind=kind) for kind in kinds]
             return sum(queries.count(tx, selection) for selection in own)

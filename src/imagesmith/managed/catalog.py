@@ -1,6 +1,7 @@
-"""The managed components: documents of this package, owned by `aws` in ARNs.
+"""The managed components and workflows: documents of this package, owned by `aws` in ARNs.
 
-    components/<name>_<version>.yml      name is the slug of the ARN, version is M.m.p
+    components/<name>_<version>.yml           name is the slug of the ARN, version is M.m.p
+    workflows/<type>/<name>_<version>.yml     type is build, test or distribution, as in the ARN
 
 What a document says of itself (its description) is read from it; everything else stands in its file name.
 """
@@ -10,10 +11,13 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from importlib import resources
+from typing import Final
 
 from imagesmith.documents.nodes import MapNode, ScalarNode
 from imagesmith.documents.yaml import load_yaml
 from imagesmith.values.version import Version
+
+WORKFLOW_FAMILIES: Final = ("build", "test", "distribution")
 
 
 class CatalogError(ValueError):
@@ -51,11 +55,54 @@ def managed_component(name: str) -> ManagedComponent:
     return found[-1]
 
 
+@dataclass(frozen=True)
+class ManagedWorkflow:
+    """One version of a managed workflow. `family` is `build`, `test` or `distribution`."""
+
+    family: str
+    name: str
+    version: str
+    description: str
+    text: str
+
+
+@functools.cache
+def managed_workflows() -> tuple[ManagedWorkflow, ...]:
+    """Every managed workflow, by type, name and version, oldest version first."""
+    folder = resources.files("imagesmith.managed") / "workflows"
+    found = [
+        _workflow(family, entry.name.removesuffix(".yml"), entry.read_text(encoding="utf-8"))
+        for family in WORKFLOW_FAMILIES
+        for entry in (folder / family).iterdir()
+        if entry.name.endswith(".yml")
+    ]
+    return tuple(sorted(found, key=lambda item: (item.family, item.name, Version.parse(item.version))))
+
+
+def managed_workflow(family: str, name: str) -> ManagedWorkflow:
+    """The newest version of a name. Raises LookupError."""
+    found = [item for item in managed_workflows() if (item.family, item.name) == (family, name)]
+    if not found:
+        raise LookupError(f"there is no managed workflow '{family}/{name}'")
+    return found[-1]
+
+
 def _component(stem: str, text: str) -> ManagedComponent:
+    name, version, description = _told(f"managed component '{stem}'", stem, text)
+    platform = "Windows" if name.endswith("-windows") else "Linux"
+    return ManagedComponent(name, version, platform, description, text)
+
+
+def _workflow(family: str, stem: str, text: str) -> ManagedWorkflow:
+    name, version, description = _told(f"managed workflow '{family}/{stem}'", stem, text)
+    return ManagedWorkflow(family, name, version, description, text)
+
+
+def _told(subject: str, stem: str, text: str) -> tuple[str, str, str]:
+    """Name and version from the name of the file, and the description from the document."""
     name, _, version = stem.rpartition("_")
     root = load_yaml(text).root
     description = root.get("description") if isinstance(root, MapNode) else None
     if not name or not isinstance(description, ScalarNode):
-        raise CatalogError(f"managed component '{stem}': needs name_version.yml and a description")
-    platform = "Windows" if name.endswith("-windows") else "Linux"
-    return ManagedComponent(name, version, platform, description.text, text)
+        raise CatalogError(f"{subject}: needs name_version.yml and a description")
+    return name, version, description.text

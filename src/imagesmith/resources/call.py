@@ -59,10 +59,18 @@ class Call:
     def tokens_since(self) -> datetime:
         return self.now - timedelta(hours=self.settings.idempotency_hours)
 
-    def arn(self, kind: str, slug: str, *, version: str | None = None, build: int | None = None) -> Arn:
+    def arn(
+        self,
+        kind: str,
+        slug: str,
+        *,
+        version: str | None = None,
+        build: int | None = None,
+        family: str | None = None,
+    ) -> Arn:
         """An ARN that belongs to the caller."""
         number = None if build is None else str(build)
-        return Arn(self.caller.partition, self.region, self.account, kind, slug, version, number)
+        return Arn(self.caller.partition, self.region, self.account, kind, slug, version, number, family)
 
     def own(self, kind: str, **wanted: Any) -> Selection:
         """A selection of the caller's resources."""

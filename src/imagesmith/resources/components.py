@@ -7,28 +7,19 @@ from typing import Any
 
 from imagesmith.components.grammar import folded_message, parse_component
 from imagesmith.components.model import component_type, parameter_details
+from imagesmith.resources import versioned
 from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import picked
-from imagesmith.resources.errors import (
-    already_exists,
-    in_dependency,
-    invalid_combination,
-    invalid_value,
-    quota_exceeded,
-)
-from imagesmith.resources.lists import empty_page, list_given, list_stored, member, version_text
-from imagesmith.resources.references import exact_version, find, parse_arn, refuse_wildcard, resolve
-from imagesmith.store import queries
+from imagesmith.resources.errors import invalid_value, quota_exceeded
+from imagesmith.resources.lists import list_given, list_stored, member, version_text
+from imagesmith.resources.references import exact_version, parse_arn, resolve
+from imagesmith.resources.versioned import DocumentKind, create_build, delete_build, given_document
 from imagesmith.store.records import Record
-from imagesmith.values.arn import slug_of
 from imagesmith.values.diagnostics import errors_of
 
 Request = Mapping[str, Any]
 
 KIND = "component"
-_IDENTITY = ("data", "description", "platform", "supportedOsVersions", "kmsKeyId")
-"""Members that make two builds of one version identical (spec/api.md 3.7)."""
-
 _FILTERS = {
     "description": member("description"),
     "name": member("name"),
@@ -43,69 +34,23 @@ _FILTERS = {
 
 def create(call: Call, request: Request) -> dict[str, Any]:
     """A new component, or the next build of a version whose content changed."""
-    text, path = _source(call, request)
+    text, path = given_document(call, request)
     parsed = parse_component(text, platform=request["platform"])
     if parsed.document is None or errors_of(parsed.problems):
         raise invalid_value(path, folded_message(parsed.problems))
     parameters = parameter_details(parsed.document)
-    limits = call.settings.quotas
-    if len(parameters) > limits.parameters_per_component:
-        raise quota_exceeded("parameters per component", limits.parameters_per_component)
-    version = exact_version(request["semanticVersion"])
-    slug = slug_of(request["name"])
+    limit = call.settings.quotas.parameters_per_component
+    if len(parameters) > limit:
+        raise quota_exceeded("parameters per component", limit)
     content = {
         **picked(request, ("description", "platform", "supportedOsVersions", "kmsKeyId")),
         "data": text,
         "type": component_type(parsed.document),
     }
-    earlier = [
-        record
-        for record in queries.versions(call.tx, call.account, call.region, KIND, slug)
-        if record.version == version
-    ]
-    if earlier:
-        _check_successor(earlier[0], content)
-    if queries.count(call.tx, call.own(KIND)) >= limits.components:
-        raise quota_exceeded("components", limits.components)
-    call.end_of_checks()
-    # two spellings of one number are one version: the first spelling stays
-    spelling = earlier[0].parsed.version if earlier else request["semanticVersion"]
-    build = queries.next_number(call.tx, f"{call.account}/{call.region}/{KIND}/{slug}/{version}")
-    arn = call.arn(KIND, slug, version=spelling, build=build)
-    document = {
-        "arn": str(arn),
-        "name": request["name"],
-        "version": spelling,
-        **content,
-        **picked(request, ("changeDescription",)),
-        "state": {"status": "ACTIVE"},
-        "parameters": parameters,
-        "owner": call.account,
-        "encrypted": True,
-        "dateCreated": call.stamp,
-    }
-    queries.insert(
-        call.tx,
-        Record(
-            arn=str(arn), account=call.account, region=call.region, kind=KIND, slug=slug, name=request["name"],
-            created=call.now, document=document, tags=request.get("tags", {}), version=version, build=build,
-            status="ACTIVE",
-        ),
+    return create_build(
+        _COMPONENT, call, request, content=content,
+        state={"status": "ACTIVE"}, parameters=parameters, encrypted=True,
     )  # fmt: skip
-    return {"componentBuildVersionArn": str(arn), "latestVersionReferences": arn.latest_references()}
-
-
-def _source(call: Call, request: Request) -> tuple[str, str]:
-    """The document and the member that it came in by."""
-    if ("data" in request) == ("uri" in request):
-        raise invalid_combination("data", "You must specify exactly one of data and uri.")
-    if "data" in request:
-        return request["data"], "data"
-    text = call.fetched or ""
-    limit = call.settings.quotas.document_bytes
-    if len(text.encode()) > limit:
-        raise invalid_value("uri", f"The document is larger than {limit} bytes.")
-    return text, "uri"
 
 
 def _check_successor(latest: Record, content: Mapping[str, Any]) -> None:
@@ -116,8 +61,14 @@ def _check_successor(latest: Record, content: Mapping[str, Any]) -> None:
                 f"The existing version {latest.arn} has the {name} {latest.document.get(name)}; "
                 "builds of one version cannot differ in it.",
             )
-    if all(latest.document.get(name) == content.get(name) for name in _IDENTITY):
-        raise already_exists(KIND, latest.arn)
+
+
+_COMPONENT = DocumentKind(
+    KIND,
+    quota=lambda call: call.settings.quotas.components,
+    identity=("data", "description", "platform", "supportedOsVersions", "kmsKeyId"),
+    check_successor=_check_successor,
+)
 
 
 def get(call: Call, request: Request) -> dict[str, Any]:
@@ -127,55 +78,19 @@ def get(call: Call, request: Request) -> dict[str, Any]:
 
 def delete(call: Call, request: Request) -> dict[str, Any]:
     """Delete one build unless a recipe needs it; wildcards do not protect (spec/api.md 4.5)."""
-    text = request["componentBuildVersionArn"]
-    refuse_wildcard(text, path="componentBuildVersionArn")
-    record = find(call, text, path="componentBuildVersionArn", kind=KIND)
-    if queries.is_needed(call.tx, record.arn) or (
-        _is_last_build(call, record) and queries.is_needed(call.tx, str(record.parsed.without_build))
-    ):
-        raise in_dependency(record.arn)
-    queries.delete(call.tx, record.arn)
-    return {"componentBuildVersionArn": record.arn}
-
-
-def _is_last_build(call: Call, record: Record) -> bool:
-    others = queries.versions(call.tx, call.account, call.region, KIND, record.slug)
-    return sum(1 for other in others if other.version == record.version) == 1
+    return delete_build(_COMPONENT, call, request)
 
 
 def list_versions(call: Call, request: Request) -> dict[str, Any]:
-    """One entry per semantic version, or per name."""
-    by_name = bool(request.get("byName"))
-    filters = request.get("filters", ())
-    if by_name and any(entry.get("name") == "version" for entry in filters):
-        raise invalid_combination("filters", "byName cannot be combined with a filter on version.")
-    owner = request.get("owner", "Self")
-
-    def show(record: Record) -> dict[str, Any]:
-        arn = record.parsed.with_version("x.x.x") if by_name else record.parsed.without_build
-        names = (
-            "name",
-            "version",
-            "description",
-            "platform",
-            "supportedOsVersions",
-            "type",
-            "owner",
-            "dateCreated",
-        )
-        return {"arn": str(arn), **picked(record.document, names), "status": record.status}
-
-    key = "componentVersionList"
-    table = dict(_FILTERS)
-    if owner == "Amazon":
-        records = call.managed.records(KIND, call.caller.partition, call.region)
-        return list_given(call, records, key=key, filters=table, show=show)
-    if owner != "Self":
-        return empty_page(key)
-    selection = call.own(KIND, newest_build_only=not by_name, newest_version_only=by_name)
-    return list_stored(
-        call, selection, key=key, filters=table, show=show, keep=None if _asks_status(filters) else _not_deprecated
-    )
+    """One entry per semantic version, or per name; deprecated ones when the filter asks for them."""
+    names = (
+        "name", "version", "description", "platform", "supportedOsVersions", "type", "owner", "dateCreated",
+    )  # fmt: skip
+    return versioned.list_versions(
+        _COMPONENT, call, request, filters=_FILTERS, names=names,
+        more=lambda record: {"status": record.status},
+        keep=None if _asks_status(request.get("filters", ())) else _not_deprecated,
+    )  # fmt: skip
 
 
 def _asks_status(filters: Any) -> bool:

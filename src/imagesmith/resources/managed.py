@@ -1,4 +1,4 @@
-"""Managed content as resources: components and base images of owner `aws` (spec/api.md 4.12).
+"""Managed content as resources: components, workflows and base images of owner `aws` (spec/api.md 4.12).
 
 They are documents in the package, not rows: every account and region sees the same ones, under ARNs of its own
 partition and region.
@@ -14,11 +14,14 @@ from typing import Any
 from imagesmith.components.grammar import parse_component
 from imagesmith.components.model import component_type, parameter_details
 from imagesmith.managed.bases import managed_bases
-from imagesmith.managed.catalog import managed_components
+from imagesmith.managed.catalog import managed_components, managed_workflows
 from imagesmith.store.records import Record
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import iso_instant
 from imagesmith.values.version import Version
+from imagesmith.workflows.document import WORKFLOW_TYPES
+from imagesmith.workflows.document import parameter_details as workflow_parameters
+from imagesmith.workflows.grammar import parse_workflow
 
 PUBLISHED = datetime(2026, 11, 1, tzinfo=UTC)
 """Managed content carries one date: that of the release it ships with."""
@@ -26,13 +29,15 @@ PUBLISHED = datetime(2026, 11, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class ManagedItem:
-    """One managed component or base image, independent of partition and region."""
+    """One managed component, workflow or base image, independent of partition and region."""
 
     kind: str
     slug: str
     version: str
     document: dict[str, Any]
     """Members that Get answers besides arn, name, version, owner and dates."""
+    family: str = ""
+    """Of a workflow: build, test or distribution."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,14 @@ class ManagedContent:
 
     def versions(self, arn: Arn) -> list[Record]:
         """The builds of one managed slug, highest first."""
-        wanted = [item for item in self.items if item.slug == arn.slug and item.kind == arn.kind]
+        named = (arn.kind, arn.family or "", arn.slug)
+        wanted = [item for item in self.items if (item.kind, item.family, item.slug) == named]
         made = [_record(item, arn.partition, arn.region) for item in wanted]
         return sorted(made, key=lambda record: record.order, reverse=True)
 
 
 def _record(item: ManagedItem, partition: str, region: str) -> Record:
-    arn = Arn(partition, region, "aws", item.kind, item.slug, item.version, "1")
+    arn = Arn(partition, region, "aws", item.kind, item.slug, item.version, "1", item.family or None)
     shown_version = f"{item.version}/1" if item.kind == "image" else item.version
     document = {
         "arn": str(arn),
@@ -66,14 +72,15 @@ def _record(item: ManagedItem, partition: str, region: str) -> Record:
     }
     status = document.get("state", {}).get("status", "")
     return Record(
-        arn=str(arn), account="aws", region=region, kind=item.kind, slug=item.slug, name=item.slug,
-        created=PUBLISHED, document=document, version=Version.parse(item.version), build=1, status=status,
+        arn=str(arn), account="aws", region=region, kind=item.kind, family=item.family, slug=item.slug,
+        name=item.slug, created=PUBLISHED, document=document, version=Version.parse(item.version), build=1,
+        status=status,
     )  # fmt: skip
 
 
 def managed_content() -> ManagedContent:
-    """What this version ships: components and base images."""
-    return ManagedContent((*_components(), *_bases()))
+    """What this version ships: components, workflows and base images."""
+    return ManagedContent((*_components(), *_workflows(), *_bases()))
 
 
 def _components() -> Iterator[ManagedItem]:
@@ -91,6 +98,21 @@ def _components() -> Iterator[ManagedItem]:
             "encrypted": True,
         }
         yield ManagedItem("component", component.name, component.version, document)
+
+
+def _workflows() -> Iterator[ManagedItem]:
+    for workflow in managed_workflows():
+        kind = WORKFLOW_TYPES[workflow.family]
+        parsed = parse_workflow(workflow.text, kind)
+        if parsed.document is None:
+            raise ValueError(f"managed workflow {workflow.family}/{workflow.name}: {parsed.problems}")
+        document = {
+            "description": workflow.description,
+            "type": kind,
+            "parameters": workflow_parameters(parsed.document),
+            "data": workflow.text,
+        }
+        yield ManagedItem("workflow", workflow.name, workflow.version, document, workflow.family)
 
 
 def _bases() -> Iterator[ManagedItem]:

@@ -16,6 +16,7 @@ from imagesmith.resources import (
     pipelines,
     scans,
     tags,
+    workflows,
 )
 from imagesmith.resources.call import Call
 
@@ -73,6 +74,11 @@ def built_operations() -> dict[str, Operation]:
         "ListImagePackages": Operation(images.list_packages),
         "ListImageScanFindings": Operation(scans.list_findings),
         "ListImageScanFindingAggregations": Operation(scans.list_aggregations),
+        "CreateWorkflow": Operation(workflows.create, writes=True, source="uri"),
+        "GetWorkflow": Operation(workflows.get),
+        "DeleteWorkflow": Operation(workflows.delete, writes=True),
+        "ListWorkflows": Operation(workflows.list_versions),
+        "ListWorkflowBuildVersions": Operation(workflows.list_builds),
         "TagResource": Operation(tags.tag, writes=True),
         "UntagResource": Operation(tags.untag, writes=True),
         "ListTagsForResource": Operation(tags.list_tags),

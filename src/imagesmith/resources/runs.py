@@ -19,10 +19,10 @@ from imagesmith.resources.configurations import picked
 from imagesmith.resources.errors import (
     invalid_combination,
     invalid_request,
-    quota_exceeded,
 )
 from imagesmith.resources.references import require, resolve
 from imagesmith.resources.roles import planned_role
+from imagesmith.resources.workflow_members import check_entries, needed_arns, resolve_entries
 from imagesmith.store import queries
 from imagesmith.store.records import Build, Record
 from imagesmith.values.arn import Arn
@@ -49,18 +49,7 @@ def recipe_member(request: Request) -> str:
 def check_members(call: Call, request: Request) -> None:
     """The cross-member rules that pipelines and images share (spec/api.md 4.3)."""
     member = recipe_member(request)
-    workflows = request.get("workflows", ())
-    if workflows and "executionRole" not in request:
-        raise invalid_combination("executionRole", "You must specify executionRole together with workflows.")
-    limit = call.settings.quotas.workflows_per_image
-    if len(workflows) > limit:
-        raise quota_exceeded("workflows per image", limit)
-    for index, entry in enumerate(workflows):
-        if ":workflow/test/" in entry["workflowArn"]:
-            continue
-        for name in ("onFailure", "parallelGroup"):
-            if name in entry:
-                raise invalid_combination(f"workflows[{index}].{name}", "It is only valid for test workflows.")
+    check_entries(call, request)
     for name, group in request.get("loggingConfiguration", {}).items():
         if not group.startswith(_LOG_PREFIX) and "executionRole" not in request:
             raise invalid_combination(
@@ -94,10 +83,7 @@ def check_references(call: Call, request: Request) -> tuple[Record, list[str]]:
     ):
         if name in request:
             needs.append(require(call, request[name], kind, path=name).arn)
-    for index, entry in enumerate(request.get("workflows", ())):
-        workflow = resolve(call, entry["workflowArn"], path=f"workflows[{index}].workflowArn", kind="workflow")
-        if workflow.account == call.account:
-            needs.append(workflow.arn)
+    needs += needed_arns(call, resolve_entries(call, request, recipe))
     return recipe, needs
 
 

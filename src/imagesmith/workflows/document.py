@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 from imagesmith.documents.conditions import Expression
 from imagesmith.values.diagnostics import Position
@@ -16,6 +17,11 @@ from imagesmith.values.diagnostics import Position
 WorkflowType = Literal["BUILD", "TEST", "DISTRIBUTION"]
 ParameterType = Literal["string", "integer", "boolean", "stringList"]
 OnFailure = Literal["Abort", "Continue"]
+
+WORKFLOW_TYPES: Final[Mapping[str, WorkflowType]] = MappingProxyType(
+    {"build": "BUILD", "test": "TEST", "distribution": "DISTRIBUTION"}
+)
+"""The word in a workflow's ARN -> its type."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,140 @@
+"""What components and workflows share: documents with a version and build numbers (spec/api.md 3.3, 3.7, 4.5, 4.6).
+
+A create stores a new resource, or the next build of a version whose content changed; builds never change. The
+number of a deleted build never comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imagesmith.resources.call import Call
+from imagesmith.resources.configurations import picked
+from imagesmith.resources.errors import (
+    already_exists,
+    in_dependency,
+    invalid_combination,
+    invalid_value,
+    quota_exceeded,
+)
+from imagesmith.resources.lists import FilterTable, empty_page, list_given, list_stored
+from imagesmith.resources.references import exact_version, find, refuse_wildcard
+from imagesmith.store import queries
+from imagesmith.store.records import Record
+from imagesmith.values.arn import slug_of
+
+Request = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DocumentKind:
+    """What differs between the two kinds."""
+
+    kind: str
+    """ARN type."""
+    quota: Callable[[Call], int]
+    identity: tuple[str, ...]
+    """Members that make two builds of one version identical (spec/api.md 3.7)."""
+    check_successor: Callable[[Record, Mapping[str, Any]], None]
+    """Compares the newest build of the version with the content of the next; raises ApiError."""
+
+
+def given_document(call: Call, request: Request) -> tuple[str, str]:
+    """The text of `data` or `uri`, and which of the two it came in by. Raises ApiError."""
+    if ("data" in request) == ("uri" in request):
+        raise invalid_combination("data", "You must specify exactly one of data and uri.")
+    if "data" in request:
+        return request["data"], "data"
+    text = call.fetched or ""
+    limit = call.settings.quotas.document_bytes
+    if len(text.encode()) > limit:
+        raise invalid_value("uri", f"The document is larger than {limit} bytes.")
+    return text, "uri"
+
+
+def create_build(
+    kind: DocumentKind, call: Call, request: Request, *, content: Mapping[str, Any], family: str = "", **more: Any
+) -> dict[str, Any]:
+    """Store a build whose document was checked; `more` are members that are no part of its identity."""
+    version = exact_version(request["semanticVersion"])
+    slug = slug_of(request["name"])
+    stored = queries.versions(call.tx, call.account, call.region, kind.kind, slug, family=family)
+    earlier = [record for record in stored if record.version == version]
+    if earlier:
+        kind.check_successor(earlier[0], content)
+        if all(earlier[0].document.get(name) == content.get(name) for name in kind.identity):
+            raise already_exists(kind.kind, earlier[0].arn)
+    limit = kind.quota(call)
+    if queries.count(call.tx, call.own(kind.kind)) >= limit:
+        raise quota_exceeded(f"{kind.kind}s", limit)
+    call.end_of_checks()
+    # two spellings of one number are one version: the first spelling stays
+    spelling = earlier[0].parsed.version if earlier else request["semanticVersion"]
+    path = "/".join(part for part in (kind.kind, family, slug) if part)
+    build = queries.next_number(call.tx, f"{call.account}/{call.region}/{path}/{version}")
+    arn = call.arn(kind.kind, slug, version=spelling, build=build, family=family or None)
+    document = {
+        "arn": str(arn), "name": request["name"], "version": spelling, **content,
+        **picked(request, ("changeDescription",)), **more, "owner": call.account, "dateCreated": call.stamp,
+    }  # fmt: skip
+    queries.insert(
+        call.tx,
+        Record(
+            arn=str(arn), account=call.account, region=call.region, kind=kind.kind, family=family, slug=slug,
+            name=request["name"], created=call.now, document=document, tags=request.get("tags", {}),
+            version=version, build=build, status=more.get("state", {}).get("status", ""),
+        ),
+    )  # fmt: skip
+    return {f"{kind.kind}BuildVersionArn": str(arn), "latestVersionReferences": arn.latest_references()}
+
+
+def delete_build(kind: DocumentKind, call: Call, request: Request) -> dict[str, Any]:
+    """Delete one build unless something names it, or is left without a build of the version that it names."""
+    path = f"{kind.kind}BuildVersionArn"
+    refuse_wildcard(request[path], path=path)
+    record = find(call, request[path], path=path, kind=kind.kind)
+    if queries.is_needed(call.tx, record.arn) or (
+        _is_last_build(call, record) and queries.is_needed(call.tx, str(record.parsed.without_build))
+    ):
+        raise in_dependency(record.arn)
+    queries.delete(call.tx, record.arn)
+    return {path: record.arn}
+
+
+def _is_last_build(call: Call, record: Record) -> bool:
+    others = queries.versions(
+        call.tx, call.account, call.region, record.kind, record.slug, family=record.family
+    )  # fmt: skip
+    return sum(1 for other in others if other.version == record.version) == 1
+
+
+def list_versions(
+    kind: DocumentKind,
+    call: Call,
+    request: Request,
+    *,
+    filters: FilterTable,
+    names: tuple[str, ...],
+    more: Callable[[Record], dict[str, Any]] = lambda _record: {},
+    keep: Callable[[Record], bool] | None = None,
+) -> dict[str, Any]:
+    """One entry per semantic version, or per name; `names` are the members that an entry shows."""
+    by_name = bool(request.get("byName"))
+    if by_name and any(entry.get("name") == "version" for entry in request.get("filters", ())):
+        raise invalid_combination("filters", "byName cannot be combined with a filter on version.")
+
+    def show(record: Record) -> dict[str, Any]:
+        arn = record.parsed.with_version("x.x.x") if by_name else record.parsed.without_build
+        return {"arn": str(arn), **picked(record.document, names), **more(record)}
+
+    key = f"{kind.kind}VersionList"
+    owner = request.get("owner", "Self")
+    if owner == "Amazon":
+        records = call.managed.records(kind.kind, call.caller.partition, call.region)
+        return list_given(call, records, key=key, filters=filters, show=show)
+    if owner != "Self":
+        return empty_page(key)
+    selection = call.own(kind.kind, newest_build_only=not by_name, newest_version_only=by_name)
+    return list_stored(call, selection, key=key, filters=filters, show=show, keep=keep)

@@ -1,0 +1,151 @@
+"""The `workflows` of a pipeline or an image: what they name, and whether it can run (spec/workflows.md 7.1).
+
+entries --check_entries--> well formed       what the request alone tells
+        --resolve_entries--> UsedWorkflow    stored documents, bound parameters, rules between the documents
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from imagesmith.resources.call import Call
+from imagesmith.resources.errors import invalid_combination, invalid_value, quota_exceeded
+from imagesmith.resources.references import MANAGED_OWNER, resolve
+from imagesmith.store.records import Record
+from imagesmith.values.arn import Arn, ArnError
+from imagesmith.workflows.actions import CONTAINER_DISTRIBUTION, MACHINE_DISTRIBUTION
+from imagesmith.workflows.document import WorkflowDocument, WorkflowType
+from imagesmith.workflows.dynamic import ParameterError, bind_parameters
+from imagesmith.workflows.grammar import parse_workflow
+
+Request = Mapping[str, Any]
+
+_PATH: Final = "workflows"
+_ONCE: Final = {"build": "BUILD", "distribution": "DISTRIBUTION"}
+_NEEDED_OUTPUTS: Final = {
+    "image-recipe": ("ImageId", "Build workflow must have output named ImageId to build AMI."),
+    "container-recipe": ("InstanceId", "Build workflow must have output named InstanceId to build container."),
+}
+"""Kind of the recipe -> the output that the stages after BUILD go on from (2.4)."""
+
+
+@dataclass(frozen=True)
+class UsedWorkflow:
+    """One entry of `workflows` with what it means now."""
+
+    entry: Mapping[str, Any]
+    record: Record
+    document: WorkflowDocument
+    parameters: Mapping[str, Any]
+    """Every parameter in its type, defaults filled in."""
+
+    @property
+    def type(self) -> WorkflowType:
+        kind: WorkflowType = self.record.document["type"]
+        return kind
+
+
+def check_entries(call: Call, request: Request) -> None:
+    """The rules that need no stored document. Raises ApiError."""
+    entries = request.get(_PATH, ())
+    if entries and "executionRole" not in request:
+        raise invalid_combination("executionRole", "An execution role is required to provide workflows.")
+    limit = call.settings.quotas.workflows_per_image
+    if len(entries) > limit:
+        raise quota_exceeded("workflows per image", limit)
+    seen: set[str] = set()
+    for index, entry in enumerate(entries):
+        arn = _arn(entry["workflowArn"], f"{_PATH}[{index}].workflowArn")
+        if arn.owner == MANAGED_OWNER and (arn.version != "x.x.x" or arn.build is not None):
+            detail = f"AWS managed workflows must have latest version 'x.x.x' for '{arn}'"
+            raise invalid_value(_PATH, detail)
+        family = arn.family or ""
+        if family in _ONCE and family in seen:
+            raise invalid_value(_PATH, f"At most one {_ONCE[family]} workflow can be given.")
+        seen.add(family)
+        if family != "test":
+            _check_settings(entry, index)
+
+
+def resolve_entries(call: Call, request: Request, recipe: Record) -> tuple[UsedWorkflow, ...]:
+    """The documents that would run now, in the order given. Raises ApiError."""
+    used = tuple(_used(call, entry, index) for index, entry in enumerate(request.get(_PATH, ())))
+    _check_outputs(used, recipe)
+    for index, workflow in enumerate(used):
+        _check_kind(workflow, recipe, index)
+    return used
+
+
+def needed_arns(call: Call, used: Sequence[UsedWorkflow]) -> list[str]:
+    """What has to stay while these are referred to: builds and versions by number, never wildcards (api.md 4.5)."""
+    needed = []
+    for workflow in used:
+        arn = Arn.parse(workflow.entry["workflowArn"])
+        if workflow.record.account == call.account and not arn.has_wildcard:
+            needed.append(workflow.record.arn if arn.build else str(workflow.record.parsed.without_build))
+    return needed
+
+
+def _arn(text: str, path: str) -> Arn:
+    try:
+        return Arn.parse(text)
+    except ArnError as error:
+        raise invalid_value(path, f"{error}.") from error
+
+
+def _check_settings(entry: Request, index: int) -> None:
+    """`onFailure` ABORT is what happens anyway, so it is accepted for every type (13, no. 24)."""
+    refused = ["parallelGroup"] if entry.get("onFailure") == "ABORT" else ["onFailure", "parallelGroup"]
+    for name in refused:
+        if name in entry:
+            raise invalid_combination(f"{_PATH}[{index}].{name}", "It is only valid for test workflows.")
+
+
+def _used(call: Call, entry: Request, index: int) -> UsedWorkflow:
+    record = resolve(call, entry["workflowArn"], path=f"{_PATH}[{index}].workflowArn", kind="workflow")
+    parsed = parse_workflow(record.document["data"], record.document["type"])
+    if parsed.document is None:  # stored by a version with other rules
+        reason = parsed.first.message if parsed.first else ""
+        raise invalid_value(
+            f"{_PATH}[{index}].workflowArn", f"The document of {record.arn} is not valid: {reason}."
+        )
+    path = f"{_PATH}[{index}].parameters"
+    given: dict[str, Sequence[str]] = {}
+    for parameter in entry.get("parameters", ()):
+        name = parameter["name"]
+        if name in given:
+            raise invalid_combination(path, f"The parameter '{name}' is given twice.")
+        given[name] = parameter["value"]
+    try:
+        values = bind_parameters(parsed.document, given)
+    except ParameterError as error:
+        raise invalid_combination(path, str(error)) from error
+    return UsedWorkflow(entry, record, parsed.document, values)
+
+
+def _check_outputs(used: Sequence[UsedWorkflow], recipe: Record) -> None:
+    needed, refusal = _NEEDED_OUTPUTS[recipe.kind]
+    owners: dict[str, str] = {}
+    for workflow in used:
+        if workflow.type == "BUILD" and workflow.document.output(needed) is None:
+            raise invalid_value(_PATH, refusal)
+        for output in workflow.document.outputs:
+            if output.name in owners:
+                raise invalid_combination(
+                    _PATH, f"The output '{output.name}' is in {owners[output.name]} and in {workflow.record.arn}."
+                )
+            owners[output.name] = workflow.record.arn
+
+
+def _check_kind(workflow: UsedWorkflow, recipe: Record, index: int) -> None:
+    container = recipe.kind == "container-recipe"
+    foreign = MACHINE_DISTRIBUTION if container else CONTAINER_DISTRIBUTION
+    for step in workflow.document.steps:
+        if step.action in foreign:
+            made, found = ("container", "machine") if container else ("machine", "container")
+            raise invalid_combination(
+                f"{_PATH}[{index}].workflowArn",
+                f"Step '{step.name}' ({step.action}) distributes {found} images; the recipe makes {made} images.",
+            )
