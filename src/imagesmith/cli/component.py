@@ -8,7 +8,8 @@ import click
 
 from imagesmith.cli.component_run import RunRequest, load, run_once, show_loaded
 from imagesmith.cli.component_watch import run_watching
-from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, print_json
+from imagesmith.cli.context import data_dir_option, json_option, print_json
+from imagesmith.cli.starters import write_starter
 from imagesmith.components.grammar import folded_message
 
 STARTER = """\
@@ -215,17 +216,6 @@ def run(
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def new(file: Path, name: str, *, force: bool) -> None:
     """Write a commented component document to start from."""
-    if file.exists() and not force:
-        raise CommandFailed(f"{file} exists", "choose another name, or --force")
     title = name or "".join(part.capitalize() for part in file.stem.replace("_", "-").split("-")) or "Component"
-    try:
-        file.write_text(STARTER.format(file=file, name=_quoted(title)), encoding="utf-8")
-    except OSError as error:
-        raise CommandFailed(f"{file} cannot be written: {error.strerror}") from error
+    write_starter(file, STARTER, name=title, force=force)
     click.echo(f"wrote {file}; check it with: imagesmith component validate {file}")
-
-
-def _quoted(text: str) -> str:
-    """The text as a YAML scalar."""
-    plain = text.replace(" ", "").isalnum() and not text[0].isdigit()
-    return text if plain else "'" + text.replace("'", "''").replace("\n", " ") + "'"

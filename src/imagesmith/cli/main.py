@@ -18,6 +18,7 @@ from imagesmith.cli.pipeline import pipeline
 from imagesmith.cli.schedule import schedule
 from imagesmith.cli.serve import serve
 from imagesmith.cli.verify import verify
+from imagesmith.cli.workflow import workflow
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,7 +33,7 @@ def commands() -> None:
     """
 
 
-for command in (serve, env, pipeline, image, component, schedule, advisories, doctor):
+for command in (serve, env, pipeline, image, component, workflow, schedule, advisories, doctor):
     commands.add_command(command)
 for command in (findings, verify):
     image.add_command(command)

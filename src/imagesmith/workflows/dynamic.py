@@ -10,14 +10,14 @@ A resolved value is never scanned again: what somebody sends as a reason cannot 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from imagesmith.documents.conditions import Expression
 from imagesmith.documents.fields import boolean_of, integer_of
 from imagesmith.documents.references import replace_references
-from imagesmith.workflows.actions import step_actions
+from imagesmith.workflows.actions import StepAction, step_actions
 from imagesmith.workflows.conditions import ConditionError, is_true
 from imagesmith.workflows.document import Parameter, Step, WorkflowDocument
 from imagesmith.workflows.inputs import Input, InputError, coerced, place_of, text_of
@@ -43,6 +43,10 @@ class ParameterError(ValueError):
     def __init__(self, name: str, message: str) -> None:
         self.name = name
         super().__init__(message)
+
+
+Lookup = Callable[[Path], Any]
+"""Gives the value at a path; raises Unresolvable."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +82,12 @@ def resolve_path(path: Path | str, scope: Scope) -> Any:
 
 def resolve_text(text: str, scope: Scope) -> str:
     """The text with each `{{ $.path }}` replaced; other braces stay. Raises Unresolvable."""
-    return replace_references(
-        text, lambda body: text_of(resolve_path(body, scope)) if body.startswith("$") else None
-    )
+    return _interpolated(text, _lookup(scope))
 
 
 def resolve_value(value: Any, scope: Scope) -> Any:
     """The value of an output, an operand, or anything else that a path can be. Raises Unresolvable."""
-    return _resolve(value, scope, "chained")
+    return resolve_expression(value, _lookup(scope))
 
 
 def resolve_inputs(
@@ -95,28 +97,36 @@ def resolve_inputs(
 
     `strict_chaining` makes a path under a plain key a literal text (13, no. 3). Raises Unresolvable.
     """
-    specs = step_actions()[action]
-    typed: dict[str, Any] = {}
-    for name, value in _resolve_members(inputs, scope, specs.inputs, strict_chaining).items():
-        spec = specs.input(name)
-        if spec is None:
-            raise Unresolvable(f"{action} has no input '{name[:80]}'", f"inputs.{name}")
-        try:
-            typed[name] = coerced(spec, value, f"inputs.{name}")
-        except InputError as error:
-            raise Unresolvable(str(error), error.path) from error
-    missing = [spec.name for spec in specs.inputs if spec.required and spec.name not in typed]
+    found = step_actions()[action]
+    given = resolve_members(inputs, _lookup(scope), found.inputs, strict_chaining=strict_chaining)
+    missing = [spec.name for spec in found.inputs if spec.required and spec.name not in given]
     if missing:
         raise Unresolvable(f"{action} needs the input '{missing[0]}'", f"inputs.{missing[0]}")
-    return typed
+    return {name: typed_input(found, name, value) for name, value in given.items()}
+
+
+def typed_input(action: StepAction, name: str, value: Any) -> Any:
+    """A resolved input in its type. Raises Unresolvable."""
+    spec = action.input(name)
+    if spec is None:
+        raise Unresolvable(f"{action.name} has no input '{name[:80]}'", f"inputs.{name}")
+    try:
+        return coerced(spec, value, f"inputs.{name}")
+    except InputError as error:
+        raise Unresolvable(str(error), error.path) from error
 
 
 def evaluate_condition(condition: Expression | None, scope: Scope) -> bool:
     """Whether a step runs; without a condition it does. Raises Unresolvable, then the step fails (3.6)."""
+    return condition_holds(condition, _lookup(scope))
+
+
+def condition_holds(condition: Expression | None, lookup: Lookup) -> bool:
+    """As evaluate_condition, with the values that `lookup` gives."""
     if condition is None:
         return True
     try:
-        return is_true(condition, lambda text: resolve_value(text, scope))
+        return is_true(condition, lambda text: resolve_expression(text, lookup))
     except ConditionError as error:
         raise Unresolvable(str(error), "if") from error
 
@@ -184,36 +194,50 @@ def _bound(parameter: Parameter, texts: Sequence[str]) -> Any:
     return value
 
 
-def _resolve_members(
-    given: Mapping[str, Any], scope: Scope, specs: Sequence[Input], strict: bool
+def resolve_expression(value: Any, lookup: Lookup) -> Any:
+    """As resolve_value, with the values that `lookup` gives."""
+    return _resolve(value, lookup, "chained")
+
+
+def resolve_members(
+    given: Mapping[str, Any], lookup: Lookup, specs: Sequence[Input], *, strict_chaining: bool = False
 ) -> dict[str, Any]:
-    """The members of a mapping; entries without a value are absent."""
+    """The members of a mapping, keys without `.$`; entries without a value are absent. Types stay as they are."""
     found: dict[str, Any] = {}
     for key, value in given.items():
         name = key.removesuffix(".$")
         spec = next((item for item in specs if item.name == name), None)
-        if value is None:
-            continue
-        found[name] = _resolve(value, scope, place_of(key, None if strict else spec), spec, strict)
+        if value is not None:
+            place = place_of(key, None if strict_chaining else spec)
+            found[name] = _resolve(value, lookup, place, spec, strict_chaining)
     return found
 
 
-def _resolve(value: Any, scope: Scope, place: Place, spec: Input | None = None, strict: bool = False) -> Any:
+def _resolve(value: Any, lookup: Lookup, place: Place, spec: Input | None = None, strict: bool = False) -> Any:
     if isinstance(value, Mapping):
-        return _resolve_members(value, scope, () if spec is None else spec.members, strict)
+        members = () if spec is None else spec.members
+        return resolve_members(value, lookup, members, strict_chaining=strict)
     if isinstance(value, list | tuple):
         # each path of a list is resolved by itself; what resolves to a list is not flattened (3.3)
         inner: Place = "chained" if place == "chained" else "text"
-        return [_resolve(item, scope, inner, spec, strict) for item in value]
+        return [_resolve(item, lookup, inner, spec, strict) for item in value]
     if not isinstance(value, str):
         return value
     try:
         expression = expression_of(value, place)
     except PathError as error:
         raise Unresolvable(str(error), value) from error
-    if isinstance(expression, Path):
-        return resolve_path(expression, scope)
-    return resolve_text(value, scope)
+    return lookup(expression) if isinstance(expression, Path) else _interpolated(value, lookup)
+
+
+def _interpolated(text: str, lookup: Lookup) -> str:
+    return replace_references(
+        text, lambda body: text_of(lookup(_parsed(body))) if body.startswith("$") else None
+    )  # fmt: skip
+
+
+def _lookup(scope: Scope) -> Lookup:
+    return lambda path: resolve_path(path, scope)
 
 
 def _parsed(path: Path | str) -> Path:

@@ -1,0 +1,23 @@
+"""Commented documents that an author starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imagesmith.cli.context import CommandFailed
+
+
+def write_starter(file: Path, starter: str, *, name: str, force: bool) -> None:
+    """Write a document with its name and its file filled in. Raises CommandFailed."""
+    if file.exists() and not force:
+        raise CommandFailed(f"{file} exists", "choose another name, or --force")
+    try:
+        file.write_text(starter.format(file=file, name=_quoted(name)), encoding="utf-8")
+    except OSError as error:
+        raise CommandFailed(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _quoted(text: str) -> str:
+    """The text as a YAML scalar."""
+    plain = text.replace(" ", "").isalnum() and not text[0].isdigit()
+    return text if plain else "'" + text.replace("'", "''").replace("\n", " ") + "'"

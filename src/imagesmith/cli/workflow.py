@@ -1,0 +1,288 @@
+"""`imagesmith workflow`: check workflow documents, look ahead at what they do, start new ones; without a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from imagesmith.cli.component import Assignment
+from imagesmith.cli.component_view import plain, show_problems
+from imagesmith.cli.context import CommandFailed, json_option, print_json
+from imagesmith.cli.starters import write_starter
+from imagesmith.documents.fields import boolean_of, integer_of
+from imagesmith.managed.catalog import managed_workflow
+from imagesmith.workflows.document import WORKFLOW_TYPES, WorkflowType
+from imagesmith.workflows.dynamic import ParameterError, bind_parameters
+from imagesmith.workflows.grammar import ParsedWorkflow, parse_workflow, refusal
+from imagesmith.workflows.inputs import text_of
+from imagesmith.workflows.planning import PlannedStep, WorkflowPlan, parameter_texts, plan_workflow
+from imagesmith.workflows.variables import VARIABLES, Variable
+
+STARTER = """\
+# A workflow document: the steps that build, test or distribute an image.
+# Check it:     imagesmith workflow validate {file} --type TEST
+# Look ahead:   imagesmith workflow plan {file} --param approver=me
+name: {name}
+description: What this workflow is for.
+schemaVersion: 1.0
+
+# Values that an image or a pipeline can set; without a default, it must.
+parameters:
+  - name: approver
+    type: string # or integer, boolean, stringList
+    default: ""
+    description: Who is asked before the image goes on; nobody when empty.
+
+steps:
+  - name: LaunchTestInstance
+    action: LaunchInstance
+    inputs:
+      waitFor: ssmAgent
+
+  - name: ApplyTestComponents
+    action: ExecuteComponents
+    timeoutSeconds: 7200
+    onFailure: Abort # or Continue
+    inputs:
+      # '.$' takes the value from elsewhere; braces put it into a text.
+      instanceId.$: "$.stepOutputs.LaunchTestInstance.instanceId"
+
+  - name: AskApprover
+    action: WaitForAction
+    if:
+      not:
+        stringEquals: ""
+        value: "$.parameters.approver"
+    inputs:
+      payload: '{{"to": "{{{{ $.parameters.approver }}}}", "image": "{{{{ $.imagebuilder.imageName }}}}"}}'
+
+  - name: TerminateTestInstance
+    action: TerminateInstance
+    onFailure: Continue
+    inputs:
+      instanceId.$: "$.stepOutputs.LaunchTestInstance.instanceId"
+"""
+_COLORS = {"run": "green", "skip": "bright_black", "may run": "yellow", "fail": "red"}
+_TYPE = click.option(
+    "--type",
+    "kind",
+    type=click.Choice(get_args(WorkflowType), case_sensitive=False),
+    help="Which kind of workflow it is.  [default: the one that it fits best]",
+)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    source: str
+    text: str
+    kind: WorkflowType
+    parsed: ParsedWorkflow
+
+
+@click.group()
+def workflow() -> None:
+    """Check workflow documents, look ahead at what they do, and start new ones, without a server."""
+
+
+@workflow.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@_TYPE
+@json_option
+def validate(files: tuple[Path, ...], *, kind: WorkflowType | None, as_json: bool) -> None:
+    """Check workflow documents and show every problem with its line.
+
+    \b
+    Examples:
+      imagesmith workflow validate build.yml --type BUILD
+      imagesmith workflow validate workflows/*.yml --json
+
+    The exit status is 0 when all can be used and 1 when one cannot.
+    """
+    loaded = [_read(path, kind) for path in files]
+    bad = [item for item in loaded if item.parsed.first is not None]
+    if as_json:
+        message = "; ".join(f"{item.source}: {refusal(item.parsed.first)}" for item in bad if item.parsed.first)
+        status = "failed" if bad else "success"
+        print_json({"validationStatus": status, "message": message or "Validation successful."})
+    else:
+        for item in loaded:
+            show_problems(item.source, item.text, item.parsed.problems)
+        _show_verdict(sum(len(item.parsed.errors) for item in bad))
+    if bad:
+        raise SystemExit(1)
+
+
+@workflow.command()
+@click.argument("file")
+@_TYPE
+@click.option(
+    "--param", "parameters", multiple=True, type=Assignment(), help="Set a parameter; again to add to a list."
+)
+@click.option(
+    "--variable",
+    "variables",
+    multiple=True,
+    type=Assignment(),
+    help="Set a variable of $.imagebuilder, as platform=Linux.",
+)
+@json_option
+def plan(
+    file: str,
+    *,
+    kind: WorkflowType | None,
+    parameters: tuple[tuple[str, str], ...],
+    variables: tuple[tuple[str, str], ...],
+    as_json: bool,
+) -> None:
+    """Show which steps would run, with which inputs. FILE may name a managed workflow, as build/build-container.
+
+    What only the run knows, such as outputs of steps and variables that are not set, is shown as its path in angle
+    brackets.
+
+    \b
+    Examples:
+      imagesmith workflow plan approval.yml --type TEST --param approver=me
+      imagesmith workflow plan build/build-image --variable imageType=AMI --variable platform=Linux
+      imagesmith workflow plan approval.yml --json
+
+    The exit status is 0, or 1 when the document cannot be used or a step is sure to end the workflow in failure.
+    """
+    loaded = _named(file, kind)
+    document = loaded.parsed.document
+    if document is None:
+        if as_json:
+            assert loaded.parsed.first is not None
+            raise CommandFailed(f"{loaded.source}: {refusal(loaded.parsed.first)}")
+        show_problems(loaded.source, loaded.text, loaded.parsed.errors)
+        _show_verdict(len(loaded.parsed.errors))
+        raise SystemExit(1)
+    try:
+        values = bind_parameters(document, parameter_texts(parameters))
+    except ParameterError as error:
+        raise CommandFailed(str(error), f"set it with --param {error.name}=VALUE") from error
+    planned = plan_workflow(document, parameters=values, variables=_variables(loaded.kind, variables))
+    if as_json:
+        print_json(_machine_readable(loaded, planned, values))
+    else:
+        _show_plan(loaded, planned)
+    if planned.fails:
+        raise SystemExit(1)
+
+
+@workflow.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), default=Path("workflow.yml"))
+@click.option("--name", default="", help="Name in the document.  [default: from the file's name]")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def new(file: Path, name: str, *, force: bool) -> None:
+    """Write a commented workflow document to start from.
+
+    \b
+    Example:
+      imagesmith workflow new approval.yml
+    """
+    write_starter(file, STARTER, name=name or file.stem, force=force)
+    click.echo(f"wrote {file}; check it with: imagesmith workflow validate {file}")
+
+
+def _read(path: Path, kind: WorkflowType | None) -> _Loaded:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be read: {error.strerror}") from error
+    return _parsed(str(path), data, kind)
+
+
+def _parsed(source: str, data: bytes, kind: WorkflowType | None) -> _Loaded:
+    """Parse for the given type, or for the one with the fewest errors: a document does not tell its type."""
+    kinds: tuple[WorkflowType, ...] = (kind,) if kind else get_args(WorkflowType)
+    attempts = [(parse_workflow(data, attempt), attempt) for attempt in kinds]
+    parsed, best = min(attempts, key=lambda attempt: len(attempt[0].errors))
+    return _Loaded(source, data.decode("utf-8", "replace"), best, parsed)
+
+
+def _named(file: str, kind: WorkflowType | None) -> _Loaded:
+    """The document of a file, or the managed workflow of a name such as `build/build-image`."""
+    family, _, name = file.partition("/")
+    if family in WORKFLOW_TYPES and not Path(file).exists():
+        try:
+            found = managed_workflow(family, name)
+        except LookupError as error:
+            raise CommandFailed(f"there is no file {file}, and {error}") from error
+        return _parsed(file, found.text.encode(), WORKFLOW_TYPES[family])
+    return _read(Path(file), kind)
+
+
+def _variables(kind: WorkflowType, given: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    values: dict[str, Any] = {"workflowPhase": kind.capitalize()}
+    known = {variable.name: variable for variable in VARIABLES}
+    for name, text in given:
+        if name not in known:
+            raise CommandFailed(f"there is no variable '{name}'", f"known are {', '.join(known)}")
+        values[name] = _typed(known[name], text)
+    return values
+
+
+def _typed(variable: Variable, text: str) -> Any:
+    value: Any = text
+    if variable.type == "boolean":
+        value = boolean_of(text)
+    elif variable.type == "integer":
+        value = integer_of(text)
+    elif variable.type == "list of strings":
+        value = [part for part in text.split(",") if part]
+    elif variable.type == "map":
+        value = None
+    if value is None:
+        raise CommandFailed(f"the variable '{variable.name}' is of type {variable.type}, '{text[:80]}' is not")
+    return value
+
+
+def _show_verdict(errors: int) -> None:
+    if errors:
+        click.secho(f"{errors} error{'s' if errors != 1 else ''}", fg="red")
+    else:
+        click.secho("Validation successful.", fg="green")
+
+
+def _show_plan(loaded: _Loaded, planned: WorkflowPlan) -> None:
+    click.echo(f"{loaded.kind} workflow {loaded.source}")
+    for step in planned.steps:
+        _show_step(step)
+    for name, value in planned.outputs.items():
+        click.echo(f"  output {name} = {_line(value)}")
+
+
+def _show_step(step: PlannedStep) -> None:
+    mark = click.style(f"{step.verdict:>8}", fg=_COLORS[step.verdict])
+    ending = ", a failure does not stop" if step.on_failure == "Continue" else ""
+    click.echo(f"{mark}  {step.name} ({step.action}, at most {step.timeout_seconds} s{ending})")
+    if step.reason:
+        click.secho(f"{' ' * 10}{plain(step.reason)}", fg=_COLORS[step.verdict])
+    if step.verdict == "skip":
+        return
+    for name, value in step.inputs.items():
+        click.echo(f"{' ' * 10}{name}: {_line(value)}")
+
+
+def _line(value: Any) -> str:
+    text = plain(text_of(value).replace("\n", " "))
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _machine_readable(loaded: _Loaded, planned: WorkflowPlan, parameters: dict[str, Any]) -> dict[str, Any]:
+    assert loaded.parsed.document is not None
+    steps = [
+        {
+            "name": step.name, "action": step.action, "verdict": step.verdict, "reason": step.reason,
+            "inputs": step.inputs, "pending": list(step.pending), "timeoutSeconds": step.timeout_seconds,
+            "onFailure": step.on_failure,
+        }
+        for step in planned.steps
+    ]  # fmt: skip
+    return {
+        "type": loaded.kind, "name": loaded.parsed.document.name, "parameters": parameters, "steps": steps,
+        "outputs": dict(planned.outputs),
+    }  # fmt: skip
