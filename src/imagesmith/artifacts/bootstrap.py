@@ -136,15 +136,12 @@ def _write_files(base: ManagedBase, folder: Path) -> None:
 
 def _config(base: ManagedBase, diff_id: str, created: datetime) -> dict[str, Any]:
     moment = iso_instant(created)
-    labels = {
-        "org.opencontainers.image.title": base.name,
-        "org.opencontainers.image.version": base.version,
-    }
     return {
         "created": moment,
         "architecture": base.architecture,
         "os": "linux",
-        "config": {"Env": [f"PATH={_PATH}"], "Cmd": ["/bin/bash"], "Labels": labels},
+        # no labels: every image built on this one would inherit them, and they would be wrong there
+        "config": {"Env": [f"PATH={_PATH}"], "Cmd": ["/bin/bash"]},
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         "history": [{"created": moment, "created_by": f"mmdebstrap {base.suite}"}],
     }
