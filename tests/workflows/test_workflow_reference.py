@@ -1,0 +1,15 @@
+"""The reference page of workflows is what the tables say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imagesmith.workflows.actions import step_actions
+from imagesmith.workflows.reference import reference_page
+
+
+def test_the_page_of_workflows_is_current() -> None:
+    """docs/workflows.md was written from these tables, and has a section for each action."""
+    page = (Path(__file__).parents[2] / "docs/workflows.md").read_text(encoding="utf-8")
+    assert page == reference_page(), "run: python -m imagesmith.workflows.reference >docs/workflows.md"
+    assert all(f"\n### {name}\n" in page for name in step_actions())
