@@ -169,3 +169,5 @@ def test_managed_components_are_listed_and_readable(api: Api) -> None:
     assert {"update-linux", "hello-world-linux", "simple-boot-test-linux"} <= names
     component = get(api, api.arn("component", "update-linux/x.x.x", owner="aws"))
     assert component["owner"] == "Amazon" and "phases" in component["data"]
+    with refused("ResourceNotFoundException"):
+        api.client.delete_component(componentBuildVersionArn=component["arn"])

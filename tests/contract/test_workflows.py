@@ -181,6 +181,19 @@ def test_managed_workflows_are_listed_and_readable(api: Api) -> None:
     assert list(answer["latestVersionReferences"]) == ["latestVersionArn"]
     with refused("ResourceNotFoundException"):
         get(api, api.arn("workflow", "test/build-image/x.x.x", owner="aws"))
+    with refused("ResourceNotFoundException"):
+        api.client.delete_workflow(workflowBuildVersionArn=answer["workflow"]["arn"])
+
+
+def test_tags_belong_to_a_build(api: Api) -> None:
+    """Tags of a build are changed and listed; the next build has its own."""
+    arn = api.workflow(tags={"a": "1"})
+    other = api.workflow(data=WORKFLOW + "\n")
+    api.client.tag_resource(resourceArn=arn, tags={"b": "2"})
+    api.client.untag_resource(resourceArn=arn, tagKeys=["a"])
+    assert api.client.list_tags_for_resource(resourceArn=arn)["tags"] == {"b": "2"}
+    assert get(api, arn)["tags"] == {"b": "2"}
+    assert get(api, other)["tags"] == {}
 
 
 def test_a_workflow_that_a_pipeline_names_stays(api: Api) -> None:

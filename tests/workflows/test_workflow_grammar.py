@@ -250,7 +250,7 @@ def test_names_of_steps(name: str) -> None:
     [
         ("type: string, default: ''", [""]),
         ("type: string, default: 1.10", ["1.10"]),
-        ("default: x", ["x"]),
+        ("default: x, description: ''", ["x"]),
         ("type: integer, default: 5", ["5"]),
         ("type: boolean, default: True", ["true"]),
         ("type: stringList, default: [a, b]", ["a", "b"]),
@@ -397,3 +397,25 @@ def test_inputs_know_their_members() -> None:
     for action in step_actions().values():
         assert action.default_timeout <= action.max_timeout
         check(action.inputs)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "schemaVersion: 1.0\nparameters: [" + ",".join(f"{{name: p{number}}}" for number in range(900)) + "]\n"
+        "steps:\n- {name: Abc, action: WaitForAction, inputs: {payload: '" + "{{ $.parameters.x }}" * 900 + "'}}",
+        "schemaVersion: 1.0\nsteps:\n- {name: Abc, action: WaitForAction, inputs: {payload: '"
+        + "{{ $" * 9000
+        + "'}}",
+        "schemaVersion: 1.0\nsteps:\n- {name: Abc, action: WaitForAction, inputs: {payload.$: '$"
+        + ".a" * 9000
+        + "'}}",
+        "schemaVersion: 1.0\nsteps: [" + "{name: Abcd, action: Create}," * 1200 + "]",
+    ],
+    ids=["parameters", "braces", "path", "steps"],
+)
+@pytest.mark.timeout(20)
+def test_hostile_documents_are_refused_soon(text: str) -> None:
+    """Thousands of unknown names, braces or steps cost no more than the limits of a document allow."""
+    parsed = parse_workflow(text, "BUILD")
+    assert (parsed.document is None) == (parsed.first is not None)

@@ -15,6 +15,8 @@ from imagesmith.values.diagnostics import Position, Problem
 
 _INTEGER = re.compile(r"-?[0-9]+\Z")
 _INTEGER_DIGITS = 18
+_MOST_SUGGESTED = 100
+"""A hostile document repeats unknown names; comparing each with thousands of others takes seconds."""
 
 
 def integer_of(text: str) -> int | None:
@@ -28,8 +30,10 @@ def boolean_of(text: str) -> bool | None:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """A hint that names the likely intended word, or the known ones."""
+    """A hint that names the likely intended word, or the known ones; empty when there are too many to compare."""
     names = sorted(known)
+    if len(names) > _MOST_SUGGESTED:
+        return ""
     close = difflib.get_close_matches(word[:80], names, n=1)
     if not close:
         close = [name for name in names if name.lower() == word.lower()]

@@ -17,6 +17,7 @@ from imagesmith.resources.errors import (
     in_dependency,
     invalid_combination,
     invalid_value,
+    not_found,
     quota_exceeded,
 )
 from imagesmith.resources.lists import FilterTable, empty_page, list_given, list_stored
@@ -95,6 +96,8 @@ def delete_build(kind: DocumentKind, call: Call, request: Request) -> dict[str, 
     path = f"{kind.kind}BuildVersionArn"
     refuse_wildcard(request[path], path=path)
     record = find(call, request[path], path=path, kind=kind.kind)
+    if record.account != call.account:
+        raise not_found(kind.kind, request[path])
     if queries.is_needed(call.tx, record.arn) or (
         _is_last_build(call, record) and queries.is_needed(call.tx, str(record.parsed.without_build))
     ):

@@ -28,7 +28,7 @@ def parse_parameters(root: Fields, problems: list[Problem], counts: list[Problem
         kind = cast("ParameterType", fields.choice("type", TYPES, default="string"))
         node = fields.node.get("default")
         default = None if node is None else _default(fields, kind, node)
-        description = described(fields)
+        description = described(fields, least=0)
         found.append(Parameter(name, kind, default, node is not None, description))
     return tuple(found)
 
@@ -49,14 +49,15 @@ def parse_outputs(
     return tuple(found)
 
 
-def described(fields: Fields) -> str:
-    """A description of 1 to 1024 characters, or an empty text without one."""
-    text = fields.text("description")
-    given = fields.node.key("description")
-    if given is not None and fields.node.get("description") is not None and not 1 <= len(text) <= MAX_DESCRIPTION:
-        message = f"'description' must have 1 to {MAX_DESCRIPTION} characters, it has {len(text)}"
+def described(fields: Fields, *, least: int = 1) -> str:
+    """A description of `least` to 1024 characters, or an empty text without one."""
+    given = fields.scalar("description")
+    if given is None:
+        return ""
+    if not least <= len(given.text) <= MAX_DESCRIPTION:
+        message = f"'description' must have {least} to {MAX_DESCRIPTION} characters, it has {len(given.text)}"
         fields.problem("wrong-value", message, given.position)
-    return text
+    return given.text
 
 
 def _named(root: Fields, key: str, problems: list[Problem], counts: list[Problem]) -> Iterator[tuple[Fields, str]]:
