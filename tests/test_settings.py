@@ -53,6 +53,8 @@ def test_a_registry_of_account_and_region_wins_over_that_of_the_region(tmp_path:
         ("local_image_folders = 'x'", "must be a list of texts"),
         ("account = '12'", "expected 12 digits"),
         ("auth = 'maybe'", "expected 'static' or 'none'"),
+        ("[schedules]\noverlap = 'wait'", "schedules.overlap is 'wait', expected 'allow' or 'skip'"),
+        ("[schedules]\nmisfire_grace_seconds = -1", "expected 0 or more seconds"),
         ("port = ", "settings.toml"),
     ],
 )

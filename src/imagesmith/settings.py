@@ -88,6 +88,9 @@ class Schedules:
     overlap: Literal["allow", "skip"] = "allow"
     lenient_cron: bool = False
     container_tag_updates: bool = False
+    """A base that is a registry tag counts as updated when the tag moved; each tick then asks the registry."""
+    cascade: bool = False
+    """An image that becomes AVAILABLE starts the pipelines whose base it is."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,11 @@ class Settings:
     def registry_for(self, account: str, region: str) -> Registry | None:
         return self.registries.get(f"{account}/{region}") or self.registries.get(region)
 
+    def registry_at(self, reference: str) -> Registry | None:
+        """The configured registry that an image reference is on, for its credentials."""
+        host = reference.split("/")[0]
+        return next((item for item in self.registries.values() if item.url.split("/")[0] == host), None)
+
 
 _TABLES: Final[Mapping[str, type]] = MappingProxyType(
     {"registries": Registry, "rate_limits": RateLimit, "roles": Role}
@@ -194,6 +202,15 @@ def load_settings(
         raise SettingsError(
             f"{path}: advisories.scanner is {settings.advisories.scanner!r}, "
             "expected 'embedded', 'trivy' or 'grype'"
+        )
+    if settings.schedules.overlap not in ("allow", "skip"):
+        raise SettingsError(
+            f"{path}: schedules.overlap is {settings.schedules.overlap!r}, expected 'allow' or 'skip'"
+        )
+    if settings.schedules.misfire_grace_seconds < 0:
+        raise SettingsError(
+            f"{path}: schedules.misfire_grace_seconds is {settings.schedules.misfire_grace_seconds}, "
+            "expected 0 or more seconds"
         )
     if not (settings.account.isdigit() and len(settings.account) == 12):
         raise SettingsError(f"{path}: account is {settings.account!r}, expected 12 digits")

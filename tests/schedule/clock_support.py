@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from imagesmith.cli.server import make_scheduler
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.managed import managed_content
 from imagesmith.resources.service import Service
-from imagesmith.schedule.clock import Scheduler
-from imagesmith.settings import Schedules, Settings
+from imagesmith.settings import Registry, Schedules, Settings
 from imagesmith.store import queries, schedules
 from imagesmith.store.database import Database
+from imagesmith.store.events import Event, newest_events
 from imagesmith.store.records import Record
 from imagesmith.values.names import iso_instant
 from imagesmith.workflows.pipeline_log import pipeline_log_path, tell
@@ -77,14 +78,23 @@ class Factory:
     """One server: its service, its scheduler, and short ways to make what a test needs."""
 
     def __init__(
-        self, database: Database, data_dir: Path, *, clock: Callable[[], datetime], policy: Schedules | None = None
+        self,
+        database: Database,
+        data_dir: Path,
+        *,
+        clock: Callable[[], datetime],
+        policy: Schedules | None = None,
+        registries: Mapping[str, Registry] | None = None,
     ) -> None:
         self.database = database
         self.clock = clock
-        self.settings = Settings(data_dir=data_dir, account=ACCOUNT, region=REGION, schedules=policy or Schedules())
+        self.settings = Settings(
+            data_dir=data_dir, account=ACCOUNT, region=REGION, schedules=policy or Schedules(),
+            registries=registries or {},
+        )  # fmt: skip
         self.builds = Builds()
         self.service = Service(database, self.settings, clock=clock, managed=managed_content(), builds=self.builds)
-        self.scheduler = Scheduler(self.service, database, clock=clock)
+        self.scheduler = make_scheduler(self.service, database, self.settings, clock=clock)
         self.service.with_clock(self.scheduler.wake)
         logs = data_dir / "logs"
         self.records = Records(
@@ -180,6 +190,11 @@ class Factory:
         """Every image of a pipeline, oldest first."""
         answer = self.call("ListImagePipelineImages", imagePipelineArn=arn, maxResults=25)
         return [item["arn"] for item in reversed(answer["imageSummaryList"])]
+
+    def events(self) -> list[Event]:
+        """What is in the outbox, newest first."""
+        with self.database.read() as tx:
+            return newest_events(tx, ACCOUNT, REGION, 100)
 
     def finish(self, image_arn: str, status: str = "AVAILABLE") -> None:
         failure = Failure("disk full", {}) if status == "FAILED" else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from imagesmith.settings import Schedules
+from imagesmith.settings import Registry, Schedules
 from imagesmith.store.database import Database
 from schedule.clock_support import Factory, SetClock
 
@@ -23,8 +23,8 @@ def now() -> SetClock:
 def make_factory(sqlite_database: Database, tmp_path: Path, now: SetClock) -> MakeFactory:
     """Servers on one SQLite database, with other settings of schedules."""
 
-    def make(policy: Schedules | None = None) -> Factory:
-        return Factory(sqlite_database, tmp_path / "data", clock=now, policy=policy)
+    def make(policy: Schedules | None = None, registries: Mapping[str, Registry] | None = None) -> Factory:
+        return Factory(sqlite_database, tmp_path / "data", clock=now, policy=policy, registries=registries)
 
     return make
 

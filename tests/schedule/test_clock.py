@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import pytest
 
+from imagesmith.events.messages import envelope
 from imagesmith.schedule.rearm import rearm_all
 from imagesmith.settings import Schedules
 from imagesmith.store import queries
+from imagesmith.store.events import newest_events
+from imagesmith.workflows.records import count_run
 from schedule.clock_support import NOON, OWN, Factory, SetClock, schedule
 from schedule.conftest import MakeFactory
 
@@ -222,6 +226,7 @@ def test_an_unresolvable_run_counts_as_failed_without_an_image(any_factory: Fact
     assert document["status"] == "DISABLED" and document["dateUpdated"] == "2026-11-23T14:00:00.000Z"
     assert factory.next_run(arn) is None
     assert "consecutive failures: 2: the pipeline is disabled (limit 2)" in factory.log(arn)
+    assert [event.resources for event in factory.events()] == [(arn,)]
     assert factory.tick_at(NOON + 3 * HOUR) == []
 
 
@@ -241,6 +246,41 @@ def test_failed_builds_disable_and_an_update_enables(factory: Factory) -> None:
     factory.update(arn, schedule=schedule("cron(0 * * * ? *)"))
     assert factory.get(arn).document["consecutiveFailures"] == 0
     assert len(factory.tick_at(NOON + 4 * HOUR)) == 1
+
+
+def test_automatic_disabling_sends_its_event(any_factory: Factory) -> None:
+    """One event, in the transaction that disables, in the shape of the event bus; old ones are forgotten."""
+    factory = any_factory
+    arn = factory.pipeline(failures=1)
+    (image,) = factory.tick_at(NOON + HOUR)
+    assert factory.events() == []
+    factory.finish(image, "FAILED")
+    (event,) = factory.events()
+    told = envelope(event)
+    assert str(UUID(told.pop("id"))) == event.id
+    assert told == {
+        "version": "0",
+        "detail-type": "EC2 Image Builder Image Pipeline Automatically Disabled",
+        "source": "aws.imagebuilder",
+        "account": "123456789012",
+        "region": "eu-west-1",
+        "time": "2026-11-23T13:00:00Z",
+        "resources": [arn],
+        "detail": {"consecutive-failures": "1"},
+    }
+    factory.tick_at(NOON + timedelta(days=91))
+    factory.scheduler.recompute()
+    assert factory.events() == []
+
+
+def test_an_event_of_a_change_that_is_undone_is_not_sent(factory: Factory) -> None:
+    """The outbox is part of the transaction: when that fails, neither the pipeline nor the outbox changes."""
+    arn = factory.pipeline(failures=1)
+    with pytest.raises(RuntimeError, match="no"), factory.database.write("edit") as tx:
+        effect = count_run(tx, factory.get(arn), "FAILED", trigger="schedule", stamp="2026-11-23T12:00:00.000Z")
+        assert effect.disable and len(newest_events(tx, "123456789012", "eu-west-1", 10)) == 1
+        raise RuntimeError("no")
+    assert factory.events() == [] and factory.get(arn).document["status"] == "ENABLED"
 
 
 def test_a_manual_run_leaves_the_schedule_alone(factory: Factory) -> None:

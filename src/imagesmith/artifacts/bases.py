@@ -110,7 +110,7 @@ class Bases:
         cancellation: Cancellation | None = None,
     ) -> Parent:
         """An image of a registry; `registry` holds credentials for its host. Raises ParentError."""
-        with _auth_file(registry, self._storage.root / "tmp") as options:
+        with auth_options(registry, self._storage.root / "tmp") as options:
             source = ["buildah", "pull", "--quiet", "--policy=always", *options, f"docker://{reference}"]
             try:
                 done = self._storage.tool(
@@ -212,8 +212,11 @@ def _apt_sources() -> list[str]:
 
 
 @contextlib.contextmanager
-def _auth_file(registry: Registry | None, scratch: Path) -> Iterator[list[str]]:
-    """Options of a pull for a registry of the settings; the password is only ever in a private file."""
+def auth_options(registry: Registry | None, scratch: Path | None) -> Iterator[list[str]]:
+    """Options of buildah and skopeo for a registry of the settings.
+
+    The password is only ever in a private file in `scratch` (None: the machine's temporary folder).
+    """
     if registry is None:
         yield []
         return

@@ -12,8 +12,10 @@ from imagesmith.cli.component import component
 from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.doctor import doctor
 from imagesmith.cli.env import env
+from imagesmith.cli.event import event
 from imagesmith.cli.findings import findings
 from imagesmith.cli.image import image
+from imagesmith.cli.parameter import parameter
 from imagesmith.cli.pipeline import pipeline
 from imagesmith.cli.schedule import schedule
 from imagesmith.cli.serve import serve
@@ -33,7 +35,9 @@ def commands() -> None:
     """
 
 
-for command in (serve, env, pipeline, image, component, workflow, schedule, advisories, doctor):
+for command in (
+    serve, env, pipeline, image, component, workflow, schedule, parameter, event, advisories, doctor
+):  # fmt: skip
     commands.add_command(command)
 for command in (findings, verify):
     image.add_command(command)

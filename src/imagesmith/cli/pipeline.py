@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -127,6 +128,29 @@ def plan(name: str, data_dir: Path, as_json: bool) -> None:
         )
     if found.inputs:
         console.print(table)
+
+
+@pipeline.command()
+@click.argument("name")
+@click.option(
+    "-n", "--count", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many lines."
+)
+@data_dir_option
+@json_option
+def logs(name: str, count: int, data_dir: Path, as_json: bool) -> None:
+    """Print the last lines of the log of pipeline NAME: what each tick decided and why, and how runs ended.
+
+    \b
+    Examples:
+      imagesmith pipeline logs web --data-dir ./data
+      imagesmith pipeline logs web -n 1000 --json --data-dir ./data | jq -r 'select(.stage == "tick").text'
+
+    With --json one object a line. Reads the files, so a server need not run.
+    """
+    from imagesmith.cli.pipeline_logs import last_lines
+
+    for line in last_lines(settings_of(data_dir), name, count):
+        click.echo(json.dumps(asdict(line)) if as_json else f"{line.time} {line.stage} | {line.text}")
 
 
 def _find(client: Any, name: str) -> str:

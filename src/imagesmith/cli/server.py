@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from imagesmith.artifacts.locks import sole_lock
+from imagesmith.artifacts.tags import RegistryTags
 from imagesmith.engine.durable import DurableEngine, Stages
+from imagesmith.processes import Cancellation
 from imagesmith.resources.managed import managed_content
 from imagesmith.resources.service import Service
 from imagesmith.schedule.clock import Scheduler
@@ -49,6 +51,25 @@ def new_id() -> str:
 def journal_url(settings: Settings) -> str:
     """Where the engine keeps its journal: a file of its own beside ours, or a schema of the same PostgreSQL."""
     return settings.database_url or f"sqlite:///{settings.data_dir / 'engine.sqlite'}"
+
+
+def make_scheduler(
+    service: Service,
+    database: Database,
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime],
+    cancellation: Cancellation | None = None,
+) -> Scheduler:
+    """The clock with what its settings switch on; `cancellation` ends questions to registries."""
+    policy = settings.schedules
+    tags = RegistryTags(
+        settings.registry_at, scratch=settings.data_dir / "containers" / "tmp", cancellation=cancellation
+    )
+    return Scheduler(
+        service, database, clock=clock, cascade=policy.cascade,
+        look_up_tags=tags.look_up if policy.container_tag_updates else None,
+    )  # fmt: skip
 
 
 @contextmanager
@@ -88,8 +109,10 @@ def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_cloc
         stack.callback(engine.close)
         for image_arn in records.pending():
             engine.start(image_arn)
-        scheduler = Scheduler(service, database, clock=clock)
+        questions = Cancellation()
+        scheduler = make_scheduler(service, database, settings, clock=clock, cancellation=questions)
         service.with_clock(scheduler.wake)
         scheduler.start()
         stack.callback(scheduler.close)
+        stack.callback(questions.cancel)
         yield Server(app, service, engine, workshop)

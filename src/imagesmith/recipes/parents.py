@@ -67,5 +67,24 @@ def classify_parent(text: str) -> ParentReference:
     )
 
 
+def is_moving_tag(text: str) -> bool:
+    """Whether a text is a registry reference that may mean another image tomorrow."""
+    return classify_parent(text).kind is ParentKind.REGISTRY and "@" not in text
+
+
+def parameter_names(text: str, *, account: str, region: str) -> tuple[str, ...]:
+    """What the parameter of an `ssm:` reference may be called; empty for one of another account or region.
+
+    An ARN does not tell whether the name begins with a slash, so it stands for both.
+    """
+    name = text.removeprefix("ssm:")
+    if not name.startswith("arn:"):
+        return (name,)
+    pieces = name.split(":", 5)
+    if len(pieces) != 6 or pieces[3:5] != [region, account] or not pieces[5].startswith("parameter/"):
+        return ()
+    return pieces[5].removeprefix("parameter"), pieces[5].removeprefix("parameter/")
+
+
 def is_public_ecr(text: str) -> bool:
     return text.startswith("public.ecr.aws/")

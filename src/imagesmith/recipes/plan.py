@@ -91,6 +91,7 @@ class BuildPlan:
     log_group: str = ""
     keep_failed_instance: bool = False
     scheduled: bool = False
+    """A run of the pipeline's own schedule: its failure counts."""
     scan: PlannedScan | None = None
     """None: the image is not scanned."""
 

@@ -22,6 +22,7 @@ from imagesmith.resources.lists import list_stored, member
 from imagesmith.resources.references import MANAGED_OWNER, parse_arn, require
 from imagesmith.resources.roles import check_role
 from imagesmith.store import queries, schedules
+from imagesmith.store.numbers import Numbers
 from imagesmith.store.queries import Selection
 from imagesmith.store.records import Record
 from imagesmith.store.schedules import ArmedSchedule
@@ -252,8 +253,8 @@ class PipelineRun:
 
     pipeline: Record
     run: runs.PreparedRun
-    because: str = ""
-    """The decision that led to it, a line of the pipeline log."""
+    because: tuple[str, str] | None = None
+    """The decision that led to it: stage and text of a line of the pipeline log."""
 
 
 def prepare_pipeline_run(
@@ -263,13 +264,16 @@ def prepare_pipeline_run(
     *,
     tags: Mapping[str, str],
     build_type: str,
-    because: str = "",
+    counted: bool = True,
+    numbers: Numbers | None = None,
+    because: tuple[str, str] | None = None,
 ) -> PipelineRun:
-    """Number a run of a pipeline with its current members; see runs.prepare_run."""
+    """Number a run of a pipeline with its current members; see runs.prepare_run. Raises ApiError."""
     group = record.document.get("loggingConfiguration", {}).get("imageLogGroupName")
     run = runs.prepare_run(
         call, record.document, resolved,
-        pipeline=record, tags=tags, build_type=build_type, log_group=group,
+        pipeline=record, tags=tags, build_type=build_type, counted=counted, numbers=numbers,
+        log_group=group,
     )  # fmt: skip
     document = {**record.document, "dateLastRun": call.stamp, "lastRunStatus": "PENDING"}
     return PipelineRun(replace(record, document=document), run, because)
@@ -285,6 +289,6 @@ def store_pipeline_runs(call: Call, started: Sequence[PipelineRun]) -> None:
 
 def _tell_started(logs: Path, started: PipelineRun, now: datetime) -> None:
     image = started.run.image
-    lines = [("tick", started.because)] if started.because else []
+    lines = [started.because] if started.because else []
     lines.append(("run", f"started {image.arn} ({image.document['buildType']})"))
     pipeline_log.tell(logs, started.pipeline.arn, *lines, now=now)

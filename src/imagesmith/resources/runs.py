@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from imagesmith.recipes.parents import ParentKind, classify_parent
+from imagesmith.recipes.parents import ParentKind, classify_parent, parameter_names
 from imagesmith.recipes.plan import BuildPlan, PlannedComponent, PlannedParent, PlannedScan, PushTarget
 from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import picked
@@ -24,6 +24,8 @@ from imagesmith.resources.references import require, resolve
 from imagesmith.resources.roles import planned_role
 from imagesmith.resources.workflow_members import check_entries, needed_arns, resolve_entries
 from imagesmith.store import queries
+from imagesmith.store.numbers import Numbers
+from imagesmith.store.parameters import get_parameter
 from imagesmith.store.records import Build, Record
 from imagesmith.values.arn import Arn
 from imagesmith.values.version import Version
@@ -165,12 +167,20 @@ def prepare_run(
     pipeline: Record | None,
     tags: Mapping[str, str],
     build_type: str,
+    counted: bool = True,
+    numbers: Numbers | None = None,
     log_group: str | None = None,
 ) -> PreparedRun:
-    """Take the build number and make the records of a run; `resolved` is of this unit of work."""
+    """Take the build number and make the records of a run; `resolved` is of this unit of work.
+
+    `counted`: a SCHEDULED run that fails is one more failure in a row. `numbers`: where the number comes from when
+    many runs are prepared. Raises ApiError, before a number was taken.
+    """
+    role = planned_role(call, members.get("executionRole", ""))
     recipe, components = resolved.recipe, resolved.components
     infrastructure, distribution = resolved.infrastructure, resolved.distribution
-    build = queries.next_number(call.tx, f"{call.account}/{call.region}/image/{recipe.slug}/{recipe.version}")
+    key = f"{call.account}/{call.region}/image/{recipe.slug}/{recipe.version}"
+    build = queries.next_number(call.tx, key) if numbers is None else numbers.next(key)
     version = recipe.parsed.version or ""
     arn = call.arn("image", recipe.slug, version=version, build=build)
     tests = tests_configuration(members)
@@ -185,9 +195,9 @@ def prepare_run(
         collect_metadata=members.get("enhancedImageMetadataEnabled", True),
         targets=_targets(call, recipe, distribution), pipeline_arn=pipeline.arn if pipeline else "",
         execution_role=members.get("executionRole", ""),
-        role=planned_role(call, members.get("executionRole", "")), log_group=log_group or "",
+        role=role, log_group=log_group or "",
         keep_failed_instance=not infrastructure.get("terminateInstanceOnFailure", True),
-        scheduled=build_type == "SCHEDULED",
+        scheduled=counted and build_type == "SCHEDULED",
         scan=_planned_scan(members.get("imageScanningConfiguration", {})),
     )  # fmt: skip
     record = _image_record(
@@ -235,7 +245,18 @@ def _planned_parent(call: Call, recipe: Record) -> tuple[PlannedParent, Record |
         return PlannedParent("registry", text), None
     if kind is ParentKind.LAYOUT:
         return PlannedParent("layout", text), None
+    if kind is ParentKind.SSM:
+        return PlannedParent("machine", _parameter(call, text)), None
     return PlannedParent("machine", text), None
+
+
+def _parameter(call: Call, text: str) -> str:
+    """What an `ssm:` reference means now. Raises ApiError."""
+    for name in parameter_names(text, account=call.account, region=call.region):
+        found = get_parameter(call.tx, call.account, call.region, name)
+        if found is not None:
+            return found.value
+    raise invalid_request(f"The parent image {text} names a parameter that has no value.")
 
 
 def _planned_scan(scanning: Mapping[str, Any]) -> PlannedScan | None:

@@ -99,6 +99,11 @@ class Service:
             effect()
         return result
 
+    def reading(self, operation: str, caller: Caller, work: Callable[[Call], Any]) -> Any:
+        """As scoped(), but what runs may only read, and holds nobody up."""
+        with self._database.read() as tx:
+            return work(self._make_call(operation, caller, {}, None, tx))
+
     def _write(
         self, built: Operation, operation: str, caller: Caller, request: Mapping[str, Any]
     ) -> dict[str, Any]:

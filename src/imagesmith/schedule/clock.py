@@ -4,10 +4,11 @@
                                   |                     ^ woken when a schedule is armed in this process
                                   v
               due rows, in batches --> one unit of work per scope: tick.fire for each --> effects (enqueue, logs)
+              images that became AVAILABLE --> their dependents, likewise (cascade)
 
 Any number of servers may run one: a batch locks its scope and asks again what is due, so each tick is carried out
-by one of them. Between a commit and its effects a process may die; the image is PENDING by then, and the sweep at
-the next start enqueues it.
+by one of them. Registries are asked about tags before a unit of work begins, never inside. Between a commit and its
+effects a process may die; the image is PENDING by then, and the sweep at the next start enqueues it.
 """
 
 from __future__ import annotations
@@ -15,20 +16,26 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import datetime, timedelta
 from itertools import groupby
+from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
+from imagesmith.artifacts.tags import LookUpTags, TagState
 from imagesmith.resources.call import Call, Effect
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.service import Service
+from imagesmith.schedule.cascade import dependents, follow
 from imagesmith.schedule.rearm import rearm_all
+from imagesmith.schedule.start_condition import moving_tag
 from imagesmith.schedule.tick import Fired, fire_all
-from imagesmith.store import schedules
+from imagesmith.store import cascades, queries, schedules
 from imagesmith.store.database import Database, StoreUnavailable
+from imagesmith.store.events import forget_events_before
 from imagesmith.store.schedules import DuePipeline
+from imagesmith.values.arn import Arn
 
 _log = logging.getLogger(__name__)
 
@@ -43,11 +50,13 @@ _LONGEST_PAUSE = 60.0
 _CLOCK_BACK = timedelta(seconds=30)
 """A clock that goes back further than this was set; fire times computed in its future are computed again."""
 
-_KEPT_RUNS = timedelta(days=90)
-"""How long it is remembered which instants were run."""
+_KEPT = timedelta(days=90)
+"""How long it is remembered which instants were run, and which events there were."""
 
 _AVOIDED = timedelta(minutes=5)
 """How long a pipeline whose tick failed unexpectedly is left alone, so that it does not hold up the others."""
+
+Done = TypeVar("Done")
 
 Scope = tuple[str, str, str]
 """Account, region and partition: whom a unit of work acts for."""
@@ -57,12 +66,23 @@ class Scheduler:
     """Fires pipelines; `tick` does one round, `start` keeps doing it in a thread of its own."""
 
     def __init__(
-        self, service: Service, database: Database, *, clock: Callable[[], datetime], batch: int = _BATCH
+        self,
+        service: Service,
+        database: Database,
+        *,
+        clock: Callable[[], datetime],
+        batch: int = _BATCH,
+        look_up_tags: LookUpTags | None = None,
+        cascade: bool = False,
     ) -> None:
+        """`look_up_tags`: given when a registry tag that moved is an update; `cascade`: see schedule.cascade."""
         self._service = service
         self._database = database
         self._clock = clock
         self._batch = batch
+        self._look_up_tags = look_up_tags
+        self._tags: dict[str, TagState] = {}
+        self._cascade = cascade
         self._latest: datetime | None = None
         self._failed_effects: deque[Effect] = deque()
         self._avoided: dict[str, datetime] = {}
@@ -97,7 +117,8 @@ class Scheduler:
     def recompute(self) -> None:
         """What a start does first: zone rules may have changed while no server ran. Raises StoreUnavailable."""
         with self._database.write("schedules") as tx:
-            schedules.forget_runs_before(tx, self._clock() - _KEPT_RUNS)
+            schedules.forget_runs_before(tx, self._clock() - _KEPT)
+            forget_events_before(tx, self._clock() - _KEPT)
         rearm_all(self._database, now=self._clock, stop=self._stopping.is_set)
 
     def tick(self) -> list[Fired]:
@@ -109,6 +130,7 @@ class Scheduler:
             rearm_all(self._database, now=self._clock, stop=self._stopping.is_set)
         self._latest = now
         self._avoided = {arn: until for arn, until in self._avoided.items() if until > now}
+        self._tags.clear()
         fired: list[Fired] = []
         while not self._stopping.is_set():
             due = self._due(now)
@@ -116,6 +138,7 @@ class Scheduler:
                 break
             for scope, group in groupby(sorted(due, key=_scope), key=_scope):
                 fired += self._fire_scope(scope, [item.pipeline_arn for item in group], now)
+        self._follow_all(now)
         return fired
 
     def _due(self, now: datetime) -> list[DuePipeline]:
@@ -143,21 +166,78 @@ class Scheduler:
         return fired
 
     def _fire_batch(self, scope: Scope, arns: Sequence[str]) -> list[Fired]:
+        """Those that wait for the answer of a registry come last."""
+        tags = self._moving_tags(scope, arns)
+        at_once = [arn for arn in arns if arn not in tags]
+        fired = self._unit(scope, lambda call: fire_all(call, at_once)) if at_once else []
+        if tags:
+            self._read_tags(set(tags.values()))
+            if not self._stopping.is_set():
+                fired += self._unit(scope, lambda call: fire_all(call, list(tags), tags=self._tags))
+        return fired
+
+    def _unit(self, scope: Scope, carry_out: Callable[[Call], list[Done]]) -> list[Done]:
+        """One unit of work, then its effects."""
         effects: list[Effect] = []
 
-        def work(call: Call) -> list[Fired]:
-            fired = fire_all(call, arns)
+        def work(call: Call) -> list[Done]:
+            done = carry_out(call)
             effects.extend(call.effects)
             # run below instead, where one that fails does not lose the others
             call.effects.clear()
-            return fired
+            return done
 
-        account, region, partition = scope
-        caller = Caller(account, region, f"arn:{partition}:iam::{account}:root", "", partition)
-        fired: list[Fired] = self._service.scoped("ScheduledRun", caller, work)
+        done: list[Done] = self._service.scoped("ScheduledRun", _caller(scope), work)
         for effect in effects:
             self._carry_out(effect)
-        return fired
+        return done
+
+    def _moving_tags(self, scope: Scope, arns: Sequence[str]) -> dict[str, str]:
+        """Pipeline -> the registry tag that its condition depends on."""
+        if self._look_up_tags is None:
+            return {}
+
+        def work(call: Call) -> dict[str, str]:
+            documents = queries.documents(call.tx, arns)
+            return {arn: moving_tag(call, documents[arn]) for arn in arns if arn in documents}
+
+        found: dict[str, str] = self._service.reading("ScheduledRun", _caller(scope), work)
+        return {arn: tag for arn, tag in found.items() if tag}
+
+    def _read_tags(self, tags: Set[str]) -> None:
+        """Ask for those that this tick does not know yet."""
+        missing = tags - self._tags.keys()
+        if self._look_up_tags is not None and missing:
+            self._tags.update(self._look_up_tags(missing))
+
+    def _follow_all(self, now: datetime) -> None:
+        """Start what is built on images that became AVAILABLE; one that fails waits and stops no other."""
+        while not self._stopping.is_set():
+            with self._database.read() as tx:
+                found = cascades.waiting_cascades(tx, self._batch + len(self._avoided))
+            waiting = [arn for arn in found if arn not in self._avoided]
+            if not waiting:
+                return
+            for image_arn in waiting:
+                try:
+                    self._follow(image_arn)
+                except Exception as error:
+                    if _is_outage(error):
+                        raise
+                    _log.exception("the pipelines built on %s are started in %s", image_arn, _AVOIDED)
+                    self._avoided[image_arn] = now + _AVOIDED
+
+    def _follow(self, image_arn: str) -> None:
+        image = Arn.parse(image_arn)
+        scope = (image.owner, image.region, image.partition)
+        if self._cascade:
+            with self._database.read() as tx:
+                arns = dependents(tx, image_arn)
+            for start in range(0, len(arns), self._batch):
+                batch = arns[start : start + self._batch]
+                self._unit(scope, lambda call, batch=batch: follow(call, image_arn, batch))  # type: ignore[misc]
+        with self._database.write(f"{image.owner}/{image.region}") as tx:
+            cascades.forget_cascades(tx, [image_arn])
 
     def _carry_out(self, effect: Effect) -> None:
         try:
@@ -203,6 +283,12 @@ class Scheduler:
 def _is_outage(error: Exception) -> bool:
     """Whether the database is the problem, and not one pipeline's record."""
     return isinstance(error, StoreUnavailable) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+
+
+def _caller(scope: Scope) -> Caller:
+    """Whoever acts for the clock in a scope."""
+    account, region, partition = scope
+    return Caller(account, region, f"arn:{partition}:iam::{account}:root", "", partition)
 
 
 def _scope(due: DuePipeline) -> Scope:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
+from imagesmith.artifacts.tags import TagState
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import ApiError
 from imagesmith.resources.roles import planned_role
 from imagesmith.resources.runs import ResolvedRun, resolve_run
 from imagesmith.schedule.dependencies import Dependency
-from imagesmith.schedule.start_condition import Baseline, baseline_of, check_condition, current_inputs
+from imagesmith.schedule.start_condition import Baseline, baselines, check_condition, current_inputs
 from imagesmith.store import schedules
 from imagesmith.store.records import Record
 
@@ -42,22 +45,32 @@ class PipelinePlan:
     """Empty when something cannot be resolved; the reason says what."""
 
 
-def plan_pipeline(call: Call, record: Record) -> PipelinePlan:
-    """Judge a pipeline as if its schedule fired now; `call` needs to read only."""
-    baseline = baseline_of(call.tx, record.arn)
+def plan_pipeline(
+    call: Call, record: Record, *, tags: Mapping[str, TagState] = MappingProxyType({})
+) -> PipelinePlan:
+    """Judge a pipeline as if its schedule fired now; `call` needs to read only, `tags`: see start_condition."""
+    baseline = baselines(call.tx, [record.arn]).get(record.arn)
     try:
         resolved = resolve_run(call, record.document)
         planned_role(call, record.document.get("executionRole", ""))
     except ApiError as error:
         return _plan(record, False, f"a run cannot be started: {error.message}", baseline, ())
-    builds, reason = _verdict(call, record, resolved)
-    return _plan(record, builds, reason, baseline, _inputs(record, resolved, baseline))
+    builds, reason = _verdict(call, record, baseline, resolved, tags=tags)
+    return _plan(record, builds, reason, baseline, _inputs(record, resolved, baseline, tags))
 
 
-def _verdict(call: Call, record: Record, resolved: ResolvedRun) -> tuple[bool, str]:
+def _verdict(
+    call: Call,
+    record: Record,
+    baseline: Baseline | None,
+    resolved: ResolvedRun,
+    *,
+    tags: Mapping[str, TagState],
+) -> tuple[bool, str]:
     schedule = record.document.get("schedule")
     if schedule is None:
-        return False, "the pipeline has no schedule: it builds when it is started"
+        cascade = " or its base is built anew" if call.settings.schedules.cascade else ""
+        return False, f"the pipeline has no schedule: it builds when it is started{cascade}"
     if record.document["status"] != "ENABLED":
         return False, "the pipeline is DISABLED: it builds when it is started"
     policy = call.settings.schedules
@@ -65,7 +78,7 @@ def _verdict(call: Call, record: Record, resolved: ResolvedRun) -> tuple[bool, s
         return False, "a build of this pipeline is still running (overlap = skip)"
     if schedule["pipelineExecutionStartCondition"] == "EXPRESSION_MATCH_ONLY":
         return True, "it builds at every tick (EXPRESSION_MATCH_ONLY)"
-    check = check_condition(call.tx, record, resolved, policy=policy)
+    check = check_condition(baseline, resolved, policy=policy, tags=tags)
     return check.build, check.reason
 
 
@@ -79,11 +92,15 @@ def _plan(
     )
 
 
-def _inputs(record: Record, resolved: ResolvedRun, baseline: Baseline | None) -> tuple[PlannedInput, ...]:
+def _inputs(
+    record: Record, resolved: ResolvedRun, baseline: Baseline | None, tags: Mapping[str, TagState]
+) -> tuple[PlannedInput, ...]:
     document = record.document
     written = str(document.get("containerRecipeArn") or document["imageRecipeArn"])
     before = {} if baseline is None else {_key(item): item.resolved for item in baseline.inputs.dependencies}
-    current = current_inputs(resolved)
+    current = current_inputs(resolved, baseline, tags=tags)
+    if resolved.parent.reference not in tags:  # a digest of then beside a tag that nobody looked up tells nothing
+        before = {key: text for key, text in before.items() if not text.startswith("sha256:")}
     return (
         PlannedInput("recipe", written, current.recipe, "" if baseline is None else baseline.inputs.recipe),
         *(

@@ -1,23 +1,32 @@
 """The start condition of a pipeline on what the store holds: the inputs of the next build against the baseline.
 
 The baseline is what the newest image that reached AVAILABLE was made of: its recipe copy names every component and
-the parent as resolved, and the recipe itself, which never changes, names them as written (spec/pipelines.md 4).
+the parent as resolved, and the recipe itself, which never changes, names them as written (spec/pipelines.md 4). The
+digest that a registry tag meant stands with the outcome of the build.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
-from imagesmith.resources.runs import RECIPE_MEMBERS, ResolvedRun
+from imagesmith.artifacts.tags import TagState
+from imagesmith.recipes.parents import is_moving_tag
+from imagesmith.resources.call import Call
+from imagesmith.resources.errors import ApiError
+from imagesmith.resources.references import resolve
+from imagesmith.resources.runs import RECIPE_MEMBERS, ResolvedRun, recipe_member
 from imagesmith.schedule.decide import Check, check_dependencies
 from imagesmith.schedule.dependencies import Change, Dependency, Inputs
 from imagesmith.settings import Schedules
 from imagesmith.store import queries, schedules
 from imagesmith.store.records import Record
+
+_FOR_UPDATES: Final = "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE"
 
 
 @dataclass(frozen=True)
@@ -30,10 +39,44 @@ class Baseline:
     """Tells a recipe from one that was made later under the same ARN."""
 
 
-def check_condition(tx: Connection, pipeline: Record, resolved: ResolvedRun, *, policy: Schedules) -> Check:
-    """Whether a dependency moved on since the newest AVAILABLE image of the pipeline, and which."""
-    current = current_inputs(resolved)
-    baseline = baseline_of(tx, pipeline.arn)
+def has_condition(pipeline: Mapping[str, Any]) -> bool:
+    """Whether the schedule of a pipeline builds for updates only."""
+    schedule = pipeline.get("schedule", {})
+    return bool(schedule.get("pipelineExecutionStartCondition") == _FOR_UPDATES)
+
+
+def moving_tag(call: Call, pipeline: Mapping[str, Any]) -> str:
+    """The registry tag that the dependency condition of a pipeline depends on; empty when there is none."""
+    if not has_condition(pipeline):
+        return ""
+    member = recipe_member(pipeline)
+    try:
+        parent = resolve(call, pipeline[member], path=member, kind=RECIPE_MEMBERS[member]).document["parentImage"]
+    except ApiError:  # the tick tells it
+        return ""
+    return str(parent) if is_moving_tag(parent) else ""
+
+
+def check_condition(
+    baseline: Baseline | None,
+    resolved: ResolvedRun,
+    *,
+    policy: Schedules,
+    tags: Mapping[str, TagState] = MappingProxyType({}),
+) -> Check:
+    """Whether a dependency moved on since the newest AVAILABLE image of the pipeline, and which.
+
+    `tags` says what registry tags mean now; one that is missing is as one that did not move.
+    """
+    current = current_inputs(resolved, baseline, tags=tags)
+    check = _compare(baseline, current, resolved, policy=policy)
+    unknown = tags.get(resolved.parent.reference, TagState()).problem
+    if check.build or not unknown:
+        return check
+    return replace(check, reason=f"{check.reason} that is known; {unknown}")
+
+
+def _compare(baseline: Baseline | None, current: Inputs, resolved: ResolvedRun, *, policy: Schedules) -> Check:
     if baseline is None:
         return check_dependencies(None, current, policy=policy)
     if baseline.inputs.recipe == current.recipe and baseline.recipe_created != _created(resolved.recipe.document):
@@ -43,24 +86,40 @@ def check_condition(tx: Connection, pipeline: Record, resolved: ResolvedRun, *, 
     return check_dependencies(baseline.inputs, current, policy=policy)
 
 
-def current_inputs(resolved: ResolvedRun) -> Inputs:
-    """What a build that starts now would be made of."""
+def current_inputs(
+    resolved: ResolvedRun, baseline: Baseline | None, *, tags: Mapping[str, TagState] = MappingProxyType({})
+) -> Inputs:
+    """What a build that starts now would be made of; see check_condition()."""
     built = [planned.arn for planned, _ in resolved.components]
-    return Inputs(resolved.recipe.arn, _dependencies(resolved.recipe.document, resolved.parent.reference, built))
+    parent = resolved.parent.reference
+    digests = tags.get(parent, TagState()).digests
+    if digests:
+        before = "" if baseline is None else baseline.inputs.dependencies[0].resolved
+        parent = before if before in digests else digests[0]
+    return Inputs(resolved.recipe.arn, _dependencies(resolved.recipe.document, parent, built))
 
 
-def baseline_of(tx: Connection, pipeline_arn: str) -> Baseline | None:
-    """The inputs of the newest image that reached AVAILABLE; None when there is none."""
-    image = schedules.newest_built(tx, pipeline_arn)
-    copy = None if image is None else _recipe_copy(image)
-    if image is None or copy is None:
-        return None
+def baselines(tx: Connection, pipeline_arns: Sequence[str]) -> dict[str, Baseline]:
+    """What the newest image of each pipeline that reached AVAILABLE was made of; those without one are left out."""
+    images = schedules.newest_built(tx, pipeline_arns)
+    copies = {arn: _recipe_copy(image) for arn, image in images.items()}
+    recipes = queries.get_many(tx, list({copy["arn"] for copy in copies.values() if copy is not None}))
+    return {
+        arn: _baseline(tx, images[arn], copy, recipes.get(copy["arn"]))
+        for arn, copy in copies.items()
+        if copy is not None
+    }
+
+
+def _baseline(tx: Connection, image: Record, copy: Mapping[str, Any], recipe: Record | None) -> Baseline:
+    parent = copy["parentImage"]
+    if is_moving_tag(parent):
+        build = queries.get_build(tx, image.arn)
+        parent = (build.outcome if build else {}).get("parent_digest") or parent
     built = [entry["componentArn"] for entry in copy.get("components", ())]
-    recipe = queries.get(tx, copy["arn"])
     # A recipe that is gone cannot be the current one; that another one is used now is the change to tell.
     written = copy if recipe is None else recipe.document
-    inputs = Inputs(copy["arn"], _dependencies(written, copy["parentImage"], built))
-    return Baseline(image.arn, inputs, _created(copy))
+    return Baseline(image.arn, Inputs(copy["arn"], _dependencies(written, parent, built)), _created(copy))
 
 
 def _dependencies(written: Mapping[str, Any], parent: str, components: list[str]) -> tuple[Dependency, ...]:
@@ -71,6 +130,11 @@ def _dependencies(written: Mapping[str, Any], parent: str, components: list[str]
         Dependency("base", written["parentImage"], parent),
         *(Dependency("component", reference, built) for reference, built in pairs),
     )
+
+
+def parent_of(image: Record) -> str:
+    """The parent that an image was built on, as resolved; empty when its document does not say."""
+    return str((_recipe_copy(image) or {}).get("parentImage", ""))
 
 
 def _recipe_copy(image: Record) -> Mapping[str, Any] | None:

@@ -15,28 +15,25 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from types import MappingProxyType
 
+from imagesmith.artifacts.tags import TagState
 from imagesmith.resources import pipelines
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import ApiError
 from imagesmith.resources.pipelines import PipelineRun
-from imagesmith.resources.runs import ResolvedRun, resolve_run
+from imagesmith.resources.runs import ResolvedRun
 from imagesmith.schedule.decide import Decision, PipelineState, Tick, after_check, at_tick
-from imagesmith.schedule.start_condition import check_condition
+from imagesmith.schedule.resolver import Resolver
+from imagesmith.schedule.start_condition import Baseline, baselines, check_condition, has_condition
 from imagesmith.store import queries, schedules
+from imagesmith.store.numbers import Numbers
 from imagesmith.store.records import Record
 from imagesmith.store.schedules import ArmedSchedule, ScheduledRun
-from imagesmith.values.names import canonical_json, iso_instant, parse_instant
+from imagesmith.values.names import iso_instant, parse_instant
 from imagesmith.values.schedule import UnknownZone, parse_schedule
 from imagesmith.workflows import pipeline_log
 from imagesmith.workflows.records import count_run
-
-_REFERENCES = (
-    "imageRecipeArn", "containerRecipeArn", "infrastructureConfigurationArn", "distributionConfigurationArn",
-    "workflows",
-)  # fmt: skip
-"""Members of a pipeline that runs.resolve_run looks at."""
 
 _UNREADABLE_RETRY = timedelta(days=1)
 """When a schedule whose zone is missing from the zone database is looked at again."""
@@ -64,18 +61,20 @@ class Fired:
         return self.failed or self.started is not None
 
 
-def fire_all(call: Call, arns: Sequence[str]) -> list[Fired]:
-    """Carry out the ticks of those pipelines of one scope that are due still, in this order."""
+def fire_all(
+    call: Call, arns: Sequence[str], *, tags: Mapping[str, TagState] = MappingProxyType({})
+) -> list[Fired]:
+    """Carry out the ticks of those pipelines of one scope that are due still, in this order.
+
+    `tags`: what registry tags mean now, see start_condition.
+    """
     rows = schedules.of_pipelines(call.tx, arns)
     due = [rows[arn] for arn in arns if arn in rows and rows[arn].next_fire <= call.now]
     if not due:
         return []
-    wanted = [row.pipeline_arn for row in due]
-    records = queries.get_many(call.tx, wanted)
-    # a tick stands for an instant between the one that was armed and now
-    done = schedules.runs_between(call.tx, wanted, min(row.next_fire for row in due), call.now)
-    resolver = _Resolver(call)
-    fired = [_fire(call, row, records.get(row.pipeline_arn), done, resolver) for row in due]
+    batch = _Batch.of(call, due, tags)
+    fired = [_fire(call, row, batch) for row in due]
+    batch.numbers.save()
     pipelines.store_pipeline_runs(call, [item.started for item in fired if item.started is not None])
     schedules.arm(call.tx, [item.row for item in fired if item.row is not None])
     schedules.disarm(call.tx, [item.pipeline_arn for item in fired if item.row is None])
@@ -106,31 +105,31 @@ def pipeline_state(record: Record) -> PipelineState:
     )
 
 
-class _Resolver:
-    """Resolves what the pipelines of one batch refer to, once for each set of references.
+@dataclass(frozen=True)
+class _Batch:
+    """What the pipelines of one unit of work share, read at once."""
 
-    A batch only adds PENDING images, which nothing resolves to, so what was found stays true until it commits.
-    """
+    records: Mapping[str, Record]
+    baselines: Mapping[str, Baseline]
+    """Of those that build for updates only."""
+    done: Container[tuple[str, datetime]]
+    resolver: Resolver
+    numbers: Numbers
+    tags: Mapping[str, TagState]
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._found: dict[str, ResolvedRun] = {}
+    @classmethod
+    def of(cls, call: Call, due: Sequence[ArmedSchedule], tags: Mapping[str, TagState]) -> _Batch:
+        wanted = [row.pipeline_arn for row in due]
+        records = queries.get_many(call.tx, wanted)
+        compared = [arn for arn, record in records.items() if has_condition(record.document)]
+        # a tick stands for an instant between the one that was armed and now
+        done = schedules.runs_between(call.tx, wanted, min(row.next_fire for row in due), call.now)
+        found = baselines(call.tx, compared) if compared else {}
+        return cls(records, found, done, Resolver(call), Numbers(call.tx), tags)
 
-    def resolve(self, document: Mapping[str, Any]) -> ResolvedRun:
-        """See runs.resolve_run. Raises ApiError."""
-        key = canonical_json([document.get(name) for name in _REFERENCES])
-        if key not in self._found:
-            self._found[key] = resolve_run(self._call, document)
-        return self._found[key]
 
-
-def _fire(
-    call: Call,
-    armed: ArmedSchedule,
-    record: Record | None,
-    done: Container[tuple[str, datetime]],
-    resolver: _Resolver,
-) -> Fired:
+def _fire(call: Call, armed: ArmedSchedule, batch: _Batch) -> Fired:
+    record = batch.records.get(armed.pipeline_arn)
     policy = call.settings.schedules
     tick = Tick(armed.next_fire, armed.version)
     try:
@@ -143,26 +142,29 @@ def _fire(
     decision = at_tick(tick, state, now=call.now, running=running, policy=policy)
     if record is None or decision.outcome == "drop":
         return _dropped(call, armed, record, decision)
-    if (record.arn, decision.scheduled_for) in done:
+    if (record.arn, decision.scheduled_for) in batch.done:
         decision = replace(decision, outcome="skip", reason=f"{decision.reason}: that run was started before")
     if decision.outcome == "skip":
         return _skipped(call, record, decision)
     try:
-        resolved = resolver.resolve(record.document)
+        resolved = batch.resolver.resolve(record.document)
         if decision.outcome == "check":
-            decision = after_check(decision, check_condition(call.tx, record, resolved, policy=policy))
+            baseline = batch.baselines.get(record.arn)
+            check = check_condition(baseline, resolved, policy=policy, tags=batch.tags)
+            decision = after_check(decision, check)
         if decision.outcome == "skip":
             return _skipped(call, record, decision)
-        return _started(call, record, decision, resolved)
+        return _started(call, record, decision, resolved, numbers=batch.numbers)
     except ApiError as error:
         return _failed(call, record, decision, error.message)
 
 
-def _started(call: Call, record: Record, decision: Decision, resolved: ResolvedRun) -> Fired:
+def _started(call: Call, record: Record, decision: Decision, resolved: ResolvedRun, *, numbers: Numbers) -> Fired:
     record = _with_next(record, decision.next_fire)
     started = pipelines.prepare_pipeline_run(
         call, record, resolved,
-        tags=record.document.get("imageTags", {}), build_type="SCHEDULED", because=_line(decision),
+        tags=record.document.get("imageTags", {}), build_type="SCHEDULED", numbers=numbers,
+        because=("tick", _line(decision)),
     )  # fmt: skip
     return Fired(record.arn, decision, pipelines.armed_schedule(record, call.now), started)
 

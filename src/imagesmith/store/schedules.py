@@ -80,12 +80,15 @@ _RUNS_BETWEEN = sa.select(scheduled_runs.c.pipeline_arn, scheduled_runs.c.schedu
     scheduled_runs.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)),
     scheduled_runs.c.scheduled_for.between(sa.bindparam("since"), sa.bindparam("until")),
 )
-_NEWEST_BUILT = (
+_PIPELINES = resources.alias("pipelines")
+_NEWEST_BUILT = sa.select(
+    _PIPELINES.c.arn,
     sa.select(resources.c.arn)
-    .where(resources.c.source == sa.bindparam("wanted"), resources.c.status.in_(_BUILT))
+    .where(resources.c.source == _PIPELINES.c.arn, resources.c.status.in_(_BUILT))
     .order_by(resources.c.created.desc(), resources.c.arn.desc())
     .limit(1)
-)
+    .scalar_subquery(),
+).where(_PIPELINES.c.arn.in_(sa.bindparam("wanted", expanding=True)))
 _BUILDING = (
     sa.select(resources.c.arn)
     .where(resources.c.source == sa.bindparam("wanted"), resources.c.status.in_(_UNDER_WAY))
@@ -265,10 +268,12 @@ def forget_runs_before(tx: Connection, moment: datetime) -> None:
     tx.execute(sa.delete(scheduled_runs).where(scheduled_runs.c.scheduled_for < microseconds(moment)))
 
 
-def newest_built(tx: Connection, pipeline_arn: str) -> Record | None:
-    """The newest image of a pipeline that reached AVAILABLE, whoever started it."""
-    found = tx.execute(_NEWEST_BUILT, {"wanted": pipeline_arn}).scalar()
-    return None if found is None else queries.get(tx, found)
+def newest_built(tx: Connection, pipeline_arns: Sequence[str]) -> dict[str, Record]:
+    """The newest image of each pipeline that reached AVAILABLE, whoever started it."""
+    rows = tx.execute(_NEWEST_BUILT, {"wanted": pipeline_arns})
+    found = {pipeline: image for pipeline, image in rows if image is not None}
+    images = queries.get_many(tx, list(found.values())) if found else {}
+    return {pipeline: images[image] for pipeline, image in found.items() if image in images}
 
 
 def is_building(tx: Connection, pipeline_arn: str) -> bool:

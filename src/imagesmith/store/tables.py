@@ -9,6 +9,9 @@
     schedules      the armed pipelines: when each fires next, and what that was computed from
     findings       what scans found in an image, one row per vulnerability
     scheduled_runs which instants of which pipeline were run; an instant is never run twice
+    cascades       images that became AVAILABLE and whose dependent pipelines were not looked at yet
+    parameters     values that `ssm:` references mean
+    events         the outbox: what happened, written in the transaction that made it true
 
 Instants are whole microseconds since the epoch, so that both databases order them alike.
 """
@@ -135,4 +138,29 @@ findings = sa.Table(
     sa.Index("findings_by_date", "account", "region", "observed", "position"),
     sa.Index("findings_by_pipeline", "account", "region", "pipeline_arn", "severity"),
     sa.Index("findings_by_vulnerability", "account", "region", "vulnerability_id", "severity"),
+)
+
+cascades = sa.Table("cascades", metadata, _text("image_arn", primary_key=True), _number("since"))
+
+parameters = sa.Table(
+    "parameters",
+    metadata,
+    _text("account", primary_key=True),
+    _text("region", primary_key=True),
+    _text("name", primary_key=True),
+    _text("value"),
+    _number("updated"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    _text("id", primary_key=True),
+    _text("account"),
+    _text("region"),
+    _text("detail_type"),
+    _number("time"),
+    sa.Column("resources", sa.JSON, nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Index("events_by_time", "account", "region", "time", "id"),
 )

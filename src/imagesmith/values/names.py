@@ -10,7 +10,7 @@ from typing import Any
 
 def iso_instant(moment: datetime) -> str:
     """`2020-02-19T19:04:01.253Z`, the API's string dates (spec/api.md 2.2)."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def parse_instant(text: str) -> datetime:

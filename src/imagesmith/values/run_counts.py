@@ -43,7 +43,8 @@ def after_run(failures: int, result: Result, *, trigger: Trigger, enabled: bool,
     if result == "AVAILABLE":
         return RunEffect(0, False, "consecutive failures: 0")
     if result == "CANCELLED" or trigger != "schedule":
-        return RunEffect(failures, False, f"consecutive failures stay {failures}: a {trigger} run, {result}")
+        kind = "an event" if trigger == "event" else f"a {trigger}"
+        return RunEffect(failures, False, f"consecutive failures stay {failures}: {kind} run, {result}")
     failures += 1
     told = f"consecutive failures: {failures}"
     if not enabled or limit is None or failures < limit:

@@ -16,12 +16,15 @@ from typing import Any, cast
 
 from sqlalchemy.engine import Connection
 
+from imagesmith.events.messages import pipeline_disabled
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.store import queries, schedules
+from imagesmith.store.cascades import put_cascade
 from imagesmith.store.database import Database
+from imagesmith.store.events import put_event
 from imagesmith.store.findings import put_findings
 from imagesmith.store.records import Record
-from imagesmith.values.names import iso_instant
+from imagesmith.values.names import iso_instant, parse_instant
 from imagesmith.values.run_counts import Result, RunEffect, Trigger, after_run, failure_limit
 
 FINAL = frozenset({"AVAILABLE", "FAILED", "CANCELLED", "DEPRECATED", "DISABLED", "DELETED"})
@@ -179,13 +182,21 @@ class Records:
         if pipeline is None:
             return None
         build = queries.get_build(tx, record.arn)
-        trigger: Trigger = "schedule" if build and build.plan.get("scheduled") else "manual"
+        # a cascade starts a SCHEDULED run that is no run of the pipeline's own schedule
+        other: Trigger = "event" if record.document.get("buildType") == "SCHEDULED" else "manual"
+        trigger: Trigger = "schedule" if build and build.plan.get("scheduled") else other
         result = cast("Result", status)
-        return count_run(tx, pipeline, result, trigger=trigger, stamp=iso_instant(self._clock()))
+        stamp = iso_instant(self._clock())
+        return count_run(tx, pipeline, result, trigger=trigger, stamp=stamp, image_arn=record.arn)
 
 
-def count_run(tx: Connection, pipeline: Record, result: Result, *, trigger: Trigger, stamp: str) -> RunEffect:
-    """Write what a run's end means for its pipeline; one that is disabled is no longer armed."""
+def count_run(
+    tx: Connection, pipeline: Record, result: Result, *, trigger: Trigger, stamp: str, image_arn: str = ""
+) -> RunEffect:
+    """Write what a run's end means for its pipeline, and for those that build on its image.
+
+    A pipeline that is disabled is no longer armed, and an event tells it.
+    """
     document = dict(pipeline.document)
     schedule = document.get("schedule")
     effect = after_run(
@@ -201,6 +212,9 @@ def count_run(tx: Connection, pipeline: Record, result: Result, *, trigger: Trig
         document |= {"status": "DISABLED", "dateUpdated": stamp}
         document.pop("dateNextRun", None)
         schedules.disarm(tx, [pipeline.arn])
+        put_event(tx, pipeline_disabled(pipeline, effect.consecutive_failures, moment=parse_instant(stamp)))
+    if result == "AVAILABLE" and image_arn:
+        put_cascade(tx, image_arn, parse_instant(stamp))
     if document != pipeline.document:
         queries.replace(tx, replace(pipeline, document=document, status=document.get("status", "")))
     return effect

@@ -1,0 +1,1 @@
+"""What happened, for those outside: events in an outbox."""

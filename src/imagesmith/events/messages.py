@@ -1,0 +1,51 @@
+"""Events as EventBridge words them (spec/api.md 7.1). Pure: an event is stored by store.events.
+
+    {"version": "0", "id": "...", "source": "aws.imagebuilder", "detail-type": "...", "account": "...",
+     "region": "...", "time": "2026-11-23T10:04:12Z", "resources": ["arn:..."], "detail": {...}}
+
+An id is made of everything else, so that the same event, told twice, is one event.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from imagesmith.store.events import Event
+from imagesmith.store.records import Record
+from imagesmith.values.names import canonical_json, iso_instant
+
+PIPELINE_DISABLED: Final = "EC2 Image Builder Image Pipeline Automatically Disabled"
+_IDS: Final = uuid.UUID("6f6b6c0e-5d5a-5a58-9b7e-1f0c5f6a7d11")
+
+
+def pipeline_disabled(pipeline: Record, failures: int, *, moment: datetime) -> Event:
+    """A pipeline turned DISABLED after `failures` failed runs in a row (spec/pipelines.md 6)."""
+    # a string, as AWS sends it
+    return _event(pipeline, PIPELINE_DISABLED, [pipeline.arn], {"consecutive-failures": str(failures)}, moment)
+
+
+def envelope(event: Event) -> dict[str, Any]:
+    """The JSON that a receiver gets."""
+    return {
+        "version": "0",
+        "id": event.id,
+        "detail-type": event.detail_type,
+        "source": "aws.imagebuilder",
+        "account": event.account,
+        "time": event.time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "region": event.region,
+        "resources": list(event.resources),
+        "detail": dict(event.detail),
+    }
+
+
+def _event(
+    about: Record, detail_type: str, resources: Sequence[str], detail: Mapping[str, Any], moment: datetime
+) -> Event:
+    identity = canonical_json([about.account, about.region, detail_type, resources, detail, iso_instant(moment)])
+    return Event(
+        str(uuid.uuid5(_IDS, identity)), about.account, about.region, moment, detail_type, tuple(resources), detail
+    )

@@ -1,0 +1,131 @@
+"""A cascade: an image became AVAILABLE, so the pipelines whose base it is are started (`schedules.cascade`).
+
+    image AVAILABLE --> row in `cascades`, in the same transaction
+          tick --> dependents(): who may take it, read only
+               --> follow(): in batches, in the scope of the image:
+                       skip    its base means another image by now, it has this one already, it would go in a circle
+                       build   type SCHEDULED, but no run of the schedule: a failure does not count
+               --> the row goes
+
+A server that dies in between leaves the row, and whoever does it again finds the pipelines that have the image.
+Recipes with a fixed base never follow, and neither do DISABLED pipelines; a schedule is not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy.engine import Connection
+
+from imagesmith.resources import pipelines
+from imagesmith.resources.call import Call
+from imagesmith.resources.errors import ApiError
+from imagesmith.resources.pipelines import PipelineRun
+from imagesmith.schedule.dependencies import Change, resolves_to
+from imagesmith.schedule.resolver import Resolver
+from imagesmith.schedule.start_condition import parent_of
+from imagesmith.store import cascades, queries, schedules
+from imagesmith.store.numbers import Numbers
+from imagesmith.store.records import Record
+from imagesmith.values.arn import Arn
+from imagesmith.workflows import pipeline_log
+
+_LONGEST_CHAIN = 100
+"""Images below each other that are looked at for a circle."""
+
+_ENDED_BADLY = ("FAILED", "CANCELLED", "DELETED")
+
+
+def dependents(tx: Connection, image_arn: str) -> list[str]:
+    """ENABLED pipelines whose recipe, as written, may take an image; needs a transaction that only reads."""
+    image = Arn.parse(image_arn)
+    found = cascades.parents_like(tx, image.owner, image.region, f":image/{image.slug}/")
+    recipes = {arn for arn, parent in found if not _is_fixed(parent) and resolves_to(parent, image_arn)}
+    fragments = sorted({f":{arn.kind}/{arn.slug}/" for arn in map(Arn.parse, recipes)})
+    listed = cascades.enabled_pipelines(tx, image.owner, image.region, fragments) if fragments else []
+    return [pipeline for pipeline, recipe in listed if recipe in recipes or Arn.parse(recipe).has_wildcard]
+
+
+def follow(call: Call, image_arn: str, arns: Sequence[str]) -> list[PipelineRun]:
+    """Start those of the pipelines that are to be built on the image now; one batch of dependents()."""
+    image = queries.get(call.tx, image_arn)
+    if image is None or image.status != "AVAILABLE":
+        return []
+    resolver, numbers = Resolver(call), Numbers(call.tx)
+    records = queries.get_many(call.tx, arns)
+    started = [_follow(call, image, records[arn], resolver, numbers) for arn in arns if arn in records]
+    runs = [run for run in started if run is not None]
+    numbers.save()
+    pipelines.store_pipeline_runs(call, runs)
+    return runs
+
+
+def _follow(
+    call: Call, image: Record, pipeline: Record, resolver: Resolver, numbers: Numbers
+) -> PipelineRun | None:
+    if pipeline.document["status"] != "ENABLED" or pipeline.arn == image.source:
+        return None
+    try:
+        resolved = resolver.resolve(pipeline.document)
+        newest = queries.newest_of_source(call.tx, pipeline.arn)
+        if resolved.parent.reference != image.arn or (newest is not None and _has(newest, image.arn)):
+            return None
+        problem = _problem(call, image, pipeline)
+        if problem:
+            _skip(call, image, pipeline, problem)
+            return None
+        change = Change("base", image.slug, _base_of(call.tx, pipeline), _told(image.arn))
+        return pipelines.prepare_pipeline_run(
+            call, pipeline, resolved,
+            tags=pipeline.document.get("imageTags", {}), build_type="SCHEDULED", counted=False,
+            numbers=numbers, because=("cascade", f"build: {change}, of {image.source}"),
+        )  # fmt: skip
+    except ApiError as error:
+        _skip(call, image, pipeline, f"no image could be started: {error.message}")
+        return None
+
+
+def _problem(call: Call, image: Record, pipeline: Record) -> str:
+    """Why a pipeline must not follow; empty when it may."""
+    if pipeline.arn in _makers(call.tx, image):
+        return "it would go in a circle: that image is built on an image of this pipeline"
+    if call.settings.schedules.overlap == "skip" and schedules.is_building(call.tx, pipeline.arn):
+        return "a build of this pipeline is still running (overlap = skip)"
+    return ""
+
+
+def _skip(call: Call, image: Record, pipeline: Record, why: str) -> None:
+    logs, now = call.settings.data_dir / "logs", call.now
+    line = f"skip: {image.arn} is AVAILABLE: {why}"
+    call.effects.append(lambda: pipeline_log.tell(logs, pipeline.arn, ("cascade", line), now=now))
+
+
+def _makers(tx: Connection, image: Record) -> Iterator[str]:
+    """The pipelines that made an image, its base, the base of that, and so on."""
+    current: Record | None = image
+    for _ in range(_LONGEST_CHAIN):
+        if current is None:
+            return
+        yield current.source
+        current = queries.get(tx, parent_of(current))
+
+
+def _has(built: Record, image_arn: str) -> bool:
+    """Whether the newest image of a pipeline is made, or being made, of an image."""
+    return built.status not in _ENDED_BADLY and parent_of(built) == image_arn
+
+
+def _base_of(tx: Connection, pipeline: Record) -> str:
+    """Version and build of what the newest AVAILABLE image of a pipeline was built on, as a change tells it."""
+    newest = schedules.newest_built(tx, [pipeline.arn]).get(pipeline.arn)
+    parent = "" if newest is None else parent_of(newest)
+    return _told(parent) if parent.startswith("arn:") else parent or "nothing"
+
+
+def _told(image_arn: str) -> str:
+    arn = Arn.parse(image_arn)
+    return f"{arn.version}/{arn.build}"
+
+
+def _is_fixed(parent: str) -> bool:
+    return Arn.parse(parent).build not in (None, "x")

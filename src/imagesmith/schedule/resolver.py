@@ -1,0 +1,34 @@
+"""What the pipelines of one unit of work refer to, resolved once for each set of references.
+
+A batch only adds PENDING images, which nothing resolves to, so what was found stays true until it commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from imagesmith.resources.call import Call
+from imagesmith.resources.runs import ResolvedRun, resolve_run
+from imagesmith.values.names import canonical_json
+
+_REFERENCES = (
+    "imageRecipeArn", "containerRecipeArn", "infrastructureConfigurationArn", "distributionConfigurationArn",
+    "workflows",
+)  # fmt: skip
+"""Members of a pipeline that runs.resolve_run looks at."""
+
+
+class Resolver:
+    """Remembers what was resolved; lives as long as the unit of work of its call."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._found: dict[str, ResolvedRun] = {}
+
+    def resolve(self, document: Mapping[str, Any]) -> ResolvedRun:
+        """See runs.resolve_run. Raises ApiError."""
+        key = canonical_json([document.get(name) for name in _REFERENCES])
+        if key not in self._found:
+            self._found[key] = resolve_run(self._call, document)
+        return self._found[key]

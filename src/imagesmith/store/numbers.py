@@ -1,0 +1,29 @@
+"""Numbers of counters for many things of one unit of work: read once, handed out here, written once."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import Connection
+
+from imagesmith.store import queries
+
+
+class Numbers:
+    """Hands out what queries.next_number() would. Needs the turn of the scope that the counters belong to.
+
+    Nothing is taken before save(), which must come before the end of the unit of work.
+    """
+
+    def __init__(self, tx: Connection) -> None:
+        self._tx = tx
+        self._last: dict[str, int] = {}
+
+    def next(self, key: str) -> int:
+        """The number after the last one of a counter; the first is 1."""
+        if key not in self._last:
+            self._last[key] = queries.counter(self._tx, key) or 0
+        self._last[key] += 1
+        return self._last[key]
+
+    def save(self) -> None:
+        for key, number in self._last.items():
+            queries.raise_counter(self._tx, key, number)
