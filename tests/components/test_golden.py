@@ -3,15 +3,13 @@
     golden/<case>/component.yml    what runs
     golden/<case>/expected.json    results of its steps, and everything below /golden in the container afterwards
 
-`IMAGESMITH_GOLDEN=write pytest tests/components/test_golden.py` writes the expectations anew.
+`IMAGESMITH_GOLDEN=write pytest tests/components/test_golden.py` writes the expectations anew. The cases that need
+packages run on the managed Debian base: tests/managed/test_golden_on_debian.py.
 """
 
 from __future__ import annotations
 
 import http.server
-import itertools
-import json
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -22,33 +20,14 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from components.golden_support import ON_DEBIAN, check_golden, golden_cases
 from fixtures_containers import make_tiny_root
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.components.actions.registry import action_registry
-from imagesmith.components.grammar import parse_component
-from imagesmith.components.reporting import LineReporter
-from imagesmith.components.results import ExecutionResult
-from imagesmith.components.runner import DocumentRun, RunOptions, run_documents
-from imagesmith.components.services import S3Config, Services, SystemClock
+from imagesmith.components.services import S3Config, Services
 from imagesmith.instances.container import ContainerInstance
 
-GOLDEN = Path(__file__).parent / "golden"
-CASES = sorted(path.parent.name for path in GOLDEN.glob("*/component.yml"))
+CASES = [case for case in golden_cases() if case not in ON_DEBIAN]
 MORE_TOOLS = ("chown", "md5sum", "sha1sum", "sha256sum", "sha512sum")
-TREE = r"""
-list() {
-  for path in "$1"/* "$1"/.[!.]*; do
-    if [ -L "$path" ]; then printf '%s\001%s\001' "$path" "link $(readlink "$path")"
-    elif [ -d "$path" ]; then printf '%s\001%s\001' "$path" "folder $(stat -c '%a %u:%g' "$path")"; list "$path"
-    elif [ -f "$path" ]; then
-      printf '%s\001%s\n' "$path" "file $(stat -c '%a %u:%g' "$path")"
-      cat "$path"
-      printf '\001'
-    fi
-  done
-}
-list /golden
-"""
 
 
 class Web(http.server.BaseHTTPRequestHandler):
@@ -114,68 +93,18 @@ def s3() -> Iterator[S3Config]:
     server.stop()
 
 
-def seen_result(result: ExecutionResult) -> dict[str, Any]:
-    """What of a result is the same each time."""
-    steps = {}
-    for step in result.steps:
-        shown: dict[str, Any] = {"status": step.status}
-        if step.failure_message:
-            shown["message"] = step.failure_message
-        if step.outputs:
-            shown["outputs"] = [
-                {key: value for key, value in item.items() if key != "executionId"} for item in step.outputs
-            ]
-        steps[step.name] = shown
-    return {"status": result.status, "steps": steps}
-
-
-def seen_tree(instance: ContainerInstance) -> dict[str, str]:
-    words = instance.run(("sh", "-c", TREE)).stdout.decode("utf-8", "backslashreplace").split("\001")
-    return dict(zip(words[:-1:2], words[1::2], strict=True))
-
-
 @pytest.mark.tool
 @pytest.mark.parametrize("case", CASES)
 def test_golden(
     case: str, golden_image: str, container_storage: ContainerStorage, web: str, s3: S3Config, tmp_path: Path
 ) -> None:
     """The container ends as the fixture says."""
-    parsed = parse_component((GOLDEN / case / "component.yml").read_bytes())
-    assert parsed.document is not None, parsed.problems
-    numbers = itertools.count(1)
-    lines: list[str] = []
     instance = ContainerInstance.launch(
         container_storage, golden_image, name=f"golden-{case.lower()}", network="none"
     )
     try:
-        instance.run(("mkdir", "/golden"))
-        result = run_documents(
-            [DocumentRun(parsed.document, "component.yml", {"Web": web})],
-            instance,
-            clock=SystemClock(),
-            ids=lambda: f"id-{next(numbers)}",
-            options=RunOptions(
-                working_directory="/golden",
-                services=Services(s3=s3, loopback_downloads=True, proxies={}, scratch=tmp_path),
-            ),
-            reporter=LineReporter(lines.append),
-        )
-        seen = {**seen_result(result), "tree": seen_tree(instance)}
+        services = Services(s3=s3, loopback_downloads=True, proxies={}, scratch=tmp_path)
+        check_golden(case, instance, {"Web": web}, services)
     finally:
         instance.close()
     assert list(tmp_path.iterdir()) == []
-    expected = GOLDEN / case / "expected.json"
-    if os.environ.get("IMAGESMITH_GOLDEN") == "write":
-        expected.write_text(json.dumps(seen, indent=1, ensure_ascii=False) + "\n")
-    assert seen == json.loads(expected.read_text()), "\n".join(lines)
-
-
-def test_every_action_has_a_case() -> None:
-    """Every action of Linux is in some golden document; UpdateOS has its own test with a package manager."""
-    text = "".join((GOLDEN / case / "component.yml").read_text() for case in CASES)
-    missing = [
-        name
-        for name, action in action_registry().items()
-        if "linux" in action.platforms and f"action: {name}\n" not in text
-    ]
-    assert missing == ["UpdateOS"]

@@ -81,10 +81,12 @@ def test_apt_holds_only_what_it_frees(update: Any) -> None:
 
 
 def test_apt_frees_its_holds_after_a_failure(update: Any) -> None:
-    """A failing upgrade leaves no holds, and its status is the message."""
-    ran, called = update({"exclude": ["new"]}, apt_get="case $* in *upgrade) exit 7 ;; esac", apt_mark="")
+    """A failing upgrade leaves no holds; its status and its last word are the message."""
+    ran, called = update(
+        {"exclude": ["new"]}, apt_get="case $* in *upgrade) echo E: broken >&2; exit 7 ;; esac", apt_mark=""
+    )
     assert called[-1] == "apt-mark unhold new"
-    assert ran.step("Step").error_message == "UpdateOS failed: exit status 7"
+    assert ran.step("Step").error_message == "UpdateOS failed: exit status 7: E: broken"
 
 
 def test_zypper(update: Any) -> None:

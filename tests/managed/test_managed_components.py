@@ -1,49 +1,22 @@
-"""The managed components on the managed Debian base: built and tested for real, in one container after another.
-
-This bootstraps the base from the package mirror, which takes a minute; it is kept for the session.
-"""
+"""The managed components on the managed Debian base: built and tested for real, in one container after another."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fixtures_containers import container_storage
-from imagesmith.artifacts.bases import Bases
-from imagesmith.artifacts.layout import OciLayout
-from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.components.grammar import parse_component
 from imagesmith.components.reporting import LineReporter
 from imagesmith.components.results import ExecutionResult
 from imagesmith.components.runner import DocumentRun, run_documents
 from imagesmith.components.services import SystemClock
 from imagesmith.instances.container import ContainerInstance
-from imagesmith.managed.bases import managed_base
+from imagesmith.instances.host import HostInstance
 from imagesmith.managed.catalog import managed_component
 
-__all__ = ["container_storage"]
-
 pytestmark = [pytest.mark.tool, pytest.mark.timeout(1200)]
-
-
-@pytest.fixture(scope="session")
-def debian(container_storage: ContainerStorage, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image id of the managed Debian base."""
-    folder = tmp_path_factory.mktemp("bases")
-    bases = Bases(container_storage, OciLayout(folder / "oci"), folder=folder / "bases")
-    base = managed_base("debian-x86-12")
-    assert base is not None
-    return bases.managed(base, on_line=lambda _: None).image_id
-
-
-@pytest.fixture
-def launch(container_storage: ContainerStorage, debian: str) -> Iterator[ContainerInstance]:
-    instance = ContainerInstance.launch(container_storage, debian, name="managed")
-    yield instance
-    instance.close()
 
 
 def run(instance: ContainerInstance, name: str, *phases: str, **parameters: str) -> ExecutionResult:
@@ -94,3 +67,40 @@ def test_update_with_an_exclusion(launch: ContainerInstance, tmp_path: Path) -> 
     """An excluded package is held during the update and free afterwards."""
     run(launch, "update-linux", "build", Exclude="bash")
     assert launch.run(("apt-mark", "showhold")).stdout == b""
+
+
+@pytest.mark.parametrize(("name", "phase"), [("reboot-linux", "build"), ("reboot-test-linux", "test")])
+def test_restarts_are_refused_by_a_container(launch: ContainerInstance, name: str, phase: str) -> None:
+    """The components that restart fail in a container at their Reboot step, in one sentence."""
+    parsed = parse_component(managed_component(name).text)
+    assert parsed.document is not None
+    result = run_documents([DocumentRun(parsed.document, name)], launch, clock=SystemClock(), ids=lambda: "id")
+    assert result.failure is not None
+    assert (result.failure.phase, result.failure.step) == (phase, "RebootStep")
+    assert result.failure.message == "a container cannot restart; run this component on a machine"
+
+
+@pytest.mark.parametrize("name", ["reboot-linux", "reboot-test-linux"])
+def test_restarts_of_a_machine(name: str, tmp_path: Path) -> None:
+    """On what restarts, the components see another boot and succeed; on what only says so they fail."""
+
+    class Machine(HostInstance):
+        """This computer, pretending: its boot id is a file."""
+
+        really = True
+        kind = "machine"
+
+        def reboot(self) -> None:
+            if self.really:
+                (tmp_path / "boot").write_text("second")
+
+    (tmp_path / "cat").write_text(f'#!/bin/sh\nread -r line <{tmp_path}/boot || :; echo "$line"\n')
+    (tmp_path / "cat").chmod(0o755)
+    parsed = parse_component(managed_component(name).text)
+    assert parsed.document is not None
+    for really, status in ((True, "success"), (False, "failed")):
+        (tmp_path / "boot").write_text("first")
+        machine = Machine(tmp_path, environment={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+        machine.really = really
+        result = run_documents([DocumentRun(parsed.document, name)], machine, clock=SystemClock(), ids=lambda: "id")
+        assert result.status == status

@@ -53,8 +53,9 @@ def update_os(context: ActionContext, entries: list[Entry]) -> ActionResult:
         return ActionResult(stderr=stderr)
     if completed.returncode == REBOOT_STATUS:
         return ActionResult(reboot="again", stderr=stderr)
-    said = stderr.strip().splitlines()
-    message = said[-1] if said and said[-1].startswith("error.Input") else f"exit status {completed.returncode}"
+    said = (stderr.strip().splitlines() or [""])[-1]
+    status = f"exit status {completed.returncode}"
+    message = said if said.startswith("error.Input") else f"{status}: {said}" if said else status
     raise ActionFailed(f"UpdateOS failed: {message}", stderr=stderr)
 
 
