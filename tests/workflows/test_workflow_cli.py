@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.main import commands
+from imagesmith.managed.catalog import managed_workflow
 from workflows.workflow_samples import APPROVAL, LAUNCH, document_of
 
 TAGS = "parameters: [{name: tags, type: stringList}, {name: size, type: integer, default: 3}]\n"
@@ -175,3 +176,15 @@ def test_a_new_document_is_valid_and_never_overwrites(invoke: Any, tmp_path: Pat
     with pytest.raises(CommandFailed, match="exists"):
         invoke("new", "ask me.yml")
     assert "name: ask me" in (tmp_path / "ask me.yml").read_text()
+
+
+def test_a_new_document_may_begin_as_a_managed_one(invoke: Any, tmp_path: Path) -> None:
+    """The copy has its own name and is otherwise the managed document."""
+    assert invoke("new", "2nd-build.yml", "--from", "build/build-container").exit_code == 0
+    text = (tmp_path / "2nd-build.yml").read_text()
+    assert text.replace("name: '2nd-build'", "name: build-container") == (
+        managed_workflow("build", "build-container").text
+    )
+    assert invoke("validate", "2nd-build.yml", "--type", "BUILD").exit_code == 0
+    with pytest.raises(CommandFailed, match="build/none"):
+        invoke("new", "other.yml", "--from", "build/none")

@@ -9,7 +9,7 @@ import click
 from imagesmith.cli.component_run import RunRequest, load, run_once, show_loaded
 from imagesmith.cli.component_watch import run_watching
 from imagesmith.cli.context import data_dir_option, json_option, print_json
-from imagesmith.cli.starters import write_starter
+from imagesmith.cli.starters import quoted, write_starter
 from imagesmith.components.grammar import folded_message
 
 STARTER = """\
@@ -217,5 +217,5 @@ def run(
 def new(file: Path, name: str, *, force: bool) -> None:
     """Write a commented component document to start from."""
     title = name or "".join(part.capitalize() for part in file.stem.replace("_", "-").split("-")) or "Component"
-    write_starter(file, STARTER, name=title, force=force)
+    write_starter(file, STARTER.format(file=file, name=quoted(title)), force=force)
     click.echo(f"wrote {file}; check it with: imagesmith component validate {file}")

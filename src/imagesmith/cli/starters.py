@@ -7,17 +7,17 @@ from pathlib import Path
 from imagesmith.cli.context import CommandFailed
 
 
-def write_starter(file: Path, starter: str, *, name: str, force: bool) -> None:
-    """Write a document with its name and its file filled in. Raises CommandFailed."""
+def write_starter(file: Path, text: str, *, force: bool) -> None:
+    """Write a document, over one that is there only with `force`. Raises CommandFailed."""
     if file.exists() and not force:
         raise CommandFailed(f"{file} exists", "choose another name, or --force")
     try:
-        file.write_text(starter.format(file=file, name=_quoted(name)), encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CommandFailed(f"{file} cannot be written: {error.strerror}") from error
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """The text as a YAML scalar."""
     plain = text.replace(" ", "").isalnum() and not text[0].isdigit()
     return text if plain else "'" + text.replace("'", "''").replace("\n", " ") + "'"

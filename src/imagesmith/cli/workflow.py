@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -11,9 +12,9 @@ import click
 from imagesmith.cli.component import Assignment
 from imagesmith.cli.component_view import plain, show_problems
 from imagesmith.cli.context import CommandFailed, json_option, print_json
-from imagesmith.cli.starters import write_starter
+from imagesmith.cli.starters import quoted, write_starter
 from imagesmith.documents.fields import boolean_of, integer_of
-from imagesmith.managed.catalog import managed_workflow
+from imagesmith.managed.catalog import ManagedWorkflow, managed_workflow, managed_workflows
 from imagesmith.workflows.document import WORKFLOW_TYPES, WorkflowType
 from imagesmith.workflows.dynamic import ParameterError, bind_parameters
 from imagesmith.workflows.grammar import ParsedWorkflow, parse_workflow, refusal
@@ -175,15 +176,22 @@ def plan(
 @workflow.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), default=Path("workflow.yml"))
 @click.option("--name", default="", help="Name in the document.  [default: from the file's name]")
+@click.option("--from", "managed", metavar="NAME", help="Copy a managed workflow, as build/build-container.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
-def new(file: Path, name: str, *, force: bool) -> None:
+def new(file: Path, name: str, *, managed: str | None, force: bool) -> None:
     """Write a commented workflow document to start from.
 
     \b
-    Example:
+    Examples:
       imagesmith workflow new approval.yml
+      imagesmith workflow new mine.yml --from build/build-container
     """
-    write_starter(file, STARTER, name=name or file.stem, force=force)
+    if managed is None:
+        write_starter(file, STARTER.format(file=file, name=quoted(name or file.stem)), force=force)
+    else:
+        text = _managed(managed).text
+        renamed = f"name: {quoted(name or file.stem)}"
+        write_starter(file, re.sub(r"^name: .*$", lambda _match: renamed, text, count=1, flags=re.M), force=force)
     click.echo(f"wrote {file}; check it with: imagesmith workflow validate {file}")
 
 
@@ -205,14 +213,19 @@ def _parsed(source: str, data: bytes, kind: WorkflowType | None) -> _Loaded:
 
 def _named(file: str, kind: WorkflowType | None) -> _Loaded:
     """The document of a file, or the managed workflow of a name such as `build/build-image`."""
-    family, _, name = file.partition("/")
+    family = file.partition("/")[0]
     if family in WORKFLOW_TYPES and not Path(file).exists():
-        try:
-            found = managed_workflow(family, name)
-        except LookupError as error:
-            raise CommandFailed(f"there is no file {file}, and {error}") from error
-        return _parsed(file, found.text.encode(), WORKFLOW_TYPES[family])
+        return _parsed(file, _managed(file).text.encode(), WORKFLOW_TYPES[family])
     return _read(Path(file), kind)
+
+
+def _managed(name: str) -> ManagedWorkflow:
+    family, _, stem = name.partition("/")
+    try:
+        return managed_workflow(family, stem)
+    except LookupError as error:
+        known = ", ".join(f"{item.family}/{item.name}" for item in managed_workflows())
+        raise CommandFailed(f"{error}", f"known are {known}") from error
 
 
 def _variables(kind: WorkflowType, given: tuple[tuple[str, str], ...]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from the tables that documents are checked with: `python -m imagesmith.workflows
 
 ```console
 $ imagesmith workflow new approval.yml                                   # a commented starter
+$ imagesmith workflow new mine.yml --from build/build-container          # a managed one to change
 $ imagesmith workflow validate approval.yml --type TEST                  # every problem, with its line
 $ imagesmith workflow plan approval.yml --type TEST --param approver=me  # which steps would run, with which inputs
 $ imagesmith workflow plan build/build-image --variable imageType=AMI    # the same for a managed one
