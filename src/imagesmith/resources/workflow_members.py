@@ -6,6 +6,7 @@ entries --check_entries--> well formed       what the request alone tells
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,7 +19,7 @@ from imagesmith.values.arn import Arn, ArnError
 from imagesmith.workflows.actions import CONTAINER_DISTRIBUTION, MACHINE_DISTRIBUTION
 from imagesmith.workflows.document import WorkflowDocument, WorkflowType
 from imagesmith.workflows.dynamic import ParameterError, bind_parameters
-from imagesmith.workflows.grammar import parse_workflow
+from imagesmith.workflows.grammar import ParsedWorkflow, parse_workflow
 
 Request = Mapping[str, Any]
 
@@ -105,7 +106,7 @@ def _check_settings(entry: Request, index: int) -> None:
 
 def _used(call: Call, entry: Request, index: int) -> UsedWorkflow:
     record = resolve(call, entry["workflowArn"], path=f"{_PATH}[{index}].workflowArn", kind="workflow")
-    parsed = parse_workflow(record.document["data"], record.document["type"])
+    parsed = _stored(record.document["data"], record.document["type"])
     if parsed.document is None:  # stored by a version with other rules
         reason = parsed.first.message if parsed.first else ""
         raise invalid_value(
@@ -123,6 +124,12 @@ def _used(call: Call, entry: Request, index: int) -> UsedWorkflow:
     except ParameterError as error:
         raise invalid_combination(path, str(error)) from error
     return UsedWorkflow(entry, record, parsed.document, values)
+
+
+@functools.lru_cache(maxsize=64)
+def _stored(text: str, kind: WorkflowType) -> ParsedWorkflow:
+    """Many pipelines name the same few workflows, and reading one takes milliseconds of a tick."""
+    return parse_workflow(text, kind)
 
 
 def _check_outputs(used: Sequence[UsedWorkflow], recipe: Record) -> None:
