@@ -176,6 +176,27 @@ def test_interrupted_runs_go_on(invoke: Any, tmp_path: Path) -> None:
         invoke(*words, "--on", f"container:oci-archive:{tmp_path}/none.tar")
 
 
+def test_restarts_of_this_computer(invoke: Any, tmp_path: Path) -> None:
+    """With a state directory a restart ends the command with status 194, and the same command goes on after it."""
+    reboot = one_step("Reboot", {}, name="Restart").partition("steps:\n")[2]
+    again = bash("if [ -e done ]; then echo x >>again; else touch done; exit 194; fi", name="Again")
+    text = document(bash("echo x >>count", name="One"), reboot, again)
+    words = ["run", "a.yml", "--json", "--state-directory", "state", "--log-directory", "logs"]
+    for expected in (194, 194, 0):
+        result = invoke(*words, a=text)
+        assert result.exit_code == expected
+        assert (result.stdout == "") == (expected == 194) and ("must restart" in result.stderr) == (expected == 194)
+    summary = json.loads(result.stdout)
+    assert (summary["status"], summary["executedStepCount"]) == ("success", 3)
+    assert (tmp_path / "count").read_text() == (tmp_path / "again").read_text() == "x\n"
+    (logs,) = (tmp_path / "logs").iterdir()
+    assert logs.name.endswith(summary["executionId"]) and str(logs).endswith(summary["logUrl"])
+    assert (logs / "console.log").read_text().count("Rebooting the system now") == 2
+    assert not list((tmp_path / "state").iterdir())
+    lone = invoke("run", "b.yml", b=document(reboot))
+    assert lone.exit_code == 1 and "run with a state directory" in lone.output
+
+
 def test_usage_errors(invoke: Any) -> None:
     """Wrong options and places are told in words."""
     text = document(bash("true"))

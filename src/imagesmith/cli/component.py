@@ -110,6 +110,12 @@ def validate(
 ) -> None:
     """Check component documents and show every problem with its line.
 
+    \b
+    Examples:
+      imagesmith component validate web.yml
+      imagesmith component validate *.yml --blocked-action-modules Reboot,UpdateOS
+      imagesmith component validate setup.yml --platform Windows --json
+
     The exit status is 0 when all can be used and 1 when one cannot.
     """
     loaded = load(files, platform=platform, blocked=frozenset(blocked_action_modules or ()))
@@ -186,8 +192,11 @@ def run(
       imagesmith component run web.yml --on container:debian-x86-12
       imagesmith component run web.yml --on container:debian-x86-12 --phases build,validate --watch
       imagesmith component run check.yml --param Port=8080 --json
+      imagesmith component run kernel.yml --state-directory /var/lib/kernel-update
 
-    The exit status is 0 on success and 1 on a failure. With --json the result is the only output.
+    The exit status is 0 on success and 1 on a failure. With --json the result is the only output. A run with
+    --state-directory whose step wants a restart of this computer ends with status 194 and goes on when it is
+    started again.
     """
     if watch and as_json:
         raise click.UsageError("--watch and --json do not go together: a watch has no one result.")
@@ -215,7 +224,13 @@ def run(
 @click.option("--name", default="", help="Name in the document.  [default: from the file's name]")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def new(file: Path, name: str, *, force: bool) -> None:
-    """Write a commented component document to start from."""
+    """Write a commented component document to start from.
+
+    \b
+    Examples:
+      imagesmith component new
+      imagesmith component new web.yml --name WebServer
+    """
     title = name or "".join(part.capitalize() for part in file.stem.replace("_", "-").split("-")) or "Component"
     write_starter(file, STARTER.format(file=file, name=quoted(title)), force=force)
     click.echo(f"wrote {file}; check it with: imagesmith component validate {file}")

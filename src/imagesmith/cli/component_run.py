@@ -28,7 +28,7 @@ from imagesmith.components.managed import ManagedDocuments
 from imagesmith.components.model import ComponentDocument
 from imagesmith.components.reporting import NullReporter
 from imagesmith.components.results import ExecutionResult
-from imagesmith.components.runner import DocumentRun, RunOptions, run_documents
+from imagesmith.components.runner import DocumentRun, RunOptions, run_documents, unfinished_execution
 from imagesmith.components.services import S3Config, Services, SystemClock
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.host import HostInstance
@@ -36,6 +36,9 @@ from imagesmith.instances.protocol import Instance, InstanceError
 from imagesmith.managed.bases import managed_base
 from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.settings import Settings
+
+RESTART_STATUS = 194
+"""Exit status that asks for a restart, as the service's own agent understands it (spec/components.md 11.1)."""
 
 _CONTAINER = re.compile(r"component-([0-9]+)\Z")
 
@@ -74,6 +77,20 @@ class Loaded:
         return all(item.document is not None for item in self.parsed)
 
 
+class RestartNeeded(BaseException):
+    """A step asks for a restart of this computer, and what is finished has been kept.
+
+    A BaseException: it ends the run, and is no failure that a step could have.
+    """
+
+
+class RestartedHost(HostInstance):
+    """This computer, for a run whose state outlives it: whoever started the command restarts the computer."""
+
+    def reboot(self) -> None:
+        raise RestartNeeded
+
+
 def load(files: Sequence[Path], *, platform: str = "Linux", blocked: frozenset[str] = frozenset()) -> Loaded:
     """Read and check documents. Raises CommandFailed for a file that cannot be read."""
     texts: list[str] = []
@@ -102,8 +119,12 @@ def run_once(request: RunRequest) -> int:
         show_loaded(request.files, loaded)
     journal = _journal(request)
     cancellation = Cancellation()
-    with interruptible(cancellation), instance_place(request, cancellation) as instance:
-        result = run_loaded(request, loaded, instance, cancellation, journal=journal)
+    try:
+        with interruptible(cancellation), instance_place(request, cancellation) as instance:
+            result = run_loaded(request, loaded, instance, cancellation, journal=journal)
+    except RestartNeeded:
+        click.echo("this computer must restart; run the same command again afterwards, and it goes on", err=True)
+        return RESTART_STATUS
     return 0 if result.status == "success" else 1
 
 
@@ -146,19 +167,21 @@ def run_loaded(
     listener: NullReporter | None = None,
 ) -> ExecutionResult:
     settings = settings_of(request.data_dir)
-    execution_id = request.execution_id or str(uuid.uuid4())
+    runs = document_runs(request, loaded)
+    unfinished = unfinished_execution(journal, runs, request.phases) if journal is not None else ""
+    execution_id = unfinished or request.execution_id or str(uuid.uuid4())
     clock = SystemClock()
     view = StepView(quiet=request.as_json, verbose=request.verbose)
     logs = None
     if request.log_directory is not None:
         try:
-            logs = LogFolder(request.log_directory, execution_id, clock=clock)
+            logs = LogFolder(request.log_directory, execution_id, clock=clock, resumed=bool(unfinished))
         except OSError as error:
             raise CommandFailed(f"the log folder cannot be made: {error}") from error
         logs.documents(loaded.texts)
     try:
         result = run_documents(
-            document_runs(request, loaded),
+            runs,
             instance,
             phases=request.phases,
             clock=clock,
@@ -223,7 +246,8 @@ def instance_place(request: RunRequest, cancellation: Cancellation) -> Iterator[
     """The instance of `--on`, gone afterwards. Raises CommandFailed."""
     kind, _, reference = request.place.partition(":")
     if kind == "host":
-        yield HostInstance(Path.cwd(), cancellation=cancellation)
+        host = HostInstance if request.state_directory is None else RestartedHost
+        yield host(Path.cwd(), cancellation=cancellation)
         return
     if kind != "container" or not reference:
         hint = "write --on host, or --on container:debian-x86-12, or --on container:registry/name:tag"

@@ -25,11 +25,16 @@ from imagesmith.processes import Stream
 class LogFolder:
     """Writes the files of one run. It is a Reporter; call finish() with the result, and close() in any case."""
 
-    def __init__(self, parent: Path, execution_id: str, *, clock: Clock) -> None:
-        """Make the folder; only its owner can read it. Raises OSError."""
+    def __init__(self, parent: Path, execution_id: str, *, clock: Clock, resumed: bool = False) -> None:
+        """Make the folder, which only its owner can read; a resumed run goes on in its own. Raises OSError."""
+        ending = f"_UTC-0_{execution_id}"
         started = clock.now().strftime("%Y-%m-%d_%H-%M-%S")
-        self.path = parent / f"TOE_{started}_UTC-0_{execution_id}"
-        self.path.mkdir(parents=True, mode=0o700)
+        self.path = parent / f"TOE_{started}{ending}"
+        earlier = [place for place in parent.glob("TOE_*") if place.name.endswith(ending)] if resumed else []
+        if earlier:
+            self.path = earlier[0]
+        else:
+            self.path.mkdir(parents=True, mode=0o700)
         self._clock = clock
         self._console = self._open("console.log")
         self._application = self._open("application.log")
@@ -72,7 +77,9 @@ class LogFolder:
         return self._clock.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
     def _open(self, name: str) -> IO[str]:
-        descriptor = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(
+            self.path / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
         return os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace")
 
     def _write(self, name: str, value: Any) -> None:

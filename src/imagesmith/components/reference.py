@@ -37,7 +37,8 @@ $ imagesmith component run web.yml --on container:debian-x86-12 --watch     # ag
 | WebDownload, S3Download, S3Upload | Go through the worker, so the instance needs neither tools nor credentials. \
 Addresses of the worker itself are refused. |
 | `aws:ssm:`, `aws:imds:` | Resolved by what the server is configured with; without, the step says so. |
-| Reboot | Machines only. A container or this computer cannot restart: the step fails and says so. |
+| Reboot | A container cannot restart: the step fails and says so. \
+On this computer a run with `--state-directory` ends with status 194, and goes on when it is started again. |
 | patternMatches | RE2's language, without `\\C` and script names in `\\p{...}`; always linear time. |
 | Windows actions | Checked in full. Running one fails: there are no Windows instances in this version. |
 """

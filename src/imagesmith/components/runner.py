@@ -17,7 +17,7 @@ from imagesmith.instances.protocol import Instance
 from imagesmith.processes import Cancellation
 from imagesmith.values.names import canonical_json, sha256_hex
 
-__all__ = ["DocumentRun", "RunOptions", "fingerprint", "run_documents"]
+__all__ = ["DocumentRun", "RunOptions", "fingerprint", "run_documents", "unfinished_execution"]
 
 
 def run_documents(
@@ -74,15 +74,22 @@ def _opened(
     ids: Callable[[], str],
 ) -> tuple[str, Progress]:
     """The execution's id and what it finished earlier; a journal of other documents is forgotten."""
-    wanted = fingerprint(documents, phases)
-    entries = list(journal.load())
-    head: Mapping[str, Any] = entries[0] if entries else {}
-    if head.get("version") == VERSION and head.get("fingerprint") == wanted:
-        return str(head["id"]), Progress(journal, entries)
+    unfinished = unfinished_execution(journal, documents, phases)
+    if unfinished:
+        return unfinished, Progress(journal, journal.load())
     journal.clear()
     chosen = execution_id or ids()
+    wanted = fingerprint(documents, phases)
     journal.append({"kind": "execution", "version": VERSION, "id": chosen, "fingerprint": wanted})
     return chosen, Progress(journal)
+
+
+def unfinished_execution(journal: Journal, documents: Sequence[DocumentRun], phases: Collection[str] | None) -> str:
+    """The id of the run of these documents that the journal would go on with; empty when there is none."""
+    head: Mapping[str, Any] = next(iter(journal.load()), {})
+    if head.get("version") == VERSION and head.get("fingerprint") == fingerprint(documents, phases):
+        return str(head["id"])
+    return ""
 
 
 def fingerprint(documents: Sequence[DocumentRun], phases: Collection[str] | None) -> str:

@@ -97,7 +97,9 @@ class HostInstance:
         self._copy(self._place(path), local, path)
 
     def reboot(self) -> None:
-        raise CannotReboot("this computer is not restarted by a component; restart it yourself and run again")
+        raise CannotReboot(
+            "this computer is not restarted by a component: run with a state directory, or on a machine"
+        )
 
     def checkpoint(self) -> Snapshot:
         raise InstanceError("this computer has no checkpoints; use a container")
