@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from components.component_support import RunText, bash, document
+from components.component_support import RunText, bash, document, one_step
+from imagesmith.components.grammar import parse_component
+from imagesmith.components.runner import DocumentRun, run_documents
+from imagesmith.components.services import SystemClock
 from imagesmith.instances.host import HostInstance
 from imagesmith.processes import Cancellation, Cancelled
 
@@ -404,3 +408,22 @@ def test_unquoted_octal(run_text: RunText) -> None:
     step = "      - name: Make\n        action: CreateFile\n        inputs: [{path: file, permissions: 0700}]\n"
     ran = run_text(document(step))
     assert (ran.folder / "file").stat().st_mode & 0o7777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("action", "inputs"),
+    [
+        ("ExecutePowerShell", {"commands": ["dir"]}),
+        ("InstallMSI", {"path": "a.msi"}),
+        ("UninstallMSI", {"path": "a.msi"}),
+        ("SetRegistry", [{"path": "HKLM:\\Software\\X", "name": "n", "value": "1", "type": "SZ"}]),
+    ],
+)
+def test_windows_actions_are_refused_elsewhere(tmp_path: Path, action: str, inputs: Any) -> None:
+    """A document for Windows is checked in full, and its steps fail in one sentence where there is no Windows."""
+    parsed = parse_component(one_step(action, inputs), platform="Windows")
+    assert parsed.document is not None
+    run = DocumentRun(parsed.document, "doc.yml")
+    result = run_documents([run], HostInstance(tmp_path), clock=SystemClock(), ids=lambda: "id")
+    assert result.status == "failed"
+    assert result.steps[0].error_message == f"{action} runs on Windows machines only; this instance is a host"

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from imagesmith.components.conditions import is_true, parse_expression
 from imagesmith.documents.nodes import MapNode
@@ -140,3 +146,55 @@ def test_wrong_conditions(expression: str, code: str) -> None:
 def test_four_levels_are_allowed() -> None:
     """Four logical levels with a comparison below them are accepted."""
     assert truth("not: {not: {not: {not: {stringIsEmpty: ''}}}}")
+
+
+NUMBERS = st.integers(-3, 3).map(str) | st.sampled_from(["0.5", "-0.50", "+2", "02", "1e0", "x", "", " 1", "٣"])
+STRINGS = st.text("aAbB0 \n", max_size=2)
+ORDERS = {"LessThan": "<", "LessThanEquals": "<=", "GreaterThan": ">", "GreaterThanEquals": ">="}
+
+
+def ordered(order: str, left: Any, right: Any) -> bool:
+    return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[ORDERS[order]]
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> tuple[dict[str, Any], bool]:
+    """A comparison and its truth as the tables of the specification say it."""
+    order = draw(st.sampled_from(sorted(ORDERS)))
+    if draw(st.booleans()):
+        baseline, value = draw(STRINGS), draw(STRINGS)
+        if draw(st.booleans()):
+            return {"stringEquals": baseline, "value": value}, baseline == value
+        return {f"string{order}": baseline, "value": value}, ordered(order, value.lower(), baseline.lower())
+    baseline, value = str(draw(st.integers(-3, 3))), draw(NUMBERS)
+    if value in ("1e0", "x", "", " 1", "٣"):
+        return {f"number{order}": baseline, "value": value}, False
+    return {f"number{order}": baseline, "value": value}, ordered(order, Decimal(value), Decimal(baseline))
+
+
+def logical(operands: Any) -> Any:
+    """Expressions over others, one level deeper."""
+    return st.tuples(st.sampled_from(["and", "or", "not"]), st.lists(operands, min_size=1, max_size=3)).map(
+        _combined
+    )
+
+
+def _combined(drawn: tuple[str, list[tuple[dict[str, Any], bool]]]) -> tuple[dict[str, Any], bool]:
+    operator, operands = drawn
+    if operator == "not":
+        return {"not": operands[0][0]}, not operands[0][1]
+    truths = [truth for _, truth in operands]
+    return {operator: [expression for expression, _ in operands]}, all(truths) if operator == "and" else any(truths)
+
+
+EXPRESSIONS = comparisons()
+for _ in range(4):
+    EXPRESSIONS = comparisons() | logical(EXPRESSIONS)
+
+
+@settings(max_examples=200, deadline=None)
+@given(EXPRESSIONS)
+def test_any_expression_means_what_the_tables_say(drawn: tuple[dict[str, Any], bool]) -> None:
+    """Whatever is nested in whatever, the result is that of the operators' own definitions."""
+    expression, expected = drawn
+    assert truth(json.dumps(expression)) is expected
