@@ -154,7 +154,7 @@ ORDERS = {"LessThan": "<", "LessThanEquals": "<=", "GreaterThan": ">", "GreaterT
 
 
 def ordered(order: str, left: Any, right: Any) -> bool:
-    return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[ORDERS[order]]
+    return bool({"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[ORDERS[order]])
 
 
 @st.composite
