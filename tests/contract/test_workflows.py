@@ -8,6 +8,7 @@ import pytest
 
 from contract.api import WORKFLOW, Api
 from contract.refusals import refused
+from contract.test_pipelines import required
 
 BAD = "InvalidParameterValueException"
 MISSING = "ResourceNotFoundException"
@@ -217,7 +218,31 @@ def test_a_workflow_that_a_pipeline_names_stays(api: Api) -> None:
         api.client.start_image_pipeline_execution(imagePipelineArn=loose)
 
 
-def test_what_a_list_of_workflows_may_be(api: Api) -> None:
+def test_workflows_of_a_pipeline_are_set_changed_and_dropped(api: Api) -> None:
+    """Every entry is shown exactly as given, in its order; an update without them drops them."""
+    build = api.workflow("make", type="BUILD", data=BUILD)
+    test = api.arn("workflow", "test/mine/x.x.x")
+    api.workflow()
+    arn = api.pipeline()
+    members = required(api, arn)
+    topic: Any = [{"name": "topic", "value": ["arn:t"]}]
+    for entries in (
+        [{"workflowArn": test, "parallelGroup": "g", "onFailure": "CONTINUE", "parameters": topic}],
+        [
+            {"workflowArn": test},
+            {"workflowArn": build, "parameters": SIZE},
+            {"workflowArn": test, "onFailure": "ABORT"},
+        ],
+    ):
+        api.client.update_image_pipeline(**members, executionRole="role", workflows=entries)
+        assert api.get_pipeline(arn)["workflows"] == entries
+    api.client.update_image_pipeline(**members, executionRole="role")
+    assert "workflows" not in api.get_pipeline(arn)
+    api.client.delete_workflow(workflowBuildVersionArn=build)
+
+
+@pytest.mark.parametrize("operation", ["create_image", "update_image_pipeline"])
+def test_what_a_list_of_workflows_may_be(api: Api, operation: str) -> None:
     """Roles, counts, pinned managed versions, parameters and outputs are checked before anything runs."""
     build = api.workflow("make", type="BUILD", data=BUILD)
     test = api.workflow()
@@ -227,15 +252,19 @@ def test_what_a_list_of_workflows_may_be(api: Api) -> None:
         "WaitForAction\n    inputs:\n      snsTopicArn.$: \"$.parameters.topic\"", "DistributeImage"
     ))  # fmt: skip
     managed = api.arn("workflow", "build/build-container/1.0.0", owner="aws")
-    infrastructure, recipe = api.infrastructure(), api.recipe()
-    common: dict[str, Any] = {"infrastructureConfigurationArn": infrastructure, "containerRecipeArn": recipe}
+    pipeline = api.pipeline()
+    before = api.get_pipeline(pipeline)
+    common = required(api, pipeline)
+    if operation == "create_image":
+        del common["imagePipelineArn"]
     ok: dict[str, Any] = {"workflowArn": build, "parameters": SIZE}
+    request = getattr(api.client, operation)
 
-    def create(*entries: dict[str, Any], **members: Any) -> None:
-        api.client.create_image(**{**common, "executionRole": "role", "workflows": list(entries), **members})
+    def ask(*entries: dict[str, Any]) -> None:
+        request(**common, executionRole="role", workflows=list(entries))
 
     with refused(COMBINATION) as refusal:
-        api.client.create_image(**common, workflows=[ok])
+        request(**common, workflows=[ok])
     assert "An execution role is required to provide workflows" in refusal.message
     latest = "AWS managed workflows must have latest version 'x.x.x' for '" + managed + "'"
     for entries, code, message in (
@@ -253,11 +282,18 @@ def test_what_a_list_of_workflows_may_be(api: Api) -> None:
         ([{"workflowArn": test}, {"workflowArn": test.replace("mine", "none")}], MISSING, "none"),
     ):  # fmt: skip
         with refused(code) as refusal:
-            create(*entries)
+            ask(*entries)
         assert message in refusal.message
-    recipes = {"containerRecipeArn": None, "imageRecipeArn": api.image_recipe()}
-    machine = {name: value for name, value in {**common, **recipes}.items() if value}
+    assert api.get_pipeline(pipeline) == before
+    ask({**ok, "onFailure": "ABORT"}, {"workflowArn": test, "parallelGroup": "g"}, {"workflowArn": test})
+
+
+def test_a_machine_image_needs_the_id_of_its_image(api: Api) -> None:
+    """A BUILD workflow without the output ImageId is refused for an image recipe, with the service's sentence."""
+    build = api.workflow("make", type="BUILD", data=BUILD)
     with refused(BAD) as refusal:
-        api.client.create_image(**machine, executionRole="role", workflows=[ok])
+        api.client.create_image(
+            imageRecipeArn=api.image_recipe(), infrastructureConfigurationArn=api.infrastructure(),
+            executionRole="role", workflows=[{"workflowArn": build, "parameters": SIZE}],
+        )  # fmt: skip
     assert "Build workflow must have output named ImageId to build AMI." in refusal.message
-    create({**ok, "onFailure": "ABORT"}, {"workflowArn": test, "parallelGroup": "g"}, {"workflowArn": test})
