@@ -125,10 +125,25 @@ def test_plan_tells_a_step_that_must_fail(invoke: Any) -> None:
     failing = invoke("plan", "fail.yml", "--param", "tags=a", fail=text)
     assert failing.exit_code == 1
     assert "Unable to resolve '$.stepOutputs.First.instanceId': step 'First' is skipped" in failing.output
-    assert "'inputs.stateMachineArn' must be a text, it is a list" in failing.output
+    assert "step 'Second' fails and ends the workflow" in failing.output
     assert "output" not in failing.output
     lenient = text.replace("First.instanceId}}", "First.instanceId}, onFailure: Continue}")
-    assert invoke("plan", "fail.yml", "--param", "tags=a", fail=lenient).exit_code == 0
+    passing = invoke("plan", "fail.yml", "--param", "tags=a", fail=lenient)
+    assert passing.exit_code == 0
+    assert "'inputs.stateMachineArn' must be a text, it is a list" in passing.output
+
+
+def test_plan_is_not_sure_of_what_may_be_skipped(invoke: Any) -> None:
+    """A step whose condition depends on the run may fail, which is told, but does not end the plan."""
+    steps = (
+        "name: First, action: LaunchInstance, if: {stringEquals: a, value: b}, inputs: {waitFor: ssmAgent}",
+        "name: Second, action: CreateImage, if: {stringEquals: Linux, value: $.imagebuilder.platform}, "
+        "inputs: {instanceId.$: $.stepOutputs.First.instanceId}",
+    )
+    shown = invoke("plan", "unsure.yml", unsure=document_of(*steps))
+    assert shown.exit_code == 0
+    assert "if depends on $.imagebuilder.platform; when it runs, it fails: Unable to resolve" in shown.output
+    assert invoke("plan", "unsure.yml", "--variable", "platform=Linux").exit_code == 1
 
 
 def test_plan_knows_managed_workflows(invoke: Any) -> None:

@@ -359,10 +359,12 @@ _STEP_KEYS = ("name", "if", "inputs", "onFailure", "rollbackEnabled", "timeoutSe
 _INPUTS = sorted({spec.name for action in step_actions().values() for spec in action.inputs})
 
 
-@given(_TEXTS)
+@given(_TEXTS | st.binary(max_size=40))
 @example("\x00")
+@example(b"schemaVersion: 1.0\nname: \xff")
+@example("name: \ud800")
 @example("schemaVersion: 1.0\nsteps:\n- {name: [a], action: {b: c}}")
-def test_no_text_is_a_traceback(text: str) -> None:
+def test_no_text_is_a_traceback(text: str | bytes) -> None:
     """Whatever the text is, the answer is a document or problems."""
     parsed = parse_workflow(text, "BUILD")
     assert (parsed.document is None) == (parsed.first is not None)

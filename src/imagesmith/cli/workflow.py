@@ -66,7 +66,7 @@ steps:
     inputs:
       instanceId.$: "$.stepOutputs.LaunchTestInstance.instanceId"
 """
-_COLORS = {"run": "green", "skip": "bright_black", "may run": "yellow", "fail": "red"}
+_COLORS = {"run": "green", "skip": "bright_black", "may run": "yellow", "fail": "red", "never": "bright_black"}
 _TYPE = click.option(
     "--type",
     "kind",
@@ -274,7 +274,7 @@ def _show_step(step: PlannedStep) -> None:
     click.echo(f"{mark}  {step.name} ({step.action}, at most {step.timeout_seconds} s{ending})")
     if step.reason:
         click.secho(f"{' ' * 10}{plain(step.reason)}", fg=_COLORS[step.verdict])
-    if step.verdict == "skip":
+    if step.verdict in ("skip", "never"):
         return
     for name, value in step.inputs.items():
         click.echo(f"{' ' * 10}{name}: {_line(value)}")

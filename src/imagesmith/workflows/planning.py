@@ -7,6 +7,7 @@ path in angle brackets. A step whose condition is pending may run.
     skip      the condition is false
     may run   the condition depends on what is pending
     fail      it cannot run: a path leads to a step that is skipped, a value has the wrong type
+    never     a step before it fails and ends the workflow
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from imagesmith.workflows.dynamic import (
 from imagesmith.workflows.paths import Path
 from imagesmith.workflows.variables import find_variable
 
-Verdict = Literal["run", "skip", "may run", "fail"]
+Verdict = Literal["run", "skip", "may run", "fail", "never"]
 
 
 class _Pending(Exception):
@@ -55,17 +56,21 @@ class PlannedStep:
     timeout_seconds: int
     on_failure: OnFailure
 
+    @property
+    def ends_workflow(self) -> bool:
+        return self.verdict == "fail" and self.on_failure == "Abort"
+
 
 @dataclass(frozen=True)
 class WorkflowPlan:
     steps: tuple[PlannedStep, ...]
     outputs: Mapping[str, Any]
-    """As far as they are known; an output of a skipped step is left out."""
+    """As far as they are known; an output of a skipped step is left out. Empty when the workflow fails."""
 
     @property
     def fails(self) -> bool:
         """Whether a step is sure to fail and to end the workflow."""
-        return any(step.verdict == "fail" and step.on_failure == "Abort" for step in self.steps)
+        return any(step.ends_workflow for step in self.steps)
 
 
 def plan_workflow(
@@ -75,7 +80,7 @@ def plan_workflow(
     planner = _Planner(parameters, variables)
     steps = tuple(planner.step(step) for step in document.steps)
     outputs: dict[str, Any] = {}
-    for output in document.outputs:
+    for output in document.outputs if not any(step.ends_workflow for step in steps) else ():
         try:
             outputs[output.name] = resolve_expression(output.value, planner.lookup([]))
         except Unresolvable:
@@ -88,6 +93,8 @@ class _Planner:
         self._scope = Scope(parameters=parameters, imagebuilder=variables)
         self._without_outputs: dict[str, str] = {}
         """Steps that will have no outputs, and why."""
+        self._ended_by = ""
+        """The step that is sure to end the workflow."""
 
     def step(self, step: Step) -> PlannedStep:
         verdict, reason = self._verdict(step)
@@ -97,13 +104,19 @@ class _Planner:
             try:
                 inputs = self._inputs(step, pending)
             except Unresolvable as error:
-                verdict, reason = "fail", error.message
+                # a step that may be skipped is not sure to fail
+                sure = verdict == "run"
+                verdict = "fail" if sure else verdict
+                reason = error.message if sure else f"{reason}; when it runs, it fails: {error.message}"
         if verdict in ("skip", "fail"):
             self._without_outputs[step.name] = "is skipped" if verdict == "skip" else "fails"
-        return PlannedStep(
+        planned = PlannedStep(
             step.name, step.action, verdict, reason, inputs, tuple(dict.fromkeys(pending)),
             step.timeout_seconds, step.on_failure,
         )  # fmt: skip
+        if planned.ends_workflow:
+            self._ended_by = step.name
+        return planned
 
     def lookup(self, pending: list[str] | None) -> Lookup:
         """Gives the value at a path. What is pending is noted and shown, or raises _Pending without a list."""
@@ -128,6 +141,8 @@ class _Planner:
         return variable is not None and variable.name not in self._scope.imagebuilder
 
     def _verdict(self, step: Step) -> tuple[Verdict, str]:
+        if self._ended_by:
+            return "never", f"step '{self._ended_by}' fails and ends the workflow"
         try:
             if condition_holds(step.condition, self.lookup(None)):
                 return "run", ""
