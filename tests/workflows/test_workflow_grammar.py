@@ -328,17 +328,34 @@ def test_types_of_unquoted_values() -> None:
     }
 
 
-def test_problems_come_all_at_once_and_the_first_check_speaks_first() -> None:
-    """Every problem is told, in order of place; the API's sentence is that of the first check that fails."""
-    text = document_of(
-        "name: Only, action: WaitForAction, if: {and: []}, onFailure: Ignore",
-        "name: Next, action: Nothing",
-        before="",
-    ).replace("1.0", "3.0", 1)
-    parsed = parse_workflow(text, "BUILD")
-    assert codes(parsed) == ["schema-version", "condition-shape", "wrong-value", "unknown-action"]
+_DEFECTS = {
+    # code of the problem: where it goes, and how it is written; in the order of the checks (2.6)
+    "unknown-key": ("top", "version: 1\n"),
+    "schema-version": ("version", "2.0"),
+    "too-many": ("top", "outputs: [" + ", ".join(f"{{name: o{number}, value: x}}" for number in range(26)) + "]\n"),
+    "wrong-stage": ("step", "name: Push, action: DistributeImage"),
+    "missing-input": ("step", "name: Make, action: CreateImage"),
+    "wrong-value": ("step", "name: Ignoring, action: WaitForAction, onFailure: Ignore"),
+    "condition-shape": ("step", "name: Never, action: WaitForAction, if: {and: []}"),
+    "undefined-variable": ("step", "name: Odd, action: WaitForAction, inputs: {payload.$: $.imagebuilder.odd}"),
+}
+
+
+@given(st.sets(st.sampled_from(list(_DEFECTS)), min_size=1))
+def test_all_problems_are_told_and_the_first_check_speaks_first(defects: set[str]) -> None:
+    """Every problem is there, in order of place; the API's sentence is that of the first check that fails."""
+    found = {place: [text for code, (at, text) in _DEFECTS.items() if at == place and code in defects]
+             for place in ("top", "version", "step")}  # fmt: skip
+    text = document_of(LAUNCH, *found["step"], before="".join(found["top"]))
+    parsed = parse_workflow(
+        text.replace("schemaVersion: 1.0", f"schemaVersion: {(*found['version'], '1.0')[0]}"), "BUILD"
+    )
+    assert set(codes(parsed)) == defects
     assert parsed.first is not None
-    assert refusal(parsed.first).startswith("Invalid workflow document: line 1: schemaVersion '3.0'")
+    assert parsed.first.code == next(code for code in _DEFECTS if code in defects)
+    assert refusal(parsed.first).startswith("Invalid workflow document: line ")
+    places = [problem.position for problem in parsed.errors if problem.position is not None]
+    assert places == sorted(places)
 
 
 _PIECES = [
