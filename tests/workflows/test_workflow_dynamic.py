@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagesmith.documents.conditions import Expression
@@ -338,6 +338,7 @@ def _places(draw: st.DrawFn) -> tuple[str, Any]:
     return path, value
 
 
+@settings(deadline=None)
 @given(place=_places(), name=_NAMES, as_text=st.booleans())
 def test_every_place_of_a_value_has_a_path(place: tuple[str, Any], name: str, as_text: bool) -> None:
     """Any JSON value is reached at any depth, also when the output is its text."""
@@ -350,6 +351,7 @@ def test_every_place_of_a_value_has_a_path(place: tuple[str, Any], name: str, as
     assert resolve_path(f"$.workflowOutputs.{name}{path}", scope) == reached
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("$.[]'ab01 x{}"), max_size=12))
 def test_paths_are_read_or_refused(text: str) -> None:
     """Any text is a path, whose text stays, or a PathError."""
@@ -359,6 +361,7 @@ def test_paths_are_read_or_refused(text: str) -> None:
         return
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_inserted_text_is_never_an_expression(before: str, reason: str) -> None:
     """What somebody sends is inserted as it is, whatever it looks like."""
@@ -368,6 +371,7 @@ def test_inserted_text_is_never_an_expression(before: str, reason: str) -> None:
     assert resolve_value("$.stepOutputs.Ask.reason", scope) == reason
 
 
+@settings(deadline=None)
 @given(
     action=st.sampled_from(sorted(step_actions())),
     inputs=st.dictionaries(
@@ -393,6 +397,7 @@ _LEAF = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["and", "or"]), st.lists(_LEAF, min_size=1, max_size=10), st.booleans())
 def test_and_or_not_are_the_logical_ones(operator: str, leaves: list[tuple[str, bool]], negated: bool) -> None:
     """'and', 'or' and 'not' agree with the truth of their children."""

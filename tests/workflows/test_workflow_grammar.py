@@ -6,7 +6,7 @@ import json
 from typing import get_args
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from imagesmith.workflows.actions import CONTAINER_DISTRIBUTION, MACHINE_DISTRIBUTION, StepAction, step_actions
@@ -341,6 +341,7 @@ _DEFECTS = {
 }
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(list(_DEFECTS)), min_size=1))
 def test_all_problems_are_told_and_the_first_check_speaks_first(defects: set[str]) -> None:
     """Every problem is there, in order of place; the API's sentence is that of the first check that fails."""
@@ -376,6 +377,7 @@ _STEP_KEYS = ("name", "if", "inputs", "onFailure", "rollbackEnabled", "timeoutSe
 _INPUTS = sorted({spec.name for action in step_actions().values() for spec in action.inputs})
 
 
+@settings(deadline=None)
 @given(_TEXTS | st.binary(max_size=40))
 @example("\x00")
 @example(b"schemaVersion: 1.0\nname: \xff")
@@ -387,6 +389,7 @@ def test_no_text_is_a_traceback(text: str | bytes) -> None:
     assert (parsed.document is None) == (parsed.first is not None)
 
 
+@settings(deadline=None)
 @given(
     keys=st.dictionaries(st.sampled_from(_STEP_KEYS), _VALUES),
     action=st.sampled_from(sorted(step_actions())),

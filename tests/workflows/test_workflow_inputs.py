@@ -53,7 +53,7 @@ def parsed(action: StepAction, inputs: Any, **more: Any) -> ParsedWorkflow:
     return parse_workflow(json.dumps({"schemaVersion": 1, "steps": [step]}), sorted(action.types)[0])
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_static_inputs_that_pass_the_checks_are_accepted_by_the_run(data: st.DataObject) -> None:
     """What CreateWorkflow accepts without any path never fails its step for its inputs."""
