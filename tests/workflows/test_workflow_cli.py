@@ -61,15 +61,18 @@ def test_validate_shows_every_problem_with_its_line(invoke: Any) -> None:
 
 
 def test_validate_for_machines(invoke: Any) -> None:
-    """One verdict for all files, with the sentence of the API for each that is refused."""
+    """One verdict for all files, the sentence of the API for each that is refused, and every problem."""
     good = json.loads(invoke("validate", "good.yml", "--json", good=APPROVAL).output)
-    assert good == {"validationStatus": "success", "message": "Validation successful."}
+    assert good == {"validationStatus": "success", "message": "Validation successful.", "problems": []}
     bad = invoke("validate", "bad.yml", "--json", bad="schemaVersion: 2.0\nsteps: []")
     assert bad.exit_code == 1
-    assert json.loads(bad.output) == {
-        "validationStatus": "failed",
-        "message": "bad.yml: Invalid workflow document: line 1: schemaVersion '2.0' is not supported.",
-    }
+    answer = json.loads(bad.output)
+    assert answer["validationStatus"] == "failed"
+    assert answer["message"] == "bad.yml: Invalid workflow document: line 1: schemaVersion '2.0' is not supported."
+    assert [(item["file"], item["line"], item["code"]) for item in answer["problems"]] == [
+        ("bad.yml", 1, "schema-version"),
+        ("bad.yml", 2, "no-steps"),
+    ]
 
 
 def test_a_type_that_is_not_given_is_found(invoke: Any) -> None:

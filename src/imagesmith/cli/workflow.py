@@ -15,6 +15,7 @@ from imagesmith.cli.context import CommandFailed, json_option, print_json
 from imagesmith.cli.starters import quoted, write_starter
 from imagesmith.documents.fields import boolean_of, integer_of
 from imagesmith.managed.catalog import ManagedWorkflow, managed_workflow, managed_workflows
+from imagesmith.values.diagnostics import Problem
 from imagesmith.workflows.document import WORKFLOW_TYPES, WorkflowType
 from imagesmith.workflows.dynamic import ParameterError, bind_parameters
 from imagesmith.workflows.grammar import ParsedWorkflow, parse_workflow, refusal
@@ -107,7 +108,9 @@ def validate(files: tuple[Path, ...], *, kind: WorkflowType | None, as_json: boo
     if as_json:
         message = "; ".join(f"{item.source}: {refusal(item.parsed.first)}" for item in bad if item.parsed.first)
         status = "failed" if bad else "success"
-        print_json({"validationStatus": status, "message": message or "Validation successful."})
+        problems = [_problem(item.source, problem) for item in loaded for problem in item.parsed.problems]
+        verdict = {"validationStatus": status, "message": message or "Validation successful."}
+        print_json({**verdict, "problems": problems})
     else:
         for item in loaded:
             show_problems(item.source, item.text, item.parsed.problems)
@@ -251,6 +254,14 @@ def _typed(variable: Variable, text: str) -> Any:
     if value is None:
         raise CommandFailed(f"the variable '{variable.name}' is of type {variable.type}, '{text[:80]}' is not")
     return value
+
+
+def _problem(source: str, problem: Problem) -> dict[str, Any]:
+    place = {"line": problem.position.line, "column": problem.position.column} if problem.position else {}
+    return {
+        "file": source, **place, "severity": problem.severity, "code": problem.code, "message": problem.message,
+        "hint": problem.hint,
+    }  # fmt: skip
 
 
 def _show_verdict(errors: int) -> None:
