@@ -75,7 +75,6 @@ class Builds:
     processes: int = 4096
     push_attempts: int = 4
     base_max_age_days: int = 7
-    keep_failed_instances: bool = False
     free_disk_mb: int = 512
     """What a build must leave free on the disk of the data directory; one that goes below is ended."""
 
@@ -113,6 +112,17 @@ class Role:
     """Names or, with `*` at the end, prefixes; the service's own groups need no entry."""
     passed_by: tuple[str, ...] = ("*",)
     """Access key ids and principal ARNs, in which `*` stands for any text."""
+
+
+@dataclass(frozen=True)
+class Hook:
+    """What stands in for a state machine, a topic or a function: a program of this machine, or a URL.
+
+    A program gets JSON on its standard input and answers with JSON on its standard output; a URL gets it as POST.
+    """
+
+    command: tuple[str, ...] = ()
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,6 +164,8 @@ class Settings:
     """Key: an operation, or `*` for each operation without an entry of its own. Empty: no limits."""
     roles: Mapping[str, Role] = field(default_factory=dict)
     """Key: the name of an execution role, with its path. Empty: any name is accepted and nothing is withheld."""
+    hooks: Mapping[str, Hook] = field(default_factory=dict)
+    """Key: the ARN or name that workflows use."""
     quotas: Quotas = field(default_factory=Quotas)
     builds: Builds = field(default_factory=Builds)
     schedules: Schedules = field(default_factory=Schedules)
@@ -173,7 +185,7 @@ class Settings:
 
 
 _TABLES: Final[Mapping[str, type]] = MappingProxyType(
-    {"registries": Registry, "rate_limits": RateLimit, "roles": Role}
+    {"registries": Registry, "rate_limits": RateLimit, "roles": Role, "hooks": Hook}
 )
 _MOST_PER_SECOND: Final = 1_000_000
 
@@ -215,6 +227,9 @@ def load_settings(
     if not (settings.account.isdigit() and len(settings.account) == 12):
         raise SettingsError(f"{path}: account is {settings.account!r}, expected 12 digits")
     _check_rates(settings.rate_limits, path)
+    for name, hook in settings.hooks.items():
+        if bool(hook.command) == bool(hook.url):
+            raise SettingsError(f"{path}: hooks.{name} needs either a command or a url")
     return replace(settings, data_dir=data_dir.absolute())
 
 

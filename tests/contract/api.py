@@ -75,12 +75,16 @@ class RecordingBuilder:
 
     started: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    woken: list[str] = field(default_factory=list)
 
     def start(self, image_arn: str) -> None:
         self.started.append(image_arn)
 
     def cancel(self, image_arn: str) -> None:
         self.cancelled.append(image_arn)
+
+    def wake(self, image_arn: str) -> None:
+        self.woken.append(image_arn)
 
 
 @dataclass

@@ -24,8 +24,19 @@ from pipeline.pipeline_support import (
 STAGES = ("parent", "dockerfile", "components", "export", "test", "push")
 """Where a build can be caught."""
 
-JOURNALLED = {"test": "test", "push": "distribute"}
-"""The journalled step that a stage is part of; all others are part of `build`."""
+AGAIN = {
+    "parent": "build | the server stopped during LaunchBuildInstance; attempt 2 begins",
+    "dockerfile": "build | the server stopped during LaunchBuildInstance; attempt 2 begins",
+    "components": (
+        "build | the server stopped during ApplyBuildComponents, and the instance with it; the workflow begins anew"
+    ),
+    "export": "build | the server stopped at the end of the build; attempt 2 begins",
+    "test": (
+        "test | the server stopped during ApplyTestComponents, and the instance with it; the workflow begins anew"
+    ),
+    "push": "distribute | the server stopped during this stage; attempt 2 begins from its start",
+}
+"""What the log says when a server that was killed in a stage goes on."""
 
 
 @dataclass(frozen=True)

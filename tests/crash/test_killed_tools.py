@@ -47,7 +47,7 @@ def test_a_killed_buildah_fails_the_build_or_is_made_good(server: RunningServer,
     """Killed while it commits, the build fails and says so; while it removes a container, that is done again."""
     forge = server.forge
     arn = forge.start(forge.recipe(forge.component(build="head -c 20000000 /dev/urandom > /random")))
-    os.kill(freeze(server, f"buildah {command}", "-build"), signal.SIGKILL)
+    os.kill(freeze(server, f"buildah {command}", " i-"), signal.SIGKILL)
     if command == "commit":
         reason = forge.finished(arn, "FAILED")["state"]["reason"]
         assert "committing container" in reason and "killed by SIGKILL" in reason
@@ -77,8 +77,8 @@ def test_a_killed_dockerfile_build_fails_the_build(server: RunningServer, regist
     assert not [group for group in caught.groups if group.exists()]
 
 
-def test_a_stage_that_kills_the_server_is_not_tried_for_ever(server: RunningServer) -> None:
-    """After three deaths of the server in one stage the build fails and says so."""
+def test_a_step_that_kills_the_server_is_not_tried_for_ever(server: RunningServer) -> None:
+    """After three deaths of the server in one step the build fails and says so."""
     forge = server.forge
     name = forge.name("deadly")
     arn = forge.start(forge.recipe(forge.component(build=HOLD.format(name=name))))
@@ -88,4 +88,4 @@ def test_a_stage_that_kills_the_server_is_not_tried_for_ever(server: RunningServ
         eventually(lambda: not running_below(server), "everything ends with the server", seconds=5)
         server.start()
     state = server.forge.finished(arn, "FAILED", seconds=30)["state"]
-    assert "the server died 3 times during this stage" in state["reason"]
+    assert "the server died 3 times during this run" in state["reason"]

@@ -1,21 +1,21 @@
-"""The durable engine with small stages: order, once, cancel, recovery after kill -9, on both databases."""
+"""The durable engine with small programs: order, once, cancel, waits, recovery after kill -9, on both databases."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from imagesmith.engine.durable import DurableEngine, Stages
-from imagesmith.processes import Cancellation
+from imagesmith.engine.durable import DurableEngine, Program
+from imagesmith.processes import Cancellation, Cancelled
+from imagesmith.workflows.journal import Journal, Json, Work, part_key
 
 CHILD = Path(__file__).parent / "engine_child.py"
 
@@ -32,123 +32,236 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+@contextmanager
+def running(journal_url: str, program: Program, *, concurrency: int = 1) -> Iterator[DurableEngine]:
+    engine = DurableEngine(journal_url, program, concurrency=concurrency)
+    engine.launch()
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
 class Notes:
-    """What the stages of a test did."""
+    """What the programs of a test did."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[str, str]] = []
         self.ended: dict[str, str] = {}
 
-    def stage(self, name: str, work: Callable[[str, Cancellation], str] = lambda *_: "ok") -> Any:
-        def run(image_arn: str, before: Mapping[str, Any], cancellation: Cancellation) -> dict[str, Any]:
-            self.steps.append((image_arn, name))
-            return {**before, name: True, "status": work(image_arn, cancellation)}
+    def step(self, key: str, name: str, work: Callable[[Cancellation], object] = lambda _: None) -> Work:
+        def run(cancellation: Cancellation) -> Json:
+            self.steps.append((key, name))
+            work(cancellation)
+            return {"name": name}
 
-        return name, run
+        return run
 
-    def finish(self, image_arn: str, result: Mapping[str, Any], _stopping: Cancellation) -> dict[str, Any]:
-        self.ended[image_arn] = json.dumps(result, sort_keys=True)
-        return {}
+    def end(self, key: str, how: str) -> Work:
+        def run(_: Cancellation) -> Json:
+            self.ended[key] = how
+            return {}
+
+        return run
 
 
-def test_a_build_runs_its_stages_in_order_and_once(database_url: str, tmp_path: Path) -> None:
-    """Starting an image twice builds it once; a stage sees the result of the one before."""
+def until_cancelled(cancellation: Cancellation) -> None:
+    while True:
+        cancellation.wait(0.05)
+        cancellation.check()
+
+
+def test_a_run_does_its_steps_in_order_and_once(database_url: str, tmp_path: Path) -> None:
+    """Starting a key twice runs it once; a program sees the results of its steps."""
     notes = Notes()
-    stages = Stages([notes.stage("one"), notes.stage("two")], notes.finish)
-    engine = DurableEngine(journal_of(database_url, tmp_path), stages, concurrency=2)
-    engine.launch()
-    try:
+
+    def program(key: str, journal: Journal) -> None:
+        results = [journal.step(name, notes.step(key, name)) for name in ("one", "two")]
+        journal.conclude("end", notes.end(key, " ".join(result["name"] for result in results)))
+
+    with running(journal_of(database_url, tmp_path), program) as engine:
         for _ in range(3):
             engine.start("image-a")
         wait_for(lambda: "image-a" in notes.ended)
         engine.start("image-a")
         time.sleep(0.5)
-    finally:
-        engine.close()
     assert notes.steps == [("image-a", "one"), ("image-a", "two")]
-    assert json.loads(notes.ended["image-a"]) == {"one": True, "two": True, "status": "ok"}
+    assert notes.ended == {"image-a": "one two"}
 
 
-def test_a_failing_stage_ends_the_build(database_url: str, tmp_path: Path) -> None:
-    """Later stages do not run, finish gets the failure."""
-    notes = Notes()
-    stages = Stages([notes.stage("one", lambda *_: "failed"), notes.stage("two")], notes.finish)
-    engine = DurableEngine(journal_of(database_url, tmp_path), stages, concurrency=1)
-    engine.launch()
-    try:
-        engine.start("image-a")
-        wait_for(lambda: "image-a" in notes.ended)
-    finally:
-        engine.close()
-    assert notes.steps == [("image-a", "one")]
-    assert json.loads(notes.ended["image-a"])["status"] == "failed"
-
-
-def test_a_cancelled_build_stops_and_the_queue_goes_on(tmp_path: Path) -> None:
-    """Cancel reaches the running stage; the next image takes its place; never more run than allowed."""
+def test_a_cancelled_run_concludes_and_the_queue_goes_on(tmp_path: Path) -> None:
+    """Cancel reaches the running step; the next run takes its place; never more run than allowed."""
     notes = Notes()
     most = 0
 
-    def work(image_arn: str, cancellation: Cancellation) -> str:
+    def program(key: str, journal: Journal) -> None:
         nonlocal most
         most = max(most, engine.running)
-        if image_arn == "image-slow":
-            while True:
-                cancellation.wait(0.05)
-                cancellation.check()
-        return "ok"
+        try:
+            journal.step("one", notes.step(key, "one", until_cancelled if key == "image-slow" else lambda _: None))
+        except Cancelled:
+            journal.conclude("end", notes.end(key, "cancelled"))
+            return
+        journal.conclude("end", notes.end(key, "ok"))
 
-    stages = Stages([notes.stage("one", work)], notes.finish)
-    engine = DurableEngine(f"sqlite:///{tmp_path / 'journal.sqlite'}", stages, concurrency=1)
-    engine.launch()
-    try:
+    with running(f"sqlite:///{tmp_path / 'journal.sqlite'}", program) as engine:
         engine.start("image-slow")
-        wait_for(lambda: engine.running == 1)
+        wait_for(lambda: ("image-slow", "one") in notes.steps)
         engine.start("image-next")
         engine.cancel("image-slow")
         wait_for(lambda: "image-next" in notes.ended)
-    finally:
-        engine.close()
-    assert json.loads(notes.ended["image-slow"])["status"] == "cancelled"
+    assert notes.ended == {"image-slow": "cancelled", "image-next": "ok"}
     assert most == 1
 
 
-def test_closing_interrupts_a_stage_that_runs_again_after_the_next_launch(
-    database_url: str, tmp_path: Path
-) -> None:
-    """The finished stage is not repeated, the interrupted one begins again."""
+def test_closing_interrupts_a_step_that_runs_again_after_the_next_launch(database_url: str, tmp_path: Path) -> None:
+    """The finished step is not repeated, the interrupted one begins again."""
     notes = Notes()
-    patient = {"wait": True}
+    patient = True
 
-    def work(_image_arn: str, cancellation: Cancellation) -> str:
-        while patient["wait"]:
-            cancellation.wait(0.05)
-            cancellation.check()
-        return "ok"
+    def program(key: str, journal: Journal) -> None:
+        journal.step("one", notes.step(key, "one"))
+        journal.step("two", notes.step(key, "two", until_cancelled if patient else lambda _: None))
+        journal.conclude("end", notes.end(key, "ok"))
 
-    def engine_of_this_test() -> DurableEngine:
-        stages = Stages([notes.stage("one"), notes.stage("two", work)], notes.finish)
-        return DurableEngine(journal_of(database_url, tmp_path), stages, concurrency=1)
-
-    engine = engine_of_this_test()
-    engine.launch()
-    engine.start("image-a")
-    wait_for(lambda: ("image-a", "two") in notes.steps)
-    engine.close()
+    url = journal_of(database_url, tmp_path)
+    with running(url, program) as engine:
+        engine.start("image-a")
+        wait_for(lambda: ("image-a", "two") in notes.steps)
     assert notes.ended == {}
-    patient["wait"] = False
-    engine = engine_of_this_test()
-    engine.launch()
-    try:
+    patient = False
+    with running(url, program):
         wait_for(lambda: "image-a" in notes.ended)
-    finally:
-        engine.close()
     assert notes.steps == [("image-a", "one"), ("image-a", "two"), ("image-a", "two")]
 
 
+def test_a_waiting_run_takes_no_place_and_goes_on_when_it_is_woken(database_url: str, tmp_path: Path) -> None:
+    """Another run passes it on a queue of one place; a wake before there is an answer changes nothing."""
+    notes = Notes()
+    answers: dict[str, str] = {}
+    polls: list[str] = []
+
+    def program(key: str, journal: Journal) -> None:
+        journal.step("one", notes.step(key, "one"))
+        if key == "image-waits":
+
+            def poll(_: Cancellation) -> Json | None:
+                polls.append(key)
+                return {"said": answers[key]} if key in answers else None
+
+            journal.conclude("end", notes.end(key, journal.wait("answer", poll, seconds=600)["said"]))
+        else:
+            journal.conclude("end", notes.end(key, "ok"))
+
+    with running(journal_of(database_url, tmp_path), program) as engine:
+        engine.start("image-waits")
+        wait_for(lambda: polls == ["image-waits"] and engine.running == 0)
+        engine.start("image-passes")
+        wait_for(lambda: "image-passes" in notes.ended)
+        engine.wake("image-waits")
+        wait_for(lambda: len(polls) == 2 and engine.running == 0)
+        engine.wake("image-nobody-knows")
+        answers["image-waits"] = "yes"
+        engine.wake("image-waits")
+        wait_for(lambda: "image-waits" in notes.ended)
+    assert notes.ended["image-waits"] == "yes"
+    assert notes.steps.count(("image-waits", "one")) == 1
+
+
+def test_a_wake_during_the_look_is_not_lost(tmp_path: Path) -> None:
+    """An answer that comes between the look and the parking is found by a second look."""
+    notes = Notes()
+    looks = 0
+
+    def program(key: str, journal: Journal) -> None:
+        def poll(_: Cancellation) -> Json | None:
+            nonlocal looks
+            looks += 1
+            if looks == 1:
+                engine.wake(key)
+                return None
+            return {}
+
+        journal.wait("answer", poll, seconds=600)
+        journal.conclude("end", notes.end(key, "ok"))
+
+    with running(f"sqlite:///{tmp_path / 'journal.sqlite'}", program) as engine:
+        engine.start("image-a")
+        wait_for(lambda: "image-a" in notes.ended)
+    assert looks == 2
+
+
+def test_a_wait_ends_with_its_time_also_over_a_restart(database_url: str, tmp_path: Path) -> None:
+    """The timer is durable: nobody answers, the engine is stopped and started, and the run looks again in time."""
+    notes = Notes()
+    until = time.monotonic() + 3
+
+    def program(key: str, journal: Journal) -> None:
+        late = journal.wait("answer", lambda _: {} if time.monotonic() >= until else None, seconds=3.1)
+        journal.conclude("end", notes.end(key, f"late {late}"))
+
+    url = journal_of(database_url, tmp_path)
+    with running(url, program) as engine:
+        engine.start("image-a")
+        wait_for(lambda: engine.running == 0)
+        time.sleep(0.5)
+    with running(url, program):
+        wait_for(lambda: "image-a" in notes.ended)
+    assert time.monotonic() >= until
+
+
+def test_a_cancelled_wait_ends_at_once(tmp_path: Path) -> None:
+    """The poll of a run that waits is called again after a cancel, and may raise Cancelled."""
+    notes = Notes()
+    stop = Cancellation()
+
+    def program(key: str, journal: Journal) -> None:
+        def poll(_: Cancellation) -> Json | None:
+            stop.check()
+            return None
+
+        try:
+            journal.wait("answer", poll, seconds=600)
+        except Cancelled:
+            journal.conclude("end", notes.end(key, "cancelled"))
+
+    with running(f"sqlite:///{tmp_path / 'journal.sqlite'}", program) as engine:
+        engine.start("image-a")
+        wait_for(lambda: engine.running == 0)
+        stop.cancel()
+        engine.cancel("image-a")
+        wait_for(lambda: "image-a" in notes.ended)
+
+
+def test_parts_of_a_run_go_on_while_it_waits_for_them(database_url: str, tmp_path: Path) -> None:
+    """A run of a queue with one place starts parts, leaves, and is woken by each."""
+    notes = Notes()
+
+    def program(key: str, journal: Journal) -> None:
+        if "#" in key:
+            journal.step("work", notes.step(key, "work", lambda _: time.sleep(0.1)))
+            journal.conclude("end", notes.end(key, "ok"))
+            journal.wake("image-a")
+            return
+        parts = [part_key(key, name) for name in "abc"]
+
+        def poll(_: Cancellation) -> Json | None:
+            for part in parts:
+                journal.start(part)
+            return {} if all(part in notes.ended for part in parts) else None
+
+        journal.wait("parts", poll, seconds=600)
+        journal.conclude("end", notes.end(key, "ok"))
+
+    with running(journal_of(database_url, tmp_path), program) as engine:
+        engine.start("image-a")
+        wait_for(lambda: "image-a" in notes.ended)
+    assert sorted(notes.steps) == [(f"image-a#{name}", "work") for name in "abc"]
+
+
 @pytest.mark.parametrize("killed_in", ["one", "two", "three"])
-def test_kill_9_in_any_stage_loses_nothing(database_url: str, tmp_path: Path, killed_in: str) -> None:
-    """After the restart the build goes on with the stage that was cut off and ends once."""
+def test_kill_9_in_any_step_loses_nothing(database_url: str, tmp_path: Path, killed_in: str) -> None:
+    """After the restart the run goes on with the step that was cut off and ends once."""
     journal, log = journal_of(database_url, tmp_path), tmp_path / "log"
     log.touch()
     first = subprocess.Popen([sys.executable, str(CHILD), journal, str(log), killed_in])
@@ -157,7 +270,7 @@ def test_kill_9_in_any_stage_loses_nothing(database_url: str, tmp_path: Path, ki
     first.wait()
     subprocess.run([sys.executable, str(CHILD), journal, str(log), "none"], check=True, timeout=60)
     lines = log.read_text().splitlines()
-    assert lines[-1] == "finish ok"
+    assert lines[-1] == "finish"
     for name in ("one", "two", "three"):
         assert lines.count(f"end {name}") == 1
         assert lines.count(f"begin {name}") == (2 if name == killed_in else 1)

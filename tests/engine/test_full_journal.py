@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from engine.test_durable import Notes, wait_for
-from imagesmith.engine.durable import DurableEngine, Stages
+from imagesmith.engine.durable import DurableEngine
 from imagesmith.processes import Cancellation
+from imagesmith.workflows.journal import Journal, Json
 from small_disk import fill, small_disk_at
 
 pytestmark = pytest.mark.tool
@@ -24,24 +24,27 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_build_goes_on_when_its_journal_can_be_written_again(small_disk: Path) -> None:
-    """The stage whose end could not be journalled runs again; the build ends once; one that was started waits."""
+    """The step whose end could not be journalled runs again; the build ends once; one that was started waits."""
     notes = Notes()
     tries: list[str] = []
-
-    def work(image_arn: str, _cancellation: Cancellation) -> str:
-        tries.append(image_arn)
-        if len(tries) == 1:
-            fill(small_disk)
-        return "ok"
-
     endings: list[str] = []
 
-    def finish(image_arn: str, result: Mapping[str, Any], _stopping: Cancellation) -> dict[str, Any]:
-        endings.append(f"{image_arn} {result['status']}")
-        return {}
+    def program(key: str, journal: Journal) -> None:
+        def work(_: Cancellation) -> Json:
+            tries.append(key)
+            if len(tries) == 1:
+                fill(small_disk)
+            return {}
 
-    stages = Stages([notes.stage("one"), notes.stage("two", work)], finish)
-    engine = DurableEngine(f"sqlite:///{small_disk / 'journal.sqlite'}", stages, concurrency=1)
+        def end(_: Cancellation) -> Json:
+            endings.append(key)
+            return {}
+
+        journal.step("one", notes.step(key, "one"))
+        journal.step("two", work)
+        journal.conclude("end", end)
+
+    engine = DurableEngine(f"sqlite:///{small_disk / 'journal.sqlite'}", program, concurrency=1)
     engine.launch()
     try:
         engine.start("image-a")
@@ -51,20 +54,24 @@ def test_a_build_goes_on_when_its_journal_can_be_written_again(small_disk: Path)
         wait_for(lambda: len(endings) == 2)
     finally:
         engine.close()
-    assert sorted(endings) == ["image-a ok", "image-b ok"]
+    assert sorted(endings) == ["image-a", "image-b"]
     assert notes.steps.count(("image-a", "one")) == 1
 
 
 def test_room_for_the_journal_is_asked_for_before_every_write(tmp_path: Path) -> None:
-    """The engine lets somebody else see to it that there is space, after each stage and after the end."""
+    """The engine lets somebody else see to it that there is space, after each step and after the end."""
     notes = Notes()
     asked: list[bool] = []
+
+    def program(key: str, journal: Journal) -> None:
+        for name in ("one", "two"):
+            journal.step(name, notes.step(key, name))
+        journal.conclude("end", notes.end(key, "ok"))
+
     engine = DurableEngine(
-        f"sqlite:///{tmp_path / 'journal.sqlite'}",
-        Stages([notes.stage("one"), notes.stage("two")], notes.finish),
-        concurrency=1,
-        make_room=lambda cancellation: asked.append(cancellation.requested),
-    )
+        f"sqlite:///{tmp_path / 'journal.sqlite'}", program,
+        concurrency=1, make_room=lambda cancellation: asked.append(cancellation.requested),
+    )  # fmt: skip
     engine.launch()
     try:
         engine.start("image-a")

@@ -73,6 +73,9 @@ class Builds:
     def cancel(self, image_arn: str) -> None:
         """Nothing runs here."""
 
+    def wake(self, image_arn: str) -> None:
+        """Nothing waits here."""
+
 
 class Factory:
     """One server: its service, its scheduler, and short ways to make what a test needs."""

@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from imagesmith.processes import Completed, ProcessFailed
-from imagesmith.workflows.failures import StageFailed, explain, is_disk_full
+from imagesmith.workflows.failures import StepFailed, explain, is_disk_full
 
 
 def completed(*, returncode: int = 1, stderr: bytes = b"", timed_out: bool = False) -> Completed:
@@ -47,5 +47,5 @@ def test_a_tool_that_failed_is_named_with_its_command(ended: Completed, words: s
 
 def test_a_failed_stage_is_not_explained_again() -> None:
     """What a stage says itself stays as it is."""
-    failed = StageFailed("because", {"a": 1})
+    failed = StepFailed("because", {"a": 1})
     assert explain(failed, "anything", free=0) is failed

@@ -102,8 +102,8 @@ def test_facts_of_a_run_are_merged(database: Database, clock: MovingClock) -> No
     store(database)
     records = Records(database, clock)
     records.note(IMAGE, digest="sha256:a")
-    records.note_stage(IMAGE, "build", 1.5)
-    records.note_stage(IMAGE, "test", 0.25)
+    records.note_stages(IMAGE, {"build": 1.5})
+    records.note_stages(IMAGE, {"test": 0.25})
     assert [records.count_attempt(IMAGE, "build") for _ in range(2)] == [1, 2]
     outcome = records.outcome(IMAGE)
     assert outcome["digest"] == "sha256:a" and outcome["stages"] == {"build": 1.5, "test": 0.25}

@@ -17,10 +17,11 @@ from imagesmith.processes import Cancellation
 from imagesmith.recipes.plan import BuildPlan, PlannedParent, PlannedRole, PushTarget
 from imagesmith.settings import Registry, Settings
 from imagesmith.store.database import Database
-from imagesmith.workflows import container
-from imagesmith.workflows.failures import StageFailed
+from imagesmith.workflows.failures import StepFailed
+from imagesmith.workflows.push import distribute
 from imagesmith.workflows.records import Records
 from imagesmith.workflows.role_access import refused_log_group, refused_targets, s3_of
+from imagesmith.workflows.work import Work
 from imagesmith.workflows.workshop import Workshop
 from support import MovingClock, free_port
 
@@ -73,8 +74,8 @@ def test_nothing_is_pushed_when_one_target_is_out_of_reach(
     shop = Workshop.open(settings, Records(sqlite_database, clock), clock)
     plan = replace(PLAN, role=PlannedRole("builder", registries=("eu-west-1",)))
     try:
-        with shop.log(plan.image_arn) as log, pytest.raises(StageFailed) as caught:
-            container.distribute(shop, plan, log, {"digest": "sha256:0"}, Cancellation())
+        with shop.log(plan.image_arn) as log, pytest.raises(StepFailed) as caught:
+            distribute(Work(shop, plan, log, Cancellation()), "sha256:0")
     finally:
         shop.close()
     assert "the execution role builder has no access to the registry" in caught.value.reason

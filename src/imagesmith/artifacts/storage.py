@@ -236,6 +236,15 @@ class ContainerStorage:
         config: dict[str, Any] = json.loads(done.stdout)
         return config
 
+    def image_variables(self, image_id: str) -> list[str]:
+        """The environment variables of an image, as `NAME=value`."""
+        return list(self.image_config(image_id).get("config", {}).get("Env") or [])
+
+    def container_variables(self, name: str) -> list[str]:
+        """The environment variables of the image that a working container was made from."""
+        done = self.tool(["buildah", "inspect", "--type=container", _check_name(name)], what=f"reading {name}")
+        return list(json.loads(done.stdout).get("OCIv1", {}).get("config", {}).get("Env") or [])
+
     def remove_image(self, image_id: str) -> None:
         """Forget an image; layers that others use stay. Nothing happens when it is gone or still in use.
 

@@ -15,6 +15,7 @@ from imagesmith.cli.env import env
 from imagesmith.cli.event import event
 from imagesmith.cli.findings import findings
 from imagesmith.cli.image import image
+from imagesmith.cli.image_steps import approve, reject, steps
 from imagesmith.cli.parameter import parameter
 from imagesmith.cli.pipeline import pipeline
 from imagesmith.cli.schedule import schedule
@@ -39,7 +40,7 @@ for command in (
     serve, env, pipeline, image, component, workflow, schedule, parameter, event, advisories, doctor
 ):  # fmt: skip
     commands.add_command(command)
-for command in (findings, verify):
+for command in (findings, verify, steps, approve, reject):
     image.add_command(command)
 
 

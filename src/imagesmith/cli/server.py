@@ -1,6 +1,6 @@
 """The composition root: every part of a server, made in order and closed in reverse.
 
-database -> stages -> engine -> service -> app -> scheduler
+database -> workshop -> engine -> service -> app -> scheduler
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from imagesmith.artifacts.locks import sole_lock
 from imagesmith.artifacts.tags import RegistryTags
-from imagesmith.engine.durable import DurableEngine, Stages
+from imagesmith.engine.durable import DurableEngine
 from imagesmith.processes import Cancellation
 from imagesmith.resources.managed import managed_content
 from imagesmith.resources.service import Service
@@ -23,10 +23,10 @@ from imagesmith.store.database import Database
 from imagesmith.store.migrate import upgrade
 from imagesmith.wire.app import App, create_app
 from imagesmith.wire.keys import KeyRing
+from imagesmith.workflows.image_run import ImageRuns
 from imagesmith.workflows.pipeline_log import tell
 from imagesmith.workflows.records import Records
 from imagesmith.workflows.reserve import DiskReserve
-from imagesmith.workflows.stages import BuildStages
 from imagesmith.workflows.workshop import Workshop
 
 
@@ -93,11 +93,9 @@ def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_cloc
         )
         workshop = Workshop.open(settings, records, clock)
         stack.callback(workshop.close)
-        work = BuildStages(workshop)
-        steps = [("begin", work.begin), ("build", work.build), ("test", work.test), ("distribute", work.distribute)]
         engine = DurableEngine(
             journal_url(settings),
-            Stages(steps, work.finish),
+            ImageRuns(workshop).run,
             concurrency=settings.builds.concurrency,
             make_room=workshop.reserve.make_room,
         )
@@ -109,6 +107,7 @@ def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_cloc
         stack.callback(engine.close)
         for image_arn in records.pending():
             engine.start(image_arn)
+            engine.wake(image_arn)
         questions = Cancellation()
         scheduler = make_scheduler(service, database, settings, clock=clock, cancellation=questions)
         service.with_clock(scheduler.wake)

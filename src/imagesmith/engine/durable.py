@@ -1,12 +1,16 @@
 """Builds as durable workflows: the one module that knows DBOS.
 
-    start(image) --> queue --> [begin] -> [build] -> [test] -> [distribute] -> [finish]
-                               each box is a journalled step: run again only when it did not end
+    start(key) --> queue --> program(key, journal) --> [step] -> [step] -> ... each box is journalled
+                     ^                |
+                     |                +-- wait: nothing to do yet -> parked (CANCELLED in DBOS's words)
+                     +---- wake(key), or the timer of the wait ----------------'
 
-- The workflow id is the image's ARN, so a build is started once however often start() is called.
+- The workflow id is the run's key, so a run is started once however often start() is called.
 - A process that dies leaves the workflow PENDING in the journal; the next launch goes on from the last step that
-  ended. The step that was under way runs again from its own beginning, so every step first clears what an earlier
-  try of it left behind.
+  ended. The step that was under way runs again from its own beginning.
+- A wait is not DBOS.recv: that holds a thread and one of the few places of the queue for as long as seven days.
+  A parked workflow is cancelled, which takes it out of the queue; waking it resumes it, and the replay comes back
+  to the wait within milliseconds. The timer is a delayed workflow.
 - close() stops what runs by raising Interrupted out of the step. DBOS journals only Exceptions, so the step counts
   as never ended and the build goes on after the next launch.
 - A journal that cannot be written (a full disk, a database that is away) ends the workflow's thread; the engine
@@ -16,43 +20,51 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import pysqlite3
 import sqlalchemy as sa
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
 
 from imagesmith.processes import Cancellation, Cancelled
+from imagesmith.workflows.journal import Journal, Json, Poll, Work, WorkFailed, is_part
 
 _log = logging.getLogger(__name__)
 
-SCHEMA_NUMBER = "imagesmith-1"
+SCHEMA_NUMBER = "imagesmith-2"
 """What DBOS calls the application version: only builds journalled under the same number are taken up again."""
 
-QUEUE = "builds"
+QUEUE, PARTS, TIMERS = "builds", "parts", "timers"
+_PARTS_AT_ONCE = 5
 _POLL_SECONDS = 0.2
+_TIMER_POLL_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
+_PARKED = "CANCELLED"
 
-Stage = Callable[[str, Mapping[str, Any], Cancellation], dict[str, Any]]
-"""(image ARN, result of the stage before, cancellation) -> result; raises Cancelled, never another exception."""
+Program = Callable[[str, Journal], None]
+"""Carries out the run of a key; raises nothing but what its journal raises."""
 
 
 class Interrupted(BaseException):
-    """The process is stopping; the step counts as never run."""
+    """The process is stopping, or the run is parked; the step counts as never run."""
 
 
-@dataclass(frozen=True)
-class Stages:
-    """The steps of a build in order. `steps` end early on a result whose `status` is not `ok`."""
+class JournalUnavailable(BaseException):
+    """The journal cannot be written or read. A BaseException: a program that explains failures must not keep it."""
 
-    steps: Sequence[tuple[str, Stage]]
-    finish: Stage
-    """Writes the final state from the last result; must not fail. Its cancellation is that of the whole engine."""
+
+@dataclass
+class _Active:
+    """A run that is in this process."""
+
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    woken: bool = False
 
 
 class DurableEngine:
@@ -61,7 +73,7 @@ class DurableEngine:
     def __init__(
         self,
         journal_url: str,
-        stages: Stages,
+        program: Program,
         *,
         concurrency: int,
         executor_id: str = "local",
@@ -69,15 +81,16 @@ class DurableEngine:
     ) -> None:
         """`make_room` is called before the journal is written: it may wait until there is space for that."""
         self._journal_url = journal_url
-        self._stages = stages
+        self._program = program
         self._concurrency = concurrency
         self._executor_id = executor_id
         self._lock = threading.Lock()
-        self._running: dict[str, Cancellation] = {}
+        self._active: dict[str, _Active] = {}
         self._make_room = make_room
         self._stopping = Cancellation()
         self._retries: list[threading.Thread] = []
-        self._workflow: Callable[[str], str] | None = None
+        self._run_workflow: Callable[[str], str] | None = None
+        self._timer_workflow: Callable[[str], str] | None = None
         self._dbos: DBOS | None = None
         self._journal: sa.Engine | None = None
 
@@ -89,8 +102,7 @@ class DurableEngine:
             "application_version": SCHEMA_NUMBER,
             "executor_id": self._executor_id,
             "serializer": DBOSPortableJSONSerializer(),
-            "log_level": "WARNING",
-            "notification_listener_polling_interval_sec": _POLL_SECONDS,
+            "log_level": "ERROR",
         }
         if self._journal_url.startswith("sqlite"):
             self._journal = config["system_database_engine"] = _sqlite_engine(self._journal_url)
@@ -98,48 +110,57 @@ class DurableEngine:
             config["dbos_system_schema"] = "imagesmith_engine"
         self._dbos = DBOS(config=config)
 
-        def build(image_arn: str) -> str:
-            return self._build(image_arn)
+        def run(key: str) -> str:
+            return self._run(key)
 
-        self._workflow = DBOS.workflow(name="build", max_recovery_attempts=100)(build)
+        def timer(key: str) -> str:
+            self.wake(key)
+            return key
+
+        self._run_workflow = DBOS.workflow(name="build", max_recovery_attempts=100)(run)
+        self._timer_workflow = DBOS.workflow(name="timer", max_recovery_attempts=100)(timer)
         DBOS.launch()
-        DBOS.register_queue(
-            QUEUE,
-            worker_concurrency=self._concurrency,
-            polling_interval_sec=_POLL_SECONDS,
-            on_conflict="always_update",
-        )
+        for name, at_once, seconds in (
+            (QUEUE, self._concurrency, _POLL_SECONDS),
+            (PARTS, _PARTS_AT_ONCE, _POLL_SECONDS),
+            (TIMERS, None, _TIMER_POLL_SECONDS),
+        ):
+            DBOS.register_queue(
+                name, worker_concurrency=at_once, polling_interval_sec=seconds, on_conflict="always_update"
+            )
 
-    def start(self, image_arn: str) -> None:
-        """Enqueue a build under its ARN; an image that is enqueued or done already stays as it is.
+    def start(self, key: str) -> None:
+        """Enqueue a run under its key; one that is enqueued or done already stays as it is.
 
         Should the journal not be available, this is done later.
         """
-        if self._workflow is None:
+        if self._run_workflow is None:
             raise RuntimeError("launch() comes before start()")
-        try:
-            self._enqueue(image_arn)
-        except sa.exc.DBAPIError as error:
-            self._retry(lambda: self._enqueue(image_arn), f"enqueueing {image_arn}", error)
+        self._surely(partial(self._enqueue, key), f"enqueueing {key}")
 
-    def cancel(self, image_arn: str) -> None:
-        """Stop a build that runs in this process; one that waits sees its CANCELLED image when its turn comes."""
+    def cancel(self, key: str) -> None:
+        """Stop what runs under a key in this process; a run that waits sees why when it is woken."""
         with self._lock:
-            cancellation = self._running.get(image_arn)
-        if cancellation is not None:
-            cancellation.cancel()
+            active = self._active.get(key)
+            if active is not None:
+                active.cancellation.cancel()
+        self.wake(key)
+
+    def wake(self, key: str) -> None:
+        """Have a run look again at what it waits for; nothing happens to one that is not known."""
+        self._surely(partial(self._wake, key), f"waking {key}")
 
     @property
     def running(self) -> int:
         with self._lock:
-            return len(self._running)
+            return len(self._active)
 
     def close(self, *, patience_seconds: int = 20) -> None:
         """Interrupt what runs, wait until it cleaned up, and close the journal."""
         with self._lock:
             self._stopping.cancel()
-            for cancellation in self._running.values():
-                cancellation.cancel()
+            for active in self._active.values():
+                active.cancellation.cancel()
         if self._dbos is not None:
             for thread in self._retries:
                 thread.join()
@@ -148,56 +169,97 @@ class DurableEngine:
         if self._journal is not None:
             self._journal.dispose()
 
-    def _enqueue(self, image_arn: str) -> None:
-        assert self._workflow is not None
-        with SetWorkflowID(image_arn):
-            DBOS.enqueue_workflow(QUEUE, self._workflow, image_arn)
+    def _enqueue(self, key: str) -> None:
+        assert self._run_workflow is not None
+        with SetWorkflowID(key):
+            DBOS.enqueue_workflow(_queue_of(key), self._run_workflow, key)
 
-    def _build(self, image_arn: str) -> str:
-        try:
-            return self._run_steps(image_arn)
-        except sa.exc.DBAPIError as error:
-            resume = partial(DBOS.resume_workflow, image_arn, queue_name=QUEUE)
-            self._retry(resume, f"going on with {image_arn}", error)
-            raise Interrupted from error
+    def _wake(self, key: str) -> None:
+        # under the lock that _park() holds: a run either sees the flag or is parked before it is resumed
+        with self._lock:
+            active = self._active.get(key)
+            if active is not None:
+                active.woken = True
+                return
+            status = DBOS.get_workflow_status(key)
+            if status is not None and status.status == _PARKED:
+                DBOS.resume_workflow(key, queue_name=_queue_of(key))
 
-    def _run_steps(self, image_arn: str) -> str:
-        result: dict[str, Any] = {"status": "ok"}
-        for name, stage in self._stages.steps:
-            result = DBOS.run_step({"name": name}, self._guarded, stage, image_arn, result)
-            if result["status"] != "ok":
-                break
-        DBOS.run_step({"name": "finish"}, self._finish, image_arn, result)
-        return str(result["status"])
-
-    def _guarded(self, stage: Stage, image_arn: str, before: dict[str, Any]) -> dict[str, Any]:
-        """Run a stage with a cancellation that this engine can reach."""
-        cancellation = Cancellation()
+    def _run(self, key: str) -> str:
         with self._lock:
             if self._stopping.requested:
                 raise Interrupted
-            self._running[image_arn] = cancellation
+            active = self._active[key] = _Active()
         try:
-            result = stage(image_arn, before, cancellation)
-            self._make_room(cancellation)
+            self._program(key, _RunJournal(self, key, active))
+        except JournalUnavailable as error:
+            resume = partial(DBOS.resume_workflow, key, queue_name=_queue_of(key))
+            self._retry(resume, f"going on with {key}", error.__cause__ or error)
+            raise Interrupted from error
+        finally:
+            self._leave(key, active)
+        return "over"
+
+    def _leave(self, key: str, active: _Active) -> None:
+        """Forget a run, unless it was parked and is here again already."""
+        with self._lock:
+            if self._active.get(key) is active:
+                del self._active[key]
+
+    def do(self, active: _Active, work: Work, *, shielded: bool) -> Json:
+        """Carry out a step with a cancellation that this engine can reach."""
+        cancellation = self._stopping if shielded else active.cancellation
+        return self._outcome(lambda: self._roomy(work, cancellation))
+
+    def _roomy(self, work: Work, cancellation: Cancellation) -> Json:
+        result = work(cancellation)
+        self._make_room(cancellation)
+        return {"result": result}
+
+    def _outcome(self, work: Callable[[], Json]) -> Json:
+        """What is journalled of work that ended: its result, that it was cancelled, or how it failed."""
+        try:
+            return work()
         except Cancelled:
             if self._stopping.requested:
                 raise Interrupted from None
-            return {"status": "cancelled"}
-        finally:
+            return {"cancelled": True}
+        except Exception as error:
+            _log.error("a step failed in an unexpected way", exc_info=True)
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    def poll(self, key: str, name: str, active: _Active, poll: Poll, seconds: float) -> Json:
+        """What `poll` gives; parks the run for as long as that is None."""
+        while True:
             with self._lock:
-                self._running.pop(image_arn, None)
-        return result
+                active.woken = False
+            outcome = self._outcome(lambda: {"result": poll(active.cancellation)})
+            if outcome.get("result", True) is not None:
+                return outcome
+            self._park(key, name, active, seconds)
 
-    def _finish(self, image_arn: str, result: dict[str, Any]) -> dict[str, Any]:
+    def _park(self, key: str, name: str, active: _Active, seconds: float) -> None:
+        """Leave the engine unless the run was woken meanwhile; the timer is set once, however often it waits."""
+        _outside(self._set_timer, f"{key}@{name}", key, seconds)
+        with self._lock:
+            if active.woken:
+                return
+            _outside(DBOS.cancel_workflow, key)
+            del self._active[key]
+        raise Interrupted
+
+    def _set_timer(self, name: str, key: str, seconds: float) -> None:
+        assert self._timer_workflow is not None
+        with SetWorkflowID(name), SetEnqueueOptions(delay_seconds=seconds):
+            DBOS.enqueue_workflow(TIMERS, self._timer_workflow, key)
+
+    def _surely(self, action: Callable[[], object], what: str) -> None:
         try:
-            ended = self._stages.finish(image_arn, result, self._stopping)
-            self._make_room(self._stopping)
-        except Cancelled:
-            raise Interrupted from None
-        return ended
+            _outside(action)
+        except sa.exc.DBAPIError as error:
+            self._retry(action, what, error)
 
-    def _retry(self, action: Callable[[], object], what: str, reason: Exception) -> None:
+    def _retry(self, action: Callable[[], object], what: str, reason: BaseException) -> None:
         """Do something again and again in a thread of its own until the journal lets it."""
         _log.warning("%s failed (%s); trying again until it works", what, reason)
 
@@ -218,6 +280,56 @@ class DurableEngine:
             self._retries = [known for known in self._retries if known.is_alive()]
             self._retries.append(thread)
         thread.start()
+
+
+class _RunJournal:
+    """The journal of one run, as its program sees it."""
+
+    def __init__(self, engine: DurableEngine, key: str, active: _Active) -> None:
+        self._engine = engine
+        self._key = key
+        self._active = active
+
+    def step(self, name: str, work: Work) -> Json:
+        return _journalled(name, lambda: self._engine.do(self._active, work, shielded=False))
+
+    def conclude(self, name: str, work: Work) -> Json:
+        return _journalled(name, lambda: self._engine.do(self._active, work, shielded=True))
+
+    def wait(self, name: str, poll: Poll, *, seconds: float) -> Json:
+        return _journalled(name, lambda: self._engine.poll(self._key, name, self._active, poll, seconds))
+
+    def start(self, key: str) -> None:
+        self._engine.start(key)
+
+    def cancel(self, key: str) -> None:
+        self._engine.cancel(key)
+
+    def wake(self, key: str) -> None:
+        self._engine.wake(key)
+
+
+def _journalled(name: str, action: Callable[[], Json]) -> Json:
+    """The result of a step. Raises Cancelled, WorkFailed, JournalUnavailable."""
+    try:
+        outcome: Json = DBOS.run_step({"name": name}, action)
+    except sa.exc.DBAPIError as error:
+        raise JournalUnavailable(str(error)) from error
+    if "cancelled" in outcome:
+        raise Cancelled
+    if "error" in outcome:
+        raise WorkFailed(outcome["error"])
+    result: Json = outcome["result"]
+    return result
+
+
+def _queue_of(key: str) -> str:
+    return PARTS if is_part(key) else QUEUE
+
+
+def _outside(action: Callable[..., Any], *arguments: Any) -> None:
+    """Call DBOS as from outside of any workflow: inside of a step it would take the call for a part of that."""
+    contextvars.Context().run(action, *arguments)
 
 
 def _sqlite_engine(url: str) -> sa.Engine:

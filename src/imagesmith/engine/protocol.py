@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from imagesmith.workflows.journal import Runs
 
-
-class Builder(Protocol):
-    """Starts and stops builds; the plan is in the store under the image's ARN."""
-
-    def start(self, image_arn: str) -> None:
-        """Enqueue a build. Calling twice for one image starts one build."""
-        ...
-
-    def cancel(self, image_arn: str) -> None:
-        """Stop a build that waits or runs, soon; its state follows."""
-        ...
+Builder = Runs
+"""Starts, stops and wakes builds; the plan is in the store under the image's ARN."""

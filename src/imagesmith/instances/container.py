@@ -16,11 +16,12 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from imagesmith.artifacts.storage import ContainerStorage
@@ -86,6 +87,36 @@ class ContainerInstance:
             instance.close()
             raise
         return instance
+
+    @classmethod
+    def attach(
+        cls,
+        storage: ContainerStorage,
+        name: str,
+        *,
+        network: NetworkKind = "outbound",
+        limits: Limits | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> ContainerInstance:
+        """Enter a container that was left with detach(), perhaps by another process. Raises InstanceError."""
+        instance = cls(storage, name, network=network, limits=limits or Limits(), cancellation=cancellation)
+        try:
+            instance._enter(partial(storage.container_variables, name))
+        except BaseException:
+            instance.detach()
+            raise
+        return instance
+
+    def detach(self) -> None:
+        """End every program inside and leave the container as it is; this object is closed."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._stop()
+
+    def use(self, cancellation: Cancellation) -> None:
+        """Have later calls end with this cancellation instead of the one before."""
+        self._cancellation = cancellation
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -203,17 +234,19 @@ class ContainerInstance:
                     self.storage.remove_image(image)
 
     def _create(self, image: str) -> None:
+        self._enter(partial(self.storage.image_variables, image), partial(self._make_container, image))
+
+    def _enter(self, read_variables: Callable[[], list[str]], make: Callable[[], None] = lambda: None) -> None:
         """Make and mount the working container, start its sandbox, and read the image's variables meanwhile."""
         try:
             with ThreadPoolExecutor(1) as pool:
-                config = pool.submit(self.storage.image_config, image)
-                self._make_container(image)
+                variables = pool.submit(read_variables)
+                make()
                 self._root = self.storage.mount(self.name)
                 self._start()
-                variables = config.result().get("config", {}).get("Env") or []
+                named = dict(variable.partition("=")[::2] for variable in variables.result())
         except (ProcessFailed, OSError) as error:
             raise InstanceError(f"container {self.name} did not start: {error}") from error
-        named = dict(variable.partition("=")[::2] for variable in variables)
         pack_arguments([*named, *named.values()])
         self._environment = {"PATH": DEFAULT_PATH, "HOME": "/root", **{k: v for k, v in named.items() if k}}
 

@@ -6,7 +6,7 @@ Plain data that survives JSON, so that the journal, a worker on another host and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from imagesmith.values.names import canonical_json, sha256_hex
@@ -66,6 +66,24 @@ class PlannedScan:
 
 
 @dataclass(frozen=True)
+class PlannedWorkflow:
+    """A workflow as it runs: the concrete build, its document, and what the request says of it."""
+
+    arn: str
+    type: Literal["BUILD", "TEST", "DISTRIBUTION"]
+    text: str
+    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name -> values, as given."""
+    parallel_group: str = ""
+    continue_on_failure: bool = False
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PlannedWorkflow:
+        parameters = {name: tuple(values) for name, values in data["parameters"].items()}
+        return cls(**{**data, "parameters": parameters})
+
+
+@dataclass(frozen=True)
 class BuildPlan:
     """Everything one run needs to know."""
 
@@ -94,6 +112,11 @@ class BuildPlan:
     """A run of the pipeline's own schedule: its failure counts."""
     scan: PlannedScan | None = None
     """None: the image is not scanned."""
+    workflows: tuple[PlannedWorkflow, ...] = ()
+    """In the order of the request, or the managed ones; without one of a type that stage has no workflow."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """The system variables that do not change during the run (spec/workflows.md 3.5)."""
+    keep_completed_instance: bool = False
 
     @property
     def default_tag(self) -> str:
@@ -116,6 +139,7 @@ class BuildPlan:
                 "scan": _scan(data.get("scan")),
                 "role": PlannedRole.from_json(data["role"]) if data.get("role") else None,
                 "components": tuple(PlannedComponent(**item) for item in data["components"]),
+                "workflows": tuple(PlannedWorkflow.from_json(item) for item in data.get("workflows", ())),
                 "targets": tuple(
                     PushTarget(item["region"], item["repository"], tuple(item["tags"])) for item in data["targets"]
                 ),

@@ -14,7 +14,9 @@ from imagesmith.resources.lists import empty_page, list_given, list_stored, list
 from imagesmith.resources.references import exact_version, find, parse_arn, refuse_wildcard, resolve
 from imagesmith.resources.roles import check_role
 from imagesmith.store import queries
+from imagesmith.store.executions import forget_executions
 from imagesmith.store.findings import forget_findings
+from imagesmith.store.instances import forget_instances
 from imagesmith.store.records import Record
 
 Request = Mapping[str, Any]
@@ -88,6 +90,8 @@ def delete(call: Call, request: Request) -> dict[str, Any]:
         raise in_dependency(record.arn)
     queries.delete(call.tx, record.arn)
     forget_findings(call.tx, record.arn)
+    forget_executions(call.tx, record.arn)
+    forget_instances(call.tx, record.arn)
     return {_ARN: record.arn}
 
 

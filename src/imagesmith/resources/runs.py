@@ -8,18 +8,26 @@ sweep at start-up enqueues what is PENDING (design.md, How data flows).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from imagesmith.recipes.parents import ParentKind, classify_parent, parameter_names
-from imagesmith.recipes.plan import BuildPlan, PlannedComponent, PlannedParent, PlannedScan, PushTarget
+from imagesmith.recipes.plan import (
+    BuildPlan,
+    PlannedComponent,
+    PlannedParent,
+    PlannedScan,
+    PlannedWorkflow,
+    PushTarget,
+)
 from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import picked
 from imagesmith.resources.errors import (
     invalid_combination,
     invalid_request,
 )
+from imagesmith.resources.planned_workflows import planned_workflows, system_variables
 from imagesmith.resources.references import require, resolve
 from imagesmith.resources.roles import planned_role
 from imagesmith.resources.workflow_members import check_entries, needed_arns, resolve_entries
@@ -109,6 +117,7 @@ class ResolvedRun:
     parent_record: Record | None
     infrastructure: Mapping[str, Any]
     distribution: Mapping[str, Any] | None
+    workflows: tuple[PlannedWorkflow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,8 @@ def resolve_run(call: Call, members: Request) -> ResolvedRun:
     parent, parent_record = _planned_parent(call, recipe)
     infrastructure = _copy(call, members["infrastructureConfigurationArn"]) or {}
     distribution = _copy(call, members.get("distributionConfigurationArn"))
-    return ResolvedRun(recipe, components, parent, parent_record, infrastructure, distribution)
+    workflows = planned_workflows(call, members, recipe)
+    return ResolvedRun(recipe, components, parent, parent_record, infrastructure, distribution, workflows)
 
 
 def start_run(
@@ -199,6 +209,15 @@ def prepare_run(
         keep_failed_instance=not infrastructure.get("terminateInstanceOnFailure", True),
         scheduled=counted and build_type == "SCHEDULED",
         scan=_planned_scan(members.get("imageScanningConfiguration", {})),
+        workflows=resolved.workflows,
+        keep_completed_instance=not infrastructure.get("terminateInstanceOnCompletion", True),
+    )  # fmt: skip
+    plan = replace(
+        plan,
+        variables=system_variables(
+            plan, platform=str(recipe.document.get("platform", "Linux")), infrastructure=infrastructure,
+            stamp=call.stamp,
+        ),
     )  # fmt: skip
     record = _image_record(
         call, plan, recipe=_resolved_copy(recipe, resolved.parent, components), infrastructure=infrastructure,

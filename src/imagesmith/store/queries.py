@@ -284,6 +284,14 @@ def update_outcome(tx: Connection, image_arn: str, changes: Mapping[str, Any]) -
         )
 
 
+def add_stages(tx: Connection, image_arn: str, seconds: Mapping[str, float]) -> None:
+    """Add to the times of the parts of a build."""
+    build = get_build(tx, image_arn)
+    known = dict(build.outcome.get("stages", {})) if build else {}
+    added = {name: round(known.get(name, 0.0) + value, 3) for name, value in seconds.items()}
+    update_outcome(tx, image_arn, {"stages": {**known, **added}})
+
+
 def request_cancel(tx: Connection, image_arn: str) -> None:
     tx.execute(sa.update(builds).where(builds.c.image_arn == image_arn).values(cancel_requested=True))
 

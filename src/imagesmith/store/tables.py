@@ -12,6 +12,9 @@
     cascades       images that became AVAILABLE and whose dependent pipelines were not looked at yet
     parameters     values that `ssm:` references mean
     events         the outbox: what happened, written in the transaction that made it true
+    workflow_executions  runs of workflow documents, for an image
+    step_executions      the steps of those runs: what a waiting one waits for is among them
+    instances            instances of builds; one that is `at_rest` outlives the process that made it
 
 Instants are whole microseconds since the epoch, so that both databases order them alike.
 """
@@ -163,4 +166,44 @@ events = sa.Table(
     sa.Column("resources", sa.JSON, nullable=False),
     sa.Column("detail", sa.JSON, nullable=False),
     sa.Index("events_by_time", "account", "region", "time", "id"),
+)
+
+workflow_executions = sa.Table(
+    "workflow_executions",
+    metadata,
+    _text("id", primary_key=True),
+    _text("image_arn"),
+    _text("account"),
+    _text("region"),
+    _number("position"),
+    _text("status"),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Index("workflow_executions_by_image", "image_arn", "position"),
+)
+
+step_executions = sa.Table(
+    "step_executions",
+    metadata,
+    _text("id", primary_key=True),
+    _text("execution_id"),
+    _text("image_arn"),
+    _text("account"),
+    _text("region"),
+    _number("position"),
+    _text("status"),
+    _number("started"),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Index("step_executions_by_execution", "execution_id", "position"),
+    sa.Index("step_executions_by_status", "status", "account", "region", "started"),
+    sa.Index("step_executions_by_image", "image_arn"),
+)
+
+instances = sa.Table(
+    "instances",
+    metadata,
+    _text("id", primary_key=True),
+    _text("image_arn"),
+    _text("execution_id"),
+    sa.Column("at_rest", sa.Boolean, nullable=False),
+    sa.Index("instances_by_image", "image_arn"),
 )

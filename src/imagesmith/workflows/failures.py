@@ -1,16 +1,14 @@
-"""How a run fails: one exception inside a stage, and the sentence and context that the API shows for it."""
+"""How a step fails: one exception inside of it, and the sentence and context that the API shows for it."""
 
 from __future__ import annotations
 
 import errno
-import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from imagesmith.components.results import ExecutionResult
 from imagesmith.processes import ProcessFailed
-from imagesmith.recipes.plan import BuildPlan
 from imagesmith.values.names import human_size
 
 _MESSAGE_LIMIT = 1024
@@ -22,62 +20,56 @@ _DISK_FULL = (
 
 
 @dataclass
-class StageFailed(Exception):
-    """A stage cannot go on. `reason`: what failed, with which last words; `context`: the API's failureContext."""
+class StepFailed(Exception):
+    """A step cannot go on. `reason`: what failed, with which last words; `context`: members of failureContext."""
 
     reason: str
     context: Mapping[str, Any] = field(default_factory=dict)
-    outputs: list[dict[str, Any]] = field(default_factory=list)
-    """What was made all the same, in the shape of outputResources.containers."""
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    """What the action put out all the same."""
+    containers: Sequence[Mapping[str, Any]] = ()
+    """What was pushed all the same, in the shape of outputResources.containers."""
 
     def __str__(self) -> str:
         return self.reason
 
 
-def workflow_execution_id(plan: BuildPlan, stage: str) -> str:
-    """`wf-<uuid>`, the same whenever the stage of a build is run again."""
-    return f"wf-{uuid.uuid5(uuid.NAMESPACE_URL, f'{plan.image_arn}#{stage}')}"
-
-
-def component_failure(plan: BuildPlan, stage: str, result: ExecutionResult, tail: str) -> StageFailed:
+def component_failure(result: ExecutionResult, tail: str) -> StepFailed:
     """A component document failed (spec/components.md 13.4)."""
-    workflow = workflow_execution_id(plan, stage)
     failed = result.failure
-    reason = (
-        f"Workflow Execution ID: '{workflow}' failed with reason: {result.failure_message or 'component failed'}"
-    )
-    context: dict[str, Any] = {"workflowExecutionId": workflow}
-    if failed is not None:
-        place = f"Phase {failed.phase}, step {failed.step} ({failed.action}, line {failed.position.line})"
-        reason += f" {place}: {failed.message}"
-        if tail:
-            reason += f"\nLast output:\n{tail}"
-        context["componentFailure"] = {
-            "componentArn": failed.document_label,
-            "phaseName": failed.phase,
-            "stepName": failed.step,
-            "action": failed.action,
-            "errorMessage": (failed.message or "failed")[:_MESSAGE_LIMIT],
-        }
-    return StageFailed(reason, context)
+    reason = result.failure_message or "component failed"
+    if failed is None:
+        return StepFailed(reason)
+    place = f"Phase {failed.phase}, step {failed.step} ({failed.action}, line {failed.position.line})"
+    reason += f" {place}: {failed.message}"
+    if tail:
+        reason += f"\nLast output:\n{tail}"
+    component = {
+        "componentArn": failed.document_label,
+        "phaseName": failed.phase,
+        "stepName": failed.step,
+        "action": failed.action,
+        "errorMessage": (failed.message or "failed")[:_MESSAGE_LIMIT],
+    }
+    return StepFailed(reason, {"componentFailure": component})
 
 
-def explain(error: Exception, what: str, *, free: int) -> StageFailed:
+def explain(error: Exception, what: str, *, free: int) -> StepFailed:
     """Any failure of a tool or of this machine as one sentence that names the work it stopped.
 
     `free`: bytes that are free on the disk of the data directory.
     """
-    if isinstance(error, StageFailed):
+    if isinstance(error, StepFailed):
         return error
     text = str(error)
     if isinstance(error, ProcessFailed):
         text = f"{error.completed.ending}: {error.completed.command}\n{error.completed.tail(_TAIL_LINES)}".rstrip()
     if is_disk_full(error):
-        return StageFailed(
+        return StepFailed(
             f"{what} failed: no space is left on the disk ({human_size(free)} free); "
             f"free some and run it again: {text}"
         )
-    return StageFailed(f"{what} failed: {text}")
+    return StepFailed(f"{what} failed: {text}")
 
 
 def is_disk_full(error: Exception) -> bool:

@@ -9,6 +9,7 @@ move done and changes nothing, and a cancel that came in between is never overwr
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,7 +21,7 @@ from imagesmith.events.messages import pipeline_disabled
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.store import queries, schedules
 from imagesmith.store.cascades import put_cascade
-from imagesmith.store.database import Database
+from imagesmith.store.database import Database, StoreUnavailable
 from imagesmith.store.events import put_event
 from imagesmith.store.findings import put_findings
 from imagesmith.store.records import Record
@@ -53,18 +54,18 @@ class Records:
     def __init__(
         self, database: Database, clock: Callable[[], datetime], *, tell_pipeline: TellPipeline | None = None
     ) -> None:
-        self._database = database
+        self.database = database
         self._clock = clock
         self._tell_pipeline = tell_pipeline
 
     def plan(self, image_arn: str) -> BuildPlan | None:
         """The plan of a build; None when its image was deleted."""
-        with self._database.read() as tx:
+        with self.database.read() as tx:
             build = queries.get_build(tx, image_arn)
         return None if build is None else BuildPlan.from_json(build.plan)
 
     def outcome(self, image_arn: str) -> Mapping[str, Any]:
-        with self._database.read() as tx:
+        with self.database.read() as tx:
             build = queries.get_build(tx, image_arn)
         return {} if build is None else build.outcome
 
@@ -73,20 +74,28 @@ class Records:
         with self._scope(image_arn) as tx:
             queries.update_outcome(tx, image_arn, changes)
 
-    def note_stage(self, image_arn: str, name: str, seconds: float) -> None:
+    def count_attempt(self, image_arn: str, name: str) -> int:
+        """How often a piece of work was begun, this time included."""
         with self._scope(image_arn) as tx:
-            build = queries.get_build(tx, image_arn)
-            stages = dict(build.outcome.get("stages", {})) if build else {}
-            queries.update_outcome(tx, image_arn, {"stages": {**stages, name: round(seconds, 3)}})
+            return self._add_attempt(tx, image_arn, name, 1)
 
-    def count_attempt(self, image_arn: str, stage: str) -> int:
-        """How often a stage was begun, this time included."""
-        with self._scope(image_arn) as tx:
-            build = queries.get_build(tx, image_arn)
-            attempts = dict(build.outcome.get("attempts", {})) if build else {}
-            attempts[stage] = int(attempts.get(stage, 0)) + 1
-            queries.update_outcome(tx, image_arn, {"attempts": attempts})
-            return int(attempts[stage])
+    def uncount_attempt(self, image_arn: str, name: str) -> None:
+        """An orderly stop of the server ended the work; that does not use up one of its attempts."""
+        with contextlib.suppress(StoreUnavailable), self._scope(image_arn) as tx:
+            self._add_attempt(tx, image_arn, name, -1)
+
+    def _add_attempt(self, tx: Connection, image_arn: str, name: str, number: int) -> int:
+        build = queries.get_build(tx, image_arn)
+        attempts = dict(build.outcome.get("attempts", {})) if build else {}
+        attempts[name] = int(attempts.get(name, 0)) + number
+        queries.update_outcome(tx, image_arn, {"attempts": attempts})
+        return int(attempts[name])
+
+    def note_stages(self, image_arn: str, seconds: Mapping[str, float]) -> None:
+        """Add to the times of parts of the run."""
+        if seconds:
+            with self._scope(image_arn) as tx:
+                queries.add_stages(tx, image_arn, seconds)
 
     def put_inventory(self, image_arn: str, packages: list[dict[str, Any]], *, os_version: str) -> None:
         with self._scope(image_arn) as tx:
@@ -115,7 +124,7 @@ class Records:
 
     def is_cancelled(self, image_arn: str) -> bool:
         """True when a cancel was asked for, or the image is gone."""
-        with self._database.read() as tx:
+        with self.database.read() as tx:
             build = queries.get_build(tx, image_arn)
         return build is None or build.cancel_requested
 
@@ -161,12 +170,12 @@ class Records:
     def pending(self) -> list[str]:
         """Images that wait for an engine, oldest first: the sweep at start-up (design.md, How data flows)."""
         unfinished = ("PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "INTEGRATING")
-        with self._database.read() as tx:
+        with self.database.read() as tx:
             return [record.arn for record in queries.by_status(tx, "image", unfinished)]
 
     def _scope(self, image_arn: str) -> Any:
         _, _, _, region, account, _ = image_arn.split(":")
-        return self._database.write(f"{account}/{region}")
+        return self.database.write(f"{account}/{region}")
 
     def _write(self, tx: Connection, record: Record, state: Mapping[str, Any]) -> None:
         document = {**record.document, "state": dict(state)}

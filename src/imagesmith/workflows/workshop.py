@@ -18,12 +18,14 @@ from imagesmith.instances.limits import ControlGroups, Limits, leftover_groups
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.settings import Settings
 from imagesmith.values.names import sha256_hex
+from imagesmith.workflows.executions import Executions
+from imagesmith.workflows.instances import Instances
 from imagesmith.workflows.logs import BuildLog, log_path
 from imagesmith.workflows.records import Records
 from imagesmith.workflows.reserve import DiskReserve
 
-ROLES = ("before", "build", "after", "test")
-"""What a build makes instances for; `<build id>-<role>` is the name of each."""
+ROLES = ("before", "after")
+"""What a build makes working containers for besides its instances; `<build id>-<role>` is the name of each."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Workshop:
     storage: ContainerStorage
     layout: OciLayout
     bases: Bases
+    instances: Instances
     reserve: DiskReserve
     clock: Callable[[], datetime]
 
@@ -51,12 +54,15 @@ class Workshop:
             max_age_seconds=settings.builds.base_max_age_days * 86400,
             now=time.time,
         )
-        return cls(settings, records, storage, layout, bases, DiskReserve(settings.data_dir), clock)
+        instances = Instances(records.database, storage, limits_of(settings))
+        return cls(settings, records, storage, layout, bases, instances, DiskReserve(settings.data_dir), clock)
 
     @property
     def limits(self) -> Limits:
-        builds = self.settings.builds
-        return Limits(processes=builds.processes, memory_mb=builds.memory_mb, free_disk_mb=builds.free_disk_mb)
+        return limits_of(self.settings)
+
+    def executions(self, image_arn: str) -> Executions:
+        return Executions(self.records.database, image_arn, self.clock)
 
     @property
     def s3(self) -> S3Config:
@@ -81,17 +87,35 @@ class Workshop:
         # control groups first: the storage's sweep removes the folders that name those of Dockerfile builds
         sweep_dockerfile_builds(self.storage)
         ControlGroups(leftover_groups(f"{self.storage.runroot.name}-"), ()).remove()
-        self.storage.sweep()
+        self.storage.sweep(self.instances.at_rest())
         self.layout.collect_garbage()
 
-    def clear(self, plan: BuildPlan, *, keep_failed: bool) -> None:
-        """Remove the containers of a build that ended."""
-        names = {instance_name(plan, role) for role in ROLES if not (keep_failed and role == "build")}
+    def clear(self, plan: BuildPlan, *, keep: bool) -> list[str]:
+        """Remove the containers of a build that ended; with `keep` its instances stay, and their ids are given."""
+        kept = []
+        for instance in self.instances.of(plan.image_arn):
+            if keep and self.instances.keep(instance.id, image_arn=plan.image_arn):
+                kept.append(instance.id)
+            elif not keep:
+                self.instances.terminate(instance.id, image_arn=plan.image_arn)
+        names = {instance_name(plan, role) for role in ROLES}
         for name in names.intersection(self.storage.containers()):
             self.storage.remove(name)
+        return kept
+
+    def how_to_enter(self, instance: str) -> tuple[str, str]:
+        """The commands that enter a kept instance, and that remove it."""
+        tool = f"CONTAINERS_STORAGE_CONF={self.storage.root / 'storage.conf'} buildah"
+        return f"{tool} run --isolation=chroot {instance} sh", f"{tool} rm {instance}"
 
     def close(self) -> None:
+        self.instances.close()
         self.storage.close()
+
+
+def limits_of(settings: Settings) -> Limits:
+    builds = settings.builds
+    return Limits(processes=builds.processes, memory_mb=builds.memory_mb, free_disk_mb=builds.free_disk_mb)
 
 
 def instance_name(plan: BuildPlan, role: str) -> str:

@@ -1,8 +1,8 @@
 """What is found out about a built image and kept beside it: inventory, its documents, provenance, vulnerabilities.
 
-    build stage   export -> inventory -> CycloneDX and SPDX documents -> signed provenance
-    test stage    tests -> scan:  PENDING -> SCANNING -> COLLECTING -> COMPLETED
-                                                    \\-> FAILED | TIMED_OUT, with what to do; the image goes on
+    end of the build   export -> inventory -> CycloneDX and SPDX documents -> signed provenance
+    a scanning step    PENDING -> SCANNING -> COLLECTING -> COMPLETED
+                                           \\-> FAILED | TIMED_OUT, with what to do; the step's onFailure decides
 
 Everything may run again after a crash: documents of one kind replace each other, findings as well.
 """
@@ -32,7 +32,9 @@ from imagesmith.inspection.signing import SigningKey
 from imagesmith.processes import Cancellation
 from imagesmith.recipes.plan import BuildPlan, PlannedScan
 from imagesmith.settings import Registry, Settings
+from imagesmith.workflows.failures import StepFailed
 from imagesmith.workflows.logs import BuildLog
+from imagesmith.workflows.work import Work
 from imagesmith.workflows.workshop import Workshop, instance_name, layout_reference
 
 
@@ -91,26 +93,29 @@ def push_documents(
         log.line(source, f"attached to {repository}@{digest}: {kinds}")
 
 
-def scan(shop: Workshop, plan: BuildPlan, log: BuildLog, digest: str, cancellation: Cancellation) -> None:
-    """Look for known vulnerabilities; what goes wrong is the scan's state, never the image's. Raises Cancelled."""
-    if plan.scan is None:
-        return
+def scan(work: Work, wanted: PlannedScan, digest: str) -> str:
+    """Look for known vulnerabilities and keep what is found; gives the counts in words.
+
+    Raises StepFailed, whatever went wrong, and Cancelled.
+    """
+    shop, plan, log = work.shop, work.plan, work.log
     shop.records.set_scan_state(plan.image_arn, "SCANNING")
     try:
-        _push_for_scan(shop, plan, plan.scan, log, digest, cancellation)
-        report = _scanned(shop, plan, digest, cancellation)
+        _push_for_scan(work, wanted, digest)
+        report = _scanned(shop, plan, digest, work.cancellation)
         shop.records.set_scan_state(plan.image_arn, "COLLECTING")
         shop.records.put_findings(plan.image_arn, [finding.to_json() for finding in report.findings])
     except ScanTimedOut as error:
-        _end(shop, plan, log, "TIMED_OUT", str(error))
+        raise _ended(work, "TIMED_OUT", str(error)) from error
     except (ScanFailed, PushFailed) as error:
-        _end(shop, plan, log, "FAILED", str(error))
+        raise _ended(work, "FAILED", str(error)) from error
     except Exception as error:
-        _end(shop, plan, log, "FAILED", f"the scan ended with {type(error).__name__}: {error}")
-    else:
-        for note in report.notes:
-            log.line("scan", note)
-        _end(shop, plan, log, "COMPLETED", "", _words(report))
+        raise _ended(work, "FAILED", f"the scan ended with {type(error).__name__}: {error}") from error
+    for note in report.notes:
+        log.line("scan", note)
+    shop.records.set_scan_state(plan.image_arn, "COMPLETED")
+    log.line("scan", f"COMPLETED: {_words(report)}")
+    return _words(report)
 
 
 def make_scanner(settings: Settings) -> Scanner:
@@ -133,32 +138,27 @@ def _scanned(shop: Workshop, plan: BuildPlan, digest: str, cancellation: Cancell
         return make_scanner(shop.settings).scan(ScanTarget(inventory, view), cancellation)
 
 
-def _push_for_scan(
-    shop: Workshop, plan: BuildPlan, wanted: PlannedScan, log: BuildLog, digest: str, cancellation: Cancellation
-) -> None:
+def _push_for_scan(work: Work, wanted: PlannedScan, digest: str) -> None:
     """Where a registry is configured, the image under scan is pushed to the repository that was asked for."""
+    shop, plan = work.shop, work.plan
     registry = shop.settings.registry_for(plan.account, plan.region)
     if registry is None:
-        log.line("scan", f"no registry is configured for {plan.region}: the image under scan is not pushed")
+        work.log.line("scan", f"no registry is configured for {plan.region}: the image under scan is not pushed")
         return
     # Images of many recipes share the default repository, so its tag says which one it is.
     tags = wanted.tags or (f"{plan.image_arn.split('/')[1]}-{plan.default_tag}",)
-
-    def pause(seconds: float) -> None:
-        cancellation.wait(seconds)
-        cancellation.check()
-
     pushed = push_image(
         shop.layout.path, layout_reference(plan), digest=digest, registry=registry, repository=wanted.repository,
-        tags=tags, attempts=shop.settings.builds.push_attempts, sleep=pause, cancellation=cancellation,
-        on_line=lambda line: log.line("scan", line),
+        tags=tags, attempts=shop.settings.builds.push_attempts, sleep=work.pause, cancellation=work.cancellation,
+        on_line=lambda line: work.log.line("scan", line),
     )  # fmt: skip
-    log.line("scan", f"under scan: {', '.join(pushed.uris)}")
+    work.log.line("scan", f"under scan: {', '.join(pushed.uris)}")
 
 
-def _end(shop: Workshop, plan: BuildPlan, log: BuildLog, status: str, reason: str, words: str = "") -> None:
-    shop.records.set_scan_state(plan.image_arn, status, reason)
-    log.line("scan", f"{status}: {reason or words}")
+def _ended(work: Work, status: str, reason: str) -> StepFailed:
+    work.shop.records.set_scan_state(work.plan.image_arn, status, reason)
+    work.log.line("scan", f"{status}: {reason}")
+    return StepFailed(f"the scan is {status}: {reason}")
 
 
 def _words(report: ScanReport) -> str:

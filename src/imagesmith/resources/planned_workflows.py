@@ -1,0 +1,77 @@
+"""The workflows of a run as the plan keeps them: those of the request, or the managed ones (spec/workflows.md 7).
+
+A running image keeps its copy of each document, so deleting a workflow does not touch it (13, no. 23).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from imagesmith.recipes.plan import BuildPlan, PlannedWorkflow
+from imagesmith.resources.call import Call
+from imagesmith.resources.references import resolve
+from imagesmith.resources.workflow_members import resolve_entries
+from imagesmith.store.records import Record
+
+_DEFAULTS: Final = {
+    "container-recipe": ("build/build-container", "test/test-container"),
+    "image-recipe": ("build/build-image", "test/test-image"),
+}
+"""Kind of the recipe -> what runs without `workflows`; the distribution is the service's own (9)."""
+
+_LOG_GROUP: Final = "/aws/imagebuilder/"
+
+
+def planned_workflows(call: Call, members: Mapping[str, Any], recipe: Record) -> tuple[PlannedWorkflow, ...]:
+    """What runs, at its concrete builds, in the order of the request. Raises ApiError."""
+    if members.get("workflows"):
+        return tuple(_given(call, members, recipe))
+    return tuple(_defaults(call, members, recipe))
+
+
+def _given(call: Call, members: Mapping[str, Any], recipe: Record) -> Iterator[PlannedWorkflow]:
+    for used in resolve_entries(call, members, recipe):
+        yield PlannedWorkflow(
+            used.record.arn, used.type, used.record.document["data"],
+            {item["name"]: tuple(item["value"]) for item in used.entry.get("parameters", ())},
+            used.entry.get("parallelGroup", ""),
+            used.entry.get("onFailure") == "CONTINUE",
+        )  # fmt: skip
+
+
+def _defaults(call: Call, members: Mapping[str, Any], recipe: Record) -> Iterator[PlannedWorkflow]:
+    tests = members.get("imageTestsConfiguration", {}).get("imageTestsEnabled", True)
+    for name in _DEFAULTS[recipe.kind]:
+        if name.startswith("test/") and not tests:
+            continue
+        arn = f"arn:{call.caller.partition}:imagebuilder:{call.region}:aws:workflow/{name}/x.x.x"
+        record = resolve(call, arn, path="workflows", kind="workflow")
+        yield PlannedWorkflow(record.arn, record.document["type"], record.document["data"])
+
+
+def system_variables(
+    plan: BuildPlan, *, platform: str, infrastructure: Mapping[str, Any], stamp: str
+) -> dict[str, Any]:
+    """What `$.imagebuilder` holds throughout a run; the phase comes with each workflow (3.5)."""
+    s3_logs = infrastructure.get("logging", {}).get("s3Logs")
+    return {
+        "cloudWatchLogGroup": plan.log_group or f"{_LOG_GROUP}{plan.name}",
+        "cloudWatchLogStream": f"{plan.version}/{plan.build}",
+        "collectImageMetadata": plan.collect_metadata,
+        "collectImageScanFindings": plan.scan is not None,
+        "dateTime": stamp,
+        "imageBuildNumber": plan.build,
+        "imageId": plan.parent.reference,
+        "imageName": plan.name,
+        "imageType": "DOCKER" if plan.kind == "container" else "AMI",
+        "imageVersionNumber": plan.version,
+        "instanceProfileName": infrastructure.get("instanceProfileName", ""),
+        "platform": platform,
+        "s3Logs": {"s3Logs": s3_logs} if s3_logs else {},
+        "securityGroups": list(infrastructure.get("securityGroupIds", ())),
+        "sourceImageARN": plan.image_arn,
+        "subnetId": infrastructure.get("subnetId", ""),
+        "terminateInstanceOnFailure": infrastructure.get("terminateInstanceOnFailure", True),
+        "workingDirectory": plan.working_directory,
+    }

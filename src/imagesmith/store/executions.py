@@ -1,0 +1,176 @@
+"""Rows of workflow executions and their steps: what the API shows of a run, and what a waiting step was told.
+
+The columns are what queries need; `document` holds the members that the API shows, plus members that begin with
+`_` and are our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from imagesmith.store.records import Cursor
+from imagesmith.store.tables import step_executions, workflow_executions
+
+WAITING = "WAITING"
+"""Status of a step that waits for somebody; the model's enumeration lacks it (spec/workflows.md 6.1)."""
+
+
+@dataclass(frozen=True)
+class WorkflowExecution:
+    """One run of one document for one image."""
+
+    id: str
+    image_arn: str
+    account: str
+    region: str
+    position: int
+    """Order of creation within the image."""
+    status: str
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StepExecution:
+    """One step of one run."""
+
+    id: str
+    execution_id: str
+    image_arn: str
+    account: str
+    region: str
+    position: int
+    status: str
+    started: int
+    """Microseconds since the epoch; 0 before it started."""
+    document: Mapping[str, Any]
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.started, self.id)
+
+
+_EXECUTIONS, _STEPS = workflow_executions, step_executions
+# made once: see store.upsert
+_INSERT_EXECUTION = sa.insert(_EXECUTIONS)
+_INSERT_STEPS = sa.insert(_STEPS)
+_GET_EXECUTION = sa.select(_EXECUTIONS).where(_EXECUTIONS.c.id == sa.bindparam("wanted"))
+_GET_STEP = sa.select(_STEPS).where(_STEPS.c.id == sa.bindparam("wanted"))
+_EXECUTIONS_OF = (
+    sa.select(_EXECUTIONS)
+    .where(_EXECUTIONS.c.image_arn == sa.bindparam("wanted"))
+    .order_by(_EXECUTIONS.c.position, _EXECUTIONS.c.id)
+)
+_STEPS_OF = (
+    sa.select(_STEPS)
+    .where(_STEPS.c.execution_id == sa.bindparam("wanted"))
+    .order_by(_STEPS.c.position, _STEPS.c.id)
+)
+_UPDATE_EXECUTION = (
+    sa.update(_EXECUTIONS)
+    .where(_EXECUTIONS.c.id == sa.bindparam("changed"))
+    .values(status=sa.bindparam("status"), document=sa.bindparam("document"))
+)
+_UPDATE_STEP = (
+    sa.update(_STEPS)
+    .where(_STEPS.c.id == sa.bindparam("changed"))
+    .values(status=sa.bindparam("status"), started=sa.bindparam("started"), document=sa.bindparam("document"))
+)
+_COUNTS = (
+    sa.select(_STEPS.c.execution_id, _STEPS.c.status, sa.func.count())
+    .where(_STEPS.c.execution_id.in_(sa.bindparam("wanted", expanding=True)))
+    .group_by(_STEPS.c.execution_id, _STEPS.c.status)
+)
+
+
+def put_execution(tx: Connection, execution: WorkflowExecution, steps: Sequence[StepExecution]) -> None:
+    """Store a run and its steps instead of what is stored under the same ids."""
+    tx.execute(sa.delete(_STEPS).where(_STEPS.c.execution_id == execution.id))
+    tx.execute(sa.delete(_EXECUTIONS).where(_EXECUTIONS.c.id == execution.id))
+    tx.execute(_INSERT_EXECUTION, {**vars(execution), "document": dict(execution.document)})
+    if steps:
+        tx.execute(_INSERT_STEPS, [{**vars(step), "document": dict(step.document)} for step in steps])
+
+
+def get_execution(tx: Connection, execution_id: str) -> WorkflowExecution | None:
+    row = tx.execute(_GET_EXECUTION, {"wanted": execution_id}).first()
+    return None if row is None else _execution(row)
+
+
+def get_step(tx: Connection, step_id: str) -> StepExecution | None:
+    row = tx.execute(_GET_STEP, {"wanted": step_id}).first()
+    return None if row is None else _step(row)
+
+
+def executions_of(tx: Connection, image_arn: str) -> list[WorkflowExecution]:
+    """The runs of an image in order of creation."""
+    return [_execution(row) for row in tx.execute(_EXECUTIONS_OF, {"wanted": image_arn})]
+
+
+def steps_of(tx: Connection, execution_id: str) -> list[StepExecution]:
+    """The steps of a run in document order."""
+    return [_step(row) for row in tx.execute(_STEPS_OF, {"wanted": execution_id})]
+
+
+def update_execution(tx: Connection, execution: WorkflowExecution, status: str, changes: Mapping[str, Any]) -> None:
+    document = {**execution.document, **changes}
+    tx.execute(_UPDATE_EXECUTION, {"changed": execution.id, "status": status, "document": document})
+
+
+def update_step(
+    tx: Connection, step: StepExecution, status: str, changes: Mapping[str, Any], *, started: int | None = None
+) -> None:
+    values = {"changed": step.id, "status": status, "document": {**step.document, **changes}}
+    tx.execute(_UPDATE_STEP, {**values, "started": step.started if started is None else started})
+
+
+def step_counts(tx: Connection, execution_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Run -> status -> how many of its steps have it."""
+    counts: dict[str, dict[str, int]] = {wanted: {} for wanted in execution_ids}
+    for execution_id, status, count in tx.execute(_COUNTS, {"wanted": list(execution_ids)}):
+        counts[str(execution_id)][str(status)] = int(count)
+    return counts
+
+
+def waiting_steps(
+    tx: Connection, account: str, region: str, *, after: Cursor | None, limit: int
+) -> list[StepExecution]:
+    """The next waiting steps of an account and region, oldest first."""
+    table = _STEPS
+    query = sa.select(table).where(table.c.status == WAITING, table.c.account == account, table.c.region == region)
+    if after is not None:
+        query = query.where(
+            sa.or_(
+                table.c.started > after.created,
+                sa.and_(table.c.started == after.created, table.c.id > after.arn),
+            )
+        )
+    return [_step(row) for row in tx.execute(query.order_by(table.c.started, table.c.id).limit(limit))]
+
+
+def images_with_status(tx: Connection, statuses: Iterable[str]) -> list[str]:
+    """Images that have a step with one of these statuses."""
+    query = sa.select(_STEPS.c.image_arn).distinct().where(_STEPS.c.status.in_(list(statuses)))
+    return [str(row[0]) for row in tx.execute(query)]
+
+
+def forget_executions(tx: Connection, image_arn: str) -> None:
+    tx.execute(sa.delete(_STEPS).where(_STEPS.c.image_arn == image_arn))
+    tx.execute(sa.delete(_EXECUTIONS).where(_EXECUTIONS.c.image_arn == image_arn))
+
+
+def _execution(row: Row[Any]) -> WorkflowExecution:
+    return WorkflowExecution(
+        row.id, row.image_arn, row.account, row.region, row.position, row.status, dict(row.document)
+    )
+
+
+def _step(row: Row[Any]) -> StepExecution:
+    return StepExecution(
+        row.id, row.execution_id, row.image_arn, row.account, row.region, row.position, row.status, row.started,
+        dict(row.document),
+    )  # fmt: skip

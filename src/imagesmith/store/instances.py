@@ -1,0 +1,59 @@
+"""Rows of instances: which are there, whose they are, and which can be entered again by another process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from imagesmith.store.tables import instances
+from imagesmith.store.upsert import for_dialect, upserts
+
+_PUT = upserts(instances)
+
+
+@dataclass(frozen=True)
+class StoredInstance:
+    """An instance of a build. `at_rest`: nothing runs inside and it may be entered again, or it is kept."""
+
+    id: str
+    image_arn: str
+    execution_id: str
+    at_rest: bool = False
+
+
+def put_instance(tx: Connection, instance: StoredInstance) -> None:
+    tx.execute(for_dialect(tx, _PUT), vars(instance))
+
+
+def get_instance(tx: Connection, instance_id: str) -> StoredInstance | None:
+    row = tx.execute(sa.select(instances).where(instances.c.id == instance_id)).first()
+    return None if row is None else _instance(row)
+
+
+def instances_of(tx: Connection, image_arn: str) -> list[StoredInstance]:
+    query = sa.select(instances).where(instances.c.image_arn == image_arn).order_by(instances.c.id)
+    return [_instance(row) for row in tx.execute(query)]
+
+
+def instances_at_rest(tx: Connection) -> list[str]:
+    """Ids of those that a sweep must leave alone."""
+    return [str(row.id) for row in tx.execute(sa.select(instances.c.id).where(instances.c.at_rest))]
+
+
+def set_at_rest(tx: Connection, instance_id: str, at_rest: bool) -> None:
+    tx.execute(sa.update(instances).where(instances.c.id == instance_id).values(at_rest=at_rest))
+
+
+def forget_instance(tx: Connection, instance_id: str) -> None:
+    tx.execute(sa.delete(instances).where(instances.c.id == instance_id))
+
+
+def forget_instances(tx: Connection, image_arn: str) -> None:
+    tx.execute(sa.delete(instances).where(instances.c.image_arn == image_arn))
+
+
+def _instance(row: Row[Any]) -> StoredInstance:
+    return StoredInstance(row.id, row.image_arn, row.execution_id, bool(row.at_rest))

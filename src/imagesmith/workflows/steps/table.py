@@ -1,0 +1,57 @@
+"""Which function carries out which action for which kind of image.
+
+An action that a kind of image cannot have fails with one sentence that says so: documents may be shared by both
+kinds, with conditions on `$.imagebuilder.imageType`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from imagesmith.workflows.failures import StepFailed
+from imagesmith.workflows.steps.commands import run_command
+from imagesmith.workflows.steps.components import execute_components
+from imagesmith.workflows.steps.context import Action, Outcome, StepRun
+from imagesmith.workflows.steps.distribution import distribute_container_image
+from imagesmith.workflows.steps.findings import collect_metadata, collect_scan_findings
+from imagesmith.workflows.steps.hooks import execute_state_machine
+from imagesmith.workflows.steps.instance import (
+    bootstrap_for_container,
+    launch_instance,
+    terminate_instance,
+    wait_for_agent,
+)
+
+WAIT: Final = "WaitForAction"
+"""Carried out by the run itself, because nothing runs while it waits."""
+
+LAUNCH: Final = "LaunchInstance"
+
+CONTAINER_ACTIONS: Final[Mapping[str, Action]] = {
+    LAUNCH: launch_instance,
+    "BootstrapInstanceForContainer": bootstrap_for_container,
+    "CollectImageMetadata": collect_metadata,
+    "CollectImageScanFindings": collect_scan_findings,
+    "DistributeContainerImage": distribute_container_image,
+    "ExecuteComponents": execute_components,
+    "ExecuteStateMachine": execute_state_machine,
+    "RunCommand": run_command,
+    "TerminateInstance": terminate_instance,
+    "WaitForSSMAgent": wait_for_agent,
+}
+
+
+def action_of(kind: str, name: str) -> Action:
+    """The function of an action for images of a kind (`container` or `machine`)."""
+    return CONTAINER_ACTIONS.get(name, _refuse(kind, name))
+
+
+def _refuse(kind: str, name: str) -> Action:
+    def refuse(_run: StepRun, _inputs: Mapping[str, Any]) -> Outcome:
+        raise StepFailed(
+            f"{name} is for machine images, and this run makes a {kind} image; take the step out, or run it only "
+            "if $.imagebuilder.imageType is AMI"
+        )
+
+    return refuse
