@@ -69,7 +69,7 @@ def catch(stage: str, forge: Forge, gate: Gate) -> Caught:
     if stage == "export":
         script = "head -c 30000000 /dev/urandom > /random"
         arn = forge.start(forge.recipe(forge.component(build=script)))
-        freeze(server, "skopeo copy", f"oci:{server.data_dir}/oci")
+        freeze(server, "skopeo copy", "--format=oci", "containers-storage:@")
         return Caught(arn, nothing)
     hold = HOLD.format(name=name)
     if stage == "dockerfile":
