@@ -42,6 +42,8 @@ def show_problems(source: str, text: str, problems: Iterable[Problem]) -> None:
 
 def plain(text: str) -> str:
     """The text without characters that would drive the terminal."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 

@@ -74,7 +74,9 @@ class LogFolder:
         self._application.close()
 
     def _now(self) -> str:
-        return self._clock.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+        return self._clock.now().isoformat(" ", "milliseconds")[
+            :23
+        ]  # without the zone; strftime costs five times more
 
     def _open(self, name: str) -> IO[str]:
         descriptor = os.open(

@@ -13,15 +13,13 @@ class Secrets:
 
     def __init__(self) -> None:
         self._values: list[str] = []
+        self.longest = 0
+        """Bytes of the longest secret: how much of an unfinished line must be held back."""
 
     def add(self, value: str) -> None:
         found = {value, value.strip(), *(line.strip() for line in value.splitlines())} - {""}
         self._values = sorted({*self._values, *found}, key=len, reverse=True)
-
-    @property
-    def longest(self) -> int:
-        """Bytes of the longest secret: how much of an unfinished line must be held back."""
-        return max((len(value.encode("utf-8", "surrogateescape")) for value in self._values), default=0)
+        self.longest = max((len(value.encode("utf-8", "surrogateescape")) for value in self._values), default=0)
 
     def mask(self, text: str) -> str:
         for value in self._values:
