@@ -133,6 +133,14 @@ def test_timeout(run_text: RunText) -> None:
     assert ran.step("Step").error_message == "timed out after 1 seconds"
 
 
+def test_output_before_a_tolerated_timeout(run_text: RunText) -> None:
+    """What a step printed before its time was over is there for later steps, when the failure is tolerated."""
+    slow = bash("echo early; sleep 30", name="Slow", extra="timeoutSeconds: 1\nonFailure: Ignore")
+    ran = run_text(document(slow, bash("echo {{ build.Slow.outputs.stdout }}", name="After")))
+    assert ran.step("Slow").status == "ignoredFailure"
+    assert ran.step("After").outputs == ({"stdout": "early"},)
+
+
 def test_timeout_covers_all_iterations(run_text: RunText) -> None:
     """The time limit is one budget for the whole loop of an attempt."""
     loop = "timeoutSeconds: 1\nloop:\n  for: {start: 1, end: 50, updateBy: 1}"

@@ -52,7 +52,11 @@ class ActionFailed(Exception):
 
 
 class ActionTimedOut(ActionFailed):
-    """The step's time is over; what ran was killed."""
+    """The step's time is over; what ran was killed. `completed` is the program that it was, if it was one."""
+
+    def __init__(self, message: str, *, completed: Completed | None = None) -> None:
+        self.completed = completed
+        super().__init__(message, stderr=text_of(completed.stderr) if completed else "")
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def run_program(
     except OSError as error:
         raise ActionFailed(f"cannot start {argv[0]}: {error.strerror or error}") from error
     if completed.timed_out:
-        raise ActionTimedOut("timed out", stderr=text_of(completed.stderr))
+        raise ActionTimedOut("timed out", completed=completed)
     return completed
 
 

@@ -8,6 +8,7 @@ behind when the step is killed, and a full, read-only or `noexec` temporary fold
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Final
 
 from imagesmith.components.actions.base import (
@@ -16,6 +17,7 @@ from imagesmith.components.actions.base import (
     ActionContext,
     ActionFailed,
     ActionResult,
+    ActionTimedOut,
     Entry,
     bytes_of,
     run_program,
@@ -65,7 +67,7 @@ def execute_bash(context: ActionContext, entries: list[Entry]) -> ActionResult:
     script = "\n".join(entries[0]["commands"]) + "\n"
     if "\0" in script:
         raise ActionFailed("the script holds a NUL character")
-    completed = run_program(context, _BASH, input=bytes_of(script))
+    completed = _run(context, _BASH, input=bytes_of(script))
     if completed.returncode == _MISSING and not _is_there(context, "bash"):
         message = (
             "ExecuteBash needs bash, and the instance has none: install it, or start from an image that has it"
@@ -77,10 +79,20 @@ def execute_bash(context: ActionContext, entries: list[Entry]) -> ActionResult:
 def execute_binary(context: ActionContext, entries: list[Entry]) -> ActionResult:
     entry = entries[0]
     path = entry["path"]
-    completed = run_program(context, (path, *entry.get("arguments", ())))
+    completed = _run(context, (path, *entry.get("arguments", ())))
     if completed.returncode in (_MISSING, _NOT_EXECUTABLE) and not _is_there(context, path):
         raise ActionFailed(f"{path}: not found, or not executable", stderr=text_of(completed.stderr))
     return _finished(context, completed)
+
+
+def _run(context: ActionContext, argv: Sequence[str], *, input: bytes | None = None) -> Completed:
+    """run_program(); what a program printed before its time was over is an output as well (4.3, rule 10)."""
+    try:
+        return run_program(context, argv, input=input)
+    except ActionTimedOut as failure:
+        if failure.completed is not None:
+            failure.outputs = ({"stdout": captured(failure.completed)},)
+        raise
 
 
 def _is_there(context: ActionContext, program: str) -> bool:
