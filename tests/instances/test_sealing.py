@@ -12,6 +12,7 @@ import socket
 import tarfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,22 @@ def test_no_descriptor_of_the_host_is_inherited(instance: ContainerInstance) -> 
     assert all(line.startswith(("pipe:", "/dev/null", "/proc/")) for line in output.split()), output
     _, first = attempt(instance, "for fd in /proc/1/fd/*; do readlink $fd; done; true")
     assert all(line.startswith(("pipe:", "/dev/null", "anon_inode:")) for line in first.split()), first
+
+
+def test_a_command_that_is_being_started_cannot_be_looked_into(instance: ContainerInstance) -> None:
+    """Until it has become the command, the spawner's child shows its name only: no program, file or folder."""
+    look = "ls -l /proc/[0-9]*/exe /proc/[0-9]*/fd; ls -d /proc/[0-9]*/root/spawner.py; cat /proc/[0-9]*/environ"
+    script = f"end=$((SECONDS+2)); while [ $SECONDS -lt $end ]; do {look}; done >/tmp/seen 2>&1"
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(attempt, instance, script)
+        while not looking.done():
+            instance.run(["/bin/true"], env={"STARTED": "yes"})
+    targets = {
+        line.rpartition(" -> ")[2] for line in instance.read("/tmp/seen").decode().splitlines() if "->" in line
+    }
+    assert "/usr/bin/bash" in targets
+    allowed = ("/usr/", "/dev/null", "pipe:", "/proc/", "anon_inode:", "/tmp/seen")
+    assert [target for target in targets if not target.startswith(allowed) or "python" in target] == []
 
 
 def test_the_capabilities_are_the_stated_ones(instance: ContainerInstance) -> None:
