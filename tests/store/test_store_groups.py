@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -134,3 +135,73 @@ def test_each_change_sees_the_ones_before_it(sqlite_database: Database) -> None:
     assert in_threads(16, change) == []
     with sqlite_database.read() as tx:
         assert tx.execute(sa.select(counters.c.value).where(counters.c.key == "n")).scalar_one() == 80
+
+
+def test_changes_made_together_are_one_commit(sqlite_database: Database) -> None:
+    """Nothing is committed before the end, and a change that raises is undone alone."""
+    commits: list[int] = []
+    sa.event.listen(sqlite_database.engine, "commit", lambda _: commits.append(1))
+    with sqlite_database.together():
+        for number in range(6):
+            with suppress(KeyError), sqlite_database.write() as tx:
+                put(tx, str(number))
+                if number % 3 == 0:
+                    raise KeyError(number)
+        assert commits == []
+    assert commits == [1]
+    assert {key for key in keys(sqlite_database) if key.isdigit()} == {"1", "2", "4", "5"}
+
+
+def test_a_commit_that_fails_fails_all_that_was_made_together(sqlite_database: Database) -> None:
+    """The end raises, nothing is stored, and later changes work again."""
+    failing = True
+
+    @sa.event.listens_for(sqlite_database.engine, "commit")
+    def refuse(_connection: Any) -> None:
+        if failing:
+            raise sa.exc.OperationalError("COMMIT", {}, Exception("disk I/O error"))
+
+    with pytest.raises(StoreUnavailable), sqlite_database.together():
+        for number in range(3):
+            with sqlite_database.write() as tx:
+                put(tx, str(number))
+    failing = False
+    with sqlite_database.write() as tx:
+        put(tx, "after")
+    assert not {key for key in keys(sqlite_database) if key.isdigit()}
+    assert "after" in keys(sqlite_database)
+
+
+def test_changes_made_together_leave_others_their_turn(sqlite_database: Database) -> None:
+    """A thread that makes changes together without a pause does not keep another one from its turn."""
+    stop = threading.Event()
+    rounds = 0
+
+    def busy() -> None:
+        nonlocal rounds
+        while not stop.is_set():
+            with sqlite_database.together(), sqlite_database.write() as tx:
+                put(tx, f"busy {rounds}")
+            rounds += 1
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        for number in range(20):
+            with sqlite_database.write(patience=10) as tx:
+                put(tx, str(number))
+    finally:
+        stop.set()
+        thread.join(30)
+    assert rounds > 0
+    stored = keys(sqlite_database)
+    assert {key for key in stored if key.isdigit()} == {str(number) for number in range(20)}
+    assert len([key for key in stored if key.startswith("busy")]) == rounds
+
+
+def test_nothing_made_together_is_an_empty_commit(sqlite_database: Database) -> None:
+    """Together around no change neither raises nor writes."""
+    before = keys(sqlite_database)
+    with sqlite_database.together():
+        pass
+    assert keys(sqlite_database) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,6 +40,8 @@ class Recorder:
     operation: str = ""
     caller: Caller | None = None
     request: Mapping[str, Any] | None = None
+    short_changes: frozenset[str] = frozenset()
+    together: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def call(self, operation: str, caller: Caller, request: Mapping[str, Any]) -> dict[str, Any]:
         self.operation, self.caller, self.request = operation, caller, request

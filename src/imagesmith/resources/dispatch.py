@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,12 +22,28 @@ class Caller:
     """What the request was signed with; empty when signatures are not verified."""
 
 
+class NotNow(Exception):
+    """Somebody else is at work in the database; each call waits for its turn alone."""
+
+
 class Dispatcher(Protocol):
     """Carries out operations of the service model."""
 
     @property
     def operations(self) -> frozenset[str]:
         """Names of the operations that are built."""
+        ...
+
+    @property
+    def short_changes(self) -> frozenset[str]:
+        """Names of the operations that may be called `together`; none where that brings nothing."""
+        ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """What this thread calls until the end is one commit.
+
+        Raises NotNow before it begins. Raises ApiError at the end: then nothing of it is done.
+        """
         ...
 
     def call(self, operation: str, caller: Caller, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,15 +31,18 @@ class Operation:
     handler: Handler
     writes: bool = False
     source: str = ""
+    short: bool = False
+    """It writes, its work takes a millisecond, and nothing but the database is asked or told: many may share a
+    thread and a commit."""
 
 
 def built_operations() -> dict[str, Operation]:
     """The table of everything that does not answer 501."""
     return {
-        "CreateImagePipeline": Operation(pipelines.create, writes=True),
+        "CreateImagePipeline": Operation(pipelines.create, writes=True, short=True),
         "GetImagePipeline": Operation(pipelines.get),
-        "UpdateImagePipeline": Operation(pipelines.update, writes=True),
-        "DeleteImagePipeline": Operation(pipelines.delete, writes=True),
+        "UpdateImagePipeline": Operation(pipelines.update, writes=True, short=True),
+        "DeleteImagePipeline": Operation(pipelines.delete, writes=True, short=True),
         "ListImagePipelines": Operation(pipelines.list_all),
         "ListImagePipelineImages": Operation(pipelines.list_images),
         "StartImagePipelineExecution": Operation(pipelines.start_execution, writes=True),
@@ -56,15 +59,15 @@ def built_operations() -> dict[str, Operation]:
         "GetImageRecipe": Operation(image_recipes.get),
         "DeleteImageRecipe": Operation(image_recipes.delete, writes=True),
         "ListImageRecipes": Operation(image_recipes.list_all),
-        "CreateInfrastructureConfiguration": Operation(infrastructure.create, writes=True),
+        "CreateInfrastructureConfiguration": Operation(infrastructure.create, writes=True, short=True),
         "GetInfrastructureConfiguration": Operation(infrastructure.get),
-        "UpdateInfrastructureConfiguration": Operation(infrastructure.update, writes=True),
-        "DeleteInfrastructureConfiguration": Operation(infrastructure.delete, writes=True),
+        "UpdateInfrastructureConfiguration": Operation(infrastructure.update, writes=True, short=True),
+        "DeleteInfrastructureConfiguration": Operation(infrastructure.delete, writes=True, short=True),
         "ListInfrastructureConfigurations": Operation(infrastructure.list_all),
-        "CreateDistributionConfiguration": Operation(distributions.create, writes=True),
+        "CreateDistributionConfiguration": Operation(distributions.create, writes=True, short=True),
         "GetDistributionConfiguration": Operation(distributions.get),
-        "UpdateDistributionConfiguration": Operation(distributions.update, writes=True),
-        "DeleteDistributionConfiguration": Operation(distributions.delete, writes=True),
+        "UpdateDistributionConfiguration": Operation(distributions.update, writes=True, short=True),
+        "DeleteDistributionConfiguration": Operation(distributions.delete, writes=True, short=True),
         "ListDistributionConfigurations": Operation(distributions.list_all),
         "CreateImage": Operation(images.create, writes=True),
         "GetImage": Operation(images.get),
@@ -87,7 +90,7 @@ def built_operations() -> dict[str, Operation]:
         "ListWaitingWorkflowSteps": Operation(executions.list_waiting),
         "SendWorkflowStepAction": Operation(executions.send_action, writes=True),
         "RetryImage": Operation(executions.retry_image, writes=True),
-        "TagResource": Operation(tags.tag, writes=True),
-        "UntagResource": Operation(tags.untag, writes=True),
+        "TagResource": Operation(tags.tag, writes=True, short=True),
+        "UntagResource": Operation(tags.untag, writes=True, short=True),
         "ListTagsForResource": Operation(tags.list_tags),
     }

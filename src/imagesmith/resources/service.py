@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import Any
 
 from imagesmith.engine.protocol import Builder
-from imagesmith.resources.call import Call, WakeClock
-from imagesmith.resources.dispatch import Caller
-from imagesmith.resources.errors import in_use, not_implemented, token_mismatch, unavailable
+from imagesmith.resources.call import Call, Effect, WakeClock
+from imagesmith.resources.dispatch import Caller, NotNow
+from imagesmith.resources.errors import ApiError, in_use, not_implemented, token_mismatch, unavailable
 from imagesmith.resources.in_flight import InFlight
 from imagesmith.resources.managed import ManagedContent
 from imagesmith.resources.operations import Operation, built_operations
@@ -35,7 +37,19 @@ _log = logging.getLogger(__name__)
 TURN_SECONDS = 5.0
 """How long a change waits for another one of its account and region (spec/api.md 8, no. 18)."""
 
+_SOON_SECONDS = 0.05
+"""How long changes that are made together wait for their turn; longer than that each waits alone."""
+
 _PAGE_SECRET = "page-token-secret"  # noqa: S105 (the name of a counter)
+
+
+class _Deferred(threading.local):
+    """What this thread calls together ends with the commit that is shared."""
+
+    effects: list[Effect] | None = None
+    """What happens after that commit, in order."""
+    claims: ExitStack | None = None
+    """Client tokens that are in use until then."""
 
 
 class Service:
@@ -63,31 +77,71 @@ class Service:
         self._in_flight = InFlight()
         self._operations = built_operations()
         self._page_secret = _shared_secret(database)
+        self._deferred = _Deferred()
 
     @property
     def operations(self) -> frozenset[str]:
         return frozenset(self._operations)
+
+    @property
+    def short_changes(self) -> frozenset[str]:
+        if not self._database.is_sqlite:
+            return frozenset()
+        return frozenset(name for name, built in self._operations.items() if built.short)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """See dispatch.Dispatcher."""
+        effects: list[Effect] = []
+        began = False
+        try:
+            with (
+                ExitStack() as claims,
+                self._answering_outages("of several changes"),
+                self._database.together(patience=_SOON_SECONDS),
+            ):
+                began = True
+                self._deferred.effects, self._deferred.claims = effects, claims
+                yield
+        except ApiError:
+            if not began:
+                raise NotNow from None
+            raise
+        finally:
+            self._deferred.effects = self._deferred.claims = None
+        for effect in effects:
+            effect()
 
     def call(self, operation: str, caller: Caller, request: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out one operation; see dispatch.Dispatcher. Raises ApiError."""
         built = self._operations.get(operation)
         if built is None:
             raise not_implemented(operation)
-        try:
+        with self._answering_outages(caller.request_id):
             if not built.writes:
                 with self._database.read() as tx:
                     return built.handler(self._make_call(operation, caller, request, None, tx), request)
             token = request.get("clientToken")
             if not token or request.get("dryRun"):
                 return self._write(built, operation, caller, request)
-            with self._in_flight.claim((caller.account, caller.region, operation, token)):
+            claim = self._in_flight.claim((caller.account, caller.region, operation, token))
+            if self._deferred.claims is not None:
+                self._deferred.claims.enter_context(claim)
                 return self._write(built, operation, caller, request)
+            with claim:
+                return self._write(built, operation, caller, request)
+
+    @contextmanager
+    def _answering_outages(self, request_id: str) -> Iterator[None]:
+        """What a caller is told when the database is not had."""
+        try:
+            yield
         except StoreBusy as error:
             message = f"Another call holds what this one changes for longer than {self._turn_seconds:g} seconds."
             raise in_use(f"{message} Retry later.") from error
         except StoreUnavailable as error:
             # the driver's words may name hosts and users: they are for the log
-            _log.warning("request %s: the database is not available: %s", caller.request_id, error)
+            _log.warning("request %s: the database is not available: %s", request_id, error)
             raise unavailable("The database is not available. Try again later.") from error
 
     def scoped(self, operation: str, caller: Caller, work: Callable[[Call], Any]) -> Any:
@@ -117,6 +171,9 @@ class Service:
             call = self._make_call(operation, caller, request, fetched, tx)
             token = request.get("clientToken")
             answer = _once(call, built, token) if token else built.handler(call, request)
+        if self._deferred.effects is not None:
+            self._deferred.effects.extend(call.effects)
+            return answer
         for effect in call.effects:
             effect()
         return answer

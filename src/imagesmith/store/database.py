@@ -82,14 +82,29 @@ class Database:
                 with self._writer.write(patience) as connection:
                     yield connection
             except TurnNotCome as late:
-                message = f"the database stayed locked by another writer for {patience:g} seconds"
-                raise StoreBusy(message) from late
+                raise _turn_missed(patience) from late
             except OperationalError as error:
                 raise _failure(error, patience) from error
             return
         with self._transaction(None) as connection:
             _take_turn(connection, scope, patience)
             yield connection
+
+    @contextmanager
+    def together(self, *, patience: float = _BUSY_SECONDS) -> Iterator[None]:
+        """On SQLite: what this thread writes until the end shares one COMMIT, and is done only then.
+
+        Raises StoreBusy before it begins, and StoreUnavailable: then nothing of it is to be reported done.
+        """
+        if not self.is_sqlite:
+            raise RuntimeError("writers of PostgreSQL do not wait for each other's commits")
+        try:
+            with self._writer.together(patience):
+                yield
+        except TurnNotCome as late:
+            raise _turn_missed(patience) from late
+        except OperationalError as error:
+            raise _failure(error, patience) from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -143,6 +158,10 @@ def _take_turn(connection: Connection, scope: str, patience: float) -> None:
     key = int(sha256_hex(scope)[:15], 16)
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
     connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+def _turn_missed(patience: float) -> StoreBusy:
+    return StoreBusy(f"the database stayed locked by another writer for {patience:g} seconds")
 
 
 def _failure(error: OperationalError, patience: float) -> StoreUnavailable:

@@ -18,6 +18,7 @@ from imagesmith.resources.dispatch import Dispatcher
 from imagesmith.resources.errors import ApiError, unavailable
 from imagesmith.settings import Settings
 from imagesmith.wire.keys import KeyRing
+from imagesmith.wire.lane import WriteLane
 from imagesmith.wire.messages import Request, Response, to_json
 from imagesmith.wire.model import Api
 from imagesmith.wire.rates import RateLimits
@@ -53,6 +54,7 @@ class App:
         self._service = service
         self._limits = limits
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="request")
+        self._lane = WriteLane(service.answer_together)
         self._running = 0
         self._draining = False
 
@@ -63,6 +65,7 @@ class App:
 
     def close(self) -> None:
         """Wait for the running requests and end their threads."""
+        self._lane.close()
         self._pool.shutdown(wait=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,9 +117,16 @@ class App:
             body=body or b"",
             oversized=body is None,
         )
-        loop = asyncio.get_running_loop()
-        response = await loop.run_in_executor(self._pool, self._service.answer, request)
+        response = await self._carry_out(request)
         return response if drained else _closing(response)
+
+    async def _carry_out(self, request: Request) -> Response:
+        if self._service.is_short_change(request):
+            response = await self._lane.submit(request)
+            if response is not None:
+                return response
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._service.answer, request)
 
     async def _read(self, scope: Scope, receive: Receive) -> tuple[bytes | None, bool]:
         """The body, or None if it is over the limit, and whether all of it was taken off the connection.

@@ -14,10 +14,10 @@ of ours: it is logged with its traceback and the caller learns the request id on
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from imagesmith.resources.dispatch import Caller, Dispatcher
+from imagesmith.resources.dispatch import Caller, Dispatcher, NotNow
 from imagesmith.resources.errors import ApiError, access_denied, not_implemented
 from imagesmith.wire.messages import Request, Response, error_response
 from imagesmith.wire.model import Api, Operation
@@ -55,6 +55,7 @@ class Service:
         self._partition = partition
         self._body_limit = body_limit
         self._rates = rates
+        self._short_changes = dispatcher.short_changes
 
     def answer(self, request: Request) -> Response:
         """Carry out one request; every outcome is a response."""
@@ -67,6 +68,32 @@ class Service:
             _log.exception("request %s failed: %s %s", request_id, request.method, request.path[:_SHOWN_PATH])
             message = f"The service could not complete the request because of an internal error: {request_id}"
             return self.refuse(ApiError("ServiceException", message), request_id)
+
+    def is_short_change(self, request: Request) -> bool:
+        """Whether a request may be answered together with others."""
+        found = self._api.route(request.method, request.path)
+        return found is not None and found[0].name in self._short_changes
+
+    def answer_together(self, requests: Sequence[Request]) -> list[Response] | None:
+        """Carry out short changes in their order, in one commit; each has its own outcome.
+
+        None: nothing was done, because each has to wait for its turn alone.
+        """
+        responses: list[Response] = []
+        try:
+            with self._dispatcher.together():
+                responses += map(self.answer, requests)
+        except NotNow:
+            return None
+        except ApiError as error:
+            refusal = error
+        except Exception:
+            _log.exception("%d changes could not be committed", len(requests))
+            refusal = ApiError("ServiceException", "The service could not complete the request.")
+        else:
+            return responses
+        # nothing is there that was to be written; refusals were refusals before
+        return [response if response.error else self.refuse(refusal) for response in responses]
 
     def refuse(self, error: ApiError, request_id: str | None = None) -> Response:
         """The response for an error."""
