@@ -9,6 +9,8 @@
       containers/        storage of buildah
       logs/              one append-only file per image build
       bases/             cached bases and downloads
+      disks/             disks of machines, by digest
+      machines/          folders of machines that run, and what they run under
       advisories/        what is known about vulnerabilities
       signing/           the key that provenance is signed with, mode 0600, and its public half
 
@@ -139,6 +141,25 @@ class Advisories:
 
 
 @dataclass(frozen=True)
+class InstanceType:
+    """What a virtual machine of one type has."""
+
+    cpus: int
+    memory_mb: int
+
+
+@dataclass(frozen=True)
+class Machines:
+    """How virtual machines run on this worker."""
+
+    accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    """`auto`: KVM where a guest really ran under it, else emulation."""
+    cpus: int = 2
+    memory_mb: int = 1024
+    boot_timeout_seconds: int = 900
+
+
+@dataclass(frozen=True)
 class Settings:
     data_dir: Path
     database_url: str = ""
@@ -170,6 +191,9 @@ class Settings:
     builds: Builds = field(default_factory=Builds)
     schedules: Schedules = field(default_factory=Schedules)
     advisories: Advisories = field(default_factory=Advisories)
+    machines: Machines = field(default_factory=Machines)
+    instance_types: Mapping[str, InstanceType] = field(default_factory=dict)
+    """Key: an instance type, like `t3.medium`. Types that are not here get what `machines` says."""
 
     @property
     def store_url(self) -> str:
@@ -185,8 +209,15 @@ class Settings:
 
 
 _TABLES: Final[Mapping[str, type]] = MappingProxyType(
-    {"registries": Registry, "rate_limits": RateLimit, "roles": Role, "hooks": Hook}
+    {
+        "registries": Registry,
+        "rate_limits": RateLimit,
+        "roles": Role,
+        "hooks": Hook,
+        "instance_types": InstanceType,
+    }
 )
+_ACCELERATORS: Final = ("auto", "kvm", "tcg")
 _MOST_PER_SECOND: Final = 1_000_000
 
 
@@ -223,6 +254,11 @@ def load_settings(
         raise SettingsError(
             f"{path}: schedules.misfire_grace_seconds is {settings.schedules.misfire_grace_seconds}, "
             "expected 0 or more seconds"
+        )
+    if settings.machines.accelerator not in _ACCELERATORS:
+        raise SettingsError(
+            f"{path}: machines.accelerator is {settings.machines.accelerator!r}, "
+            f"expected one of {', '.join(_ACCELERATORS)}"
         )
     if not (settings.account.isdigit() and len(settings.account) == 12):
         raise SettingsError(f"{path}: account is {settings.account!r}, expected 12 digits")
@@ -268,7 +304,7 @@ def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
             if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
                 raise SettingsError(f"{place} must be a list of texts")
             values[name] = tuple(value)
-        elif wanted in (Quotas, Builds, Schedules, Advisories):
+        elif wanted in (Quotas, Builds, Schedules, Advisories, Machines):
             if not isinstance(value, dict):
                 raise SettingsError(f"{place} must be a table")
             values[name] = _build(wanted, value, place)

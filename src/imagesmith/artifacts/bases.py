@@ -14,26 +14,24 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from imagesmith import processes
+from imagesmith.artifacts.base_cache import BaseCache, OnLine, base_key
 from imagesmith.artifacts.bootstrap import bootstrap, line_reader, make_layout
 from imagesmith.artifacts.layout import LayoutError, OciLayout
-from imagesmith.artifacts.locks import file_lock
 from imagesmith.artifacts.mirrors import Mirrors, choose_mirrors
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.managed.bases import ManagedBase
 from imagesmith.processes import Cancellation, OnOutput
 from imagesmith.settings import Registry
-from imagesmith.values.names import canonical_json, sha256_hex
+from imagesmith.values.names import sha256_hex
 
 _PULL_SECONDS = 3600
 _SOURCES = Path("/etc/apt")
-
-OnLine = Callable[[str], None]
 
 
 class ParentError(RuntimeError):
@@ -68,30 +66,23 @@ class Bases:
         self._layout = layout
         self._folder = folder
         self._mirror = debian_mirror
-        self._max_age = max_age_seconds
+        self._cache = BaseCache(folder, max_age_seconds, now)
         self._now = now
         folder.mkdir(parents=True, exist_ok=True)
 
     def managed(self, base: ManagedBase, *, on_line: OnLine, cancellation: Cancellation | None = None) -> Parent:
         """A managed base, bootstrapped when there is no fresh one. Raises ParentError, Cancelled."""
-        mirrors = choose_mirrors(self._mirror, _apt_sources())
-        if not mirrors.main:
-            raise ParentError(
-                f"the base {base.name} needs a Debian mirror and this machine's apt names none; "
-                "set debian_mirror in the settings"
-            )
-        key = sha256_hex(canonical_json([asdict(base), asdict(mirrors), "mmdebstrap-minbase-2"]))[:24]
+        mirrors = mirrors_of(base, self._mirror)
+        key = base_key(base, mirrors, "mmdebstrap-minbase-2")
         reference = f"base/{base.name}:{key}"
-        stamp = self._folder / f"{base.name}-{key}.json"
-        # one bootstrap at a time: a second build that needs the base waits and then finds it
-        with file_lock(self._folder / f"{base.name}.lock", cancellation=cancellation):
-            fresh = self._kept(stamp, reference)
-            if fresh is None:
-                fresh = self._bootstrap(base, mirrors, reference, on_line=on_line, cancellation=cancellation)
-                _write_stamp(stamp, {"made": self._now(), "digest": fresh.digest})
-            else:
-                on_line(f"base {base.name} is at hand (made {(self._now() - _made(stamp)) / 3600:.1f} hours ago)")
-        return fresh
+
+        def make() -> tuple[Parent, str]:
+            made = self._bootstrap(base, mirrors, reference, on_line=on_line, cancellation=cancellation)
+            return made, made.digest
+
+        return self._cache.obtain(
+            base, key, recall=lambda _: self._kept(reference), make=make, on_line=on_line, cancellation=cancellation
+        )
 
     def image(self, digest: str, reference: str, *, cancellation: Cancellation | None = None) -> Parent:
         """An image that this server built. Raises ParentError."""
@@ -155,12 +146,7 @@ class Bases:
         digest = done.stdout.decode().strip()
         return Parent(image_id, reference, digest or f"sha256:{image_id}")
 
-    def _kept(self, stamp: Path, reference: str) -> Parent | None:
-        try:
-            if self._now() - _made(stamp) > self._max_age:
-                return None
-        except (OSError, ValueError, KeyError):
-            return None
+    def _kept(self, reference: str) -> Parent | None:
         digest = self._layout.resolve(reference)
         if digest is None:
             return None
@@ -202,6 +188,17 @@ class Bases:
         )  # fmt: skip
 
 
+def mirrors_of(base: ManagedBase, configured: str) -> Mirrors:
+    """Where a base is made from. Raises ParentError."""
+    mirrors = choose_mirrors(configured, _apt_sources())
+    if not mirrors.main:
+        raise ParentError(
+            f"the base {base.name} needs a Debian mirror and this machine's apt names none; "
+            "set debian_mirror in the settings"
+        )
+    return mirrors
+
+
 def _apt_sources() -> list[str]:
     files = [_SOURCES / "sources.list", *sorted((_SOURCES / "sources.list.d").glob("*"))]
     return [
@@ -236,13 +233,3 @@ def auth_entry(registry: Registry) -> dict[str, Any]:
     password = Path(registry.password_file).read_text(encoding="utf-8").strip() if registry.password_file else ""
     token = base64.b64encode(f"{registry.username}:{password}".encode()).decode()
     return {"auths": {registry.url.split("/")[0]: {"auth": token}}}
-
-
-def _made(stamp: Path) -> float:
-    return float(json.loads(stamp.read_text())["made"])
-
-
-def _write_stamp(stamp: Path, value: dict[str, Any]) -> None:
-    draft = stamp.with_suffix(".tmp")
-    draft.write_text(json.dumps(value))
-    draft.replace(stamp)

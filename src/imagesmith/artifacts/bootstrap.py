@@ -24,15 +24,15 @@ from imagesmith.processes import Cancellation, Completed, OnOutput
 from imagesmith.values.names import iso_instant
 
 _SECONDS = 1800.0
-_MEMORY_NEEDED = 2 * 1024**3
-"""Bytes that must be free for work in memory; it takes about a quarter of it."""
+_MEMORY_NEEDED = {"container": 2 * 1024**3, "machine": 4 * 1024**3}
+"""Bytes that must be free for work in memory; it takes at most three quarters of it, and mostly a quarter."""
 
 _PLAIN_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _MERGED_USR = Path("/usr/share/mmdebstrap/hooks/merged-usr")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# "$1" is the folder that the memory is mounted on.
-_IN_MEMORY = 'mount -t tmpfs -o mode=0755,size=1500m none "$1" || exit 1; shift; exec "$@"'
+# "$1" is the folder that the memory is mounted on, "$2" how much of it.
+_IN_MEMORY = 'mount -t tmpfs -o mode=0755,size="$2" none "$1" || exit 1; shift 2; exec "$@"'
 
 # "$1" is the new root: nothing of this machine and of the moment stays in it.
 _FINISH = """#!/bin/sh
@@ -53,21 +53,24 @@ def bootstrap(
     environment: Mapping[str, str],
     on_output: OnOutput,
     cancellation: Cancellation | None = None,
+    finish: str = "",
 ) -> Completed:
     """Run mmdebstrap, leaving `layer.tar` in the empty folder `work`; a failure is the caller's to explain.
 
-    `environment` is that of the tools. Raises Cancelled.
+    `environment` is that of the tools; `finish` is a script of ours that runs at the end, "$1" being the new root.
+    Raises Cancelled.
     """
     _write_files(base, work / "files")
     hook = work / "finish"
     # Removed at the end: as an option of dpkg it would make mmdebstrap filter every package through a program.
-    hook.write_text(_FINISH + "".join(f'rm -rf -- "$1"{pattern}\n' for pattern in base.excluded))
+    hook.write_text(_FINISH + finish + "".join(f'rm -rf -- "$1"{pattern}\n' for pattern in base.excluded))
     hook.chmod(0o700)
     memory = work / "memory"
     memory.mkdir()
     argv = _arguments(base, mirrors, work, hook)
-    if _free_memory() >= _MEMORY_NEEDED:
-        argv = ["sh", "-c", _IN_MEMORY, "in-memory", str(memory), *argv]
+    needed = _MEMORY_NEEDED[base.kind]
+    if free_memory() >= needed:
+        argv = ["sh", "-c", _IN_MEMORY, "in-memory", str(memory), f"{needed // 4 * 3 // 1024**2}m", *argv]
     variables = {**environment, "TMPDIR": str(memory), "IMAGESMITH_FILES": str(work / "files")}
     return processes.run(
         argv, env=variables, timeout=_SECONDS, cancellation=cancellation, on_output=on_output, tree=True
@@ -107,11 +110,12 @@ def _arguments(base: ManagedBase, mirrors: Mirrors, work: Path, hook: Path) -> S
     # With /usr merged before the first package, no package is needed (and no Perl) that would merge it later.
     merged = [f"--hook-dir={_MERGED_USR}"] if _MERGED_USR.is_dir() else []
     packages = ["usr-is-merged"] if merged else []
+    # A container's base brings a policy of its own about starting services, which mmdebstrap would take away.
+    kept = ["--skip=chroot/policy-rc.d"] if base.kind == "container" else []
     return [
         "mmdebstrap", "--variant=minbase", "--mode=root", "--format=tar", f"--architectures={base.architecture}",
         f"--include={','.join([*packages, *base.packages])}", '--aptopt=Apt::Install-Recommends "false"',
-        # The base may bring a policy of its own about starting services, which mmdebstrap would take away.
-        "--skip=chroot/policy-rc.d", "--dpkgopt=force-unsafe-io", *merged, f"--customize-hook={hook}",
+        *kept, "--dpkgopt=force-unsafe-io", *merged, f"--customize-hook={hook}",
         base.suite, str(work / "layer.tar"),
         *mirrors.sources(base.suite, base.components),
     ]  # fmt: skip
@@ -154,7 +158,7 @@ def _put(blobs: Path, document: Mapping[str, Any], media_type: str) -> dict[str,
     return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

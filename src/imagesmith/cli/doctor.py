@@ -8,7 +8,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -48,6 +48,14 @@ TOOLS = (
     ("mmdebstrap", ["mmdebstrap", "--version"], "apt-get install mmdebstrap"),
     ("runc", ["runc", "--version"], "apt-get install runc"),
 )
+MACHINE_TOOLS = (
+    ("qemu", ["qemu-system-x86_64", "--version"], "apt-get install qemu-system-x86"),
+    ("qemu-img", ["qemu-img", "--version"], "apt-get install qemu-utils"),
+    ("mke2fs", ["mke2fs", "-V"], "apt-get install e2fsprogs"),
+    ("mtools", ["mtools", "--version"], "apt-get install mtools"),
+    ("sfdisk", ["sfdisk", "--version"], "apt-get install fdisk"),
+)
+"""What only machine images need."""
 
 
 @click.command()
@@ -93,6 +101,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ],
     )
     yield _attempt("storage", _storage)
+    for name, argv, hint in MACHINE_TOOLS:
+        yield replace(_tool(name, argv, hint), needed=False)
+    yield _machines(settings)
     yield _disk(settings)
     yield from _registries(settings)
     yield _server(settings)
@@ -131,6 +142,15 @@ def _storage() -> str:
             return f"{storage.probe.driver}: {storage.probe.reason}"
         finally:
             storage.close()
+
+
+def _machines(settings: Settings) -> Finding:
+    """What virtual machines run under here; tried once per boot of the host, and remembered."""
+    from imagesmith.instances.machine.place import MachinePlace
+
+    verdict = MachinePlace.of(settings).accelerator.verdict()
+    detail = f"{verdict.acceleration}: {verdict.reason}"
+    return Finding("machines", verdict.acceleration == "kvm", detail, needed=False, hint="they run, but slowly")
 
 
 def _disk(settings: Settings) -> Finding:

@@ -19,7 +19,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -31,18 +30,15 @@ from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
 from imagesmith.instances.sandbox import HOLDER, Bind, Sandbox, View, memory_file, pack_arguments, read_documents
 from imagesmith.instances.seccomp import filter_program
+from imagesmith.instances.shell_files import ShellFiles
 from imagesmith.instances.spawner import Container, Spawner, spawner_binds
 from imagesmith.instances.view import INSIDE, command_view
-from imagesmith.processes import Cancellation, Completed, OnOutput, ProcessFailed, Stream
+from imagesmith.processes import Cancellation, Completed, OnOutput, ProcessFailed
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_READ = 'test -f "$1" || { echo "no such file" >&2; exit 1; }; cat <"$1"'
-_CHUNK = 4 * 1024 * 1024
-_FILE_SECONDS = 600.0
 
-
-class ContainerInstance:
+class ContainerInstance(ShellFiles):
     """A disposable container; see the protocol for what each call does. Make one with `launch`."""
 
     kind = "container"
@@ -157,40 +153,9 @@ class ContainerInstance:
             cancellation=self._cancellation,
         )
 
-    def read(self, path: str, *, limit: int = 16 * 1024 * 1024) -> bytes:
-        done = self._shell(_READ, path, limit=limit)
-        _require(done, f"cannot read {path} in container {self.name}")
-        if done.dropped or len(done.stdout) > limit:
-            raise InstanceError(f"cannot read {path} in container {self.name}: it is longer than {limit} bytes")
-        return done.stdout
-
-    def write(self, path: str, data: bytes, *, mode: int | None = None) -> None:
-        chmod = f' && chmod {mode:04o} "$1"' if mode is not None else ""
-        done = self._shell(f'cat >"$1"{chmod}', path, input=data)
-        _require(done, f"cannot write {path} in container {self.name}")
-
-    def exists(self, path: str) -> bool:
-        return self._shell('test -e "$1" || test -L "$1"', path).returncode == 0
-
-    def push(self, local: Path, path: str) -> None:
-        with local.open("rb") as file:
-            chunk = file.read(_CHUNK)
-            _require(self._shell('cat >"$1"', path, input=chunk), f"cannot write {path} in container {self.name}")
-            while chunk := file.read(_CHUNK):
-                done = self._shell('cat >>"$1"', path, input=chunk)
-                _require(done, f"cannot write {path} in container {self.name}")
-
-    def pull(self, path: str, local: Path) -> None:
-        with local.open("wb") as file:
-
-            def keep(stream: Stream, data: bytes) -> None:
-                if stream == "stdout":
-                    file.write(data)
-
-            done = self._shell(_READ, path, limit=65536, on_output=keep)
-        if done.returncode != 0:
-            local.unlink(missing_ok=True)
-        _require(replace(done, stdout=b""), f"cannot read {path} in container {self.name}")
+    @property
+    def label(self) -> str:
+        return f"container {self.name}"
 
     def reboot(self) -> None:
         raise CannotReboot(f"container {self.name} cannot restart: a container has no system of its own to start")
@@ -318,23 +283,6 @@ class ContainerInstance:
                 )
             except ProcessFailed as error:
                 raise InstanceError(f"container {self.name} cannot be committed: {error}") from error
-
-    def _shell(
-        self, script: str, path: str, *, input: bytes | None = None, limit: int = 65536,
-        on_output: OnOutput | None = None,
-    ) -> Completed:  # fmt: skip
-        return self.run(
-            ["/bin/sh", "-c", script, "sh", path],
-            input=input,
-            timeout=_FILE_SECONDS,
-            limit=limit,
-            on_output=on_output,
-        )
-
-
-def _require(done: Completed, what: str) -> None:
-    if done.timed_out or done.returncode != 0:
-        raise InstanceError(f"{what}: {done.tail(3) or f'exit status {done.returncode}'}")
 
 
 def _pipe(stack: ExitStack) -> tuple[int, int]:

@@ -8,11 +8,14 @@ to change) cover the host's own addresses and the link-local range with its meta
 
 from __future__ import annotations
 
+import ctypes
 import ipaddress
 import os
 import select
+import socket
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +28,7 @@ NAMESERVER = "10.0.2.3"
 """slirp4netns answers here and asks the host's own name servers."""
 
 _READY_SECONDS = 10.0
+_CLONE_NEWNET = 0x40000000
 _LINK_LOCAL = "169.254.0.0/16"
 
 
@@ -99,6 +103,24 @@ def host_addresses(fib_trie: str) -> Sequence[str]:
         elif words[:3] == ["/32", "host", "LOCAL"] and not ipaddress.ip_address(address).is_loopback:
             found.add(address)
     return sorted(found)
+
+
+def connect_inside(namespace: Path, port: int, *, timeout: float) -> socket.socket:
+    """A connection to a port on the loopback of a network namespace. Raises OSError."""
+
+    def connect() -> socket.socket:
+        descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            library = ctypes.CDLL(None, use_errno=True)
+            if library.setns(descriptor, _CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns", str(namespace))
+        finally:
+            os.close(descriptor)
+        return socket.create_connection(("127.0.0.1", port), timeout)
+
+    # A namespace belongs to a thread: this one enters it and ends, the socket stays in it for good.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(connect).result()
 
 
 def resolver_text(kind: NetworkKind) -> str:

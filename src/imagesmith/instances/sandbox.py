@@ -77,6 +77,8 @@ class View:
     binds: tuple[Bind, ...] = ()
     scratch: tuple[str, ...] = ()
     """Empty writable folders, in memory."""
+    devices: tuple[str, ...] = ()
+    """Device files of the host that stay usable."""
     control_groups: bool = False
     """Show the machine's /sys and control groups, which runc needs for groups of its own."""
 
@@ -370,6 +372,7 @@ def _outer_arguments(view: View, files: Sequence[int], info: int, *, capabilitie
         arguments += ["--ro-bind", "/sys", "/sys", "--bind", "/sys/fs/cgroup", "/sys/fs/cgroup"]
     for folder in view.scratch:
         arguments += ["--tmpfs", folder]
+    arguments += [word for device in view.devices for word in ("--dev-bind", device, device)]
     for bind in view.binds:
         arguments += ["--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target]
     arguments += [

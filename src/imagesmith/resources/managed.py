@@ -117,13 +117,13 @@ def _workflows() -> Iterator[ManagedItem]:
 
 def _bases() -> Iterator[ManagedItem]:
     for base in managed_bases():
-        document = {
-            "type": "DOCKER",
+        document: dict[str, Any] = {
+            "type": "AMI" if base.kind == "machine" else "DOCKER",
             "platform": base.platform,
             "osVersion": base.os_version,
             "state": {"status": "AVAILABLE"},
             "imageSource": "AMAZON_MANAGED",
             "enhancedImageMetadataEnabled": True,
-            "outputResources": {"containers": []},
+            "outputResources": {"amis": []} if base.kind == "machine" else {"containers": []},
         }
         yield ManagedItem("image", base.name, base.version, document)

@@ -8,6 +8,8 @@
     inventories    packages found in an image
     schedules      the armed pipelines: when each fires next, and what that was computed from
     findings       what scans found in an image, one row per vulnerability
+    amis           the catalog: AMI ids of an account and region, and the disks they stand for
+    launch_templates  records of launch templates whose AMI distribution set
     scheduled_runs which instants of which pipeline were run; an instant is never run twice
     cascades       images that became AVAILABLE and whose dependent pipelines were not looked at yet
     parameters     values that `ssm:` references mean
@@ -145,6 +147,22 @@ findings = sa.Table(
 
 cascades = sa.Table("cascades", metadata, _text("image_arn", primary_key=True), _number("since"))
 
+amis = sa.Table(
+    "amis",
+    metadata,
+    _text("ami_id", primary_key=True),
+    _text("account"),
+    _text("region"),
+    _text("name"),
+    _text("digest"),
+    _text("image_arn"),
+    _number("created"),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Index("amis_by_name", "account", "region", "name", unique=True),
+    sa.Index("amis_by_digest", "digest"),
+    sa.Index("amis_by_image", "image_arn"),
+)
+
 parameters = sa.Table(
     "parameters",
     metadata,
@@ -206,4 +224,15 @@ instances = sa.Table(
     _text("execution_id"),
     sa.Column("at_rest", sa.Boolean, nullable=False),
     sa.Index("instances_by_image", "image_arn"),
+)
+
+launch_templates = sa.Table(
+    "launch_templates",
+    metadata,
+    _text("account", primary_key=True),
+    _text("region", primary_key=True),
+    _text("template_id", primary_key=True),
+    _number("version", primary_key=True, autoincrement=False),
+    _number("is_default"),
+    _text("ami_id"),
 )

@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Literal
 
 _PATTERN = re.compile(r"(?:/[\w.*?\[\]!+-]+){2,}")
 
@@ -23,7 +24,7 @@ class BaseFile:
 
 @dataclass(frozen=True)
 class ManagedBase:
-    """A Debian base that is bootstrapped from a package mirror."""
+    """A Debian base that is bootstrapped from a package mirror: a layer for containers, or a disk for machines."""
 
     name: str
     version: str
@@ -37,6 +38,7 @@ class ManagedBase:
     excluded: tuple[str, ...] = ()
     """Path patterns that dpkg does not unpack, here and in builds on the base."""
     files: tuple[BaseFile, ...] = ()
+    kind: Literal["container", "machine"] = "container"
 
 
 @cache
@@ -63,5 +65,5 @@ def _checked(base: ManagedBase) -> ManagedBase:
     return base
 
 
-def managed_base(name: str) -> ManagedBase | None:
-    return next((base for base in managed_bases() if base.name == name), None)
+def managed_base(name: str, kind: Literal["container", "machine"] = "container") -> ManagedBase | None:
+    return next((base for base in managed_bases() if (base.name, base.kind) == (name, kind)), None)

@@ -1,0 +1,192 @@
+"""A bootable disk from a root file system, put together in a file: no loop device, no mount of the result.
+
+    LBA 0      protective MBR with GRUB's boot.img      BIOS starts here
+    2048       p1  BIOS boot, 1 MiB: GRUB's core.img
+    4096       p2  EFI system, 64 MiB, FAT: EFI/BOOT/BOOTX64.EFI     UEFI starts here
+    135168     p3  root, ext4, label `root`: /boot/grub/grub.cfg -> /vmlinuz, /initrd.img
+
+Both boot images find p3 by the UUID of its file system and read the same grub.cfg there. It names the links that
+Debian moves with every kernel, so it stays right when a component updates the kernel; `update-grub` may replace it.
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagesmith import processes
+from imagesmith.processes import Cancellation, ProcessFailed
+
+SECTOR = 512
+DISK_BYTES = 8 * 1024**3
+_SECONDS = 1800.0
+_BIOS_FIRST, _BIOS_SECTORS = 2048, 2048
+_ESP_FIRST, _ESP_SECTORS = 4096, 131072
+_ROOT_FIRST = _ESP_FIRST + _ESP_SECTORS
+_GPT_TAIL_SECTORS = 2048
+_BOOT_CODE_BYTES = 440
+_KERNEL_SECTOR, _DRIVE_CHECK, _BLOCK_LIST = 0x5C, 0x66, 0x1F4
+"""Fields of GRUB's boot.img and of the first sector of core.img (grub-core/boot/i386/pc)."""
+
+_BIOS_GUID = "21686148-6449-6E6F-744E-656564454649"
+_ESP_GUID = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+_ROOT_GUID = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
+
+_GRUB_CFG = """\
+# Written when the base was made; update-grub may replace it.
+set timeout=0
+if serial --unit=0 --speed=115200; then
+  terminal_input console serial
+  terminal_output console serial
+fi
+menuentry "Debian GNU/Linux" {
+  search --no-floppy --fs-uuid --set=root @UUID@
+  linux /vmlinuz root=UUID=@UUID@ ro console=tty0 console=ttyS0,115200n8
+  initrd /initrd.img
+}
+"""
+_MODULES = "part_gpt ext2 search search_fs_uuid normal configfile linux echo test serial terminal"
+
+# "$1" is the new root. Debian's own GRUB makes the boot images, in the root, so this machine needs none.
+_BOOT_LOADER = """
+for place in i386-pc x86_64-efi; do
+  mkdir -p "$1/boot/grub/$place"
+  cp "$1/usr/lib/grub/$place/"*.mod "$1/usr/lib/grub/$place/"*.lst "$1/boot/grub/$place/"
+done
+cat >"$1/boot/grub/grub.cfg" <<'END'
+@GRUB_CFG@END
+cat >"$1/boot/grub/early.cfg" <<'END'
+search.fs_uuid @UUID@ root
+set prefix=($root)/boot/grub
+END
+chroot "$1" grub-mkimage -O i386-pc -c /boot/grub/early.cfg -p /boot/grub -o /boot/grub/core.img biosdisk @MODULES@
+chroot "$1" grub-mkimage -O x86_64-efi -c /boot/grub/early.cfg -p /boot/grub -o /boot/grub/boot.efi fat @MODULES@
+cp "$1/usr/lib/grub/i386-pc/boot.img" "$1/boot/grub/boot.img"
+mkdir -p "$1/boot/efi"
+chroot "$1" update-initramfs -u
+chroot "$1" systemctl --quiet enable systemd-networkd.service ssh-host-key.service
+ln -sf ../run/systemd/resolve/stub-resolv.conf "$1/etc/resolv.conf"
+rm -f "$1"/etc/ssh/ssh_host_* "$1/var/lib/systemd/random-seed"
+"""
+
+# "$1": a folder for the root; "$2": its size in memory, or nothing; "$3": the tar; "$4": where the boot images go;
+# the rest: mke2fs and its arguments, to which the folder belongs as the value of -d.
+_FILL = """\
+[ -z "$2" ] || mount -t tmpfs -o mode=0755,size="$2" none "$1" || exit 1
+tar -C "$1" --numeric-owner --xattrs --xattrs-include='*' -xpf "$3" || exit 1
+for image in boot.img core.img boot.efi; do mv "$1/boot/grub/$image" "$4/" || exit 1; done
+shift 4; exec "$@"
+"""
+
+
+class DiskAssemblyFailed(RuntimeError):
+    """A disk could not be put together: says which tool failed and with what last words."""
+
+
+@dataclass(frozen=True)
+class RootFileSystem:
+    """The root of a disk; its UUID stands in the boot images too."""
+
+    uuid: str
+
+    @classmethod
+    def of_key(cls, key: str) -> RootFileSystem:
+        """The same UUID for the same content key."""
+        return cls(str(uuid.uuid5(uuid.NAMESPACE_URL, f"imagesmith:{key}")))
+
+    @property
+    def finish_script(self) -> str:
+        """What the bootstrap runs at its end, so that the disk boots."""
+        return (
+            _BOOT_LOADER.replace("@GRUB_CFG@", _GRUB_CFG)
+            .replace("@UUID@", self.uuid)
+            .replace("@MODULES@", _MODULES)
+        )
+
+
+def assemble(
+    layer: Path,
+    work: Path,
+    root: RootFileSystem,
+    *,
+    environment: Mapping[str, str],
+    memory_bytes: int = 0,
+    cancellation: Cancellation | None = None,
+) -> Path:
+    """Make `work/disk.raw`, sparse, from the tar of a root that was finished with `root.finish_script`.
+
+    `memory_bytes`: how much memory the unpacked root may take; 0 unpacks it on the disk of `work`.
+    Raises DiskAssemblyFailed, Cancelled.
+    """
+    disk = work / "disk.raw"
+    with disk.open("wb") as file:
+        file.truncate(DISK_BYTES)
+
+    def tool(argv: list[str], what: str, *, input: bytes | None = None, tree: bool = False) -> None:
+        try:
+            processes.check(
+                argv,
+                what=what,
+                input=input,
+                tree=tree,
+                timeout=_SECONDS,
+                env=environment,
+                cancellation=cancellation,
+            )
+        except (ProcessFailed, FileNotFoundError) as error:
+            raise DiskAssemblyFailed(str(error)) from error
+
+    tool(["sfdisk", "--quiet", str(disk)], "partitioning the disk", input=_partition_table(root).encode())
+    folder = work / "unpacked"
+    folder.mkdir()
+    size = f"{memory_bytes // 1024**2}m" if memory_bytes else ""
+    tool(
+        ["sh", "-c", _FILL, "fill", str(folder), size, str(layer), str(work), *_mke2fs(disk, folder, root)],
+        "making the root file system", tree=True,
+    )  # fmt: skip
+    esp = f"{disk}@@{_ESP_FIRST * SECTOR}"
+    tool(["mformat", "-i", esp, "-F", "-T", str(_ESP_SECTORS), "-h", "16", "-s", "63", "-v", "ESP", "::"], "FAT")
+    tool(["mmd", "-i", esp, "::/EFI", "::/EFI/BOOT"], "making folders of the EFI partition")
+    tool(["mcopy", "-i", esp, str(work / "boot.efi"), "::/EFI/BOOT/BOOTX64.EFI"], "copying the EFI boot loader")
+    install_bios_loader(disk, (work / "boot.img").read_bytes(), (work / "core.img").read_bytes())
+    return disk
+
+
+def install_bios_loader(disk: Path, boot: bytes, core: bytes) -> None:
+    """Write GRUB's two images where the BIOS and boot.img look for them. Raises DiskAssemblyFailed."""
+    if len(boot) != SECTOR or not SECTOR < len(core) <= _BIOS_SECTORS * SECTOR:
+        raise DiskAssemblyFailed(f"GRUB's boot images have odd sizes: boot.img {len(boot)}, core.img {len(core)}")
+    first = bytearray(boot)
+    struct.pack_into("<Q", first, _KERNEL_SECTOR, _BIOS_FIRST)
+    # Two no-operations: the drive number that the BIOS passes is right for every disk this may run from.
+    first[_DRIVE_CHECK : _DRIVE_CHECK + 2] = b"\x90\x90"
+    rest = bytearray(core)
+    sectors = -(-len(core) // SECTOR) - 1
+    struct.pack_into("<QH", rest, _BLOCK_LIST, _BIOS_FIRST + 1, sectors)
+    with disk.open("r+b") as file:
+        file.write(first[:_BOOT_CODE_BYTES])
+        file.seek(_BIOS_FIRST * SECTOR)
+        file.write(rest)
+
+
+def _partition_table(root: RootFileSystem) -> str:
+    sectors = DISK_BYTES // SECTOR - _ROOT_FIRST - _GPT_TAIL_SECTORS
+    return (
+        f"label: gpt\nlabel-id: {root.uuid}\n"
+        f"start={_BIOS_FIRST}, size={_BIOS_SECTORS}, type={_BIOS_GUID}, name=bios\n"
+        f"start={_ESP_FIRST}, size={_ESP_SECTORS}, type={_ESP_GUID}, name=esp\n"
+        f"start={_ROOT_FIRST}, size={sectors}, type={_ROOT_GUID}, name=root\n"
+    )
+
+
+def _mke2fs(disk: Path, folder: Path, root: RootFileSystem) -> list[str]:
+    kilobytes = (DISK_BYTES // SECTOR - _ROOT_FIRST - _GPT_TAIL_SECTORS) // 2
+    # The file is new and so all zeros: nothing has to be zeroed now, and nothing later inside the guest.
+    options = f"offset={_ROOT_FIRST * SECTOR},assume_storage_prezeroed=1,nodiscard"
+    return [
+        "mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-U", root.uuid, "-m", "1", "-E", options,
+        "-d", str(folder), str(disk), f"{kilobytes}k",
+    ]  # fmt: skip

@@ -1,0 +1,121 @@
+"""KVM only where a guest really ran under it.
+
+`/dev/kvm` may open, make a machine and then hang for ever (nested virtualisation that is half there). So:
+
+    unknown --probe: a boot sector under KVM must end QEMU in time--> kvm | tcg
+    kvm     --a first real guest says nothing on its console in time--> tcg (`distrust`)
+
+The verdict is kept in a file, with its reason, for this boot of the host and this QEMU; `imagesmith doctor` shows
+it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from imagesmith import processes
+from imagesmith.instances.machine.hardware import PROGRAM, Acceleration
+
+DEVICE = Path("/dev/kvm")
+_PROBE_SECONDS = 15.0
+_SUCCESS = 0x2A
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+# 16-bit code at 0x7c00: mov al, 0x2a; out 0xf4, al; hlt. isa-debug-exit makes (value << 1) | 1 the exit status.
+_CODE = bytes([0xB0, _SUCCESS, 0xE6, 0xF4, 0xF4])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What machines run under here, and why."""
+
+    acceleration: Acceleration
+    reason: str
+    host: str = ""
+    """Which boot of the host and which QEMU it was found with."""
+    proven: bool = False
+    """A real guest has run under it."""
+
+
+class Accelerator:
+    """Decides once and remembers in `folder/accelerator.json`."""
+
+    def __init__(
+        self, folder: Path, *, wanted: Literal["auto", "kvm", "tcg"] = "auto", device: Path = DEVICE
+    ) -> None:
+        self._file = folder / "accelerator.json"
+        self._wanted = wanted
+        self._device = device
+
+    def verdict(self) -> Verdict:
+        """What to run under; probes when nothing is known about this boot of the host."""
+        if self._wanted != "auto":
+            return Verdict(self._wanted, "the settings say so", proven=True)
+        known = self._read()
+        if known is not None and known.host == _host():
+            return known
+        return self._keep(probe(self._device))
+
+    def distrust(self, reason: str) -> Verdict:
+        """A guest did not run under KVM: from now on machines are emulated."""
+        return self._keep(Verdict("tcg", reason))
+
+    def trust(self, verdict: Verdict) -> None:
+        """A guest ran."""
+        if not verdict.proven:
+            self._keep(Verdict(verdict.acceleration, verdict.reason, proven=True))
+
+    def _read(self) -> Verdict | None:
+        try:
+            return Verdict(**json.loads(self._file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _keep(self, verdict: Verdict) -> Verdict:
+        kept = Verdict(verdict.acceleration, verdict.reason, _host(), verdict.proven)
+        if self._wanted == "auto":
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            draft = self._file.with_suffix(f".{os.getpid()}.tmp")
+            draft.write_text(json.dumps(asdict(kept)), encoding="utf-8")
+            draft.replace(self._file)
+        return kept
+
+
+def probe(device: Path = DEVICE) -> Verdict:
+    """Run a boot sector under KVM; anything but its exit status in time speaks against KVM."""
+    if not device.exists():
+        return Verdict("tcg", f"there is no {device}: machines are emulated, which is about ten times slower")
+    with tempfile.TemporaryDirectory(prefix="imagesmith-kvm-") as folder:
+        disk = Path(folder) / "probe.raw"
+        disk.write_bytes(_CODE.ljust(510, b"\0") + b"\x55\xaa" + bytes(512 * 63))
+        argv = [
+            PROGRAM, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc", "-m", "16M",
+            "-accel", "kvm", "-cpu", "host", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
+            "-drive", f"if=ide,format=raw,file={disk}",
+        ]  # fmt: skip
+        try:
+            done = processes.run(argv, timeout=_PROBE_SECONDS, limit=4096)
+        except FileNotFoundError:
+            return Verdict("tcg", f"{PROGRAM} is not installed")
+    if done.returncode == _SUCCESS << 1 | 1:
+        return Verdict("kvm", "a boot sector ran under KVM")
+    if done.timed_out:
+        return Verdict(
+            "tcg",
+            f"{device} opens, but a boot sector hung under KVM for {_PROBE_SECONDS:.0f} s: machines are emulated",
+        )
+    return Verdict("tcg", f"QEMU cannot use KVM: {done.tail(1) or done.ending}: machines are emulated")
+
+
+def _host() -> str:
+    """This boot of the host, and this QEMU."""
+    from shutil import which
+
+    program = which(PROGRAM)
+    stamp = Path(program).stat().st_mtime_ns if program else 0
+    return f"{_BOOT_ID.read_text(encoding='ascii').strip()} {stamp}"

@@ -1,0 +1,105 @@
+"""The command line of QEMU for one machine. Pure.
+
+Everything is virtio, nothing is there by default, and no host path but those named here is opened. The serial
+console is QEMU's standard output; QMP is a socket in the machine's folder, which QEMU sees as FOLDER.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Acceleration = Literal["kvm", "tcg"]
+Firmware = Literal["bios", "uefi"]
+
+PROGRAM = "qemu-system-x86_64"
+FOLDER = "/machine"
+"""Where the machine's own folder is seen by QEMU."""
+SSH_PORT = 2222
+"""On the loopback of the machine's network namespace, led to port 22 of the guest."""
+GUEST_NETWORK = "10.0.3.0/24"
+"""Not that of slirp4netns outside, whose name server at 10.0.2.3 must stay reachable."""
+UEFI_CODE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+UEFI_VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+
+_TRANSLATION_MB = 512
+"""Memory of TCG for translated code; its own choice would be a gigabyte."""
+OVERHEAD_MB = _TRANSLATION_MB + 512
+"""What QEMU itself takes beside the guest's memory, at most."""
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A disk of the machine: a file in its folder."""
+
+    name: str
+    file: str
+    format: Literal["qcow2", "raw"] = "qcow2"
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a machine has. `strings` are files in its folder whose contents become SMBIOS strings."""
+
+    cpus: int
+    memory_mb: int
+    drives: tuple[Drive, ...]
+    strings: tuple[str, ...] = ()
+    firmware: Firmware = "bios"
+    outbound: bool = True
+    interactive: bool = False
+    """Read the serial console from standard input, as `ami boot` does."""
+
+
+def command_line(hardware: Hardware, acceleration: Acceleration) -> Sequence[str]:
+    """The argv of QEMU; paths are those inside its sandbox."""
+    return [
+        PROGRAM, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35,hpet=off,graphics=off",
+        *_accelerator(acceleration), "-smp", str(hardware.cpus), "-m", f"{hardware.memory_mb}M",
+        "-rtc", "base=utc", "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        *_firmware(hardware.firmware),
+        "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+        "-qmp", f"unix:{FOLDER}/qmp,server=on,wait=off",
+        "-device", "virtio-rng-pci", *_network(hardware.outbound),
+        *(word for index, drive in enumerate(hardware.drives) for word in _drive(drive, index)),
+        *(word for name in hardware.strings for word in ("-smbios", f"type=11,path={FOLDER}/{name}")),
+    ]  # fmt: skip
+
+
+def _accelerator(acceleration: Acceleration) -> list[str]:
+    if acceleration == "kvm":
+        return ["-accel", "kvm", "-cpu", "host"]
+    return ["-accel", f"tcg,thread=multi,tb-size={_TRANSLATION_MB}", "-cpu", "max"]
+
+
+def _firmware(firmware: Firmware) -> list[str]:
+    if firmware == "bios":
+        return []
+    return [
+        "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={UEFI_CODE}",
+        "-drive", f"if=pflash,unit=1,format=raw,file={FOLDER}/uefi-variables.fd",
+    ]  # fmt: skip
+
+
+def _network(outbound: bool) -> list[str]:
+    # 10.0.3.2, QEMU's way to the loopback of its host, leads to the loopback of the namespace: nothing is there.
+    options = f"user,id=network,net={GUEST_NETWORK},ipv6=off,restrict={'off' if outbound else 'on'}"
+    return [
+        "-netdev", f"{options},hostfwd=tcp:127.0.0.1:{SSH_PORT}-:22",
+        "-device", "virtio-net-pci,netdev=network,romfile=",
+    ]  # fmt: skip
+
+
+def _drive(drive: Drive, index: int) -> list[str]:
+    # A machine of ours is disposable until its disk is copied, after QEMU has ended: no flush has to be waited for.
+    readonly = "on" if drive.read_only else "off"
+    file = f"driver=file,node-name={drive.name}-file,filename={FOLDER}/{drive.file},cache.no-flush=on"
+    node = f"driver={drive.format},node-name={drive.name},file={drive.name}-file,read-only={readonly}"
+    trim = "" if drive.read_only else ",discard=unmap"
+    boot = ",bootindex=1" if index == 0 else ""
+    return [
+        "-blockdev", f"{file},read-only={readonly}{trim}", "-blockdev", f"{node}{trim}",
+        "-device", f"virtio-blk-pci,drive={drive.name},serial={drive.name}{boot}",
+    ]  # fmt: skip

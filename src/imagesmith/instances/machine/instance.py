@@ -1,0 +1,380 @@
+"""The machine kind of instance: QEMU on a qcow2 overlay of its parent's disk, entered over SSH.
+
+machines/<name>/            the machine's folder, gone with close()
+  root.qcow2                overlay: everything the machine changes
+  seed.iso | string-0, 1    who may enter (identity.py)
+  qmp, uefi-variables.fd
+
+launch --> waiting for SSH --> commands <--> reboot --> stop --> copy of the disk --> close
+              |  console says panic, emergency shell, nothing to boot
+              |  QEMU ended; the time is over; KVM that says nothing: again, emulated
+              +--> InstanceError with the last lines of the console
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import asyncssh
+
+from imagesmith import processes
+from imagesmith.instances.limits import Limits
+from imagesmith.instances.machine import shell
+from imagesmith.instances.machine.accelerator import Accelerator, Verdict
+from imagesmith.instances.machine.console import Console
+from imagesmith.instances.machine.emulator import Emulator
+from imagesmith.instances.machine.hardware import SSH_PORT, UEFI_VARIABLES, Drive, Firmware, Hardware
+from imagesmith.instances.machine.identity import Identity, credential_strings, write_seed
+from imagesmith.instances.machine.loop import LoopThread
+from imagesmith.instances.network import connect_inside
+from imagesmith.instances.protocol import InstanceError, Snapshot
+from imagesmith.instances.shell_files import ShellFiles
+from imagesmith.processes import Cancellation, Completed, OnOutput
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_TOOL_SECONDS = 120.0
+_BANNER_SECONDS = 15.0
+_LOGIN_SECONDS = 120.0
+_RETRY_SECONDS = 1.0
+_POLL_SECONDS = 0.2
+_SILENT_SECONDS = 30.0
+"""A firmware under working KVM says something on the console long before."""
+_DOWN_SECONDS = 180.0
+_SETTLE_SECONDS = 1.0
+_GIB = 1024**3
+
+Entry = Literal["cloud-init", "credentials"]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A disk beside the root, empty."""
+
+    name: str
+    size_gb: int
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """What one machine is made of."""
+
+    cpus: int = 2
+    memory_mb: int = 1024
+    root_gb: int = 0
+    """Size of the root disk; 0 keeps that of the parent. It never shrinks."""
+    volumes: tuple[Volume, ...] = ()
+    entry: Entry = "cloud-init"
+    user_data: bytes = b""
+    firmware: Firmware = "bios"
+    boot_seconds: float = 900.0
+    outbound: bool = True
+
+
+class MachineInstance(ShellFiles):
+    """A disposable virtual machine; see the protocol for what each call does. Make one with `launch`."""
+
+    kind = "machine"
+
+    def __init__(
+        self, folder: Path, disk: Path, *, options: MachineOptions, accelerator: Accelerator, limits: Limits,
+        cancellation: Cancellation | None, on_line: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.name = folder.name
+        self.folder = folder
+        self.options = options
+        self.console = Console()
+        self.disk = folder / "root.qcow2"
+        self._parent = disk
+        self._accelerator = accelerator
+        self._limits = limits
+        self._cancellation = cancellation
+        self._on_line = on_line
+        self._identity = Identity.fresh()
+        self._loop = LoopThread(f"machine-{self.name}")
+        self._emulator: Emulator | None = None
+        self._connection: asyncssh.SSHClientConnection | None = None
+        self._closed = False
+
+    @classmethod
+    def launch(
+        cls,
+        folder: Path,
+        disk: Path,
+        *,
+        options: MachineOptions,
+        accelerator: Accelerator,
+        limits: Limits | None = None,
+        cancellation: Cancellation | None = None,
+        on_line: Callable[[str], None] = lambda _: None,
+    ) -> MachineInstance:
+        """Boot an overlay of `disk` (qcow2, absolute path) in `folder`, and wait until commands run.
+
+        A folder left by an attempt that died is replaced. Raises InstanceError, Cancelled.
+        """
+        machine = cls(
+            folder, disk, options=options, accelerator=accelerator, limits=limits or Limits(),
+            cancellation=cancellation, on_line=on_line,
+        )  # fmt: skip
+        try:
+            machine._prepare()
+            machine._boot()
+        except BaseException:
+            machine.close()
+            raise
+        return machine
+
+    @property
+    def label(self) -> str:
+        return f"machine {self.name}"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"PATH": PATH, "HOME": "/root"}
+
+    @property
+    def emulator(self) -> Emulator:
+        """The running QEMU. Raises InstanceError when the machine is off."""
+        if self._emulator is None:
+            raise InstanceError(f"{self.label} is {'closed' if self._closed else 'switched off'}")
+        return self._emulator
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        input: bytes | None = None,
+        timeout: float | None = None,
+        on_output: OnOutput | None = None,
+        limit: int = 1024 * 1024,
+    ) -> Completed:
+        """Run a program as root inside. A program that does not exist ends with status 127, as in a shell."""
+        command = shell.Command(tuple(argv), {**self.environment, **(env or {})}, cwd or "/", limit)
+        connection = self._connected()
+        work = shell.execute(connection, command, input=input, timeout=timeout, on_output=on_output)
+        try:
+            return self._loop.call(work, check=self._check)
+        except shell.CommandTooLong as error:
+            raise InstanceError(f"{self.label}: {error}") from error
+        except shell.ShellLost as error:
+            self._connection = None
+            raise self._failure(f"lost while '{argv[0]}' ran: {error}") from error
+
+    def reboot(self) -> None:
+        """Restart the guest's system and wait until commands run again. Raises InstanceError, Cancelled."""
+        before = self._boot_id()
+        self._send_away("reboot")
+        self._disconnect()
+        self._await_shell(self.options.boot_seconds, other_than=before)
+
+    def checkpoint(self) -> Snapshot:
+        raise InstanceError(f"{self.label} keeps no checkpoints; use a container for watch mode")
+
+    def restore(self, snapshot: Snapshot) -> None:
+        raise InstanceError(f"{self.label} cannot go back to {snapshot.reference}")
+
+    def stop(self) -> None:
+        """Shut the guest down and wait until QEMU has ended: its disk is whole then. Raises InstanceError."""
+        emulator = self.emulator
+        if emulator.running:
+            try:
+                self._send_away("poweroff")
+            except InstanceError:
+                emulator.execute("system_powerdown")
+            until = time.monotonic() + _DOWN_SECONDS
+            while not emulator.wait(_RETRY_SECONDS):
+                if self._cancellation is not None:
+                    self._cancellation.check()
+                if time.monotonic() > until:
+                    raise self._failure(f"did not shut down within {_DOWN_SECONDS:.0f} s")
+        self._disconnect()
+        completed = emulator.completed
+        self._emulator = None
+        emulator.close()
+        if completed is None or completed.returncode != 0:
+            raise self._failure(f"did not shut down cleanly: {emulator.last_words()}")
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._disconnect()
+            if self._emulator is not None:
+                self._emulator.close()
+            self._emulator = None
+            self._loop.close()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _prepare(self) -> None:
+        """Make the machine's folder: overlay, volumes, and what lets us in."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, mode=0o700)
+        size = [f"{self.options.root_gb}G"] if self.options.root_gb * _GIB > virtual_size(self._parent) else []
+        backing = ["-F", "qcow2", "-b", str(self._parent)]
+        self._image(["create", "-q", "-f", "qcow2", *backing, str(self.disk), *size])
+        for volume in self.options.volumes:
+            self._image(
+                ["create", "-q", "-f", "qcow2", str(self.folder / f"{volume.name}.qcow2"), f"{volume.size_gb}G"]
+            )
+        if self.options.firmware == "uefi":
+            shutil.copyfile(UEFI_VARIABLES, self.folder / "uefi-variables.fd")
+        if self.options.entry == "credentials" and not self.options.user_data:
+            for index, text in enumerate(credential_strings(self._identity)):
+                (self.folder / f"string-{index}").write_bytes(text)
+            return
+        hostname = "ip-10-0-3-15"
+        write_seed(
+            self.folder / "seed.iso", self._identity, instance_id=f"i-{os.urandom(8).hex()}", hostname=hostname,
+            user_data=self.options.user_data,
+        )  # fmt: skip
+
+    def _image(self, arguments: Sequence[str]) -> None:
+        try:
+            processes.check(["qemu-img", *arguments], what="making a disk", timeout=_TOOL_SECONDS)
+        except (processes.ProcessFailed, FileNotFoundError) as error:
+            raise InstanceError(f"{self.label} has no disk: {error}") from error
+
+    def _hardware(self) -> Hardware:
+        drives = [Drive("root", self.disk.name)]
+        drives += [Drive(volume.name, f"{volume.name}.qcow2") for volume in self.options.volumes]
+        if (self.folder / "seed.iso").exists():
+            drives.append(Drive("seed", "seed.iso", "raw", read_only=True))
+        strings = sorted(place.name for place in self.folder.glob("string-*"))
+        options = self.options
+        return Hardware(
+            options.cpus, options.memory_mb, tuple(drives), tuple(strings), options.firmware, options.outbound
+        )
+
+    def _boot(self) -> None:
+        """Start QEMU and wait for SSH; a KVM that says nothing is given up for emulation, once."""
+        verdict = self._accelerator.verdict()
+        self._on_line(f"starting {self.label} under {verdict.acceleration}: {verdict.reason}")
+        self._start(verdict)
+        try:
+            self._await_shell(self.options.boot_seconds, silent_fails=verdict)
+        except _Silent:
+            verdict = self._accelerator.distrust(
+                f"a guest said nothing on its console for {_SILENT_SECONDS:.0f} s under KVM: machines are emulated"
+            )
+            self._on_line(f"starting {self.label} again under {verdict.acceleration}: {verdict.reason}")
+            self.emulator.close()
+            self.console.restart()
+            self._start(verdict)
+            self._await_shell(self.options.boot_seconds)
+        self._accelerator.trust(verdict)
+        if self.options.user_data:
+            self.run(["cloud-init", "status", "--wait"], timeout=self.options.boot_seconds)
+
+    def _start(self, verdict: Verdict) -> None:
+        self._emulator = Emulator.start(
+            self.name, self._hardware(), verdict.acceleration, folder=self.folder, parents=(self._parent,),
+            console=self.console, loop=self._loop, limits=self._limits,
+            disk_mb=max(virtual_size(self.disk) // 1024**2, *(v.size_gb * 1024 for v in self.options.volumes), 0),
+        )  # fmt: skip
+
+    def _await_shell(self, seconds: float, *, other_than: str = "", silent_fails: Verdict | None = None) -> None:
+        """Wait until commands run, in a boot of another id than `other_than`."""
+        started = time.monotonic()
+        watch = silent_fails is not None and silent_fails.acceleration == "kvm" and not silent_fails.proven
+        reason = "nothing answered on its SSH port"
+        while time.monotonic() - started < seconds:
+            self._check()
+            if watch and self.console.bytes == 0 and time.monotonic() - started > _SILENT_SECONDS:
+                raise _Silent
+            try:
+                self._connection = self._connect(started + seconds)
+                if self._boot_id() != other_than:
+                    return
+                reason = "it has not gone down yet"
+                self._disconnect()
+            except (OSError, asyncssh.Error, TimeoutError) as error:
+                reason = f"{error or type(error).__name__}"
+            time.sleep(_RETRY_SECONDS)
+        raise self._failure(f"could not be entered within {seconds:.0f} s: {reason}")
+
+    def _await_greeting(self, sock: socket.socket, until: float) -> None:
+        """Wait for the first bytes of sshd. Raises OSError, TimeoutError."""
+        until = min(until, time.monotonic() + _BANNER_SECONDS)
+        while time.monotonic() < until:
+            self._check()
+            if not select.select([sock], [], [], _POLL_SECONDS)[0]:
+                continue
+            if not sock.recv(4, socket.MSG_PEEK):
+                raise ConnectionError("its SSH port is closed")
+            return
+        raise TimeoutError("nothing answered on its SSH port")
+
+    def _connect(self, until: float) -> asyncssh.SSHClientConnection:
+        # QEMU itself takes the connection, long before the guest can: only the greeting of sshd tells.
+        sock = connect_inside(self.emulator.network, SSH_PORT, timeout=_BANNER_SECONDS)
+        try:
+            sock.setblocking(False)
+            self._await_greeting(sock, until)
+            return self._loop.call(shell.connect(sock, self._identity), timeout=_LOGIN_SECONDS, check=self._check)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _connected(self) -> asyncssh.SSHClientConnection:
+        emulator = self.emulator
+        if self._connection is None:
+            if not emulator.running:
+                raise self._failure(emulator.last_words())
+            self._await_shell(_LOGIN_SECONDS)
+        assert self._connection is not None
+        return self._connection
+
+    def _check(self) -> None:
+        """Raise what makes waiting useless: cancellation, the end of QEMU, a panic."""
+        if self._cancellation is not None:
+            self._cancellation.check()
+        emulator = self.emulator
+        if not emulator.running:
+            sandbox = emulator.sandbox.last_words() if emulator.sandbox is not None else ""
+            raise self._failure(sandbox or emulator.last_words())
+        if self.console.trouble:
+            raise self._failure(self.console.trouble)
+
+    def _boot_id(self) -> str:
+        return self.read("/proc/sys/kernel/random/boot_id").decode().strip()
+
+    def _send_away(self, command: Literal["reboot", "poweroff"]) -> None:
+        """Tell the guest to go down; the answer may be lost with it."""
+        script = f"(sleep {_SETTLE_SECONDS:g}; systemctl {command} || {command}) </dev/null >/dev/null 2>&1 &"
+        self.run(["/bin/sh", "-c", script], timeout=_TOOL_SECONDS)
+        time.sleep(_SETTLE_SECONDS)
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+    def _failure(self, what: str) -> InstanceError:
+        tail = self.console.lines()
+        shown = f"\nThe last lines of its console:\n{tail}" if tail else "\nIts console said nothing."
+        return InstanceError(f"{self.label} {what}{shown}")
+
+
+class _Silent(Exception):
+    """A guest under KVM that says nothing."""
+
+
+def virtual_size(disk: Path) -> int:
+    """The size in bytes that a guest sees of a qcow2 disk."""
+    with disk.open("rb") as file:
+        header = file.read(32)
+    if header[:4] != b"QFI\xfb":
+        raise InstanceError(f"{disk} is no qcow2 disk")
+    return int.from_bytes(header[24:32], "big")

@@ -1,0 +1,104 @@
+"""The AMI catalog: ids of one account and region, each standing for a disk, and the launch templates that start them.
+
+An id is made from what it stands for (image, account, region, name), so registering it again after a crash gives
+the same entry. A name belongs to one AMI of its account and region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from imagesmith.store.records import from_microseconds, microseconds
+from imagesmith.store.tables import amis, launch_templates
+from imagesmith.store.upsert import for_dialect, upserts
+from imagesmith.values.names import sha256_hex
+
+_UPSERT_AMI = upserts(amis)
+_UPSERT_TEMPLATE = upserts(launch_templates)
+
+
+class AmiNameTaken(ValueError):
+    """Another AMI of the account and region has the name."""
+
+
+@dataclass(frozen=True)
+class Ami:
+    """One entry. `document` holds what only people read: description, tags, launchPermission, entry, origin."""
+
+    ami_id: str
+    account: str
+    region: str
+    name: str
+    digest: str
+    created: datetime
+    image_arn: str = ""
+    """The image that it is an output of; empty for a base that was added."""
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+def ami_id_for(account: str, region: str, name: str, *, source: str) -> str:
+    """The id of an entry; `source` is an image ARN or a digest."""
+    return f"ami-{sha256_hex(chr(0).join((account, region, name, source)))[:17]}"
+
+
+def put_ami(tx: Connection, ami: Ami) -> None:
+    """Register an AMI, or write the same one again. Raises AmiNameTaken."""
+    holder = tx.execute(
+        sa.select(amis.c.ami_id).where(
+            amis.c.account == ami.account, amis.c.region == ami.region, amis.c.name == ami.name
+        )
+    ).scalar()
+    if holder is not None and holder != ami.ami_id:
+        raise AmiNameTaken(f"the name '{ami.name}' is that of {holder} in account {ami.account}, {ami.region}")
+    row = {**ami.__dict__, "created": microseconds(ami.created), "document": dict(ami.document)}
+    tx.execute(for_dialect(tx, _UPSERT_AMI), row)
+
+
+def get_ami(tx: Connection, ami_id: str) -> Ami | None:
+    row = tx.execute(sa.select(amis).where(amis.c.ami_id == ami_id)).first()
+    return None if row is None else _ami(row)
+
+
+def list_amis(tx: Connection, *, account: str = "", region: str = "", image_arn: str = "") -> list[Ami]:
+    """Entries, newest first; every filter that is not empty must match."""
+    query = sa.select(amis)
+    for column, value in ((amis.c.account, account), (amis.c.region, region), (amis.c.image_arn, image_arn)):
+        if value:
+            query = query.where(column == value)
+    return [_ami(row) for row in tx.execute(query.order_by(amis.c.created.desc(), amis.c.ami_id))]
+
+
+def remove_ami(tx: Connection, ami_id: str) -> None:
+    tx.execute(sa.delete(amis).where(amis.c.ami_id == ami_id))
+
+
+def digests_in_use(tx: Connection) -> set[str]:
+    return {str(row[0]) for row in tx.execute(sa.select(amis.c.digest).distinct())}
+
+
+def put_launch_template(
+    tx: Connection, account: str, region: str, template_id: str, *, ami_id: str, default: bool
+) -> int:
+    """Record a new version of a launch template for an AMI; give its number, the same for the same AMI."""
+    table = launch_templates
+    mine = sa.and_(table.c.account == account, table.c.region == region, table.c.template_id == template_id)
+    rows: Sequence[Any] = tx.execute(sa.select(table).where(mine).order_by(table.c.version)).all()
+    number = next((int(row.version) for row in rows if row.ami_id == ami_id), len(rows) + 1)
+    if default:
+        tx.execute(sa.update(table).where(mine).values(is_default=0))
+    row = {"account": account, "region": region, "template_id": template_id, "version": number}
+    tx.execute(for_dialect(tx, _UPSERT_TEMPLATE), {**row, "is_default": int(default), "ami_id": ami_id})
+    return number
+
+
+def _ami(row: Any) -> Ami:
+    return Ami(
+        row.ami_id, row.account, row.region, row.name, row.digest, from_microseconds(row.created), row.image_arn,
+        row.document,
+    )  # fmt: skip

@@ -1,0 +1,148 @@
+"""Machines that do not come up, or go away: the cause is named, and nothing is left. No guest system is needed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from imagesmith.artifacts.disks import DiskStore
+from imagesmith.instances.machine.accelerator import Accelerator
+from imagesmith.instances.machine.instance import MachineInstance, MachineOptions
+from imagesmith.instances.protocol import InstanceError
+from imagesmith.processes import Cancellation, Cancelled
+
+pytestmark = pytest.mark.tool
+
+HANG = b"\xeb\xfe"
+"""A boot sector that jumps to itself."""
+
+
+def boot_disk(store: DiskStore, folder: Path, code: bytes, signature: bytes = b"\x55\xaa") -> Path:
+    raw = folder / "boot.raw"
+    raw.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(512 * 2047))
+    if signature == b"\x55\xaa":
+        return store.take(raw).path
+    data = bytearray(raw.read_bytes())
+    data[510:512] = signature
+    raw.write_bytes(data)
+    qcow = folder / "boot.qcow2"
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(raw), str(qcow)], check=True)
+    return qcow
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DiskStore:
+    return DiskStore(tmp_path / "disks")
+
+
+def launch(tmp_path: Path, disk: Path, *, seconds: float = 60.0, cancellation: Cancellation | None = None) -> None:
+    MachineInstance.launch(
+        tmp_path / "machines/dead-build", disk,
+        options=MachineOptions(cpus=1, memory_mb=64, boot_seconds=seconds, entry="credentials"),
+        accelerator=Accelerator(tmp_path, wanted="tcg"), cancellation=cancellation,
+    )  # fmt: skip
+
+
+def left_over(tmp_path: Path) -> list[str]:
+    """Folders and processes of machines of this test."""
+    folders = [str(place) for place in (tmp_path / "machines").glob("*")]
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return folders + [line for line in listed.splitlines() if str(tmp_path) in line and "pytest" not in line]
+
+
+def test_a_disk_that_does_not_boot_is_said_so_at_once(store: DiskStore, tmp_path: Path) -> None:
+    """The firmware's words end the wait, long before the time limit."""
+    disk = boot_disk(store, tmp_path, b"", signature=b"\0\0")
+    with pytest.raises(InstanceError, match=r"(?s)machine dead-build the disk does not boot.*last lines.*[Bb]oot"):
+        launch(tmp_path, disk)
+    assert left_over(tmp_path) == []
+
+
+def test_a_guest_without_ssh_fails_within_its_time_limit(store: DiskStore, tmp_path: Path) -> None:
+    """The failure tells the limit and shows the console."""
+    disk = boot_disk(store, tmp_path, HANG)
+    with pytest.raises(InstanceError, match=r"(?s)not be entered within 4 s.*last lines of its console.*SeaBIOS"):
+        launch(tmp_path, disk, seconds=4.0)
+    assert left_over(tmp_path) == []
+
+
+def test_starting_can_be_cancelled(store: DiskStore, tmp_path: Path) -> None:
+    """A cancelled launch ends soon and leaves nothing."""
+    disk = boot_disk(store, tmp_path, HANG)
+    cancellation = Cancellation()
+    timer = threading.Timer(2.0, cancellation.cancel)
+    timer.start()
+    with pytest.raises(Cancelled):
+        launch(tmp_path, disk, cancellation=cancellation)
+    timer.join()
+    assert left_over(tmp_path) == []
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from instances.machine.test_machine_failures import launch
+print("ready", flush=True)
+launch(Path({folder!r}), Path({disk!r}))
+"""
+
+
+def machine_process(folder: Path) -> int:
+    """The process id of the QEMU whose sandbox holds a folder, or 0."""
+    for place in Path("/proc").iterdir():
+        try:
+            if (place / "comm").read_text().startswith("qemu-system") and str(folder) in (
+                place / "mountinfo"
+            ).read_text():
+                return int(place.name)
+        except (OSError, ValueError):
+            continue
+    return 0
+
+
+def await_process(folder: Path, *, there: bool) -> int:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        found = machine_process(folder)
+        if bool(found) == there:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"QEMU is {'not ' if there else ''}there after 30 s")
+
+
+def test_a_killed_worker_leaves_no_machine(store: DiskStore, tmp_path: Path) -> None:
+    """QEMU and its network die with the worker; the folder is swept when a server starts again."""
+    disk = boot_disk(store, tmp_path, HANG)
+    code = _CHILD.format(tests=str(Path(__file__).parents[2]), folder=str(tmp_path), disk=str(disk))
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        await_process(tmp_path / "machines/dead-build", there=True)
+        worker.send_signal(signal.SIGKILL)
+        await_process(tmp_path / "machines/dead-build", there=False)
+    finally:
+        worker.kill()
+        worker.communicate()
+    assert (tmp_path / "machines/dead-build").exists()
+
+
+def test_a_killed_qemu_ends_the_launch_with_its_end(store: DiskStore, tmp_path: Path) -> None:
+    """The failure says how QEMU ended, soon after."""
+    disk = boot_disk(store, tmp_path, HANG)
+
+    def kill() -> None:
+        os.kill(await_process(tmp_path / "machines/dead-build", there=True), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(InstanceError, match="QEMU ended"):
+        launch(tmp_path, disk)
+    killer.join()
+    assert left_over(tmp_path) == []
