@@ -1,4 +1,4 @@
-"""The AMI catalog: ids of one account and region, each standing for a disk, and the launch templates that start them.
+"""The AMI catalog: ids of one account and region, each standing for a disk; and the templates that start them.
 
 An id is made from what it stands for (image, account, region, name), so registering it again after a crash gives
 the same entry. A name belongs to one AMI of its account and region.
