@@ -36,7 +36,8 @@ console = make_console()
 
 def start(stack: ExitStack, argv: list[str], **options: Any) -> subprocess.Popen[str]:
     """Start a program that ends with the demo."""
-    process = subprocess.Popen(argv, text=True, **options)
+    # a session of its own: Ctrl-C reaches the demo alone, which then stops the others in order
+    process = subprocess.Popen(argv, text=True, start_new_session=True, **options)
 
     def stop() -> None:
         process.send_signal(signal.SIGTERM)
@@ -196,7 +197,8 @@ def main() -> None:
     folder = Path(os.environ.get("IMAGESMITH_DEMO_DIR", HERE.parent / ".demo")).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     data_dir = folder / "data"
-    # both ways of ending a terminal or a job must run the clean-up below
+    # every way of ending a terminal or a job must run the clean-up below; a job of a script may begin without SIGINT
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     with ExitStack() as stack:
