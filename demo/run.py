@@ -197,7 +197,7 @@ def main() -> None:
     folder = Path(os.environ.get("IMAGESMITH_DEMO_DIR", HERE.parent / ".demo")).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     data_dir = folder / "data"
-    # every way of ending a terminal or a job must run the clean-up below; a job of a script may begin without SIGINT
+    # every way of ending a terminal or a job runs the clean-up below; a job of a script may begin without SIGINT
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
