@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from imagesmith.workflows.actions import step_actions
+from imagesmith.workflows.grammar import parse_workflow
 from imagesmith.workflows.reference import reference_page
+
+
+def test_the_example_is_sound() -> None:
+    """The document of the page passes every check."""
+    [example] = re.findall(r"```yaml\n(.*?)```", reference_page(), re.DOTALL)
+    parsed = parse_workflow(example, "BUILD")
+    assert parsed.problems == ()
+    assert parsed.document is not None
 
 
 def test_the_page_of_workflows_is_current() -> None:

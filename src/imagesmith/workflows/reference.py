@@ -46,6 +46,55 @@ pipeline. That list replaces the managed default: at most ten, of which one BUIL
 | A path that leads nowhere | Fails the step, in `if` as well; in `outputs` the output is undefined. |
 """
 
+_EXAMPLE: Final = """\
+## A whole document
+
+It builds a container image, counts its accounts, and asks before one with too many goes on. How far it is shows
+`imagesmith image steps`, and `imagesmith image approve --reason "for the lab"` answers.
+
+```yaml
+name: build-with-approval
+schemaVersion: 1.0
+parameters:
+  - name: mostAccounts
+    type: integer
+    default: 30
+steps:
+  - name: Launch
+    action: LaunchInstance
+    inputs:
+      waitFor: ssmAgent
+
+  - name: Components
+    action: ExecuteComponents
+    timeoutSeconds: 7200
+    inputs:
+      instanceId.$: "$.stepOutputs.Launch.instanceId"
+
+  - name: Count
+    action: RunCommand
+    inputs:
+      instanceId.$: "$.stepOutputs.Launch.instanceId"
+      documentName: AWS-RunShellScript
+      parameters:
+        commands:
+          - wc -l </etc/passwd
+
+  - name: Ask
+    action: WaitForAction
+    timeoutSeconds: 86400
+    if:
+      numberGreaterThan: "$.parameters.mostAccounts"
+      value: "$.stepOutputs.Count.output[0]"
+    inputs:
+      payload: '{"image": "{{ $.imagebuilder.imageName }}", "accounts": {{ $.stepOutputs.Count.output[0] }}}'
+
+outputs:
+  - name: InstanceId
+    value: "$.stepOutputs.Launch.instanceId"
+```
+"""
+
 _LANGUAGE: Final = f"""\
 ## Document
 
@@ -101,7 +150,7 @@ Operators: OPERATORS.
 def reference_page() -> str:
     """The whole page as Markdown."""
     operators = ", ".join(f"`{name}`" for name in OPERATORS)
-    parts = [_INTRODUCTION, _LANGUAGE.replace("OPERATORS", operators), _variables(), _overview()]
+    parts = [_INTRODUCTION, _EXAMPLE, _LANGUAGE.replace("OPERATORS", operators), _variables(), _overview()]
     parts += [_action(action) for action in step_actions().values()]
     parts.append(_managed())
     return "\n".join(parts)
