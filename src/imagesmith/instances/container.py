@@ -31,7 +31,7 @@ from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
 from imagesmith.instances.sandbox import HOLDER, Bind, Sandbox, View, memory_file, pack_arguments, read_documents
 from imagesmith.instances.seccomp import filter_program
 from imagesmith.instances.shell_files import ShellFiles
-from imagesmith.instances.spawner import Container, Spawner, spawner_binds
+from imagesmith.instances.spawner import Spawner, spawner_binds
 from imagesmith.instances.view import INSIDE, command_view
 from imagesmith.processes import Cancellation, Completed, OnOutput, ProcessFailed
 
@@ -252,9 +252,7 @@ class ContainerInstance(ShellFiles):
             )  # fmt: skip
             # The holder runs, so bubblewrap has written all it had to say.
             status = _read_all(info_read)
-        holder = int(str(status["child-pid"]))
-        pids, mounts = (self._sandbox.inner_namespace(holder, kind) for kind in ("pid", "mnt"))
-        self._spawner = Spawner.start(self._sandbox, Container(pids, mounts))
+        self._spawner = Spawner.start(self._sandbox, int(str(status["child-pid"])))
 
     def _stop(self) -> None:
         """End every program inside and take our files out of the root."""

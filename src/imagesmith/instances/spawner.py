@@ -23,7 +23,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from imagesmith.instances.protocol import InstanceError
@@ -50,14 +49,6 @@ def spawner_binds() -> tuple[Bind, ...]:
     return (program,) if home.is_relative_to("/usr") else (program, Bind(home, str(home)))
 
 
-@dataclass(frozen=True)
-class Container:
-    """The namespaces that commands belong to, as open descriptors; the spawner closes them."""
-
-    pids: int
-    mounts: int
-
-
 class Spawner:
     """The running program; make one with `start`, end it with close(), after its sandbox."""
 
@@ -70,29 +61,38 @@ class Spawner:
         self._said = said
 
     @classmethod
-    def start(cls, sandbox: Sandbox, container: Container) -> Spawner:
-        """Start the program in the sandbox. It is not waited for: requests do that."""
+    def start(cls, sandbox: Sandbox, holder: int) -> Spawner:
+        """Start the program in the sandbox, for the namespaces of `holder`, a process as the sandbox counts.
+
+        It is not waited for: requests do that. Raises InstanceError, OSError.
+        """
         control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         said = os.memfd_create("spawner")
-        seccomp = memory_file("seccomp", filter_program())
-        descriptors = (other.fileno(), container.pids, container.mounts, seccomp)
-        numbers = [str(descriptor) for descriptor in descriptors]
-        entry = sandbox.entry(
-            [str(_PYTHON), "-I", "-S", "-B", "-X", "utf8", PROGRAM, *numbers, f"{CAPABILITY_MASK:x}"]
-        )
-        try:
+        with ExitStack() as stack:
+            stack.callback(other.close)
+            failed = stack.enter_context(ExitStack())
+            failed.callback(control.close)
+            failed.callback(os.close, said)
+
+            def ours(descriptor: int) -> int:
+                stack.callback(os.close, descriptor)
+                return descriptor
+
+            descriptors = (
+                other.fileno(),
+                ours(sandbox.inner_namespace(holder, "pid")),
+                ours(sandbox.inner_namespace(holder, "mnt")),
+                ours(memory_file("seccomp", filter_program())),
+            )
+            numbers = [str(descriptor) for descriptor in descriptors]
+            entry = sandbox.entry(
+                [str(_PYTHON), "-I", "-S", "-B", "-X", "utf8", PROGRAM, *numbers, f"{CAPABILITY_MASK:x}"]
+            )
             process = subprocess.Popen(
                 entry.argv, env=dict(entry.environment), pass_fds=descriptors, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd="/",
             )  # fmt: skip
-        except BaseException:
-            control.close()
-            os.close(said)
-            raise
-        finally:
-            other.close()
-            for descriptor in descriptors[1:]:
-                os.close(descriptor)
+            failed.pop_all()
         return cls(sandbox, process, control, said)
 
     def run(
