@@ -24,11 +24,12 @@ from functools import partial
 from pathlib import Path
 
 from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.instances.bubblewrap import Bind, View, memory_file, pack_arguments, read_documents
 from imagesmith.instances.limits import Limits
 from imagesmith.instances.mountpoints import Placed, prepare_root, restore_root
 from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
-from imagesmith.instances.sandbox import HOLDER, Bind, Sandbox, View, memory_file, pack_arguments, read_documents
+from imagesmith.instances.sandbox import HOLDER, Sandbox
 from imagesmith.instances.seccomp import filter_program
 from imagesmith.instances.shell_files import ShellFiles
 from imagesmith.instances.spawner import Spawner, spawner_binds

@@ -20,10 +20,11 @@ from pathlib import Path
 
 from imagesmith import processes
 from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.instances.bubblewrap import Bind, View
 from imagesmith.instances.limits import ControlGroups, Limits
 from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import InstanceError
-from imagesmith.instances.sandbox import HOLDER, Bind, Sandbox, View
+from imagesmith.instances.sandbox import HOLDER, Sandbox
 from imagesmith.instances.seccomp import profile
 from imagesmith.processes import Cancellation, OnOutput, ProcessFailed
 from imagesmith.recipes.dockerfile import images_of

@@ -28,9 +28,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from imagesmith import processes
+from imagesmith.instances.bubblewrap import View, memory_file, outer_arguments, pack_arguments
 from imagesmith.instances.limits import ControlGroups, Limits, make_groups
 from imagesmith.instances.network import (
     NetworkError,
@@ -59,28 +59,6 @@ _JOIN = (
     'for group in $1; do echo 0 >"$group/cgroup.procs" || exit 125; done; '
     'ulimit -f "$2" && ulimit -n "$3" && ulimit -c 0 || exit 125; shift 3; exec "$@"'
 )
-
-
-@dataclass(frozen=True)
-class Bind:
-    """A folder or file of the host that the outer namespaces see at `target`."""
-
-    source: Path
-    target: str
-    writable: bool = False
-
-
-@dataclass(frozen=True)
-class View:
-    """What the outer namespaces hold beside the tools."""
-
-    binds: tuple[Bind, ...] = ()
-    scratch: tuple[str, ...] = ()
-    """Empty writable folders, in memory."""
-    devices: tuple[str, ...] = ()
-    """Device files of the host that stay usable."""
-    control_groups: bool = False
-    """Show the machine's /sys and control groups, which runc needs for groups of its own."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +181,7 @@ class Sandbox:
         info_read, info_write = os.pipe()
         files = [memory_file("resolv.conf", resolver_text(self.network).encode())]
         files.append(memory_file("hosts", hosts_text("localhost").encode()))
-        arguments = _outer_arguments(view, files, info_write, capabilities=capabilities)
+        arguments = outer_arguments(view, files, info_write, capabilities=capabilities)
         options = memory_file("outer", pack_arguments(arguments))
         argv = processes.supervised(["bwrap", "--args", str(options), "--", *holder], tree=False)
         descriptors = (info_write, options, *files, *pass_fds)
@@ -314,79 +292,6 @@ class Sandbox:
             except (NetworkError, processes.ProcessFailed) as error:
                 raise InstanceError(f"the sandbox {self.name} has no network: {error}") from error
             self._network_up = True
-
-
-def memory_file(name: str, data: bytes) -> int:
-    """A file in memory holding `data`, read from its start; the caller closes it."""
-    descriptor = os.memfd_create(name)
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(data)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
-
-
-def pack_arguments(arguments: Sequence[str]) -> bytes:
-    """Arguments as `bwrap --args` reads them; not on the command line, where commands inside could see them.
-
-    Raises InstanceError for an argument with a NUL in it: the rest would count as options of bubblewrap, and the
-    variables of an image are written by whoever made the image.
-    """
-    for argument in arguments:
-        if "\0" in argument or not _encodes(argument):
-            raise InstanceError(f"{argument[:80]!r} holds characters that no variable, path or argument can have")
-    return b"".join(os.fsencode(argument) + b"\0" for argument in arguments)
-
-
-def _encodes(text: str) -> bool:
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def read_documents(text: bytes) -> dict[str, Any]:
-    """The members of all JSON documents in what bubblewrap wrote on its status pipe."""
-    members: dict[str, Any] = {}
-    rest = text.decode(errors="replace").lstrip()
-    while rest:
-        document, end = json.JSONDecoder().raw_decode(rest)
-        members |= document
-        rest = rest[end:].lstrip()
-    return members
-
-
-def _outer_arguments(view: View, files: Sequence[int], info: int, *, capabilities: bool) -> list[str]:
-    arguments = ["--ro-bind", "/usr", "/usr"]
-    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
-        place = Path("/", name)
-        if place.is_symlink():
-            arguments += ["--symlink", str(place.readlink()), str(place)]
-        elif place.is_dir():
-            arguments += ["--ro-bind", str(place), str(place)]
-    resolver, hosts = files
-    arguments += ["--dir", "/tmp", "--perms", "0644", "--file", str(resolver), "/etc/resolv.conf"]  # noqa: S108 - inside
-    arguments += ["--perms", "0644", "--file", str(hosts), "/etc/hosts", "--proc", "/proc", "--dev", "/dev"]
-    if view.control_groups:
-        # /sys itself stays read-only; what is mounted below keeps its own flags.
-        arguments += ["--ro-bind", "/sys", "/sys", "--bind", "/sys/fs/cgroup", "/sys/fs/cgroup"]
-    for folder in view.scratch:
-        arguments += ["--tmpfs", folder]
-    arguments += [word for device in view.devices for word in ("--dev-bind", device, device)]
-    for bind in view.binds:
-        arguments += ["--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target]
-    arguments += [
-        "--remount-ro",
-        "/",
-        "--info-fd",
-        str(info),
-        "--die-with-parent",
-        "--unshare-pid",
-        "--unshare-net",
-    ]
-    arguments += ["--unshare-ipc", "--unshare-uts", "--hostname", "localhost"]
-    arguments += [] if view.control_groups else ["--unshare-cgroup"]
-    return arguments + (["--cap-add", "ALL"] if capabilities else ["--cap-drop", "ALL"])
 
 
 def _at_most(kind: int, wanted: int) -> int:

@@ -25,8 +25,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from imagesmith.instances.bubblewrap import Bind, memory_file, pack_arguments
 from imagesmith.instances.protocol import InstanceError
-from imagesmith.instances.sandbox import Bind, Sandbox, memory_file, pack_arguments
+from imagesmith.instances.sandbox import Sandbox
 from imagesmith.instances.seccomp import filter_program
 from imagesmith.instances.view import CAPABILITY_MASK
 from imagesmith.processes import Cancellation, Cancelled, Completed

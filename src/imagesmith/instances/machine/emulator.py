@@ -22,12 +22,13 @@ from typing import Any
 from qemu.qmp import QMPClient, QMPError
 
 from imagesmith import processes
+from imagesmith.instances.bubblewrap import Bind, View
 from imagesmith.instances.limits import Limits
 from imagesmith.instances.machine.console import Console
 from imagesmith.instances.machine.hardware import FOLDER, OVERHEAD_MB, Acceleration, Hardware, command_line
 from imagesmith.instances.machine.loop import LoopThread
 from imagesmith.instances.protocol import InstanceError
-from imagesmith.instances.sandbox import HOLDER, Bind, Sandbox, View
+from imagesmith.instances.sandbox import HOLDER, Sandbox
 from imagesmith.processes import Cancellation, Completed, Stream
 
 _FILE_SPARE_MB = 1024

@@ -1,0 +1,115 @@
+"""What bubblewrap is told, and what it answers.
+
+Arguments go through a descriptor (`bwrap --args`), so that no command inside sees them; the answer is a few JSON
+documents on another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imagesmith.instances.protocol import InstanceError
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A folder or file of the host that the outer namespaces see at `target`."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """What the outer namespaces hold beside the tools."""
+
+    binds: tuple[Bind, ...] = ()
+    scratch: tuple[str, ...] = ()
+    """Empty writable folders, in memory."""
+    devices: tuple[str, ...] = ()
+    """Device files of the host that stay usable."""
+    control_groups: bool = False
+    """Show the machine's /sys and control groups, which runc needs for groups of its own."""
+
+
+def memory_file(name: str, data: bytes) -> int:
+    """A file in memory holding `data`, read from its start; the caller closes it."""
+    descriptor = os.memfd_create(name)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def pack_arguments(arguments: Sequence[str]) -> bytes:
+    """Arguments as `bwrap --args` reads them; not on the command line, where commands inside could see them.
+
+    Raises InstanceError for an argument with a NUL in it: the rest would count as options of bubblewrap, and the
+    variables of an image are written by whoever made the image.
+    """
+    for argument in arguments:
+        if "\0" in argument or not _encodes(argument):
+            raise InstanceError(f"{argument[:80]!r} holds characters that no variable, path or argument can have")
+    return b"".join(os.fsencode(argument) + b"\0" for argument in arguments)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_documents(text: bytes) -> dict[str, Any]:
+    """The members of all JSON documents in what bubblewrap wrote on its status pipe."""
+    members: dict[str, Any] = {}
+    rest = text.decode(errors="replace").lstrip()
+    while rest:
+        document, end = json.JSONDecoder().raw_decode(rest)
+        members |= document
+        rest = rest[end:].lstrip()
+    return members
+
+
+def outer_arguments(view: View, files: Sequence[int], info: int, *, capabilities: bool) -> list[str]:
+    """The outer namespaces of a sandbox: the tools read-only, generated files, the view, and nothing else.
+
+    `files` are the descriptors of resolv.conf and hosts, `info` is where the first process is told.
+    """
+    arguments = ["--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+        place = Path("/", name)
+        if place.is_symlink():
+            arguments += ["--symlink", str(place.readlink()), str(place)]
+        elif place.is_dir():
+            arguments += ["--ro-bind", str(place), str(place)]
+    resolver, hosts = files
+    arguments += ["--dir", "/tmp", "--perms", "0644", "--file", str(resolver), "/etc/resolv.conf"]  # noqa: S108 - inside
+    arguments += ["--perms", "0644", "--file", str(hosts), "/etc/hosts", "--proc", "/proc", "--dev", "/dev"]
+    if view.control_groups:
+        # /sys itself stays read-only; what is mounted below keeps its own flags.
+        arguments += ["--ro-bind", "/sys", "/sys", "--bind", "/sys/fs/cgroup", "/sys/fs/cgroup"]
+    for folder in view.scratch:
+        arguments += ["--tmpfs", folder]
+    arguments += [word for device in view.devices for word in ("--dev-bind", device, device)]
+    for bind in view.binds:
+        arguments += ["--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target]
+    arguments += [
+        "--remount-ro",
+        "/",
+        "--info-fd",
+        str(info),
+        "--die-with-parent",
+        "--unshare-pid",
+        "--unshare-net",
+    ]
+    arguments += ["--unshare-ipc", "--unshare-uts", "--hostname", "localhost"]
+    arguments += [] if view.control_groups else ["--unshare-cgroup"]
+    return arguments + (["--cap-add", "ALL"] if capabilities else ["--cap-drop", "ALL"])
