@@ -6,9 +6,12 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from pipeline.pipeline_support import Forge
 from pipeline.workflow_support import answer, executions, run_with, statuses, steps, waiting, workflow
 
+pytestmark = pytest.mark.tool
 PAGE = Path(__file__).parents[2] / "docs/workflows.md"
 
 

@@ -10,17 +10,16 @@ from typing import Any, get_args
 import click
 
 from imagesmith.cli.component import Assignment
-from imagesmith.cli.component_view import plain, show_problems
+from imagesmith.cli.component_view import show_problems
 from imagesmith.cli.context import CommandFailed, json_option, print_json
 from imagesmith.cli.starters import quoted, write_starter
+from imagesmith.cli.workflow_view import plan_json, problem_json, show_plan, show_verdict
 from imagesmith.documents.fields import boolean_of, integer_of
 from imagesmith.managed.catalog import ManagedWorkflow, managed_workflow, managed_workflows
-from imagesmith.values.diagnostics import Problem
 from imagesmith.workflows.document import WORKFLOW_TYPES, WorkflowType
 from imagesmith.workflows.dynamic import ParameterError, bind_parameters
 from imagesmith.workflows.grammar import ParsedWorkflow, parse_workflow, refusal
-from imagesmith.workflows.inputs import text_of
-from imagesmith.workflows.planning import PlannedStep, WorkflowPlan, parameter_texts, plan_workflow
+from imagesmith.workflows.planning import parameter_texts, plan_workflow
 from imagesmith.workflows.variables import VARIABLES, Variable
 
 STARTER = """\
@@ -67,7 +66,6 @@ steps:
     inputs:
       instanceId.$: "$.stepOutputs.LaunchTestInstance.instanceId"
 """
-_COLORS = {"run": "green", "skip": "bright_black", "may run": "yellow", "fail": "red", "never": "bright_black"}
 _TYPE = click.option(
     "--type",
     "kind",
@@ -108,13 +106,13 @@ def validate(files: tuple[Path, ...], *, kind: WorkflowType | None, as_json: boo
     if as_json:
         message = "; ".join(f"{item.source}: {refusal(item.parsed.first)}" for item in bad if item.parsed.first)
         status = "failed" if bad else "success"
-        problems = [_problem(item.source, problem) for item in loaded for problem in item.parsed.problems]
+        problems = [problem_json(item.source, problem) for item in loaded for problem in item.parsed.problems]
         verdict = {"validationStatus": status, "message": message or "Validation successful."}
         print_json({**verdict, "problems": problems})
     else:
         for item in loaded:
             show_problems(item.source, item.text, item.parsed.problems)
-        _show_verdict(sum(len(item.parsed.errors) for item in bad))
+        show_verdict(sum(len(item.parsed.errors) for item in bad))
     if bad:
         raise SystemExit(1)
 
@@ -161,7 +159,7 @@ def plan(
             assert loaded.parsed.first is not None
             raise CommandFailed(f"{loaded.source}: {refusal(loaded.parsed.first)}")
         show_problems(loaded.source, loaded.text, loaded.parsed.errors)
-        _show_verdict(len(loaded.parsed.errors))
+        show_verdict(len(loaded.parsed.errors))
         raise SystemExit(1)
     try:
         values = bind_parameters(document, parameter_texts(parameters))
@@ -169,9 +167,9 @@ def plan(
         raise CommandFailed(str(error), f"set it with --param {error.name}=VALUE") from error
     planned = plan_workflow(document, parameters=values, variables=_variables(loaded.kind, variables))
     if as_json:
-        print_json(_machine_readable(loaded, planned, values))
+        print_json(plan_json(loaded.kind, document.name, values, planned=planned))
     else:
-        _show_plan(loaded, planned)
+        show_plan(loaded.source, loaded.kind, planned)
     if planned.fails:
         raise SystemExit(1)
 
@@ -254,59 +252,3 @@ def _typed(variable: Variable, text: str) -> Any:
     if value is None:
         raise CommandFailed(f"the variable '{variable.name}' is of type {variable.type}, '{text[:80]}' is not")
     return value
-
-
-def _problem(source: str, problem: Problem) -> dict[str, Any]:
-    place = {"line": problem.position.line, "column": problem.position.column} if problem.position else {}
-    return {
-        "file": source, **place, "severity": problem.severity, "code": problem.code, "message": problem.message,
-        "hint": problem.hint,
-    }  # fmt: skip
-
-
-def _show_verdict(errors: int) -> None:
-    if errors:
-        click.secho(f"{errors} error{'s' if errors != 1 else ''}", fg="red")
-    else:
-        click.secho("Validation successful.", fg="green")
-
-
-def _show_plan(loaded: _Loaded, planned: WorkflowPlan) -> None:
-    click.echo(f"{loaded.kind} workflow {loaded.source}")
-    for step in planned.steps:
-        _show_step(step)
-    for name, value in planned.outputs.items():
-        click.echo(f"  output {name} = {_line(value)}")
-
-
-def _show_step(step: PlannedStep) -> None:
-    mark = click.style(f"{step.verdict:>8}", fg=_COLORS[step.verdict])
-    ending = ", a failure does not stop" if step.on_failure == "Continue" else ""
-    click.echo(f"{mark}  {step.name} ({step.action}, at most {step.timeout_seconds} s{ending})")
-    if step.reason:
-        click.secho(f"{' ' * 10}{plain(step.reason)}", fg=_COLORS[step.verdict])
-    if step.verdict in ("skip", "never"):
-        return
-    for name, value in step.inputs.items():
-        click.echo(f"{' ' * 10}{name}: {_line(value)}")
-
-
-def _line(value: Any) -> str:
-    text = plain(text_of(value).replace("\n", " "))
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _machine_readable(loaded: _Loaded, planned: WorkflowPlan, parameters: dict[str, Any]) -> dict[str, Any]:
-    assert loaded.parsed.document is not None
-    steps = [
-        {
-            "name": step.name, "action": step.action, "verdict": step.verdict, "reason": step.reason,
-            "inputs": step.inputs, "pending": list(step.pending), "timeoutSeconds": step.timeout_seconds,
-            "onFailure": step.on_failure,
-        }
-        for step in planned.steps
-    ]  # fmt: skip
-    return {
-        "type": loaded.kind, "name": loaded.parsed.document.name, "parameters": parameters, "steps": steps,
-        "outputs": dict(planned.outputs),
-    }  # fmt: skip
