@@ -281,7 +281,7 @@ def test_kill_9_at_any_moment_leaves_no_half_image(
 
 def test_work_of_a_live_export_is_not_swept_away(layout: OciLayout) -> None:
     """A collection leaves alone what another process is busy with."""
-    with layout._work_folder() as work:
+    with layout.files.work_folder() as work:
         (work / "half").write_text("x")
         layout.collect_garbage()
         assert (work / "half").exists()

@@ -17,38 +17,30 @@ the one that a registry shows later, because nothing compresses anew on the way.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imagesmith.artifacts.locks import file_lock, is_locked
+from imagesmith.artifacts.layout_files import INDEX_TYPE as INDEX_TYPE
+from imagesmith.artifacts.layout_files import LayoutError as LayoutError
+from imagesmith.artifacts.layout_files import LayoutFiles
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.processes import Cancellation, OnOutput
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 REFERENCE = "org.opencontainers.image.ref.name"
 SUBJECT = "imagesmith.subject"
 """Annotation of an index entry that is no image: the digest of the image that it says something about."""
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,254}")
 _COPY_SECONDS = 3600.0
 _COPY_ATTEMPTS = 3
-
-
-class LayoutError(RuntimeError):
-    """The layout does not hold what was asked for, or holds something damaged."""
 
 
 class _LayerGone(Exception):
@@ -83,16 +75,7 @@ class OciLayout:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._blobs = path / "blobs" / "sha256"
-        self._layers = path / "layers"
-        self._tmp = path / "tmp"
-        for folder in (self._blobs, self._layers, self._tmp):
-            folder.mkdir(parents=True, exist_ok=True)
-        with self._locked():
-            if not (path / "oci-layout").exists():
-                self._write(path / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-            if not (path / "index.json").exists():
-                self._write_index([])
+        self.files = LayoutFiles(path)
 
     # Images in and out
 
@@ -137,12 +120,12 @@ class OciLayout:
         cancellation: Cancellation | None,
         on_output: OnOutput | None,
     ) -> ImageArtifact:
-        with self._work_folder() as work:
+        with self.files.work_folder() as work:
             blobs = work / "blobs" / "sha256"
             blobs.mkdir(parents=True)
             # An empty file stands for each known layer: skopeo takes a blob that exists for copied, and the
             # manifest is written anew below, so nothing ever looks into it.
-            for known in self._layers.iterdir():
+            for known in self.files.layers.iterdir():
                 (blobs / known.stem).touch()
             storage.tool(
                 [
@@ -173,7 +156,7 @@ class OciLayout:
         """A layout folder that holds just this image, for tools that take a path; its blobs are shared."""
         manifest = self.manifest_bytes(digest)
         entry = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": len(manifest)}
-        with self._work_folder() as work:
+        with self.files.work_folder() as work:
             (work / "blobs").symlink_to(self.path.absolute() / "blobs")
             (work / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
             (work / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
@@ -193,14 +176,14 @@ class OciLayout:
 
     def resolve(self, ref: str) -> str | None:
         """The digest of a name or of a digest that is here; None when it is not."""
-        for entry in self._read_index():
+        for entry in self.files.read_index():
             if ref in (entry["digest"], entry.get("annotations", {}).get(REFERENCE)):
                 return str(entry["digest"])
         return None
 
     def references(self) -> dict[str, str]:
         """Name -> digest, for every named image."""
-        entries = self._read_index()
+        entries = self.files.read_index()
         names = {entry.get("annotations", {}).get(REFERENCE): entry["digest"] for entry in entries}
         return {str(name): str(digest) for name, digest in names.items() if name}
 
@@ -229,31 +212,31 @@ class OciLayout:
         return document
 
     def manifest_bytes(self, digest: str) -> bytes:
-        return self._blob(digest)
+        return self.files.read(digest)
 
     def config(self, digest: str) -> dict[str, Any]:
         """The OCI configuration of an image, by the digest of its manifest."""
-        document: dict[str, Any] = json.loads(self._blob(str(self.manifest(digest)["config"]["digest"])))
+        document: dict[str, Any] = json.loads(self.files.read(str(self.manifest(digest)["config"]["digest"])))
         return document
 
     def blob(self, digest: str) -> bytes:
         """The bytes of any blob that is here, checked against its digest. Raises LayoutError."""
-        return self._blob(digest)
+        return self.files.read(digest)
 
     def artifacts(self, subject: str) -> list[dict[str, Any]]:
         """The index entries of what is attached to an image, oldest first (artifacts/referrers.py)."""
-        return [entry for entry in self._read_index() if entry.get("annotations", {}).get(SUBJECT) == subject]
+        return [entry for entry in self.files.read_index() if entry.get("annotations", {}).get(SUBJECT) == subject]
 
     def total_size(self) -> int:
         """Bytes of all blobs; what several images share counts once."""
-        return sum(entry.stat().st_size for entry in self._blobs.iterdir())
+        return sum(entry.stat().st_size for entry in self.files.blobs.iterdir())
 
     # Names and removal
 
     def tag(self, digest: str, ref: str) -> None:
         """Give an image one more name; the name is taken from another image that had it."""
         self.read(digest)
-        with self._locked():
+        with self.files.locked():
             self._name(digest, ref)
 
     def add_artifact(self, entry: Mapping[str, Any], blobs: Sequence[bytes]) -> None:
@@ -263,56 +246,44 @@ class OciLayout:
         def same(other: Mapping[str, Any]) -> bool:
             return all(other.get(name) == entry.get(name) for name in ("artifactType", "annotations"))
 
-        with self._locked():
+        with self.files.locked():
             for data in blobs:
-                target = self._blobs / _digest(data).removeprefix("sha256:")
-                if not target.exists():
-                    self._write(target, data)
-            self._write_index([*(other for other in self._read_index() if not same(other)), dict(entry)])
+                self.files.put(data)
+            self.files.write_index([*(other for other in self.files.read_index() if not same(other)), dict(entry)])
 
     def delete(self, ref: str) -> bool:
         """Remove a name, or by digest an image with all its names; False when there was none. Blobs go with
         collect_garbage."""
-        with self._locked():
-            before = self._read_index()
+        with self.files.locked():
+            before = self.files.read_index()
             kept = [
                 entry for entry in before
                 if ref not in (entry["digest"], entry.get("annotations", {}).get(REFERENCE))
             ]  # fmt: skip
             if len(kept) != len(before):
-                self._write_index(kept)
+                self.files.write_index(kept)
         return len(kept) != len(before)
 
     def collect_garbage(self) -> int:
         """Remove blobs that no image needs, and remains of interrupted work; give the bytes that became free."""
-        freed = 0
-        with self._locked():
+        with self.files.locked():
             needed: set[str] = set()
-            entries = self._read_index()
+            entries = self.files.read_index()
             here = {entry["digest"] for entry in entries}
             # What was attached to an image goes with it.
             kept = [
                 entry for entry in entries if entry.get("annotations", {}).get(SUBJECT, entry["digest"]) in here
             ]
             if len(kept) != len(entries):
-                self._write_index(kept)
+                self.files.write_index(kept)
             for entry in kept:
                 manifest = self.manifest(entry["digest"])
                 parts = [entry, manifest["config"], *manifest["layers"]]
-                needed |= {str(part["digest"]).removeprefix("sha256:") for part in parts}
-            for record in self._layers.iterdir():
-                if json.loads(record.read_text())["digest"].removeprefix("sha256:") not in needed:
+                needed |= {str(part["digest"]) for part in parts}
+            for record in self.files.layers.iterdir():
+                if json.loads(record.read_text())["digest"] not in needed:
                     record.unlink()
-            for blob in self._blobs.iterdir():
-                if blob.name not in needed:
-                    freed += blob.stat().st_size
-                    blob.unlink()
-            for left in self._tmp.iterdir():
-                if not left.is_dir():
-                    left.unlink()
-                elif not is_locked(left / "in-use"):
-                    shutil.rmtree(left, ignore_errors=True)
-        return freed
+            return self.files.remove_others(needed)
 
     # Inside
 
@@ -327,12 +298,12 @@ class OciLayout:
             raise LayoutError(
                 f"image {draft['config']['digest']} names {len(diff_ids)} layers, not {len(draft['layers'])}"
             )
-        with self._locked():
+        with self.files.locked():
             layers = [
                 self._adopt_layer(work, layer, diff_id)
                 for layer, diff_id in zip(draft["layers"], diff_ids, strict=True)
             ]
-            self._adopt_blob(config_blob)
+            self.files.adopt(config_blob)
             manifest = {
                 "schemaVersion": 2,
                 "mediaType": MANIFEST_TYPE,
@@ -341,13 +312,12 @@ class OciLayout:
                 **({"annotations": kept} if (kept := _annotations(draft)) else {}),
             }
             data = json.dumps(manifest, separators=(",", ":"), sort_keys=True).encode()
-            digest = _digest(data)
-            self._write(self._blobs / digest.removeprefix("sha256:"), data)
+            digest = self.files.put(data)
             self._name(digest, ref)
         return self.read(digest)
 
     def _adopt_layer(self, work: Path, layer: Mapping[str, Any], diff_id: str) -> dict[str, Any]:
-        record = self._layers / f"{str(diff_id).removeprefix('sha256:')}.json"
+        record = self.files.layers / f"{str(diff_id).removeprefix('sha256:')}.json"
         if record.exists():
             known: dict[str, Any] = json.loads(record.read_text())
             return known
@@ -355,89 +325,24 @@ class OciLayout:
         if blob.stat().st_size == 0:
             raise _LayerGone(diff_id)
         descriptor = {"digest": layer["digest"], "mediaType": LAYER_TYPE, "size": blob.stat().st_size}
-        self._adopt_blob(blob)
-        self._write(record, json.dumps(descriptor, sort_keys=True).encode())
+        self.files.adopt(blob)
+        self.files.write(record, json.dumps(descriptor, sort_keys=True).encode())
         return descriptor
-
-    def _adopt_blob(self, source: Path) -> None:
-        target = self._blobs / source.name
-        if not target.exists():
-            _flush(source)
-            source.replace(target)
-            _flush(self._blobs)
 
     def _name(self, digest: str, ref: str | None) -> None:
         if ref is not None and not _NAME.fullmatch(ref):
             raise LayoutError(f"{ref!r} is no name of an image: letters, digits and ._/:@+- only")
-        entries = self._read_index()
+        entries = self.files.read_index()
         if ref is not None:
             entries = [entry for entry in entries if entry.get("annotations", {}).get(REFERENCE) != ref]
         elif any(entry["digest"] == digest for entry in entries):
             return
-        entry: dict[str, Any] = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": len(self._blob(digest))}
+        entry: dict[str, Any] = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": len(self.files.read(digest))}
         if ref is not None:
             entry["annotations"] = {REFERENCE: ref}
-        self._write_index([*entries, entry])
-
-    def _blob(self, digest: str) -> bytes:
-        if not _DIGEST.fullmatch(digest):
-            raise LayoutError(f"{digest!r} is no digest: expected sha256: and 64 hexadecimal digits")
-        try:
-            data = (self._blobs / digest.removeprefix("sha256:")).read_bytes()
-        except FileNotFoundError as error:
-            raise LayoutError(f"image {digest} is not in the layout {self.path}") from error
-        if _digest(data) != digest:
-            raise LayoutError(f"blob {digest} in the layout {self.path} is damaged")
-        return data
-
-    def _read_index(self) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = json.loads((self.path / "index.json").read_text())["manifests"]
-        return entries
-
-    def _write_index(self, entries: list[dict[str, Any]]) -> None:
-        document = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
-        self._write(self.path / "index.json", json.dumps(document, indent=1).encode())
-
-    def _write(self, target: Path, data: bytes) -> None:
-        descriptor, draft = tempfile.mkstemp(dir=self._tmp)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(draft).chmod(0o644)
-            Path(draft).replace(target)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
-        _flush(target.parent)
-
-    def _locked(self) -> Any:
-        return file_lock(self.path / "lock")
-
-    @contextmanager
-    def _work_folder(self) -> Iterator[Path]:
-        """A folder for work in progress, locked so that a collector elsewhere knows that it is in use."""
-        with ExitStack() as stack:
-            with self._locked():  # or a collector would take the folder before its own lock is held
-                work = Path(tempfile.mkdtemp(dir=self._tmp)).absolute()
-                stack.callback(shutil.rmtree, work, ignore_errors=True)
-                stack.enter_context(file_lock(work / "in-use"))
-            yield work
+        self.files.write_index([*entries, entry])
 
 
 def _annotations(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Annotations worth keeping: buildah writes empty ones about a base that has no name."""
     return {key: value for key, value in (manifest.get("annotations") or {}).items() if value}
-
-
-def _digest(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
