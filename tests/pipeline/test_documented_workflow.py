@@ -1,4 +1,4 @@
-"""The document of docs/workflows.md really runs."""
+"""What docs/workflows.md says of documents holds in runs: its whole document, and strict chaining."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.pipeline_support import Forge
-from pipeline.workflow_support import answer, executions, run_with, statuses, steps, waiting, workflow
+from pipeline.pipeline_support import Forge, RunningServer
+from pipeline.workflow_support import (
+    answer,
+    build_document,
+    executions,
+    run_with,
+    statuses,
+    steps,
+    waiting,
+    workflow,
+)
 
 pytestmark = pytest.mark.tool
 PAGE = Path(__file__).parents[2] / "docs/workflows.md"
@@ -40,3 +49,29 @@ def test_the_documented_workflow_asks_when_its_limit_is_passed(forge: Forge) -> 
         "Count": "COMPLETED",
         "Ask": "SKIPPED",
     }
+
+
+def test_with_strict_chaining_a_bare_path_is_a_text(tmp_path: Path, tiny_parent: str) -> None:
+    """Under a plain key a path stays as it is written; braces and `.$` work as ever."""
+    strict = "[builds]\nstrict_chaining = true\n"
+    steps_text = "".join(
+        f"  - {{name: {name}, action: WaitForAction, inputs: {{{payload}}}}}\n"
+        for name, payload in (
+            ("Plain", "payload: $.imagebuilder.platform"),
+            ("Braces", "payload: '{{ $.imagebuilder.platform }}'"),
+            ("Chained", "payload.$: $.imagebuilder.platform"),
+        )
+    )
+    with RunningServer(tmp_path / "data", parent=tiny_parent, settings=strict) as server:
+        forge = server.start().forge
+        image = run_with(forge, workflow(forge, "BUILD", build_document(steps_text)))
+        for name in ("Plain", "Braces", "Chained"):
+            step = waiting(forge, image)
+            assert step["name"] == name
+            answer(forge, step)
+        forge.finished(image)
+        [execution] = executions(forge, image)
+        found = steps(forge, execution["workflowExecutionId"])
+        given = [json.loads(found[name]["inputs"])["payload"] for name in ("Plain", "Braces", "Chained")]
+        assert given == ["$.imagebuilder.platform", "Linux", "Linux"]
+        server.stop()

@@ -41,7 +41,8 @@ pipeline. That list replaces the managed default: at most ten, of which one BUIL
 | Problems of a document | CreateWorkflow tells the first of its checks, the command line all at once with lines. |
 | Unknown keys | Refused, also inside inputs. Anchors, aliases and tags of one's own are no part of the language. |
 | Types of unquoted values | Only `true`, `false` and decimal numbers are typed; dates, `yes`, `0777` stay texts. |
-| A path under a key without `.$` | Resolved for the text, number and boolean inputs below; else literal. |
+| A path under a key without `.$` | Resolved for the text, number and boolean inputs below, else literal; \
+never with `strict_chaining` in `[builds]` of the settings. |
 | Braces in conditions | `{{ $.path }}` is replaced in operands too. |
 | A path that leads nowhere | Fails the step, in `if` as well; in `outputs` the output is undefined. |
 """

@@ -172,7 +172,7 @@ class WorkflowRun:
         try:
             if not evaluate_condition(step.condition, scope):
                 return self._skip(step, step.inputs, cancellation)
-            inputs = resolve_inputs(step.inputs, scope, action=step.action)
+            inputs = self._inputs(step, scope)
         except Unresolvable as error:
             return self._fail_at_once(step, error.message, cancellation)
         id = step_id(self._place.id, step.name)
@@ -187,6 +187,11 @@ class WorkflowRun:
             if verdict:
                 return self._end(step, log, {"status": "FAILED", "message": verdict}, cancellation)
             return self._act(step, inputs, log, cancellation)
+
+    def _inputs(self, step: Step, scope: Scope) -> dict[str, Any]:
+        """The resolved inputs of a step. Raises Unresolvable."""
+        strict = self._shop.settings.builds.strict_chaining
+        return resolve_inputs(step.inputs, scope, action=step.action, strict_chaining=strict)
 
     def _may_begin(self, step: Step, begun: Begun, log: BuildLog) -> str:
         """Empty, a reason to fail, or LOST: what an earlier beginning of the step means."""
@@ -371,7 +376,7 @@ class WorkflowRun:
         try:
             if not evaluate_condition(step.condition, scope):
                 return self._skip(step, step.inputs, cancellation)
-            inputs = resolve_inputs(step.inputs, scope, action=step.action)
+            inputs = self._inputs(step, scope)
         except Unresolvable as error:
             return self._fail_at_once(step, error.message, cancellation)
         allowed, _ = self._allowed(step)
