@@ -78,7 +78,7 @@ class Builds:
     push_attempts: int = 4
     base_max_age_days: int = 7
     strict_chaining: bool = False
-    """A path under an input key without `.$` is a text, as the service documents it (spec/workflows.md 13, no. 3)."""
+    """A path under an input key without `.$` is a text, as the service says (spec/workflows.md 13, no. 3)."""
     free_disk_mb: int = 512
     """What a build must leave free on the disk of the data directory; one that goes below is ended."""
 
