@@ -3,6 +3,7 @@
     {"argv": [...], "env": {...}, "stderr": "path"}  ->  its process id
     end of input                                     ->  kills what it started, and ends
 
+Signals that end the tests do not end it: the end of input does, so that it always takes down what it started.
 Every orphan below it becomes its child (it is a subreaper) and is reaped when it ends, as by an init. So what
 is still below it, other than what it was asked to start, was left behind.
 """
@@ -18,11 +19,14 @@ import signal
 import sys
 
 _PR_SET_CHILD_SUBREAPER = 36
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    for ending in _ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
     started: set[int] = set()
     text = b""
     while True:
@@ -54,7 +58,7 @@ def start(order: dict[str, object]) -> int:
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         (os.POSIX_SPAWN_OPEN, 2, str(order["stderr"]), append, 0o600),
     ]
-    return os.posix_spawn(argv[0], argv, environment, file_actions=files, setsid=True)
+    return os.posix_spawn(argv[0], argv, environment, file_actions=files, setsid=True, setsigdef=_ENDINGS)
 
 
 if __name__ == "__main__":
