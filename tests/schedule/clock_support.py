@@ -12,7 +12,7 @@ from imagesmith.cli.server import make_scheduler
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.managed import managed_content
 from imagesmith.resources.service import Service
-from imagesmith.settings import Registry, Schedules, Settings
+from imagesmith.settings import Quotas, Registry, Schedules, Settings
 from imagesmith.store import queries, schedules
 from imagesmith.store.database import Database
 from imagesmith.store.events import Event, newest_events
@@ -93,7 +93,7 @@ class Factory:
         self.clock = clock
         self.settings = Settings(
             data_dir=data_dir, account=ACCOUNT, region=REGION, schedules=policy or Schedules(),
-            registries=registries or {},
+            registries=registries or {}, quotas=Quotas(image_pipelines=10_000),
         )  # fmt: skip
         self.builds = Builds()
         self.service = Service(database, self.settings, clock=clock, managed=managed_content(), builds=self.builds)
