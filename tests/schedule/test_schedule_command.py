@@ -66,6 +66,7 @@ def test_a_schedule_that_is_over_lists_nothing() -> None:
         ("cron(0 0 * * *)", "Unexpected end of expression", 14),
         ("cron(0 0 ? * tue#6 *)", "A numeric value between 1 and 5 must follow the '#' option", 16),
         ("cron(0\t0 * * ? *)", "Unexpected character: \t", 6),
+        ("cron(0\n0 * * ? *)", "Unexpected character: \n", 6),
         ("rate(5 hour)", "The unit must be 'hours' when the value is 5", 7),
         ("0 0 * * ? *", "The expression must be a cron or rate expression", 0),
     ],
@@ -76,8 +77,8 @@ def test_a_bad_expression_gets_a_caret(expression: str, text: str, column: int, 
     result = run(expression, *options)
     assert (result.exit_code, result.stdout) == (2, "")
     complaint, shown, caret, hint = result.stderr.splitlines()
-    assert complaint == f"error: {text}"
-    assert shown == f"  {expression}".replace("\t", "?")
+    assert complaint == f"error: {text}".replace("\t", "?").replace("\n", "?")
+    assert shown == f"  {expression}".replace("\t", "?").replace("\n", "?")
     assert caret.index("^") == column + 2
     assert hint.startswith("hint: ")
 

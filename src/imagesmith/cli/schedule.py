@@ -37,9 +37,8 @@ class BadExpression(click.ClickException):
         self.column = error.column
 
     def show(self, file: IO[Any] | None = None) -> None:
-        shown = "".join(character if character.isprintable() else "?" for character in self.expression)
-        click.secho(f"error: {self.message}", fg="red", err=file is None, file=file)
-        click.echo(f"  {shown}\n  {' ' * self.column}^", err=file is None, file=file)
+        click.secho(f"error: {_printable(self.message)}", fg="red", err=file is None, file=file)
+        click.echo(f"  {_printable(self.expression)}\n  {' ' * self.column}^", err=file is None, file=file)
         click.echo(f"hint: {self._hint()}", err=file is None, file=file)
 
     def _hint(self) -> str:
@@ -48,6 +47,11 @@ class BadExpression(click.ClickException):
         if self.expression.startswith("rate("):
             return _RATE_HINT
         return f"write cron(...) with {_FIELDS_HINT}, or {_RATE_HINT}"
+
+
+def _printable(text: str) -> str:
+    """The text without anything that moves the cursor of a terminal, and as long."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 class Instant(click.ParamType[datetime]):
