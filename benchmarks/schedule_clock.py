@@ -214,7 +214,7 @@ def lateness(fleet: Fleet, rounds: int = 30) -> None:
             tx.execute(sa.text("UPDATE schedules SET next_fire = :at WHERE pipeline_arn = :arn"),
                        {"at": microseconds(wanted), "arn": arn})  # fmt: skip
             tx.execute(sa.text("DELETE FROM scheduled_runs"))
-        scheduler.wake()
+        scheduler.wake(wanted)
         while fleet.builds.started == before:
             time.sleep(0.002)
         late.append((fleet.clock() - wanted).total_seconds() * 1000)
