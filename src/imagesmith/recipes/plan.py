@@ -5,8 +5,9 @@ Plain data that survives JSON, so that the journal, a worker on another host and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Literal
 
 from imagesmith.values.names import canonical_json, sha256_hex
@@ -128,7 +129,9 @@ class BuildPlan:
         return sha256_hex(canonical_json(self.to_json()))
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain data, all the way down; asdict() takes twice as long, and ten thousand runs may start in a minute."""
+        plain: dict[str, Any] = json.loads(json.dumps(self, default=_members))
+        return plain
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> BuildPlan:
@@ -145,6 +148,10 @@ class BuildPlan:
                 ),
             }
         )
+
+
+def _members(value: Any) -> dict[str, Any]:
+    return vars(value) if is_dataclass(value) else dict(value)
 
 
 def _scan(data: Mapping[str, Any] | None) -> PlannedScan | None:

@@ -39,7 +39,7 @@ from imagesmith.values.arn import Arn
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 50
+_BATCH = 100
 """Pipelines per unit of work: callers of the same scope wait no longer than that takes."""
 
 _LONGEST_SLEEP = 5.0
