@@ -145,8 +145,9 @@ def validate(
     "place",
     default="host",
     show_default=True,
-    metavar="host|container:REFERENCE",
-    help="Where: this computer, or a new container of a managed base, an image or a layout.",
+    metavar="host|container:REFERENCE|machine:DISK",
+    help="Where: this computer, a new container of a managed base, an image or a layout, or a new virtual machine "
+    "of a managed base or a disk that cloud-init can enter.",
 )
 @click.option("--phases", callback=_names, metavar="A,B", help="Which phases.  [default: all, in document order]")
 @click.option("--param", "parameters", multiple=True, type=Assignment(), help="Set a parameter.")
@@ -191,8 +192,9 @@ def run(
     Examples:
       imagesmith component run web.yml --on container:debian-x86-12
       imagesmith component run web.yml --on container:debian-x86-12 --phases build,validate --watch
+      imagesmith component run kernel.yml --on machine:debian-12-x86
       imagesmith component run check.yml --param Port=8080 --json
-      imagesmith component run kernel.yml --state-directory /var/lib/kernel-update
+      imagesmith component run update.yml --state-directory /var/lib/update
 
     The exit status is 0 on success and 1 on a failure. With --json the result is the only output. A run with
     --state-directory whose step wants a restart of this computer ends with status 194 and goes on when it is

@@ -1,24 +1,16 @@
-"""Running documents from the command line: where, and with what.
-
-A container of `component run` lives in `<data-dir>/authoring`, apart from the server's, so that neither sweeps the
-other's; bases are shared.
-"""
+"""Running documents from the command line: with what, and what becomes of it."""
 
 from __future__ import annotations
 
-import os
-import re
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from imagesmith.artifacts.bases import Bases, ParentError
-from imagesmith.artifacts.layout import OciLayout
-from imagesmith.artifacts.storage import ContainerStorage, StorageError
+from imagesmith.cli.component_place import RestartNeeded, instance_place
 from imagesmith.cli.component_view import Several, StepView, show_ending, show_problems
 from imagesmith.cli.context import CommandFailed, print_json, settings_of
 from imagesmith.components.grammar import Parsed, parse_component
@@ -30,17 +22,12 @@ from imagesmith.components.reporting import NullReporter
 from imagesmith.components.results import ExecutionResult
 from imagesmith.components.runner import DocumentRun, RunOptions, run_documents, unfinished_execution
 from imagesmith.components.services import S3Config, Services, SystemClock
-from imagesmith.instances.container import ContainerInstance
-from imagesmith.instances.host import HostInstance
-from imagesmith.instances.protocol import Instance, InstanceError
-from imagesmith.managed.bases import managed_base
+from imagesmith.instances.protocol import Instance
 from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.settings import Settings
 
 RESTART_STATUS = 194
 """Exit status that asks for a restart, as the service's own agent understands it (spec/components.md 11.1)."""
-
-_CONTAINER = re.compile(r"component-([0-9]+)\Z")
 
 
 @dataclass(frozen=True)
@@ -77,20 +64,6 @@ class Loaded:
         return all(item.document is not None for item in self.parsed)
 
 
-class RestartNeeded(BaseException):
-    """A step asks for a restart of this computer, and what is finished has been kept.
-
-    A BaseException: it ends the run, and is no failure that a step could have.
-    """
-
-
-class RestartedHost(HostInstance):
-    """This computer, for a run whose state outlives it: whoever started the command restarts the computer."""
-
-    def reboot(self) -> None:
-        raise RestartNeeded
-
-
 def load(files: Sequence[Path], *, platform: str = "Linux", blocked: frozenset[str] = frozenset()) -> Loaded:
     """Read and check documents. Raises CommandFailed for a file that cannot be read."""
     texts: list[str] = []
@@ -120,7 +93,7 @@ def run_once(request: RunRequest) -> int:
     journal = _journal(request)
     cancellation = Cancellation()
     try:
-        with interruptible(cancellation), instance_place(request, cancellation) as instance:
+        with interruptible(cancellation), place_of(request, cancellation) as instance:
             result = run_loaded(request, loaded, instance, cancellation, journal=journal)
     except RestartNeeded:
         click.echo("this computer must restart; run the same command again afterwards, and it goes on", err=True)
@@ -241,50 +214,15 @@ def _services(request: RunRequest, settings: Settings) -> Services:
     )
 
 
-@contextmanager
-def instance_place(request: RunRequest, cancellation: Cancellation) -> Iterator[Instance]:
-    """The instance of `--on`, gone afterwards. Raises CommandFailed."""
-    kind, _, reference = request.place.partition(":")
-    if kind == "host":
-        host = HostInstance if request.state_directory is None else RestartedHost
-        yield host(Path.cwd(), cancellation=cancellation)
-        return
-    if kind != "container" or not reference:
-        hint = "write --on host, or --on container:debian-x86-12, or --on container:registry/name:tag"
-        raise CommandFailed(f"'{request.place}' is no place to run on", hint)
-    try:
-        storage = ContainerStorage.for_data_dir(request.data_dir / "authoring")
-        storage.sweep(_is_running)
-        image = _image(request, storage, reference, cancellation)
-        instance = ContainerInstance.launch(
-            storage, image, name=f"component-{os.getpid()}", cancellation=cancellation
-        )
-    except (StorageError, ParentError, InstanceError) as error:
-        raise CommandFailed(str(error), "see: imagesmith doctor") from error
-    try:
-        yield instance
-    finally:
-        instance.close()
+def place_of(request: RunRequest, cancellation: Cancellation) -> AbstractContextManager[Instance]:
+    """The instance that a request asks for, gone afterwards. Entering it raises CommandFailed."""
 
+    def say(line: str) -> None:
+        if not request.as_json:
+            click.secho(line, fg="bright_black")
 
-def _is_running(name: str) -> bool:
-    """Whether the process that a container is named for still lives."""
-    found = _CONTAINER.match(name)
-    return found is not None and Path("/proc", found[1]).exists()
-
-
-def _image(request: RunRequest, storage: ContainerStorage, reference: str, cancellation: Cancellation) -> str:
-    """The image of a managed base, a local layout or archive, or a registry reference. Raises ParentError."""
-    data = request.data_dir
-    bases = Bases(storage, OciLayout(data / "oci"), folder=data / "bases")
-    base = managed_base(reference)
-    if base is not None:
-        quiet = request.as_json
-        said = (lambda _: None) if quiet else (lambda line: click.secho(line, fg="bright_black"))
-        return bases.managed(base, on_line=said, cancellation=cancellation).image_id
-    if reference.startswith(("oci:", "oci-archive:", "docker-archive:")):
-        return bases.local(reference, [Path("/")], cancellation=cancellation).image_id
-    return bases.registry(reference, registry=None, cancellation=cancellation).image_id
+    restarts = request.state_directory is not None
+    return instance_place(request.place, request.data_dir, restarts=restarts, say=say, cancellation=cancellation)
 
 
 @contextmanager

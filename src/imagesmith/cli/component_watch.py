@@ -13,9 +13,9 @@ from imagesmith.cli.component_run import (
     Loaded,
     RunRequest,
     document_runs,
-    instance_place,
     interruptible,
     load,
+    place_of,
     run_loaded,
     show_loaded,
 )
@@ -36,7 +36,7 @@ _CHECKPOINT_SECONDS = 1.0
 def run_watching(request: RunRequest) -> int:
     """Run, then again whenever a file is saved, until interrupted; a container goes back to the last good step."""
     cancellation = SaveCancellation(request.files)
-    with interruptible(cancellation), instance_place(request, cancellation) as instance:
+    with interruptible(cancellation), place_of(request, cancellation) as instance:
         watch = _Watch(request, instance, cancellation)
         while True:
             cancellation.restart()

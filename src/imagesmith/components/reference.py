@@ -25,6 +25,7 @@ the schemas that documents are checked with: `python -m imagesmith.components.re
 $ imagesmith component new web.yml                                          # a commented starter
 $ imagesmith component validate web.yml                                     # every problem, with its line
 $ imagesmith component run web.yml --on container:debian-x86-12 --watch     # again after each save
+$ imagesmith component run web.yml --on machine:debian-12-x86               # where it can restart
 ```
 
 ## What differs from the service
