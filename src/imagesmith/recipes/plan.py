@@ -129,7 +129,7 @@ class BuildPlan:
         return sha256_hex(canonical_json(self.to_json()))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, all the way down; asdict() takes twice as long, and ten thousand runs may start in a minute."""
+        """Plain data, all the way down; asdict() takes twice as long, and ten thousand may start in a minute."""
         plain: dict[str, Any] = json.loads(json.dumps(self, default=_members))
         return plain
 
