@@ -269,7 +269,8 @@ def test_defaults_of_parameters(declaration: str, default: list[str]) -> None:
 @pytest.mark.parametrize(
     "declaration",
     ["type: integer, default: x", "type: boolean, default: yes", "type: stringList, default: a", "type: list",
-     "type: string, default: [a]", "type: string, value: a", "description: ['a']"],
+     "type: string, default: [a]", "type: string, value: a", "description: ['a']",
+     f"default: {'x' * 1025}", f"type: stringList, default: [{'x' * 1025}]"],
 )  # fmt: skip
 def test_wrong_parameters(declaration: str) -> None:
     """A default of another type, an unknown type and unknown keys are refused."""

@@ -15,6 +15,8 @@ from imagesmith.workflows.typed import typed_value
 
 TYPES: Final = ("string", "integer", "boolean", "stringList")
 MAX_DESCRIPTION: Final = 1024
+MAX_VALUE: Final = 1024
+"""Characters of a parameter's value."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 
 Default = str | int | bool | tuple[str, ...] | None
@@ -100,4 +102,8 @@ def _default(fields: Fields, kind: ParameterType, node: Node) -> Default:
         words = "a list of texts" if kind == "stringList" else f"of type {kind}"
         shown = f"'{node.text[:80]}'" if isinstance(node, ScalarNode) else kind_of(node)
         fields.problem("wrong-type", f"'default' must be {words}, it is {shown}", node.position)
+    for text in value if isinstance(value, tuple) else (value,):
+        if isinstance(text, str) and len(text) > MAX_VALUE:
+            message = f"a value has at most {MAX_VALUE} characters, 'default' has {len(text)}"
+            fields.problem("wrong-value", message, node.position)
     return value

@@ -12,20 +12,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from imagesmith.documents.conditions import Expression
 from imagesmith.documents.fields import boolean_of, integer_of
 from imagesmith.documents.references import replace_references
 from imagesmith.workflows.actions import StepAction, step_actions
 from imagesmith.workflows.conditions import ConditionError, is_true
+from imagesmith.workflows.declarations import MAX_VALUE
 from imagesmith.workflows.document import Parameter, Step, WorkflowDocument
 from imagesmith.workflows.inputs import Input, InputError, coerced, place_of, text_of
 from imagesmith.workflows.paths import Path, PathError, Place, expression_of, parse_path
 from imagesmith.workflows.variables import find_variable
-
-MAX_VALUE: Final = 1024
-"""Characters of a parameter's value."""
 
 
 class Unresolvable(ValueError):
