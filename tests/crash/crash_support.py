@@ -93,11 +93,18 @@ def registry_parent(server: RunningServer, gate: Gate) -> str:
 
 
 def find_below(server: RunningServer, *needles: str) -> int:
-    """The first process of the server whose command line starts with the first text and has the others."""
+    """The first process of the server whose command line starts with the first text and has the others; 0: none."""
     for pid, words in sorted(descendants(server.pid).items()):
         if words.startswith(needles[0]) and all(needle in words for needle in needles):
             return pid
     return 0
+
+
+def kill_below(server: RunningServer, *needles: str) -> None:
+    """Kill the process that find_below() finds. There must be one: a signal to process 0 reaches the tests."""
+    pid = find_below(server, *needles)
+    assert pid, f"no process {needles} among {sorted(descendants(server.pid).values())}"
+    os.kill(pid, signal.SIGKILL)
 
 
 def freeze(server: RunningServer, *needles: str) -> int:

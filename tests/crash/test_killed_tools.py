@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
-from crash.crash_support import catch, find_below, freeze
+from crash.crash_support import catch, freeze, kill_below
 from pipeline.leaks import assert_clean, running_below
 from pipeline.pipeline_support import HOLD, Gate, RunningServer, eventually, held
 
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.tool
 
 
 STEP = ("bash -c . /dev/fd/9",)
-SANDBOX_OF_THE_STEP = ("/usr/bin/bwrap --args", "/dev/fd/9")
+SPAWNER = (str(Path(sys.executable).resolve()), " /spawner.py ")
 SANDBOX = ("bwrap --args", "/usr/bin/bwrap")
 
 
@@ -23,18 +25,18 @@ SANDBOX = ("bwrap --args", "/usr/bin/bwrap")
     ("victim", "words"),
     [
         (STEP, "exit status 137"),
-        (SANDBOX_OF_THE_STEP, "cannot run bash"),
+        (SPAWNER, "cannot run bash"),
         (SANDBOX, "cannot run bash"),
     ],
-    ids=["bash", "bwrap", "sandbox"],
+    ids=["bash", "spawner", "sandbox"],
 )
 def test_a_killed_step_fails_the_build(
     server: RunningServer, registry_gate: Gate, victim: tuple[str, ...], words: str
 ) -> None:
-    """The bash of a step, its bubblewrap, or the sandbox around them: the reason names the step."""
+    """The bash of a step, the program that forked it, or the sandbox around them: the reason names the step."""
     forge = server.forge
     caught = catch("components", forge, registry_gate)
-    os.kill(find_below(server, *victim), signal.SIGKILL)
+    kill_below(server, *victim)
     state = forge.finished(caught.arn, "FAILED", seconds=20)["state"]
     assert words in state["reason"], state["reason"]
     assert state["failureContext"]["componentFailure"]["stepName"] == "Build"
@@ -61,7 +63,7 @@ def test_a_killed_instruction_fails_the_build(server: RunningServer, registry_ga
     """A RUN whose shell is killed ends the build with the instruction's name."""
     forge = server.forge
     caught = catch("dockerfile", forge, registry_gate)
-    os.kill(find_below(server, "sh -c until"), signal.SIGKILL)
+    kill_below(server, "sh -c until")
     reason = forge.finished(caught.arn, "FAILED", seconds=20)["state"]["reason"]
     assert "RUN sh -c" in reason and "137" in reason
     assert_clean(server)
@@ -71,7 +73,7 @@ def test_a_killed_dockerfile_build_fails_the_build(server: RunningServer, regist
     """A buildah that is killed in the middle of a Dockerfile leaves nothing, and the build fails."""
     forge = server.forge
     caught = catch("dockerfile", forge, registry_gate)
-    os.kill(find_below(server, "buildah bud"), signal.SIGKILL)
+    kill_below(server, "buildah bud")
     forge.finished(caught.arn, "FAILED", seconds=20)
     assert_clean(server)
     assert not [group for group in caught.groups if group.exists()]
