@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from imagesmith.artifacts.bases import Parent, ParentError
-from imagesmith.artifacts.layout import ImageArtifact
+from imagesmith.artifacts.layout import ImageArtifact, LayoutError
 from imagesmith.instances.dockerfile_build import build_dockerfile
 from imagesmith.managed.bases import managed_base
 from imagesmith.recipes.dockerfile import DockerfileParts, fill_parent, split_template
@@ -47,18 +47,53 @@ def finished_image(work: Work, image_id: str, *, parent_image: str) -> str:
 
 def keep_image(work: Work, image_id: str, *, parent_digest: str, started: datetime) -> str:
     """Export an image into the layout with all that is known about it; gives its digest."""
-    shop, plan, log = work.shop, work.plan, work.log
-    with work.timed("export"):
-        artifact: ImageArtifact = shop.layout.export_image(
-            shop.storage, image_id, layout_reference(plan), cancellation=work.cancellation
-        )
-    if plan.collect_metadata:
-        with work.timed("inventory"):
-            inspection.keep_inventory(shop, plan, log, artifact, image_id)
+    shop, plan = work.shop, work.plan
+    artifact = _export(work, image_id)
+    _take_inventory(work, artifact, image_id)
     with work.timed("provenance"):
-        inspection.keep_provenance(shop, plan, log, artifact.digest, parent_digest=parent_digest, started=started)
-    shop.records.note(plan.image_arn, digest=artifact.digest, size=artifact.size, parent_digest=parent_digest)
-    log.line("build", f"image {artifact.digest} is kept as {layout_reference(plan)}")
+        inspection.keep_provenance(
+            shop, plan, work.log, artifact.digest, parent_digest=parent_digest, started=started
+        )
+    return _kept(work, artifact, parent_digest)
+
+
+def adopt_parent(work: Work) -> str:
+    """Keep the parent itself as the output image; one that is in the layout already only gets another name.
+
+    Nothing was built, so nothing is signed: what is known of the parent's making stays beside it.
+    """
+    layout, plan = work.shop.layout, work.plan
+    with work.timed("parent"):
+        # an image of ours need not be in the storage when nothing is to be read from it
+        known = plan.parent.digest if plan.parent.kind == "image" and not plan.collect_metadata else ""
+        parent = Parent("", plan.parent.reference, known) if known else find_parent(work)
+    try:
+        artifact = layout.read(parent.digest)
+        layout.tag(parent.digest, layout_reference(plan))
+    except LayoutError:
+        artifact = _export(work, parent.image_id)
+    _take_inventory(work, artifact, parent.image_id)
+    return _kept(work, artifact, parent.digest)
+
+
+def _export(work: Work, image_id: str) -> ImageArtifact:
+    with work.timed("export"):
+        return work.shop.layout.export_image(
+            work.shop.storage, image_id, layout_reference(work.plan), cancellation=work.cancellation
+        )
+
+
+def _take_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> None:
+    if work.plan.collect_metadata:
+        with work.timed("inventory"):
+            inspection.keep_inventory(work.shop, work.plan, work.log, artifact, image_id)
+
+
+def _kept(work: Work, artifact: ImageArtifact, parent_digest: str) -> str:
+    work.shop.records.note(
+        work.plan.image_arn, digest=artifact.digest, size=artifact.size, parent_digest=parent_digest
+    )
+    work.log.line("build", f"image {artifact.digest} is kept as {layout_reference(work.plan)}")
     return artifact.digest
 
 

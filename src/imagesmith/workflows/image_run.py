@@ -25,7 +25,7 @@ from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation, Cancelled, ProcessFailed
 from imagesmith.recipes.plan import BuildPlan, PlannedWorkflow
 from imagesmith.values.names import iso_instant, parse_instant
-from imagesmith.workflows.container import find_parent, finished_image, keep_image
+from imagesmith.workflows.container import adopt_parent, finished_image, keep_image
 from imagesmith.workflows.document import WorkflowDocument
 from imagesmith.workflows.dynamic import bind_parameters
 from imagesmith.workflows.executions import execution_id
@@ -156,7 +156,7 @@ class _ImageRun(_Run):
         builds = [entry for entry in entries if entry.planned.type == "BUILD"]
         tests = [entry for entry in entries if entry.planned.type == "TEST"]
         distributions = [entry for entry in entries if entry.planned.type == "DISTRIBUTION"]
-        built = self._build(builds[0], started) if builds else self._adopt(started)
+        built = self._build(builds[0], started) if builds else self._adopt()
         if not built.ok:
             return _failed("BUILDING", built)
         outputs, digest = dict(built.outputs), built.digest
@@ -209,14 +209,11 @@ class _ImageRun(_Run):
                 run.say(f"warning: the container is not removed yet: {error}")
         return {"_image": image}
 
-    def _adopt(self, started: datetime) -> Ended:
+    def _adopt(self) -> Ended:
         """Without a BUILD workflow the parent is the output image (7.2)."""
 
         def keep(work: Work) -> Json:
-            with work.timed("parent"):
-                parent = find_parent(work)
-            digest = keep_image(work, parent.image_id, parent_digest=parent.digest, started=started)
-            return {"status": "COMPLETED", "digest": digest}
+            return {"status": "COMPLETED", "digest": adopt_parent(work)}
 
         return self._own_work("build", "BUILDING", keep)
 

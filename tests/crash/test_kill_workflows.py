@@ -1,0 +1,157 @@
+"""kill -9 of the server in steps of workflows, on SQLite and on PostgreSQL: runs go on, none is done twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from conftest import new_postgresql_database
+from distribution.registry_support import RunningRegistry
+from pipeline.leaks import assert_clean, running_below
+from pipeline.pipeline_support import HOLD, REGION, RunningServer, eventually, held, release
+from pipeline.workflow_support import (
+    TEST,
+    TEST_LAUNCH,
+    answer,
+    build_document,
+    executions,
+    run_with,
+    shell,
+    statuses,
+    steps,
+    waiting,
+    workflow,
+)
+
+pytestmark = pytest.mark.tool
+
+KINDS = ("sqlite", "postgresql")
+HOOK = """\
+#!/bin/sh
+cat >/dev/null
+echo once >>$0.calls
+until [ -e $0.go ]; do sleep 0.05; done
+echo '{"n": 1}'
+"""
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def stored_server(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_parent: str,
+    open_registry: RunningRegistry,
+) -> Iterator[RunningServer]:
+    """A server on each database."""
+    folder = tmp_path_factory.mktemp("stored")
+    settings = ""
+    if request.param == "postgresql":
+        url = new_postgresql_database(request.getfixturevalue("postgresql"), "crashes")
+        settings = f'database_url = "{url}"'
+    hook = folder / "hook.sh"
+    hook.write_text(HOOK)
+    hook.chmod(0o755)
+    settings += f'\n[hooks.slow]\ncommand = ["{hook}"]\n'
+    registries = {REGION: open_registry.host}
+    with RunningServer(folder / "data", parent=tiny_parent, registries=registries, settings=settings) as running:
+        yield running.start()
+        assert_clean(running)
+
+
+def die_and_come_back(server: RunningServer) -> None:
+    server.kill()
+    eventually(lambda: not running_below(server), "everything ends with the server", seconds=10)
+    server.start()
+
+
+def test_a_wait_survives_with_its_instance(stored_server: RunningServer) -> None:
+    """The answer comes after the restart; what was written before the wait is there, and nothing ran twice."""
+    server = stored_server
+    build = workflow(
+        server.forge, "BUILD",
+        build_document(
+            shell("Before", "echo once >> /count")
+            + "  - {name: Ask, action: WaitForAction}\n"
+            + shell("After", "cat /count")
+        ),
+    )  # fmt: skip
+    arn = run_with(server.forge, build)
+    step = waiting(server.forge, arn)
+    die_and_come_back(server)
+    forge = server.forge
+    assert waiting(forge, arn)["stepExecutionId"] == step["stepExecutionId"]
+    answer(forge, step, reason="still here")
+    forge.finished(arn)
+    found = steps(forge, executions(forge, arn)[0]["workflowExecutionId"])
+    assert json.loads(found["After"]["outputs"])["output"] == ["once"]
+    assert "the server stopped" not in server.log(arn)
+
+
+def test_a_command_is_never_run_again_on_the_same_instance(stored_server: RunningServer) -> None:
+    """A RunCommand that was cut off begins on a new instance, with all steps before it."""
+    server = stored_server
+    name = server.forge.name("hold")
+    command = f"echo once >> /count; {HOLD.format(name=name)}; cat /count"
+    build = workflow(server.forge, "BUILD", build_document(shell("Work", command)))
+    arn = run_with(server.forge, build)
+    held(name)
+    die_and_come_back(server)
+    release(name)
+    forge = server.forge
+    forge.finished(arn)
+    found = steps(forge, executions(forge, arn)[0]["workflowExecutionId"])
+    assert json.loads(found["Work"]["outputs"])["output"] == ["once"]
+    assert server.log(arn).count("the workflow begins anew") == 1
+
+
+def test_a_parallel_group_goes_on(stored_server: RunningServer) -> None:
+    """Members that ended stay ended, those that ran begin anew, and the image ends once."""
+    server = stored_server
+    forge = server.forge
+    names = [forge.name("hold") for _ in range(2)]
+    commands = ["true", *(f"{HOLD.format(name=name)}; true" for name in names)]
+    entries = [
+        {"workflowArn": workflow(forge, "TEST", TEST + TEST_LAUNCH + shell("Work", command)), "parallelGroup": "g"}
+        for command in commands
+    ]
+    arn = run_with(forge, *entries)
+    for name in names:
+        held(name)
+    eventually(lambda: executions(forge, arn)[0]["status"] == "COMPLETED", "the first member ends")
+    first = steps(forge, executions(forge, arn)[0]["workflowExecutionId"])["Work"]["endTime"]
+    die_and_come_back(server)
+    for name in names:
+        release(name)
+    forge = server.forge
+    forge.finished(arn)
+    found = executions(forge, arn)
+    assert [item["status"] for item in found] == ["COMPLETED"] * 3
+    assert steps(forge, found[0]["workflowExecutionId"])["Work"]["endTime"] == first
+    assert server.log(arn).count("end | AVAILABLE") == 1
+
+
+def test_a_state_machine_is_called_again(stored_server: RunningServer) -> None:
+    """A step that works on no instance runs again by itself: what came before it stays."""
+    server = stored_server
+    hook = server.data_dir.parent / "hook.sh"
+    for place in (f"{hook}.calls", f"{hook}.go"):
+        (server.data_dir.parent / place).unlink(missing_ok=True)
+    calls = server.data_dir.parent / "hook.sh.calls"
+    test = workflow(
+        server.forge, "TEST",
+        TEST + "  - {name: Call, action: ExecuteStateMachine, inputs: {stateMachineArn: 'arn:aws:states:us-east-1:"
+        "000000000000:stateMachine:slow', input: {a: 1}}}\n",
+    )  # fmt: skip
+    arn = run_with(server.forge, test)
+    eventually(lambda: calls.exists(), "the hook is called")
+    die_and_come_back(server)
+    eventually(lambda: calls.read_text().count("once") == 2, "the hook is called again")
+    (server.data_dir.parent / "hook.sh.go").touch()
+    forge = server.forge
+    forge.finished(arn)
+    [execution] = executions(forge, arn)
+    assert statuses(forge, execution["workflowExecutionId"]) == {"Call": "COMPLETED"}
+    outputs = json.loads(steps(forge, execution["workflowExecutionId"])["Call"]["outputs"])
+    assert outputs["status"] == "SUCCEEDED" and json.loads(outputs["output"]) == {"n": 1}
