@@ -14,7 +14,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -98,14 +98,13 @@ class Executions:
         ]  # fmt: skip
         with self._writing() as tx:
             earlier = executions.get_execution(tx, id)
-            if earlier is None or earlier.status not in FINAL_EXECUTION:
-                kept = {} if earlier is None else {k: v for k, v in earlier.document.items() if k in _KEPT}
-                document_ = {**shown, **kept}
-                executions.put_execution(
-                    tx,
-                    WorkflowExecution(id=id, **owner, position=position, status=status, document=document_),
-                    steps,
-                )
+            if earlier is not None and earlier.status in FINAL_EXECUTION:
+                return
+            if earlier is not None:
+                shown |= {name: value for name, value in earlier.document.items() if name in _KEPT}
+                steps = _with_answers(steps, executions.steps_of(tx, id))
+            execution = WorkflowExecution(id=id, **owner, position=position, status=status, document=shown)
+            executions.put_execution(tx, execution, steps)
 
     def begin_step(self, id: str, *, inputs: Mapping[str, Any], seconds: float, waiting: str = "") -> Begun:
         """Enter RUNNING, unless the step ended already or the run is cancelled.
@@ -298,6 +297,15 @@ class Executions:
 
     def _writing(self) -> AbstractContextManager[Connection]:
         return self._database.write(f"{self._account}/{self._region}")
+
+
+def _with_answers(steps: Sequence[StepExecution], earlier: Sequence[StepExecution]) -> list[StepExecution]:
+    """Nobody is asked again because a server died: what a waiting step was told holds in a new attempt."""
+    given = {step.id: step.document["_answer"] for step in earlier if "_answer" in step.document}
+    return [
+        replace(step, document={**step.document, "_answer": given[step.id]}) if step.id in given else step
+        for step in steps
+    ]
 
 
 def _shown_step(step: Step) -> dict[str, Any]:

@@ -84,9 +84,9 @@ class Instances:
             self._attached[id] = instance
         return instance
 
-    def rest(self, image_arn: str) -> None:
-        """End what runs in the instances of a build, so that they outlive this process."""
-        for known in self.of(image_arn):
+    def rest(self, image_arn: str, execution: str) -> None:
+        """End what runs in the instances of a run, so that they outlive this process."""
+        for known in self.of(image_arn, execution):
             instance = self._pop(known.id)
             if instance is not None:
                 instance.detach()

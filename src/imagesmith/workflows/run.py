@@ -364,7 +364,6 @@ class WorkflowRun:
             if answer is not None and answer.get("cancelled"):
                 raise Cancelled
             if answer is None:
-                self._shop.instances.rest(self._plan.image_arn)
                 return None
             return self._answered(step, answer, cancellation)
 
@@ -381,6 +380,8 @@ class WorkflowRun:
             return self._fail_at_once(step, error.message, cancellation)
         allowed, _ = self._allowed(step)
         id = step_id(self._place.id, step.name)
+        # before anybody can see that the step waits: from then on the process may die and nothing is lost
+        self._shop.instances.rest(self._plan.image_arn, self._place.id)
         begun = self._begin(id, inputs, allowed, cancellation, waiting=self._place.key)
         if begun.result is not None:
             return dict(begun.result)
