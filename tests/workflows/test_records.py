@@ -56,9 +56,9 @@ def test_a_build_walks_through_its_states_and_its_pipeline_follows(database: Dat
         assert records.move(IMAGE, status)
         assert get(database, IMAGE).document["state"] == {"status": status}
         assert get(database, PIPELINE).document["lastRunStatus"] == status
-    outputs = [{"region": "eu-west-1", "imageUris": ["r/web:1.0.0-1"]}]
+    outputs = {"containers": [{"region": "eu-west-1", "imageUris": ["r/web:1.0.0-1"]}]}
     assert records.finish(IMAGE, "AVAILABLE", outputs=outputs)
-    assert get(database, IMAGE).document["outputResources"] == {"containers": outputs}
+    assert get(database, IMAGE).document["outputResources"] == outputs
     assert get(database, PIPELINE).document["lastRunStatus"] == "AVAILABLE"
 
 

@@ -85,6 +85,25 @@ class PlannedWorkflow:
 
 
 @dataclass(frozen=True)
+class PlannedMachine:
+    """What a run of an image recipe needs beside its components."""
+
+    instance_types: tuple[str, ...] = ()
+    """Of the infrastructure, to be tried in order."""
+    block_devices: tuple[Mapping[str, Any], ...] = ()
+    """Of the recipe, as the API shows them."""
+    user_data: str = ""
+    """Base64; empty without an override."""
+    distributions: tuple[Mapping[str, Any], ...] = ()
+    """Entries of the distribution configuration, as the API shows them."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PlannedMachine:
+        values: dict[str, Any] = {key: value if key == "user_data" else tuple(value) for key, value in data.items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
 class BuildPlan:
     """Everything one run needs to know."""
 
@@ -118,6 +137,8 @@ class BuildPlan:
     variables: Mapping[str, Any] = field(default_factory=dict)
     """The system variables that do not change during the run (spec/workflows.md 3.5)."""
     keep_completed_instance: bool = False
+    machine: PlannedMachine | None = None
+    """None for a container image."""
 
     @property
     def default_tag(self) -> str:
@@ -140,6 +161,7 @@ class BuildPlan:
                 **data,
                 "parent": PlannedParent(**data["parent"]),
                 "scan": _scan(data.get("scan")),
+                "machine": PlannedMachine.from_json(data["machine"]) if data.get("machine") else None,
                 "role": PlannedRole.from_json(data["role"]) if data.get("role") else None,
                 "components": tuple(PlannedComponent(**item) for item in data["components"]),
                 "workflows": tuple(PlannedWorkflow.from_json(item) for item in data.get("workflows", ())),

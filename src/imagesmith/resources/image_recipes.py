@@ -1,4 +1,4 @@
-"""Image recipes: a parent disk and components (spec/api.md 6.1). Runs of one are not built by this version."""
+"""Image recipes: a parent disk and components (spec/api.md 6.1)."""
 
 from __future__ import annotations
 

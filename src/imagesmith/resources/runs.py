@@ -16,6 +16,7 @@ from imagesmith.recipes.parents import ParentKind, classify_parent, parameter_na
 from imagesmith.recipes.plan import (
     BuildPlan,
     PlannedComponent,
+    PlannedMachine,
     PlannedParent,
     PlannedScan,
     PlannedWorkflow,
@@ -211,6 +212,7 @@ def prepare_run(
         scan=_planned_scan(members.get("imageScanningConfiguration", {})),
         workflows=resolved.workflows,
         keep_completed_instance=not infrastructure.get("terminateInstanceOnCompletion", True),
+        machine=_planned_machine(recipe, infrastructure, distribution),
     )  # fmt: skip
     plan = replace(
         plan,
@@ -225,6 +227,19 @@ def prepare_run(
         parent_record=resolved.parent_record, log_group=log_group,
     )  # fmt: skip
     return PreparedRun(record, plan)
+
+
+def _planned_machine(
+    recipe: Record, infrastructure: Mapping[str, Any], distribution: Mapping[str, Any] | None
+) -> PlannedMachine | None:
+    if recipe.kind == "container-recipe":
+        return None
+    return PlannedMachine(
+        tuple(infrastructure.get("instanceTypes", ())),
+        tuple(recipe.document.get("blockDeviceMappings", ())),
+        recipe.document.get("additionalInstanceConfiguration", {}).get("userDataOverride", ""),
+        tuple((distribution or {}).get("distributions", ())),
+    )
 
 
 def _copy(call: Call, arn: str | None) -> dict[str, Any] | None:

@@ -74,6 +74,12 @@ def list_amis(tx: Connection, *, account: str = "", region: str = "", image_arn:
     return [_ami(row) for row in tx.execute(query.order_by(amis.c.created.desc(), amis.c.ami_id))]
 
 
+def amis_of_digest(tx: Connection, digest: str) -> list[Ami]:
+    """The entries that stand for a disk, newest first."""
+    rows = tx.execute(sa.select(amis).where(amis.c.digest == digest).order_by(amis.c.created.desc()))
+    return [_ami(row) for row in rows]
+
+
 def remove_ami(tx: Connection, ami_id: str) -> None:
     tx.execute(sa.delete(amis).where(amis.c.ami_id == ami_id))
 

@@ -25,6 +25,7 @@ from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation, Cancelled, ProcessFailed
 from imagesmith.recipes.plan import BuildPlan, PlannedWorkflow
 from imagesmith.values.names import iso_instant, parse_instant
+from imagesmith.workflows.amis import distribute_amis
 from imagesmith.workflows.container import adopt_parent, finished_image, keep_image
 from imagesmith.workflows.document import WorkflowDocument
 from imagesmith.workflows.dynamic import bind_parameters
@@ -32,6 +33,7 @@ from imagesmith.workflows.executions import execution_id
 from imagesmith.workflows.failures import StepFailed, explain
 from imagesmith.workflows.grammar import parse_workflow
 from imagesmith.workflows.journal import Journal, Json, image_of, is_part, part_key
+from imagesmith.workflows.machine import adopted_disk, built_disk, shown_amis
 from imagesmith.workflows.push import distribute, kept_containers
 from imagesmith.workflows.records import Failure
 from imagesmith.workflows.reserve import insist
@@ -46,7 +48,6 @@ _AT_ONCE: Final = 5
 _ATTEMPTS: Final = 3
 _EVER: Final = 7 * 86400.0
 """Seconds that a wait for parts may take: their own steps have limits, so this is only the timer's."""
-_MACHINE_REASON = "machine images are not built by this version"
 
 Value = TypeVar("Value")
 
@@ -129,7 +130,7 @@ class _ImageRun(_Run):
             begun = self._journal.step("begin", self._begin)
             if begun["status"] == "over":
                 return
-            result = self._stages(parse_instant(begun["at"])) if begun["status"] == "ok" else self._machine()
+            result = self._stages(parse_instant(begun["at"]))
         except Cancelled:
             result = Result("CANCELLED")
         except StepFailed as error:
@@ -146,10 +147,7 @@ class _ImageRun(_Run):
         if not self._insist(move, cancellation):
             return {"status": "over"}
         at = iso_instant(self._shop.clock())
-        return {"status": "machine" if self._plan.kind == "machine" else "ok", "at": at}
-
-    def _machine(self) -> Result:
-        return Result("FAILED", "CREATING", _MACHINE_REASON)
+        return {"status": "ok", "at": at}
 
     def _stages(self, started: datetime) -> Result:
         entries = self._entries()
@@ -171,6 +169,8 @@ class _ImageRun(_Run):
             done = self._own_distribution(digest)
         if not done.ok:
             return _failed("DISTRIBUTING", done)
+        if self._plan.kind == "machine":
+            return Result("AVAILABLE")
         return Result("AVAILABLE", containers=done.containers or kept_containers(self._shop, self._plan))
 
     def _enter(self, status: str) -> None:
@@ -189,16 +189,18 @@ class _ImageRun(_Run):
             image = finished_image(run, given["_image"], parent_image=parent.get("image", ""))
             return {"digest": keep_image(run, image, parent_digest=parent.get("digest", ""), started=started)}
 
-        run = self._workflow(
-            entry, Place(entry.id, entry.position, self._arn), finish=[("commit", commit), ("keep", keep)]
-        )
+        def adopt(run: StepRun, outputs: Mapping[str, Any]) -> Json:
+            return {"digest": built_disk(run, outputs)}
+
+        finish = [("keep", adopt)] if self._plan.kind == "machine" else [("commit", commit), ("keep", keep)]
+        run = self._workflow(entry, Place(entry.id, entry.position, self._arn), finish=finish)
         return run.run(partial(self._enter, "BUILDING"))
 
     def _commit(self, run: StepRun, outputs: Mapping[str, Any]) -> Json:
         if "InstanceId" not in outputs:
             raise StepFailed("Build workflow must have output named InstanceId to build container.")
         id = str(outputs["InstanceId"]).strip()
-        instance = self._shop.instances.use(id, image_arn=self._arn, cancellation=run.cancellation)
+        instance = run.container({"instanceId": id})
         run.say("committing the changes of the build instance")
         with run.timed("commit"):
             image = instance.commit(created_by="imagesmith components")
@@ -213,7 +215,8 @@ class _ImageRun(_Run):
         """Without a BUILD workflow the parent is the output image (7.2)."""
 
         def keep(work: Work) -> Json:
-            return {"status": "COMPLETED", "digest": adopt_parent(work)}
+            adopt = adopted_disk if self._plan.kind == "machine" else adopt_parent
+            return {"status": "COMPLETED", "digest": adopt(work)}
 
         return self._own_work("build", "BUILDING", keep)
 
@@ -304,6 +307,9 @@ class _ImageRun(_Run):
         """Without a DISTRIBUTION workflow the plan's own distribution takes place, without a record (7.2)."""
 
         def push(work: Work) -> Json:
+            if self._plan.kind == "machine":
+                distribute_amis(work)
+                return {"status": "COMPLETED"}
             with work.timed("distribute"):
                 return {"status": "COMPLETED", "containers": list(distribute(work, digest).containers)}
 
@@ -378,7 +384,10 @@ class _ImageRun(_Run):
             stage = {"imageStatus": result.stage} if result.stage else {}
             failure = Failure(result.reason, {**stage, **(result.context or {})})
         containers = [dict(item) for item in result.containers] or None
-        self._shop.records.finish(self._arn, status, failure=failure, outputs=containers)
+        outputs = {"containers": containers} if containers else None
+        if self._plan.kind == "machine":
+            outputs = {"amis": shown_amis(self._shop, self._arn)}
+        self._shop.records.finish(self._arn, status, failure=failure, outputs=outputs)
         with contextlib.suppress(OSError), self._shop.log(self._arn) as log:
             log.line("end", status if failure is None else f"{status}: {failure.reason}")
 

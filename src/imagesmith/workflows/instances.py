@@ -15,10 +15,14 @@ of the sandbox may be left in it. So the sweep at the start removes every instan
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.limits import Limits
+from imagesmith.instances.machine.instance import MachineInstance, MachineOptions
+from imagesmith.instances.machine.place import MachinePlace
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation
 from imagesmith.store import instances as rows
@@ -27,6 +31,9 @@ from imagesmith.store.instances import StoredInstance
 from imagesmith.values.names import sha256_hex
 
 _ID_DIGITS = 17
+
+Running = ContainerInstance | MachineInstance
+"""What this process works on."""
 
 
 class InstanceGone(Exception):
@@ -41,12 +48,15 @@ def instance_id(execution: str, step: str) -> str:
 class Instances:
     """Safe for several threads; one build uses one instance from one thread at a time."""
 
-    def __init__(self, database: Database, storage: ContainerStorage, limits: Limits) -> None:
+    def __init__(
+        self, database: Database, storage: ContainerStorage, limits: Limits, *, machines: MachinePlace
+    ) -> None:
+        self._machines = machines
         self._database = database
         self._storage = storage
         self._limits = limits
         self._lock = threading.Lock()
-        self._attached: dict[str, ContainerInstance] = {}
+        self._attached: dict[str, Running] = {}
 
     def launch(
         self, id: str, image_id: str, *, image_arn: str, execution: str, cancellation: Cancellation
@@ -56,13 +66,33 @@ class Instances:
         instance = ContainerInstance.launch(
             self._storage, image_id, name=id, limits=self._limits, cancellation=cancellation
         )
+        self._note(id, instance, image_arn=image_arn, execution=execution)
+        return instance
+
+    def launch_machine(
+        self,
+        id: str,
+        disk: Path,
+        *,
+        options: MachineOptions,
+        image_arn: str,
+        execution: str,
+        cancellation: Cancellation,
+        on_line: Callable[[str], None],
+    ) -> MachineInstance:
+        """Boot a machine instead of an earlier one with this id. Raises InstanceError, Cancelled."""
+        self.terminate(id, image_arn=image_arn)
+        machine = self._machines.launch(id, disk, options=options, cancellation=cancellation, on_line=on_line)
+        self._note(id, machine, image_arn=image_arn, execution=execution)
+        return machine
+
+    def _note(self, id: str, instance: Running, *, image_arn: str, execution: str) -> None:
         with self._lock:
             self._attached[id] = instance
         with self._database.write(_scope(image_arn)) as tx:
             rows.put_instance(tx, StoredInstance(id, image_arn, execution))
-        return instance
 
-    def use(self, id: str, *, image_arn: str, cancellation: Cancellation) -> ContainerInstance:
+    def use(self, id: str, *, image_arn: str, cancellation: Cancellation) -> Running:
         """The instance, ready for commands that end with `cancellation`.
 
         Raises InstanceError for an id that no instance of this build has, InstanceGone.
@@ -85,10 +115,14 @@ class Instances:
         return instance
 
     def rest(self, image_arn: str, execution: str) -> None:
-        """End what runs in the instances of a run, so that they outlive this process."""
+        """End what runs in the instances of a run, so that they outlive this process.
+
+        A machine goes on running instead: its memory cannot be kept. Should this process end, its run begins anew.
+        """
         for known in self.of(image_arn, execution):
-            instance = self._pop(known.id)
-            if instance is not None:
+            instance = self._attached.get(known.id)
+            if isinstance(instance, ContainerInstance):
+                self._pop(known.id)
                 instance.detach()
                 self._set_at_rest(known, True)
 
@@ -114,6 +148,7 @@ class Instances:
             return instance is not None
         if instance is None:
             self._storage.remove(id)
+            self._machines.remove(id)
         with self._database.write(_scope(image_arn)) as tx:
             rows.forget_instance(tx, id)
         return True
@@ -136,7 +171,7 @@ class Instances:
         for instance in attached.values():
             instance.close()
 
-    def _pop(self, id: str) -> ContainerInstance | None:
+    def _pop(self, id: str) -> Running | None:
         with self._lock:
             return self._attached.pop(id, None)
 

@@ -143,9 +143,12 @@ class Records:
         status: str,
         *,
         failure: Failure | None = None,
-        outputs: list[dict[str, Any]] | None = None,
+        outputs: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Enter a final state and let the pipeline know; False when the image was final already."""
+        """Enter a final state and let the pipeline know; False when the image was final already.
+
+        `outputs` has the shape of outputResources.
+        """
         with self._scope(image_arn) as tx:
             record = queries.get(tx, image_arn)
             if record is None or record.status in FINAL:
@@ -157,7 +160,7 @@ class Records:
                     state["failureContext"] = dict(failure.context)
             document = dict(record.document)
             if outputs is not None:
-                document["outputResources"] = {"containers": outputs}
+                document["outputResources"] = dict(outputs)
             if document.get("scanState", {}).get("status") in _SCANNING:
                 document["scanState"] = {"status": "ABANDONED"}
             self._write(tx, replace(record, document=document), state)

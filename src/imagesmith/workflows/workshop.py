@@ -10,11 +10,14 @@ from datetime import datetime
 from pathlib import Path
 
 from imagesmith.artifacts.bases import Bases
+from imagesmith.artifacts.disks import DiskStore
 from imagesmith.artifacts.layout import OciLayout
+from imagesmith.artifacts.machine_bases import MachineBases
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.components.services import S3Config
 from imagesmith.instances.dockerfile_build import sweep_dockerfile_builds
 from imagesmith.instances.limits import ControlGroups, Limits, leftover_groups
+from imagesmith.instances.machine.place import MachinePlace
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.settings import Settings
 from imagesmith.values.names import sha256_hex
@@ -37,6 +40,9 @@ class Workshop:
     storage: ContainerStorage
     layout: OciLayout
     bases: Bases
+    disks: DiskStore
+    machine_bases: MachineBases
+    machines: MachinePlace
     instances: Instances
     reserve: DiskReserve
     clock: Callable[[], datetime]
@@ -54,8 +60,17 @@ class Workshop:
             max_age_seconds=settings.builds.base_max_age_days * 86400,
             now=time.time,
         )
-        instances = Instances(records.database, storage, limits_of(settings))
-        return cls(settings, records, storage, layout, bases, instances, DiskReserve(settings.data_dir), clock)
+        disks = DiskStore(settings.data_dir / "disks")
+        machine_bases = MachineBases(
+            disks, folder=settings.data_dir / "bases", debian_mirror=settings.debian_mirror,
+            max_age_seconds=settings.builds.base_max_age_days * 86400,
+        )  # fmt: skip
+        machines = MachinePlace.of(settings, limits=limits_of(settings))
+        instances = Instances(records.database, storage, limits_of(settings), machines=machines)
+        reserve = DiskReserve(settings.data_dir)
+        return cls(
+            settings, records, storage, layout, bases, disks, machine_bases, machines, instances, reserve, clock
+        )
 
     @property
     def limits(self) -> Limits:
@@ -88,6 +103,8 @@ class Workshop:
         sweep_dockerfile_builds(self.storage)
         ControlGroups(leftover_groups(f"{self.storage.runroot.name}-"), ()).remove()
         self.storage.sweep(self.instances.at_rest())
+        self.machines.sweep(self.instances.at_rest())
+        self.disks.sweep()
         self.layout.collect_garbage()
 
     def clear(self, plan: BuildPlan, *, keep: bool) -> list[str]:
@@ -105,6 +122,9 @@ class Workshop:
 
     def how_to_enter(self, instance: str) -> tuple[str, str]:
         """The commands that enter a kept instance, and that remove it."""
+        disk = self.machines.folder / instance / "root.qcow2"
+        if disk.exists():
+            return f"imagesmith ami boot {disk}", f"rm -r {disk.parent}"
         tool = f"CONTAINERS_STORAGE_CONF={self.storage.root / 'storage.conf'} buildah"
         return f"{tool} run --isolation=chroot {instance} sh", f"{tool} rm {instance}"
 

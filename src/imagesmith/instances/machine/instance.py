@@ -13,6 +13,7 @@ launch --> waiting for SSH --> commands <--> reboot --> stop --> copy of the dis
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -37,7 +38,7 @@ from imagesmith.instances.machine.loop import LoopThread
 from imagesmith.instances.network import connect_inside
 from imagesmith.instances.protocol import InstanceError, Snapshot
 from imagesmith.instances.shell_files import ShellFiles
-from imagesmith.processes import Cancellation, Completed, OnOutput
+from imagesmith.processes import Cancellation, Cancelled, Completed, OnOutput
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -204,18 +205,34 @@ class MachineInstance(ShellFiles):
         if completed is None or completed.returncode != 0:
             raise self._failure(f"did not shut down cleanly: {emulator.last_words()}")
 
+    def use(self, cancellation: Cancellation | None) -> None:
+        """From now on commands end with `cancellation`."""
+        self._cancellation = cancellation
+
+    def detach(self) -> None:
+        """End the machine and leave its folder, for a person to look at; shut down if it still obeys."""
+        if self._closed:
+            return
+        self._cancellation = None
+        with contextlib.suppress(InstanceError, Cancelled):
+            self.stop()
+        self._end()
+
     def close(self) -> None:
+        try:
+            self._end()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end(self) -> None:
         if self._closed:
             return
         self._closed = True
-        try:
-            self._disconnect()
-            if self._emulator is not None:
-                self._emulator.close()
-            self._emulator = None
-            self._loop.close()
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self._disconnect()
+        if self._emulator is not None:
+            self._emulator.close()
+        self._emulator = None
+        self._loop.close()
 
     def _prepare(self) -> None:
         """Make the machine's folder: overlay, volumes, and what lets us in."""

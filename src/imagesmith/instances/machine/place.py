@@ -63,6 +63,10 @@ class MachinePlace:
             cancellation=cancellation, on_line=on_line,
         )  # fmt: skip
 
+    def remove(self, name: str) -> None:
+        """Remove the folder of a machine that does not run; nothing happens when there is none."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+
     def sweep(self, alive: Callable[[str], bool] | Iterable[str] = ()) -> list[str]:
         """Remove the folders of machines whose process died; their QEMU died with it. Give the names."""
         keep = alive if callable(alive) else frozenset(alive).__contains__

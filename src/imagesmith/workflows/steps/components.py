@@ -66,7 +66,8 @@ def execute_components(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     """Run the phases of this stage of every component in recipe order; skipped when there are none."""
     plan = run.plan
     stage = TEST if run.type == "TEST" else BUILD
-    if stage is BUILD and not split_template(plan.dockerfile).runs_components:
+    container = plan.kind == "container"
+    if container and stage is BUILD and not split_template(plan.dockerfile).runs_components:
         run.say("the Dockerfile has no components variable: build and validate phases do not run")
         return Outcome(skipped=True)
     documents = parse_documents(plan)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imagesmith.instances.container import ContainerInstance
+from imagesmith.instances.machine.instance import MachineInstance
+from imagesmith.instances.protocol import Instance
 from imagesmith.workflows.document import WorkflowType
 from imagesmith.workflows.failures import StepFailed
 from imagesmith.workflows.instances import instance_id
@@ -54,7 +56,21 @@ class StepRun(Work):
         """The id of an instance that this step launches."""
         return instance_id(self.execution, self.step_name)
 
-    def instance(self, inputs: Mapping[str, Any]) -> ContainerInstance:
+    def container(self, inputs: Mapping[str, Any]) -> ContainerInstance:
+        """The container that the inputs name. Raises InstanceError, InstanceGone, StepFailed."""
+        found = self.instance(inputs)
+        if not isinstance(found, ContainerInstance):
+            raise StepFailed(f"{inputs['instanceId']} is a {found.kind}, and this needs a container")
+        return found
+
+    def machine(self, inputs: Mapping[str, Any]) -> MachineInstance:
+        """The machine that the inputs name. Raises InstanceError, InstanceGone, StepFailed."""
+        found = self.instance(inputs)
+        if not isinstance(found, MachineInstance):
+            raise StepFailed(f"{inputs['instanceId']} is a {found.kind}, and this needs a machine")
+        return found
+
+    def instance(self, inputs: Mapping[str, Any]) -> Instance:
         """The instance that the inputs name. Raises InstanceError, InstanceGone."""
         return self.shop.instances.use(
             str(inputs["instanceId"]), image_arn=self.plan.image_arn, cancellation=self.cancellation

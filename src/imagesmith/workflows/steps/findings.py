@@ -14,7 +14,7 @@ from imagesmith.workflows.steps.context import Outcome, StepRun
 
 def collect_metadata(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     """Operating system and packages of an instance, as ListImagePackages shows them."""
-    with Root(run.instance(inputs).root) as root:
+    with Root(run.container(inputs).root) as root:
         inventory = take_inventory(root)
     os_version = inventory.system.os_version
     run.shop.records.put_inventory(run.plan.image_arn, inventory.rows(), os_version=os_version)

@@ -61,7 +61,7 @@ def terminate(instances: Instances, wanted: str, run: StepRun) -> None:
     try:
         instances.terminate(wanted, image_arn=run.plan.image_arn)
     except (ProcessFailed, OSError) as error:
-        run.say(f"warning: the container {wanted} is not removed yet: {error}")
+        run.say(f"warning: the instance {wanted} is not removed yet: {error}")
 
 
 def _answer(run: StepRun, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from imagesmith.workflows.failures import StepFailed
+from imagesmith.workflows.steps import ami_distribution, machine
 from imagesmith.workflows.steps.commands import run_command
 from imagesmith.workflows.steps.components import execute_components
 from imagesmith.workflows.steps.context import Action, Outcome, StepRun
@@ -42,9 +43,41 @@ CONTAINER_ACTIONS: Final[Mapping[str, Action]] = {
 }
 
 
+MACHINE_ACTIONS: Final[Mapping[str, Action]] = {
+    LAUNCH: machine.launch_instance,
+    "ApplyImageConfigurations": ami_distribution.apply_configurations,
+    "CollectImageMetadata": machine.collect_metadata,
+    "CreateImage": machine.create_image,
+    "DistributeImage": ami_distribution.distribute_image,
+    "ExecuteComponents": execute_components,
+    "ExecuteStateMachine": execute_state_machine,
+    "ModifyImageAttributes": ami_distribution.modify_attributes,
+    "RunCommand": run_command,
+    "SanitizeInstance": machine.sanitize_instance,
+    "TerminateInstance": terminate_instance,
+    "WaitForSSMAgent": wait_for_agent,
+}
+_UNBUILT: Final[Mapping[str, str]] = {
+    "CollectImageScanFindings": "machine images are not scanned by this version; take the step out",
+    "CreateImageFromIso": "installation media are not built by this version",
+    "RegisterImage": "there are no snapshots here to register from; add a disk with: imagesmith base add",
+    "RunSysPrep": "Windows machines are not built by this version",
+}
+
+
 def action_of(kind: str, name: str) -> Action:
     """The function of an action for images of a kind (`container` or `machine`)."""
+    if kind == "machine":
+        return MACHINE_ACTIONS.get(name, _refuse_machine(name))
     return CONTAINER_ACTIONS.get(name, _refuse(kind, name))
+
+
+def _refuse_machine(name: str) -> Action:
+    def refuse(_run: StepRun, _inputs: Mapping[str, Any]) -> Outcome:
+        reason = _UNBUILT.get(name, "it is for container images, and this run makes a machine image")
+        raise StepFailed(f"{name} cannot be carried out: {reason}")
+
+    return refuse
 
 
 def _refuse(kind: str, name: str) -> Action:

@@ -1,0 +1,51 @@
+"""DistributeImage, ModifyImageAttributes, ApplyImageConfigurations (spec/workflows.md 5.17 to 5.19)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from imagesmith.workflows.amis import Told, configure, copy_to_regions, permit
+from imagesmith.workflows.failures import StepFailed
+from imagesmith.workflows.steps.context import Outcome, StepRun
+
+
+def distribute_image(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
+    """An entry in the catalog of every Region and account; one that fails fails the step, the others stay."""
+    with run.timed("distribute"):
+        told = copy_to_regions(run, inputs.get("distributions"))
+    failed = [item for item in told if item["status"] != "Completed"]
+    if failed:
+        raise StepFailed(str(failed[0]["errorMessage"]), _context(failed), {"distributedImages": told})
+    return Outcome({"distributedImages": told})
+
+
+def modify_attributes(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
+    """Launch permissions of what a DistributeImage step distributed."""
+    _known_regions(inputs, "attributes")
+    return Outcome({"modifiedImages": permit(run, inputs["distributedImages"], inputs.get("attributes"))})
+
+
+def apply_configurations(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
+    """Launch templates, parameters and exports of what a DistributeImage step distributed."""
+    _known_regions(inputs, "configurations")
+    return Outcome({"configuredImages": configure(run, inputs["distributedImages"], inputs.get("configurations"))})
+
+
+def _known_regions(inputs: Mapping[str, Any], name: str) -> None:
+    """Raise StepFailed for a Region that nothing was distributed to."""
+    distributed = {str(item["region"]) for item in inputs["distributedImages"]}
+    for item in inputs.get(name) or ():
+        if item["region"] not in distributed:
+            raise StepFailed(f"{name} names the Region {item['region']}, which no image was distributed to")
+
+
+def _context(failed: Told) -> dict[str, Any]:
+    failures = [
+        {
+            "region": item["region"], "targetAccountId": item["accountId"], "status": "FAILED",
+            "errorMessage": item["errorMessage"][:1024],
+        }
+        for item in failed
+    ]  # fmt: skip
+    return {"distributionFailure": {"errorMessage": failures[0]["errorMessage"], "regionFailures": failures}}

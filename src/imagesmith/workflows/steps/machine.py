@@ -1,0 +1,140 @@
+"""Actions on machines: launch, look into, sanitise, make an image of (spec/workflows.md 5.2, 5.5, 5.7, 5.10)."""
+
+from __future__ import annotations
+
+import base64
+import io
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from imagesmith.artifacts.disks import DiskError
+from imagesmith.artifacts.rootfs import Root
+from imagesmith.inspection.inventory import take_inventory
+from imagesmith.instances.machine.instance import MachineInstance, MachineOptions, Volume
+from imagesmith.instances.machine.sanitize import MARKER, sanitize
+from imagesmith.instances.protocol import InstanceError
+from imagesmith.workflows.failures import StepFailed
+from imagesmith.workflows.machine import Source, ami_source, keep_disk, output_source, parent_source, planned
+from imagesmith.workflows.steps.context import Outcome, StepRun
+
+_ROOT_NAMES = ("/dev/xvda", "/dev/sda1", "/dev/sda", "/dev/vda")
+_INVENTORY_BYTES = 256 * 1024 * 1024
+_SECONDS = 600.0
+
+# What an inventory reads; what is not there is left out by the shell's patterns.
+_DATABASES = (
+    "etc/os-release usr/lib/os-release var/lib/dpkg/status var/lib/dpkg/status.d lib/apk/db var/lib/rpm "
+    "usr/lib/sysimage/rpm"
+)
+_PACK = (
+    f'cd / && set --; for place in {_DATABASES}; do [ -e "$place" ] && set -- "$@" "$place"; done; tar -chf - "$@"'
+)
+_GROW = (
+    "command -v growpart >/dev/null || exit 0; root=$(findmnt -no SOURCE /); "
+    'disk=$(lsblk -ndo PKNAME "$root") && growpart "/dev/$disk" "${root##*[!0-9]}" && resize2fs "$root"'
+)
+
+
+def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
+    """BUILD: a machine on the parent. Later: on the output image, as anybody would start it."""
+    facts: dict[str, Any] = {}
+    override = str(inputs.get("imageIdOverride", ""))
+    if override:
+        source = ami_source(run, override)
+    elif run.type == "BUILD" or not run.digest:
+        with run.timed("parent"):
+            source = parent_source(run)
+        facts = {"parent": {"digest": source.disk.digest, "image": run.plan.parent.reference}}
+    else:
+        source = output_source(run, run.output_digest())
+    options = _options(run, inputs, source)
+    with run.timed("launch"):
+        machine = run.shop.instances.launch_machine(
+            run.own_instance, source.disk.path, options=options, image_arn=run.plan.image_arn,
+            execution=run.execution, cancellation=run.cancellation, on_line=run.say,
+        )  # fmt: skip
+    if run.type == "BUILD":
+        _prepare(run, machine, options, source)
+    return Outcome({"instanceId": run.own_instance}, facts=facts)
+
+
+def collect_metadata(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
+    """Operating system and packages of a machine, as ListImagePackages shows them."""
+    done = run.machine(inputs).run(["/bin/sh", "-c", _PACK], timeout=_SECONDS, limit=_INVENTORY_BYTES)
+    if done.returncode != 0 or done.timed_out or done.dropped:
+        raise StepFailed(f"the package databases cannot be read ({done.ending}): {done.stderr[-500:].decode()}")
+    with tempfile.TemporaryDirectory(prefix="inventory-", dir=run.shop.machines.folder.parent) as folder:
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+            archive.extractall(folder, filter="data")
+        with Root(Path(folder)) as root:
+            inventory = take_inventory(root)
+    os_version = inventory.system.os_version
+    run.shop.records.put_inventory(run.plan.image_arn, inventory.rows(), os_version=os_version)
+    run.log.line("inventory", inventory.words())
+    return Outcome({"osVersion": os_version, "associationId": run.command_id})
+
+
+def sanitize_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
+    """Remove what an image must not hold, unless the marker file of the default user data is missing (5.7)."""
+    with run.timed("sanitize"):
+        said = sanitize(run.machine(inputs), directory=run.plan.working_directory)
+    for line in said.splitlines():
+        run.say(f"    {line}")
+    return Outcome({"runCommandId": run.command_id, "status": "Success", "output": said})
+
+
+def create_image(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
+    """Shut the machine down, keep its disk by digest, and register that as an AMI of the build Region."""
+    machine = run.machine(inputs)
+    if machine.options.volumes:
+        run.say("warning: the image is the root disk; further volumes of the recipe are not part of it")
+    with run.timed("stop"):
+        machine.stop()
+    try:
+        with run.timed("image"):
+            disk = run.shop.disks.capture(machine.disk, cancellation=run.cancellation)
+    except DiskError as error:
+        raise StepFailed(str(error)) from error
+    ami = keep_disk(run, disk, entry=machine.options.entry)
+    return Outcome({"imageId": ami.ami_id})
+
+
+def _options(run: StepRun, inputs: Mapping[str, Any], source: Source) -> MachineOptions:
+    machine = planned(run)
+    types: Sequence[str] = inputs.get("instanceTypesOverride") or machine.instance_types
+    root_gb, volumes = _volumes(machine.block_devices)
+    user_data = base64.b64decode(machine.user_data) if run.type == "BUILD" else b""
+    entry = source.entry if run.type == "BUILD" and not user_data else "cloud-init"
+    return replace(
+        run.shop.machines.options(types), root_gb=root_gb, volumes=volumes, user_data=user_data, entry=entry
+    )
+
+
+def _volumes(devices: Sequence[Mapping[str, Any]]) -> tuple[int, tuple[Volume, ...]]:
+    """Size of the root disk in GiB, 0 for the parent's, and the further volumes."""
+    root, volumes = 0, []
+    for index, device in enumerate(devices):
+        size = int(device.get("ebs", {}).get("volumeSize", 0))
+        if "noDevice" in device or not size:
+            continue
+        if device.get("deviceName") in _ROOT_NAMES:
+            root = size
+        else:
+            volumes.append(Volume(f"volume{index}", size))
+    return root, tuple(volumes)
+
+
+def _prepare(run: StepRun, machine: MachineInstance, options: MachineOptions, source: Source) -> None:
+    """What the default user data does: the marker of the clean-up; and the room that a larger disk gives."""
+    if options.entry == "credentials" and options.root_gb * 1024**3 > source.disk.virtual_size:
+        done = machine.run(["/bin/sh", "-c", _GROW], timeout=_SECONDS)
+        if done.returncode != 0:
+            raise InstanceError(f"the root file system cannot grow: {done.tail(3)}")
+    if not options.user_data:
+        made = machine.run(["/bin/sh", "-c", MARKER, "sh", run.plan.working_directory])
+        if made.returncode != 0:
+            raise StepFailed(f"the working directory {run.plan.working_directory} cannot be used: {made.tail(3)}")

@@ -1,0 +1,187 @@
+"""A real Debian in a machine: commands, files, network, restart, sanitising, its image, and two ways to die.
+
+Three boots under emulation, so one life of a machine is one test, and what it found is checked by small ones.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import socketserver
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from fixtures_machines import MadeBase
+from imagesmith.artifacts.disks import Disk, DiskStore, examine
+from imagesmith.instances.machine.accelerator import Accelerator
+from imagesmith.instances.machine.instance import MachineInstance, MachineOptions
+from imagesmith.instances.machine.sanitize import MARKER, sanitize
+from imagesmith.instances.protocol import Instance, InstanceError
+from imagesmith.processes import Completed
+from instances.machine.test_machine_failures import left_over, machine_process
+
+pytestmark = [pytest.mark.tool, pytest.mark.timeout(1500)]
+
+_OPEN = 'timeout 5 bash -c "echo >/dev/tcp/$1/$2" 2>/dev/null && echo open || echo closed'
+
+
+@dataclass
+class Life:
+    """What one machine said and left."""
+
+    folder: Path
+    base: MadeBase
+    said: dict[str, Completed] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)
+    image: Disk | None = None
+
+    def text(self, name: str) -> str:
+        return self.said[name].stdout.decode()
+
+
+def boot(life: Life, disk: Path, name: str, **options: object) -> MachineInstance:
+    return MachineInstance.launch(
+        life.folder / "machines" / name, disk, options=MachineOptions(**options),  # type: ignore[arg-type]
+        accelerator=Accelerator(life.folder / "machines"),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def listener() -> Iterator[int]:
+    """A port of this computer, on every address, that answers."""
+    server = socketserver.ThreadingTCPServer(("0.0.0.0", 0), socketserver.BaseRequestHandler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield int(server.server_address[1])
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def life(machine_base: MadeBase, tmp_path_factory: pytest.TempPathFactory, listener: int) -> Life:
+    """A machine on the base: used, restarted, sanitised, stopped, its disk captured."""
+    life = Life(tmp_path_factory.mktemp("life"), machine_base)
+    machine = boot(life, machine_base.disk.path, "web-build", entry="credentials")
+    try:
+        use(life, machine, listener)
+        machine.reboot()
+        life.said["after reboot"] = machine.run(["cat", "/root/file", "/proc/sys/kernel/random/boot_id"])
+        machine.run(["sh", "-c", "echo ls >/root/.bash_history; echo x >/var/log/own.log"])
+        machine.run(["sh", "-c", MARKER, "sh", "/tmp"])
+        life.facts["sanitised"] = sanitize(machine, directory="/tmp")
+        machine.stop()
+        life.image = DiskStore(life.folder / "disks").capture(machine.disk)
+    finally:
+        machine.close()
+    life.facts["left"] = left_over(life.folder)
+    return life
+
+
+def use(life: Life, machine: MachineInstance, listener: int) -> None:
+    """Everything a component may do, before the restart."""
+    host = socket.gethostbyname(socket.gethostname())
+    outside = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()
+    life.facts["is an instance"] = isinstance(machine, Instance)
+    life.said["status"] = machine.run(["sh", "-c", "echo out; echo err >&2; exit 3"])
+    life.said["missing"] = machine.run(["no-such-program"])
+    life.said["timeout"] = machine.run(["sh", "-c", "echo started; sleep 600"], timeout=5)
+    life.said["left running"] = machine.run(["sh", "-c", "sleep 600 & echo gone on"], timeout=120)
+    life.said["environment"] = machine.run(["sh", "-c", 'echo "$A|$HOME|$(pwd)"'], env={"A": "b c'd"}, cwd="/usr")
+    life.said["input"] = machine.run(["wc", "-c"], input=b"x" * 3_000_000)
+    chunks: list[bytes] = []
+    life.said["long"] = machine.run(
+        ["head", "-c", "300000", "/dev/zero"], limit=1000, on_output=lambda _, chunk: chunks.append(chunk)
+    )
+    life.facts["chunks"] = sum(map(len, chunks))
+    machine.write("/root/file", b"kept\n", mode=0o640)
+    life.facts["file"] = (machine.read("/root/file"), machine.exists("/root/file"), machine.exists("/root/other"))
+    local = life.folder / "local"
+    local.write_bytes(os.urandom(200_000))
+    machine.push(local, "/root/pushed")
+    machine.pull("/root/pushed", life.folder / "back")
+    life.facts["copied"] = (life.folder / "back").read_bytes() == local.read_bytes()
+    with pytest.raises(InstanceError, match="machine web-build: no such file"):
+        machine.read("/root/other")
+    life.said["before reboot"] = machine.run(["cat", "/proc/sys/kernel/random/boot_id"])
+    life.said["mirror"] = machine.run(["sh", "-c", "apt-get update -q 2>&1 | tail -1"], timeout=240)
+    for name, address in (("its host", "10.0.3.2"), ("outer host", "10.0.2.2"), ("loopback", host)):
+        life.said[name] = machine.run(["sh", "-c", _OPEN, "sh", address, str(listener)])
+    life.said["own address"] = machine.run(["sh", "-c", _OPEN, "sh", outside[0], str(listener)])
+    life.said["metadata"] = machine.run(["sh", "-c", _OPEN, "sh", "169.254.169.254", "80"])
+    socket.create_connection((outside[0], listener), 5).close()
+
+
+def test_commands_end_as_they_do_in_a_container(life: Life) -> None:
+    """Status, both streams, a missing program, the time limit, programs left running, variables and folder."""
+    assert life.facts["is an instance"]
+    assert (life.said["status"].returncode, life.said["status"].stdout, life.said["status"].stderr) == (
+        3, b"out\n", b"err\n",
+    )  # fmt: skip
+    assert life.said["missing"].returncode == 127
+    assert life.said["timeout"].timed_out and life.said["timeout"].stdout == b"started\n"
+    assert life.said["left running"].returncode == 0 and not life.said["left running"].timed_out
+    assert life.text("environment") == "b c'd|/root|/usr\n"
+
+
+def test_streams_and_files_are_whole(life: Life) -> None:
+    """Large input arrives, long output is bounded and streamed, files come back byte by byte."""
+    assert life.text("input").strip() == "3000000"
+    assert life.said["long"].dropped == 299_000 and life.facts["chunks"] == 300_000
+    assert life.facts["file"] == (b"kept\n", True, False) and life.facts["copied"]
+
+
+def test_the_guest_reaches_the_mirror_and_nothing_of_the_host(life: Life) -> None:
+    """A port that is open on the host's loopback and on its address is closed from inside, by every way."""
+    assert "Reading package lists" in life.text("mirror")
+    ways = ("its host", "outer host", "loopback", "own address", "metadata")
+    assert {way: life.text(way).strip() for way in ways} == dict.fromkeys(ways, "closed")
+
+
+def test_a_restart_is_a_restart(life: Life) -> None:
+    """The guest runs another boot afterwards, with its files."""
+    file, boot_id = life.text("after reboot").split()
+    assert file == "kept" and boot_id != life.text("before reboot").strip()
+
+
+def test_nothing_is_left_of_a_closed_machine(life: Life) -> None:
+    """No folder, no process."""
+    assert life.facts["left"] == []
+
+
+def test_the_image_boots_by_uefi_as_a_new_machine(life: Life) -> None:
+    """It stands alone, is sanitised, and lets in who cloud-init says; a panic and the end of QEMU are told."""
+    assert life.image is not None and examine(life.image.path).format == "qcow2"
+    assert "removed: host keys" in str(life.facts["sanitised"])
+    machine = boot(life, life.image.path, "web-test", firmware="uefi")
+    try:
+        check_image(machine)
+        with pytest.raises(InstanceError, match=r"(?s)kernel panicked: .*sysrq.*last lines of its console"):
+            machine.run(["sh", "-c", "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger; sleep 60"])
+        os.kill(machine_process(machine.folder), signal.SIGKILL)
+        machine.emulator.wait(20)
+        with pytest.raises(InstanceError, match="QEMU ended"):
+            machine.run(["true"])
+    finally:
+        machine.close()
+    assert left_over(life.folder) == []
+
+
+def check_image(machine: MachineInstance) -> None:
+    """What must be fresh in a machine made from an image."""
+
+    def say(script: str) -> str:
+        return machine.run(["sh", "-c", script], timeout=240).stdout.decode().strip()
+
+    assert say("[ -d /sys/firmware/efi ] && echo uefi") == "uefi"
+    assert say("cat /root/file") == "kept"
+    assert say("cat /root/.bash_history /var/log/own.log 2>/dev/null") == ""
+    assert say("ls /etc/ssh/ssh_host_*_key") == "/etc/ssh/ssh_host_ed25519_key"
+    assert len(say("cat /etc/machine-id")) == 32
+    assert len(say("cat /root/.ssh/authorized_keys").splitlines()) == 1
