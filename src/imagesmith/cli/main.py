@@ -8,6 +8,8 @@ import click
 
 from imagesmith import __version__
 from imagesmith.cli.advisories import advisories
+from imagesmith.cli.ami import ami
+from imagesmith.cli.base import base
 from imagesmith.cli.component import component
 from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.doctor import doctor
@@ -37,7 +39,7 @@ def commands() -> None:
 
 
 for command in (
-    serve, env, pipeline, image, component, workflow, schedule, parameter, event, advisories, doctor
+    serve, env, pipeline, image, ami, base, component, workflow, schedule, parameter, event, advisories, doctor
 ):  # fmt: skip
     commands.add_command(command)
 for command in (findings, verify, steps, approve, reject):

@@ -50,7 +50,7 @@ class Hardware:
     firmware: Firmware = "bios"
     outbound: bool = True
     interactive: bool = False
-    """Read the serial console from standard input, as `ami boot` does."""
+    """The serial console is a socket that somebody will connect to, as `ami boot` does; QEMU waits for that."""
 
 
 def command_line(hardware: Hardware, acceleration: Acceleration) -> Sequence[str]:
@@ -60,7 +60,7 @@ def command_line(hardware: Hardware, acceleration: Acceleration) -> Sequence[str
         *_accelerator(acceleration), "-smp", str(hardware.cpus), "-m", f"{hardware.memory_mb}M",
         "-rtc", "base=utc", "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         *_firmware(hardware.firmware),
-        "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+        "-chardev", _console(hardware.interactive), "-serial", "chardev:console",
         "-qmp", f"unix:{FOLDER}/qmp,server=on,wait=off",
         "-device", "virtio-rng-pci", *_network(hardware.outbound),
         *(word for index, drive in enumerate(hardware.drives) for word in _drive(drive, index)),
@@ -72,6 +72,12 @@ def _accelerator(acceleration: Acceleration) -> list[str]:
     if acceleration == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
     return ["-accel", f"tcg,thread=multi,tb-size={_TRANSLATION_MB}", "-cpu", "max"]
+
+
+def _console(interactive: bool) -> str:
+    if interactive:
+        return f"socket,id=console,path={FOLDER}/console,server=on,wait=on"
+    return "stdio,id=console,signal=off"
 
 
 def _firmware(firmware: Firmware) -> list[str]:

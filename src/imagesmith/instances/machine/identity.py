@@ -59,10 +59,17 @@ def credential_strings(identity: Identity) -> tuple[bytes, ...]:
     )
 
 
-def write_seed(path: Path, identity: Identity, *, instance_id: str, hostname: str, user_data: bytes = b"") -> None:
-    """Write a NoCloud disk. What we need goes as vendor data, so `user_data` is the machine's as it stands."""
+def write_seed(
+    path: Path, identity: Identity, *, instance_id: str, hostname: str, user_data: bytes = b"", password: str = ""
+) -> None:
+    """Write a NoCloud disk. What we need goes as vendor data, so `user_data` is the machine's as it stands.
+
+    `password`: of root, for its console; empty leaves it without one.
+    """
     meta = {"instance-id": instance_id, "local-hostname": hostname}
-    vendor = cloud_config(identity, every_module=bool(user_data))
+    vendor = dict(cloud_config(identity, every_module=bool(user_data or password)))
+    if password:
+        vendor["chpasswd"] = {"expire": False, "list": f"root:{password}\n"}
     _write_iso(
         path,
         {

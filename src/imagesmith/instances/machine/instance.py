@@ -78,6 +78,10 @@ class MachineOptions:
     firmware: Firmware = "bios"
     boot_seconds: float = 900.0
     outbound: bool = True
+    password: str = ""
+    """Of root, at the console; empty for none."""
+    interactive: bool = False
+    """Its console is for somebody to connect to: see MachineInstance.start."""
 
 
 class MachineInstance(ShellFiles):
@@ -128,6 +132,32 @@ class MachineInstance(ShellFiles):
         try:
             machine._prepare()
             machine._boot()
+        except BaseException:
+            machine.close()
+            raise
+        return machine
+
+    @classmethod
+    def start(
+        cls,
+        folder: Path,
+        disk: Path,
+        *,
+        options: MachineOptions,
+        accelerator: Accelerator,
+        limits: Limits | None = None,
+        on_line: Callable[[str], None] = lambda _: None,
+    ) -> MachineInstance:
+        """Switch a machine on and wait for nothing, as `ami boot` does. Raises InstanceError."""
+        machine = cls(
+            folder, disk, options=options, accelerator=accelerator, limits=limits or Limits(), cancellation=None,
+            on_line=on_line,
+        )  # fmt: skip
+        try:
+            machine._prepare()
+            verdict = accelerator.verdict()
+            on_line(f"starting {machine.label} under {verdict.acceleration}: {verdict.reason}")
+            machine._start(verdict)
         except BaseException:
             machine.close()
             raise
@@ -254,7 +284,7 @@ class MachineInstance(ShellFiles):
         hostname = "ip-10-0-3-15"
         write_seed(
             self.folder / "seed.iso", self._identity, instance_id=f"i-{os.urandom(8).hex()}", hostname=hostname,
-            user_data=self.options.user_data,
+            user_data=self.options.user_data, password=self.options.password,
         )  # fmt: skip
 
     def _image(self, arguments: Sequence[str]) -> None:
@@ -271,8 +301,9 @@ class MachineInstance(ShellFiles):
         strings = sorted(place.name for place in self.folder.glob("string-*"))
         options = self.options
         return Hardware(
-            options.cpus, options.memory_mb, tuple(drives), tuple(strings), options.firmware, options.outbound
-        )
+            options.cpus, options.memory_mb, tuple(drives), tuple(strings), options.firmware, options.outbound,
+            options.interactive,
+        )  # fmt: skip
 
     def _boot(self) -> None:
         """Start QEMU and wait for SSH; a KVM that says nothing is given up for emulation, once."""

@@ -1,0 +1,149 @@
+"""`imagesmith ami`: the AMI catalog, its disks in other formats, and a look into one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from imagesmith.artifacts.disks import EXPORT_FORMATS, DiskError
+from imagesmith.cli.console_relay import relay
+from imagesmith.cli.context import (
+    CommandFailed,
+    data_dir_option,
+    json_option,
+    make_console,
+    print_json,
+    settings_of,
+)
+from imagesmith.cli.disks import disk_store, find_ami, own_machines, used_disk
+from imagesmith.cli.store import opened_store
+from imagesmith.instances.machine.instance import MachineInstance
+from imagesmith.instances.protocol import InstanceError
+from imagesmith.store import amis
+from imagesmith.store.amis import Ami
+from imagesmith.values.names import human_size, iso_instant
+
+
+@click.group()
+def ami() -> None:
+    """Machine images: the catalog, export, boot."""
+
+
+@ami.command("list")
+@click.option("--region", default="", help="Only this region.")
+@data_dir_option
+@json_option
+def list_amis(region: str, data_dir: Path, as_json: bool) -> None:
+    """List the AMIs of all accounts and regions, newest first.
+
+    \b
+    Example:  imagesmith ami list --region us-east-1 --data-dir ./data
+    """
+    with opened_store(settings_of(data_dir)) as tx:
+        found = amis.list_amis(tx, region=region)
+    if as_json:
+        print_json([_shown(item) for item in found])
+        return
+    table = Table("ami", "name", "region", "account", "created", box=None, pad_edge=False)
+    for item in found:
+        table.add_row(item.ami_id, item.name, item.region, item.account, iso_instant(item.created))
+    make_console().print(table if found else "no AMIs yet")
+
+
+@ami.command()
+@click.argument("ami_id")
+@data_dir_option
+@json_option
+def show(ami_id: str, data_dir: Path, as_json: bool) -> None:
+    """Show one AMI: its disk, tags and permissions.
+
+    \b
+    Example:  imagesmith ami show ami-0123456789abcdef0 --data-dir ./data --json
+    """
+    settings = settings_of(data_dir)
+    found = find_ami(settings, ami_id)
+    shown = _shown(found)
+    try:
+        disk = disk_store(settings).get(found.digest)
+        shown |= {"path": str(disk.path), "size": disk.size, "virtualSize": disk.virtual_size}
+    except DiskError as error:
+        shown |= {"problem": str(error)}
+    if as_json:
+        print_json(shown)
+        return
+    for key, value in shown.items():
+        text = f"{value} ({human_size(value)})" if key in ("size", "virtualSize") else value
+        click.echo(f"{key + ':':18} {text}")
+
+
+@ami.command()
+@click.argument("ami_id")
+@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--format", "form", type=click.Choice((*EXPORT_FORMATS, "qcow2")), default="raw", show_default=True)
+@data_dir_option
+def export(ami_id: str, target: Path, form: str, data_dir: Path) -> None:
+    """Write the disk of an AMI to a file, which appears when it is whole.
+
+    \b
+    Examples:
+      imagesmith ami export ami-0123456789abcdef0 web.raw
+      imagesmith ami export ami-0123456789abcdef0 web.vmdk --format vmdk
+    """
+    settings = settings_of(data_dir)
+    found = find_ami(settings, ami_id)
+    try:
+        disk_store(settings).export(found.digest, target, form)
+    except DiskError as error:
+        raise CommandFailed(str(error)) from error
+    click.echo(f"{target}: {human_size(target.stat().st_size)}, {form}")
+
+
+@ami.command()
+@click.argument("disk_name", metavar="AMI|BASE|FILE")
+@click.option("--uefi", is_flag=True, help="Start by UEFI instead of BIOS.")
+@click.option("--memory", "memory_mb", type=int, help="MiB of memory.  [default: that of the settings]")
+@data_dir_option
+def boot(disk_name: str, *, uefi: bool, memory_mb: int | None, data_dir: Path) -> None:
+    """Start a machine on a throw-away overlay of a disk and open its serial console.
+
+    \b
+    Examples:
+      imagesmith ami boot ami-0123456789abcdef0
+      imagesmith ami boot debian-12-x86 --uefi
+
+    cloud-init gives root the password that is printed at the start. Ctrl-] ends the machine; what it wrote is gone
+    with it. Without a terminal, the console goes to standard output until the machine is switched off.
+    """
+    settings = settings_of(data_dir)
+    place = own_machines(settings)
+    password = secrets.token_hex(6)
+    options = replace(
+        place.options(), firmware="uefi" if uefi else "bios", password=password, interactive=True,
+        memory_mb=memory_mb or place.machines.memory_mb,
+    )  # fmt: skip
+    with used_disk(place, settings, disk_name, say=click.echo) as (disk, _):
+        try:
+            machine = MachineInstance.start(
+                place.folder / f"boot-{os.getpid()}", disk.path, options=options, accelerator=place.accelerator,
+                limits=place.limits, on_line=click.echo,
+            )  # fmt: skip
+        except InstanceError as error:
+            raise CommandFailed(str(error), "see: imagesmith doctor") from error
+        try:
+            click.echo(f"log in as root with the password {password}; Ctrl-] ends the machine")
+            relay(machine)
+        finally:
+            machine.close()
+
+
+def _shown(item: Ami) -> dict[str, Any]:
+    return {
+        "amiId": item.ami_id, "name": item.name, "account": item.account, "region": item.region,
+        "digest": item.digest, "created": iso_instant(item.created), "imageArn": item.image_arn, **item.document,
+    }  # fmt: skip

@@ -1,0 +1,113 @@
+"""`imagesmith base`: what machines and containers start from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from imagesmith.artifacts.bases import ParentError
+from imagesmith.cli.context import (
+    CommandFailed,
+    data_dir_option,
+    json_option,
+    make_console,
+    print_json,
+    settings_of,
+)
+from imagesmith.cli.disks import machine_bases
+from imagesmith.cli.store import changed_store, opened_store
+from imagesmith.managed.bases import managed_bases
+from imagesmith.store import amis
+from imagesmith.store.amis import Ami, AmiNameTaken, ami_id_for
+
+
+@click.group()
+def base() -> None:
+    """Disks and images that builds start from."""
+
+
+@base.command()
+@click.argument("source")
+@click.option("--checksum", required=True, metavar="sha256:HEX", help="What the bytes must be; sha512: works too.")
+@click.option("--name", help="Name of the AMI.  [default: the last part of the source]")
+@click.option("--description", default="", help="Shown with the AMI.")
+@data_dir_option
+@json_option
+def add(source: str, *, checksum: str, name: str | None, description: str, data_dir: Path, as_json: bool) -> None:
+    """Take a cloud image (qcow2 or raw; a path or URL) as a parent of image recipes.
+
+    \b
+    Examples:
+      imagesmith base add ./debian-12-genericcloud-amd64.qcow2 --checksum sha512:...
+      imagesmith base add https://images.example.com/alma-9.qcow2 --checksum sha256:... --name alma-9
+
+    It becomes an AMI of the account and region of the settings; name its id as parentImage of a recipe. The image
+    needs cloud-init with the NoCloud data source and an SSH server, as the cloud images of all distributions have.
+    """
+    settings = settings_of(data_dir)
+    with opened_store(settings):
+        pass
+    say = (lambda _: None) if as_json else (lambda line: click.secho(line, fg="bright_black"))
+    try:
+        disk = machine_bases(settings).add(source, checksum, on_line=say)
+    except ParentError as error:
+        raise CommandFailed(str(error)) from error
+    title = name or Path(source).name
+    ami = Ami(
+        ami_id_for(settings.account, settings.region, title, source=disk.digest), settings.account, settings.region,
+        title, disk.digest, datetime.now(UTC),
+        document={
+            "description": description, "tags": {}, "origin": "base", "source": source, "checksum": checksum,
+            "platform": "Linux", "architecture": "x86_64", "entry": "cloud-init",
+        },
+    )  # fmt: skip
+    try:
+        with changed_store(settings) as tx:
+            amis.put_ami(tx, ami)
+    except AmiNameTaken as error:
+        raise CommandFailed(str(error), "choose another --name") from error
+    if as_json:
+        print_json({"amiId": ami.ami_id, "name": title, "digest": disk.digest, "size": disk.size})
+    else:
+        click.echo(f"{ami.ami_id}  {title}")
+
+
+@base.command("list")
+@data_dir_option
+@json_option
+def list_bases(data_dir: Path, as_json: bool) -> None:
+    """List the managed bases and the disks that were added.
+
+    \b
+    Example:  imagesmith base list --data-dir ./data --json
+    """
+    settings = settings_of(data_dir)
+    rows = [
+        {"kind": item.kind, "parentImage": _arn(settings.partition, settings.region, item.name), "name": item.name,
+         "description": item.description}
+        for item in managed_bases()
+    ]  # fmt: skip
+    try:
+        with opened_store(settings) as tx:
+            added = [ami for ami in amis.list_amis(tx) if ami.document.get("origin") == "base"]
+    except CommandFailed:
+        added = []
+    rows += [
+        {"kind": "machine", "parentImage": ami.ami_id, "name": ami.name,
+         "description": str(ami.document.get("description") or ami.document.get("source", ""))}
+        for ami in added
+    ]  # fmt: skip
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("kind", "parentImage", "name", "description", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row["kind"], row["parentImage"], row["name"], row["description"])
+    make_console().print(table)
+
+
+def _arn(partition: str, region: str, name: str) -> str:
+    return f"arn:{partition}:imagebuilder:{region}:aws:image/{name}/x.x.x"
