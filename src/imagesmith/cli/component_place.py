@@ -79,9 +79,7 @@ def _container(_stack: ExitStack, data_dir: Path, reference: str, say: Say, canc
     return ContainerInstance.launch(storage, image, name=f"component-{os.getpid()}", cancellation=cancellation)
 
 
-def _machine(
-    stack: ExitStack, data_dir: Path, reference: str, say: Say, cancellation: Cancellation
-) -> Instance:
+def _machine(stack: ExitStack, data_dir: Path, reference: str, say: Say, cancellation: Cancellation) -> Instance:
     """A machine on the disk of a managed base, of an AMI, or on a raw or qcow2 file that cloud-init can enter."""
     settings = settings_of(data_dir)
     place = own_machines(settings)

@@ -37,7 +37,7 @@ def machine_bases(settings: Settings) -> MachineBases:
 
 
 def own_machines(settings: Settings) -> MachinePlace:
-    """A place apart from the server's, so that neither sweeps the other's; everything in it is named for a process."""
+    """A place apart from the server's, so that neither sweeps the other's; all in it is named for a process."""
     place = MachinePlace.of(settings, folder=(settings.data_dir / "authoring" / "machines"))
     place.sweep(_is_running)
     return place

@@ -203,7 +203,7 @@ class MachineInstance(ShellFiles):
 
     def reboot(self) -> None:
         """Restart the guest's system and wait until commands run again. Raises InstanceError, Cancelled."""
-        before = self._boot_id()
+        before = self._boot_id(self._connected())
         self._send_away("reboot")
         self._disconnect()
         self._await_shell(self.options.boot_seconds, other_than=before)
@@ -342,11 +342,12 @@ class MachineInstance(ShellFiles):
             if watch and self.console.bytes == 0 and time.monotonic() - started > _SILENT_SECONDS:
                 raise _Silent
             try:
-                self._connection = self._connect(started + seconds)
-                if self._boot_id() != other_than:
+                connection = self._connect(started + seconds)
+                if self._boot_id(connection) != other_than:
+                    self._connection = connection
                     return
                 reason = "it has not gone down yet"
-                self._disconnect()
+                connection.abort()
             except (OSError, asyncssh.Error, TimeoutError) as error:
                 reason = f"{error or type(error).__name__}"
             time.sleep(_RETRY_SECONDS)
@@ -395,8 +396,14 @@ class MachineInstance(ShellFiles):
         if self.console.trouble:
             raise self._failure(self.console.trouble)
 
-    def _boot_id(self) -> str:
-        return self.read("/proc/sys/kernel/random/boot_id").decode().strip()
+    def _boot_id(self, connection: asyncssh.SSHClientConnection) -> str:
+        """Which boot of the guest answers. Raises ShellLost when it goes down meanwhile, TimeoutError."""
+        command = shell.Command(("cat", "/proc/sys/kernel/random/boot_id"), self.environment, "/", 100)
+        work = shell.execute(connection, command, input=None, timeout=None, on_output=None)
+        done = self._loop.call(work, timeout=_LOGIN_SECONDS, check=self._check)
+        if done.returncode != 0:
+            raise shell.ShellLost(f"it does not tell which boot it is: {done.tail(1)}")
+        return done.stdout.decode().strip()
 
     def _send_away(self, command: Literal["reboot", "poweroff"]) -> None:
         """Tell the guest to go down; the answer may be lost with it."""
