@@ -133,18 +133,24 @@ class Scheduler:
         self._tags.clear()
         fired: list[Fired] = []
         while not self._stopping.is_set():
-            due = self._due(now)
-            if not due:
+            due, images = self._look(now)
+            if not due and not images:
                 break
             for scope, group in groupby(sorted(due, key=_scope), key=_scope):
                 fired += self._fire_scope(scope, [item.pipeline_arn for item in group], now)
-        self._follow_all(now)
+            for image_arn in images:
+                self._follow(image_arn, now)
         return fired
 
-    def _due(self, now: datetime) -> list[DuePipeline]:
+    def _look(self, now: datetime) -> tuple[list[DuePipeline], list[str]]:
+        """The next pipelines that are due, and images that became AVAILABLE."""
+        most = self._batch + len(self._avoided)
         with self._database.read() as tx:
-            found = schedules.due(tx, now, self._batch + len(self._avoided))
-        return [item for item in found if item.pipeline_arn not in self._avoided][: self._batch]
+            due, images = schedules.due(tx, now, most), cascades.waiting_cascades(tx, most)
+        return (
+            [item for item in due if item.pipeline_arn not in self._avoided][: self._batch],
+            [arn for arn in images if arn not in self._avoided][: self._batch],
+        )
 
     def _fire_scope(self, scope: Scope, arns: Sequence[str], now: datetime) -> list[Fired]:
         """One batch; when it fails, each of it alone, so that one bad pipeline stops no other."""
@@ -210,24 +216,17 @@ class Scheduler:
         if self._look_up_tags is not None and missing:
             self._tags.update(self._look_up_tags(missing))
 
-    def _follow_all(self, now: datetime) -> None:
-        """Start what is built on images that became AVAILABLE; one that fails waits and stops no other."""
-        while not self._stopping.is_set():
-            with self._database.read() as tx:
-                found = cascades.waiting_cascades(tx, self._batch + len(self._avoided))
-            waiting = [arn for arn in found if arn not in self._avoided]
-            if not waiting:
-                return
-            for image_arn in waiting:
-                try:
-                    self._follow(image_arn)
-                except Exception as error:
-                    if _is_outage(error):
-                        raise
-                    _log.exception("the pipelines built on %s are started in %s", image_arn, _AVOIDED)
-                    self._avoided[image_arn] = now + _AVOIDED
+    def _follow(self, image_arn: str, now: datetime) -> None:
+        """Start what is built on an image that became AVAILABLE; one that fails waits and stops no other."""
+        try:
+            self._start_dependents(image_arn)
+        except Exception as error:
+            if _is_outage(error):
+                raise
+            _log.exception("the pipelines built on %s are started in %s", image_arn, _AVOIDED)
+            self._avoided[image_arn] = now + _AVOIDED
 
-    def _follow(self, image_arn: str) -> None:
+    def _start_dependents(self, image_arn: str) -> None:
         image = Arn.parse(image_arn)
         scope = (image.owner, image.region, image.partition)
         if self._cascade:
