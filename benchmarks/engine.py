@@ -38,7 +38,7 @@ class Server:
         self.data_dir.mkdir()
         hook = folder / "hold"
         hook.write_text(
-            f"#!/bin/sh\ncat >/dev/null\ntouch {folder}/held.$$\nuntil [ -e {folder}/go ]; do sleep 0.2; done\n"
+            f"#!/bin/sh\ncat >/dev/null\nmktemp {folder}/held.XXXXXX >/dev/null\nuntil [ -e {folder}/go ]; do sleep 0.2; done\n"
         )
         hook.chmod(0o755)
         (self.data_dir / "settings.toml").write_text(

@@ -184,6 +184,34 @@ def test_a_cancelled_wait_is_over(forge: Forge) -> None:
     assert forge.client.list_waiting_workflow_steps()["steps"] == []
 
 
+def test_each_step_has_a_log_of_its_own(forge: Forge, server: RunningServer) -> None:
+    """`image logs --step` has the lines of one step, `image steps` all steps; an unknown step is named."""
+    build = workflow(forge, "BUILD", build_document(shell("One", "echo first") + shell("Two", "echo second")))
+    arn = run_with(forge, build)
+    forge.finished(arn)
+    only = server.command("image", "logs", arn, "--step", "Two")
+    assert "second" in only and "first" not in only
+    assert "Two COMPLETED" in only.splitlines()[-1]
+    table = server.command("image", "steps", arn)
+    assert "RunCommand" in table and "LaunchInstance" in table
+    [run] = json.loads(server.command("image", "steps", arn, "--json"))
+    assert [step["status"] for step in run["steps"]] == ["COMPLETED"] * 3
+    assert run["steps"][2]["outputs"]["output"] == ["second"]
+    assert "its steps are: Launch, One, Two" in server.command("image", "logs", arn, "--step", "Three", status=1)
+
+
+def test_a_wait_is_approved_from_the_command_line(forge: Forge, server: RunningServer) -> None:
+    """`image approve` and `image reject` find the step by its image; without one that waits they say so."""
+    ask = workflow(forge, "TEST", TEST + "  - {name: Ask, action: WaitForAction}\n")
+    for command, status in (("approve", "AVAILABLE"), ("reject", "FAILED")):
+        arn = run_with(forge, ask)
+        waiting(forge, arn)
+        told = server.command("image", command, arn, "--reason", "seen it")
+        assert "sent to Ask of" in told
+        forge.finished(arn, status)
+    assert "no step of" in server.command("image", "approve", arn, status=1)
+
+
 def group_of(forge: Forge, *commands: str, on_failure: str = "ABORT") -> list[dict[str, str]]:
     entries = []
     for command in commands:

@@ -37,7 +37,8 @@ from imagesmith.workflows.machine import adopted_disk, built_disk, shown_amis
 from imagesmith.workflows.push import distribute, kept_containers
 from imagesmith.workflows.records import Failure
 from imagesmith.workflows.reserve import insist
-from imagesmith.workflows.run import Ended, Place, WorkflowRun
+from imagesmith.workflows.run import Ended, WorkflowRun
+from imagesmith.workflows.step_work import Place
 from imagesmith.workflows.steps.context import StepRun
 from imagesmith.workflows.work import Work
 from imagesmith.workflows.workshop import Workshop

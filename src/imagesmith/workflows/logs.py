@@ -1,6 +1,7 @@
 """Build logs: append-only text files, never rows (pitfalls: logs in rows froze other services).
 
-    logs/<account>/<region>/<image slug>/<version>/<build>.log
+    logs/<account>/<region>/<image slug>/<version>/<build>.log                                 everything, in order
+    logs/<account>/<region>/<image slug>/<version>/<build>/<workflow execution>/<step>.log     one step
     2026-11-23T13:37:00.123Z build | Setting up nginx
 
 One line per output line, written whole by one write call, so a follower never sees half a line. A full disk does
@@ -33,12 +34,18 @@ def log_path(logs: Path, image_arn: str) -> Path:
     return logs / arn.owner / arn.region / arn.slug / str(arn.version) / f"{arn.build}.log"
 
 
-class BuildLog:
-    """Writes one build's log; several stages append one after another."""
+def step_log_path(logs: Path, image_arn: str, execution: str, step: str) -> Path:
+    """Where the lines of one step are; a step's name holds no separators, the grammar sees to it."""
+    return log_path(logs, image_arn).with_suffix("") / execution / f"{step}.log"
 
-    def __init__(self, path: Path, clock: Callable[[], datetime]) -> None:
+
+class BuildLog:
+    """Writes one build's log; several stages append one after another. `copy` gets every line as well."""
+
+    def __init__(self, path: Path, clock: Callable[[], datetime], *, copy: BuildLog | None = None) -> None:
         self._path = path
         self._clock = clock
+        self._copy = copy
         path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         self._size = os.fstat(self._descriptor).st_size
@@ -50,6 +57,8 @@ class BuildLog:
         stamp = iso_instant(self._clock())
         for line in text.splitlines() or [""]:
             self._append(f"{stamp} {stage} | {line}\n".encode(errors="replace"))
+        if self._copy is not None:
+            self._copy.line(stage, text)
 
     def sink(self, stage: str) -> tuple[OnOutput, Callable[[], None]]:
         """A receiver of raw output, and the call that writes what is left of the last line."""
@@ -75,6 +84,8 @@ class BuildLog:
 
     def close(self) -> None:
         os.close(self._descriptor)
+        if self._copy is not None:
+            self._copy.close()
 
     def _append(self, data: bytes) -> None:
         if self._full:

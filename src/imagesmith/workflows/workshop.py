@@ -23,7 +23,7 @@ from imagesmith.settings import Settings
 from imagesmith.values.names import sha256_hex
 from imagesmith.workflows.executions import Executions
 from imagesmith.workflows.instances import Instances
-from imagesmith.workflows.logs import BuildLog, log_path
+from imagesmith.workflows.logs import BuildLog, log_path, step_log_path
 from imagesmith.workflows.records import Records
 from imagesmith.workflows.reserve import DiskReserve
 
@@ -90,12 +90,17 @@ class Workshop:
         )
 
     @contextmanager
-    def log(self, image_arn: str) -> Iterator[BuildLog]:
-        log = BuildLog(log_path(self.settings.data_dir / "logs", image_arn), self.clock)
+    def log(self, image_arn: str, *, execution: str = "", step: str = "") -> Iterator[BuildLog]:
+        """The log of a build; of a step of it, when both are named, which has its lines as well."""
+        copy = BuildLog(self.step_log(image_arn, execution, step), self.clock) if step else None
+        log = BuildLog(log_path(self.settings.data_dir / "logs", image_arn), self.clock, copy=copy)
         try:
             yield log
         finally:
             log.close()
+
+    def step_log(self, image_arn: str, execution: str, step: str) -> Path:
+        return step_log_path(self.settings.data_dir / "logs", image_arn, execution, step)
 
     def sweep(self) -> None:
         """Remove what a process that died left behind; called before any build begins."""
