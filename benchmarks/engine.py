@@ -30,6 +30,14 @@ ENDED = ("AVAILABLE", "FAILED", "CANCELLED")
 EMPTY = "  - {name: Step%d, action: TerminateInstance, inputs: {instanceId: i-none}}\n"
 
 
+HOLD = """\
+#!/bin/sh
+cat >/dev/null
+mktemp {folder}/held.XXXXXX >/dev/null
+until [ -e {folder}/go ]; do sleep 0.2; done
+"""
+
+
 class Server:
     """A server process on a data directory, and what its builds need."""
 
@@ -37,9 +45,7 @@ class Server:
         self.data_dir = folder / "data"
         self.data_dir.mkdir()
         hook = folder / "hold"
-        hook.write_text(
-            f"#!/bin/sh\ncat >/dev/null\nmktemp {folder}/held.XXXXXX >/dev/null\nuntil [ -e {folder}/go ]; do sleep 0.2; done\n"
-        )
+        hook.write_text(HOLD.format(folder=folder))
         hook.chmod(0o755)
         (self.data_dir / "settings.toml").write_text(
             f'region = "{REGION}"\n[builds]\nconcurrency = {concurrency}\n[hooks.hold]\ncommand = ["{hook}"]\n'
