@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
+from conftest import new_postgresql_database
 from imagesmith.store import migrate, queries, schedules
 from imagesmith.store.database import Database
 from imagesmith.store.records import Record
@@ -61,3 +63,18 @@ def test_the_migrations_make_the_tables_that_the_queries_are_written_for(databas
     with database.read() as tx:
         context = MigrationContext.configure(tx)
         assert compare_metadata(context, metadata) == []
+
+
+def test_a_changed_document_touches_no_index_on_postgresql(postgresql: str) -> None:
+    """The new version of a row stays on its page (a "HOT" update), also when every row of the page changes."""
+    database = Database(new_postgresql_database(postgresql, "documents_stay"))
+    migrate.upgrade(database)
+    with database.write("s") as tx:
+        records = [pipeline(f"p{number:04d}", description="x" * 1000) for number in range(200)]
+        queries.insert_many(tx, records)
+    statistics = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'resources'"
+    with database.write("s") as tx:
+        queries.replace_documents(tx, {item.arn: {**item.document, "status": "DISABLED"} for item in records})
+        changed, on_their_page = tx.execute(sa.text(statistics)).one()
+    database.close()
+    assert changed == 200 and on_their_page == 200
