@@ -34,7 +34,8 @@ def relay(machine: MachineInstance) -> None:
                 data = console.recv(_CHUNK)
                 if not data:
                     return
-                os.write(sys.stdout.fileno(), data)
+                sys.stdout.buffer.write(data)
+                sys.stdout.flush()
             if sys.stdin in ready:
                 typed = os.read(sys.stdin.fileno(), _CHUNK)
                 if not typed or _ESCAPE in typed:
