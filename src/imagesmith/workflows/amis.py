@@ -18,6 +18,7 @@ from imagesmith.store import amis
 from imagesmith.store.amis import Ami, AmiNameTaken, ami_id_for
 from imagesmith.store.parameters import Parameter, put_parameter
 from imagesmith.values.names import iso_instant, parse_instant
+from imagesmith.workflows.failures import StepFailed
 from imagesmith.workflows.role_access import s3_of
 from imagesmith.workflows.work import Work
 
@@ -68,6 +69,7 @@ def register_output(work: Work, digest: str, *, entry: str) -> Ami:
 def distribute_amis(work: Work) -> None:
     """The plan's own distribution, without a workflow (7.2). Raises AmiNameTaken, StepFailed."""
     told = copy_to_regions(work, None)
+    insist_completed(told)
     permit(work, told, None)
     configure(work, told, None)
 
@@ -89,6 +91,22 @@ def copy_to_regions(work: Work, given: Entries | None) -> Told:
                 ami = replace(own, document={**own.document, "tags": ami.document["tags"]})
             told.append(_copied(work, ami, started))
     return told
+
+
+def insist_completed(told: Entries) -> None:
+    """Raise StepFailed when an entry is not Completed; the others stay."""
+    failures = [
+        {
+            "region": item["region"], "targetAccountId": item["accountId"], "status": "FAILED",
+            "errorMessage": item["errorMessage"][:1024],
+        }
+        for item in told
+        if item["status"] != "Completed"
+    ]  # fmt: skip
+    if failures:
+        message = str(failures[0]["errorMessage"])
+        context = {"distributionFailure": {"errorMessage": message, "regionFailures": failures}}
+        raise StepFailed(message, context, {"distributedImages": list(told)})
 
 
 def permit(work: Work, distributed: Entries, given: Entries | None) -> Told:
@@ -116,6 +134,11 @@ def configure(work: Work, distributed: Entries, given: Entries | None) -> Told:
         own = item["accountId"] == work.plan.account
         if own:
             _templates(work, item, entry.get("launchTemplateConfigurations", ()))
+        for ignored in ("licenseConfigurationArns", "fastLaunchConfigurations"):
+            if entry.get(ignored):
+                work.log.line(
+                    "distribute", f"warning: {ignored} of {item['region']} mean nothing here and are ignored"
+                )
         _parameters(work, item, _listed(entry.get("ssmParameterConfigurations", ())))
         for export in _listed(entry.get("s3ExportConfiguration", ())) if own else ():
             _export(work, str(item["amiId"]), export)

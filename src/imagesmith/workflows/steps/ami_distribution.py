@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imagesmith.workflows.amis import Told, configure, copy_to_regions, permit
+from imagesmith.workflows.amis import configure, copy_to_regions, insist_completed, permit
 from imagesmith.workflows.failures import StepFailed
 from imagesmith.workflows.steps.context import Outcome, StepRun
 
@@ -14,9 +14,7 @@ def distribute_image(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     """An entry in the catalog of every Region and account; one that fails fails the step, the others stay."""
     with run.timed("distribute"):
         told = copy_to_regions(run, inputs.get("distributions"))
-    failed = [item for item in told if item["status"] != "Completed"]
-    if failed:
-        raise StepFailed(str(failed[0]["errorMessage"]), _context(failed), {"distributedImages": told})
+    insist_completed(told)
     return Outcome({"distributedImages": told})
 
 
@@ -38,14 +36,3 @@ def _known_regions(inputs: Mapping[str, Any], name: str) -> None:
     for item in inputs.get(name) or ():
         if item["region"] not in distributed:
             raise StepFailed(f"{name} names the Region {item['region']}, which no image was distributed to")
-
-
-def _context(failed: Told) -> dict[str, Any]:
-    failures = [
-        {
-            "region": item["region"], "targetAccountId": item["accountId"], "status": "FAILED",
-            "errorMessage": item["errorMessage"][:1024],
-        }
-        for item in failed
-    ]  # fmt: skip
-    return {"distributionFailure": {"errorMessage": failures[0]["errorMessage"], "regionFailures": failures}}

@@ -1,0 +1,148 @@
+"""The AMIs of a run: names, copies, permissions, templates, parameters; without a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagesmith.processes import Cancellation
+from imagesmith.recipes.plan import BuildPlan, PlannedMachine, PlannedParent
+from imagesmith.settings import Settings
+from imagesmith.store import amis as catalog
+from imagesmith.store.amis import Ami, AmiNameTaken
+from imagesmith.store.database import Database
+from imagesmith.store.parameters import get_parameter
+from imagesmith.workflows import amis
+from imagesmith.workflows.amis import may_launch, rendered
+from imagesmith.workflows.failures import StepFailed
+from imagesmith.workflows.machine import parent_source, shown_amis
+from imagesmith.workflows.records import Records
+from imagesmith.workflows.work import Work
+from imagesmith.workflows.workshop import Workshop
+from support import MovingClock
+
+pytestmark = pytest.mark.tool
+
+ACCOUNT, OTHER, REGION = "123456789012", "210987654321", "eu-west-1"
+ARN = f"arn:aws:imagebuilder:{REGION}:{ACCOUNT}:image/web/1.0.0/3"
+DIGEST = "sha256:" + "1" * 64
+PLAN = BuildPlan(
+    image_arn=ARN, account=ACCOUNT, region=REGION, name="web", version="1.0.0", build=3, kind="machine",
+    parent=PlannedParent("machine", "ami-0123456789abcdef0"), components=(), dockerfile="",
+    working_directory="/tmp",
+    tests_enabled=True, tests_timeout_minutes=720, collect_metadata=True, targets=(),
+    variables={"dateTime": "2026-11-23T18:04:10.001Z", "platform": "Linux"}, machine=PlannedMachine(),
+)  # fmt: skip
+
+
+@pytest.fixture
+def work(sqlite_database: Database, clock: MovingClock, tmp_path: Path) -> Iterator[Work]:
+    """Work on a run whose distribution is empty."""
+    records = Records(sqlite_database, clock)
+    shop = Workshop.open(Settings(tmp_path / "data"), records, clock)
+    with shop.log(ARN) as log:
+        yield Work(shop, PLAN, log, Cancellation())
+    shop.close()
+
+
+def with_distribution(work: Work, *entries: Mapping[str, Any]) -> Work:
+    return replace(work, plan=replace(work.plan, machine=PlannedMachine(distributions=entries)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("web {{ imagebuilder:buildDate }}", "web 2026-11-23T18-04-10.001Z"),
+        ("web-{{imagebuilder:buildVersion}}", "web-3"),
+        ("{{ imagebuilder:buildDate:yyyyMMdd-HHmmss }}", "20261123-180410"),
+        ("{{ other }} {{imagebuilder:nothing}}", "{{ other }} {{imagebuilder:nothing}}"),
+    ],
+)
+def test_names_are_rendered(work: Work, text: str, expected: str) -> None:
+    """Dates and build numbers are filled in, with and without a format; other braces stay."""
+    assert rendered(text, work) == expected
+
+
+def test_the_output_has_the_default_name_and_the_tags_of_the_service(work: Work) -> None:
+    """Without a distribution: image name and time; registering again is the same AMI."""
+    first, again = (amis.register_output(work, DIGEST, entry="credentials") for _ in range(2))
+    assert first.ami_id == again.ami_id and first.name == "web 2026-11-23T18-04-10.001Z"
+    assert first.document["tags"] == {"CreatedBy": "EC2 Image Builder", "Ec2ImageBuilderArn": ARN}
+    (shown,) = shown_amis(work.shop, ARN)
+    assert (shown["image"], shown["region"], shown["accountId"]) == (first.ami_id, REGION, ACCOUNT)
+
+
+def test_a_distribution_reaches_every_region_and_account(work: Work) -> None:
+    """Entries, tags, permissions, templates and parameters are where they were asked for; twice is once."""
+    work = with_distribution(
+        work,
+        {
+            "region": REGION,
+            "amiDistributionConfiguration": {
+                "name": "web-{{ imagebuilder:buildDate }}", "amiTags": {"build": "{{ imagebuilder:buildVersion }}"},
+                "launchPermission": {"userIds": [OTHER]},
+            },
+            "launchTemplateConfigurations": [{"launchTemplateId": "lt-1", "setDefaultVersion": True}],
+            "ssmParameterConfigurations": [{"parameterName": "/web/ami"}],
+        },
+        {"region": "us-east-1", "amiDistributionConfiguration": {"targetAccountIds": [OTHER]}},
+    )  # fmt: skip
+    own = amis.register_output(work, DIGEST, entry="cloud-init")
+    for _ in range(2):
+        amis.distribute_amis(work)
+    with work.shop.records.database.read() as tx:
+        found = {(ami.region, ami.account): ami for ami in catalog.list_amis(tx, image_arn=ARN)}
+        parameter = get_parameter(tx, ACCOUNT, REGION, "/web/ami")
+    assert set(found) == {(REGION, ACCOUNT), ("us-east-1", ACCOUNT), ("us-east-1", OTHER)}
+    assert {ami.digest for ami in found.values()} == {DIGEST}
+    mine = found[REGION, ACCOUNT]
+    assert (mine.ami_id, mine.name) == (own.ami_id, "web-2026-11-23T18-04-10.001Z")
+    assert mine.document["tags"]["build"] == "3" and may_launch(mine, OTHER) and not may_launch(mine, "1" * 12)
+    assert parameter is not None and parameter.value == own.ami_id
+
+
+def test_a_name_that_is_taken_fails_only_its_region(work: Work) -> None:
+    """The entry of the Region where another AMI has the name is told as failed, the other is made."""
+    taken = Ami("ami-" + "9" * 17, ACCOUNT, "us-east-1", "web", DIGEST, datetime(2026, 1, 1, tzinfo=UTC))
+    amis.put(work, taken)
+    with pytest.raises(AmiNameTaken, match="is that of ami-9"):
+        amis.put(work, replace(taken, ami_id="ami-" + "8" * 17))
+    amis.register_output(work, DIGEST, entry="cloud-init")
+    told = amis.copy_to_regions(work, [{"region": "us-east-1", "name": "web"}, {"region": "eu-north-1"}])
+    assert [item["status"] for item in told] == ["Failed", "Completed"]
+    assert "is that of ami-9" in told[0]["errorMessage"] and told[0]["step"] == "CopyAmiRunning"
+    taken_name = {"region": "us-east-1", "amiDistributionConfiguration": {"name": "web"}}
+    with pytest.raises(StepFailed, match="is that of ami-9") as failed:
+        amis.distribute_amis(with_distribution(work, taken_name))
+    (failure,) = failed.value.context["distributionFailure"]["regionFailures"]
+    assert (failure["region"], failure["status"]) == ("us-east-1", "FAILED")
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("ami-0123456789abcdef0", "there is no AMI ami-0123456789abcdef0 in eu-west-1 that account 123456789012"),
+        ("https://images.example/disk.qcow2", "imagesmith base add"),
+    ],
+)
+def test_a_parent_that_cannot_be_used_is_named(work: Work, reference: str, words: str) -> None:
+    """An unknown AMI and a bare URL say what to try."""
+    work = replace(work, plan=replace(work.plan, parent=PlannedParent("machine", reference)))
+    with pytest.raises(StepFailed, match=words):
+        parent_source(work)
+
+
+def test_an_ami_of_somebody_else_needs_a_permission(work: Work) -> None:
+    """Another account's AMI is as good as absent until it may be launched; then only its disk can be missing."""
+    theirs = Ami("ami-0123456789abcdef0", OTHER, REGION, "theirs", DIGEST, datetime(2026, 1, 1, tzinfo=UTC))
+    amis.put(work, theirs)
+    with pytest.raises(StepFailed, match="there is no AMI"):
+        parent_source(work)
+    amis.put(work, replace(theirs, document={"launchPermission": {"userGroups": ["all"]}}))
+    with pytest.raises(StepFailed, match=r"the disk sha256:1+ is not in"):
+        parent_source(work)
