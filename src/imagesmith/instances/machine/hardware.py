@@ -71,7 +71,7 @@ def command_line(hardware: Hardware, acceleration: Acceleration) -> Sequence[str
 def _accelerator(acceleration: Acceleration) -> list[str]:
     if acceleration == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
-    return ["-accel", f"tcg,thread=multi,tb-size={_TRANSLATION_MB}", "-cpu", "max"]
+    return ["-accel", f"tcg,thread=multi,tb-size={_TRANSLATION_MB}", "-cpu", "max,svm=off"]
 
 
 def _console(interactive: bool) -> str:

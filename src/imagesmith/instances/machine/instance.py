@@ -3,7 +3,7 @@
 machines/<name>/            the machine's folder, gone with close()
   root.qcow2                overlay: everything the machine changes
   seed.iso | string-0, 1    who may enter (identity.py)
-  qmp, uefi-variables.fd
+  qmp, uefi-variables.fd, console.log
 
 launch --> waiting for SSH --> commands <--> reboot --> stop --> copy of the disk --> close
               |  console says panic, emergency shell, nothing to boot
@@ -96,7 +96,7 @@ class MachineInstance(ShellFiles):
         self.name = folder.name
         self.folder = folder
         self.options = options
-        self.console = Console()
+        self.console = Console(folder / "console.log")
         self.disk = folder / "root.qcow2"
         self._parent = disk
         self._accelerator = accelerator

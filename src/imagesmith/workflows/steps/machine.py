@@ -58,7 +58,7 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
             execution=run.execution, cancellation=run.cancellation, on_line=run.say,
         )  # fmt: skip
     if run.type == "BUILD":
-        _prepare(run, machine, options, source)
+        _grow(machine, options, source)
     return Outcome({"instanceId": run.own_instance}, facts=facts)
 
 
@@ -79,9 +79,15 @@ def collect_metadata(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
 
 
 def sanitize_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
-    """Remove what an image must not hold, unless the marker file of the default user data is missing (5.7)."""
+    """Remove what an image must not hold; with user data of its own only if that asked for it (5.7)."""
+    machine, directory = run.machine(inputs), run.plan.working_directory
+    if not machine.options.user_data:
+        # Made now and not at the launch, where the default user data would: a restart empties /tmp.
+        made = machine.run(["/bin/sh", "-c", MARKER, "sh", directory])
+        if made.returncode != 0:
+            raise StepFailed(f"the working directory {directory} cannot be used: {made.tail(3)}")
     with run.timed("sanitize"):
-        said = sanitize(run.machine(inputs), directory=run.plan.working_directory)
+        said = sanitize(machine, directory=directory)
     for line in said.splitlines():
         run.say(f"    {line}")
     return Outcome({"runCommandId": run.command_id, "status": "Success", "output": said})
@@ -128,13 +134,9 @@ def _volumes(devices: Sequence[Mapping[str, Any]]) -> tuple[int, tuple[Volume, .
     return root, tuple(volumes)
 
 
-def _prepare(run: StepRun, machine: MachineInstance, options: MachineOptions, source: Source) -> None:
-    """What the default user data does: the marker of the clean-up; and the room that a larger disk gives."""
+def _grow(machine: MachineInstance, options: MachineOptions, source: Source) -> None:
+    """The room that a larger disk gives, where cloud-init does not see to it."""
     if options.entry == "credentials" and options.root_gb * 1024**3 > source.disk.virtual_size:
         done = machine.run(["/bin/sh", "-c", _GROW], timeout=_SECONDS)
         if done.returncode != 0:
             raise InstanceError(f"the root file system cannot grow: {done.tail(3)}")
-    if not options.user_data:
-        made = machine.run(["/bin/sh", "-c", MARKER, "sh", run.plan.working_directory])
-        if made.returncode != 0:
-            raise StepFailed(f"the working directory {run.plan.working_directory} cannot be used: {made.tail(3)}")
