@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.exceptions import BotoCoreError
 from rich.table import Table
 
 from imagesmith.cli.context import first_key, make_console, settings_of
@@ -100,6 +103,9 @@ def clean_up(client: Any) -> None:
         "containerRecipeSummaryList"
     ]:
         client.delete_container_recipe(containerRecipeArn=recipe["arn"])
+    for workflow in client.list_workflow_build_versions()["workflowSummaryList"]:
+        if workflow["name"] == "demo-approval":
+            client.delete_workflow(workflowBuildVersionArn=workflow["arn"])
     for component in client.list_component_build_versions()["componentSummaryList"]:
         if component["name"] == NAME:
             client.delete_component(componentBuildVersionArn=component["arn"])
@@ -125,14 +131,52 @@ def create_recipe(client: Any, version: str, component: str, packages: str) -> s
     )
 
 
-def build(client: Any, pipeline: str, data_dir: Path) -> dict[str, Any]:
-    """Start the pipeline and watch it."""
+def build(client: Any, pipeline: str, data_dir: Path, *, asks: bool = False) -> dict[str, Any]:
+    """Start the pipeline and watch it; `asks`: approve it from the command line when it asks."""
     arn = client.start_image_pipeline_execution(imagePipelineArn=pipeline)["imageBuildVersionArn"]
     console.rule(arn)
+    helper = threading.Thread(target=approve, args=(client, arn, data_dir), daemon=True)
+    if asks:
+        helper.start()
     image = dict(follow_build(client, arn, data_dir, console=console))
     if image["state"]["status"] != "AVAILABLE":
         raise SystemExit(f"the build ended {image['state']}")
     return image
+
+
+def approve(client: Any, arn: str, data_dir: Path) -> None:
+    """Wait until a step of the image waits for an action, and answer it as a person would."""
+    try:
+        while not any(
+            step["imageBuildVersionArn"] == arn for step in client.list_waiting_workflow_steps()["steps"]
+        ):
+            time.sleep(0.1)
+    except BotoCoreError:
+        return  # the demo was ended, and the server with it
+    words = ("image", "approve", "/".join(arn.split("/")[1:]), "--reason", "jq is what was missing")
+    console.print(f"imagesmith {shlex.join(words)}", style="bold")
+    console.print(f"  {run_command(data_dir, *words).strip()}", soft_wrap=True)
+
+
+def show_steps(data_dir: Path, image: dict[str, Any]) -> None:
+    """What the workflows of an image did."""
+    reference = "/".join(image["arn"].split("/")[1:])
+    console.print(f"imagesmith image steps {reference}")
+    lines = run_command(data_dir, "image", "steps", reference).splitlines()
+    console.print("\n".join(f"  {line.rstrip()}" for line in lines), soft_wrap=True, highlight=False)
+
+
+def create_approval(client: Any) -> list[dict[str, str]]:
+    """The workflows of a build that asks before its tests: the managed ones, and one of our own between them."""
+    made = client.create_workflow(
+        name="demo-approval", semanticVersion="1.0.0", type="TEST", data=(HERE / "approval.yml").read_text()
+    )
+    managed = f"arn:aws:imagebuilder:{REGION}:aws:workflow"
+    return [
+        {"workflowArn": f"{managed}/build/build-container/x.x.x"},
+        {"workflowArn": made["workflowBuildVersionArn"]},
+        {"workflowArn": f"{managed}/test/test-container/x.x.x"},
+    ]
 
 
 def show_images(images: list[dict[str, Any]], data_dir: Path) -> None:
@@ -241,7 +285,7 @@ def main() -> None:
         )["imagePipelineArn"]
         images = [build(client, pipeline, data_dir)]
 
-        console.rule("recipe 1.0.1, UpdateImagePipeline with a scan for vulnerabilities, and again")
+        console.rule("recipe 1.0.1, UpdateImagePipeline with a scan and an approval, and again")
         import_advisories(data_dir)
         newer = create_recipe(client, "1.0.1", component, "nginx-light jq")
         client.update_image_pipeline(
@@ -250,8 +294,11 @@ def main() -> None:
             infrastructureConfigurationArn=infrastructure,
             distributionConfigurationArn=distribution,
             imageScanningConfiguration={"imageScanningEnabled": True},
+            workflows=create_approval(client),
+            executionRole="demo",
         )
-        images.append(build(client, pipeline, data_dir))
+        images.append(build(client, pipeline, data_dir, asks=True))
+        show_steps(data_dir, images[-1])
 
         show_images(images, data_dir)
         before, after = (image["arn"] for image in images)
