@@ -208,19 +208,6 @@ def test_metadata_can_be_left_out(forge: Forge) -> None:
     assert forge.client.list_image_packages(imageBuildVersionArn=image["arn"])["imagePackageList"] == []
 
 
-def test_an_ami_that_is_not_in_the_catalog_is_named(forge: Forge) -> None:
-    """A run of an image recipe on it ends FAILED, and says where to look."""
-    recipe = forge.client.create_image_recipe(
-        name=forge.name("machine"), semanticVersion="1.0.0", parentImage="ami-0123456789abcdef0",
-        components=[{"componentArn": forge.component(build="true")}],
-    )["imageRecipeArn"]  # fmt: skip
-    arn = forge.client.create_image(imageRecipeArn=recipe, infrastructureConfigurationArn=forge.infrastructure())[
-        "imageBuildVersionArn"
-    ]
-    reason = forge.finished(arn, "FAILED")["state"]["reason"]
-    assert "there is no AMI ami-0123456789abcdef0 in us-east-1" in reason and "imagesmith ami list" in reason
-
-
 def test_the_default_tag_is_readable_by_other_tools(forge: Forge) -> None:
     """skopeo lists the pushed repository without knowing anything of this server."""
     image = forge.build(forge.recipe(forge.component(build="echo x > /x")))
