@@ -127,7 +127,7 @@ def test_an_instance_is_kept_for_a_look_inside(forge: Forge, server: RunningServ
     assert server.containers() == []
 
 
-def test_a_wait_is_answered_with_words(forge: Forge) -> None:
+def test_a_wait_is_answered_with_words(forge: Forge, server: RunningServer) -> None:
     """The step is WAITING and listed; RESUME goes on with the reason as an output; a second answer is refused."""
     build = workflow(
         forge, "BUILD",
@@ -140,6 +140,12 @@ def test_a_wait_is_answered_with_words(forge: Forge) -> None:
     assert (step["name"], step["action"]) == ("Ask", "WaitForAction")
     one = forge.client.get_workflow_step_execution(stepExecutionId=step["stepExecutionId"])
     assert one["status"] == "WAITING" and "endTime" not in one
+    [event] = [
+        event for event in json.loads(server.command("event", "list", "--json")) if arn in event["resources"]
+    ]
+    assert event["detail-type"] == "EC2 Image Builder Workflow Step Waiting"
+    assert event["resources"] == [arn, build]
+    assert event["detail"]["workflow-step-execution-id"] == step["stepExecutionId"]
     with pytest.raises(ClientError, match="InvalidParameterValue"):
         answer(forge, {**step, "imageBuildVersionArn": arn.rpartition("/")[0] + "/999"})
     reason = "{{ $.parameters.word }} go"

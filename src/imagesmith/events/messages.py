@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from imagesmith.store.events import Event
+from imagesmith.store.executions import StepExecution
 from imagesmith.store.records import Record
 from imagesmith.values.names import canonical_json, iso_instant
 
 PIPELINE_DISABLED: Final = "EC2 Image Builder Image Pipeline Automatically Disabled"
+STEP_WAITING: Final = "EC2 Image Builder Workflow Step Waiting"
 _IDS: Final = uuid.UUID("6f6b6c0e-5d5a-5a58-9b7e-1f0c5f6a7d11")
 
 
@@ -25,6 +27,16 @@ def pipeline_disabled(pipeline: Record, failures: int, *, moment: datetime) -> E
     """A pipeline turned DISABLED after `failures` failed runs in a row (spec/pipelines.md 6)."""
     # a string, as AWS sends it
     return _event(pipeline, PIPELINE_DISABLED, [pipeline.arn], {"consecutive-failures": str(failures)}, moment)
+
+
+def step_waiting(step: StepExecution, workflow_arn: str, *, moment: datetime) -> Event:
+    """A step waits for an action (spec/workflows.md 8.2)."""
+    detail = {
+        "workflow-execution-id": step.execution_id,
+        "workflow-step-execution-id": step.id,
+        "workflow-step-name": step.document["name"],
+    }
+    return _event(step, STEP_WAITING, [step.image_arn, workflow_arn], detail, moment)
 
 
 def envelope(event: Event) -> dict[str, Any]:
@@ -43,7 +55,11 @@ def envelope(event: Event) -> dict[str, Any]:
 
 
 def _event(
-    about: Record, detail_type: str, resources: Sequence[str], detail: Mapping[str, Any], moment: datetime
+    about: Record | StepExecution,
+    detail_type: str,
+    resources: Sequence[str],
+    detail: Mapping[str, Any],
+    moment: datetime,
 ) -> Event:
     identity = canonical_json([about.account, about.region, detail_type, resources, detail, iso_instant(moment)])
     return Event(

@@ -20,9 +20,11 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from imagesmith.events.messages import step_waiting
 from imagesmith.recipes.plan import PlannedWorkflow
 from imagesmith.store import executions, queries
 from imagesmith.store.database import Database
+from imagesmith.store.events import put_event
 from imagesmith.store.executions import WAITING, StepExecution, WorkflowExecution
 from imagesmith.store.records import microseconds
 from imagesmith.values.names import iso_instant
@@ -134,6 +136,7 @@ class Executions:
                 started, changes["startTime"] = step.started, known["startTime"]
             elif waiting:
                 changes["_deadline"] = microseconds(now + timedelta(seconds=seconds))
+                self._tell_waiting(tx, step, now)
             waits = waiting and "_answer" not in known
             executions.update_step(tx, step, WAITING if waits else "RUNNING", changes, started=started)
             return begun
@@ -287,6 +290,11 @@ class Executions:
         if result.get("message"):
             changes["message"] = str(result["message"])[:_MESSAGE_LIMIT]
         executions.update_step(tx, step, status, changes)
+
+    def _tell_waiting(self, tx: Connection, step: StepExecution, now: datetime) -> None:
+        execution = executions.get_execution(tx, step.execution_id)
+        if execution is not None:
+            put_event(tx, step_waiting(step, execution.document["workflowBuildVersionArn"], moment=now))
 
     def _is_cancelled(self, tx: Connection, id: str) -> bool:
         build = queries.get_build(tx, self._image_arn)
