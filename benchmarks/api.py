@@ -1,23 +1,22 @@
 """The API of a real server against moto's server in the same run.
 
-    python benchmarks/api.py [--rounds 3] [--connections 16] [--requests 4000]
+    python benchmarks/api.py [--rounds 3] [--connections 16] [--seconds 4]
 
 rates    GetImagePipeline and UpdateImagePipeline on `imagesmith serve` (SQLite file, signatures verified, every
-         update with a client token of its own) against get and create of an AppConfig application (REST-JSON as
-         well) on `moto_server`; rounds take turns, and medians are compared. Goal: 5 times moto's rate.
+         update with a client token of its own) against gets and creates on `moto_server`, REST-JSON as well: an
+         AppConfig application (three members) and an API of API Gateway (nested members). Rounds take turns, and
+         medians are compared. Goal: 5 times moto's rate.
 lists    one page of ListImagePipelines with 100 to 100,000 stored pipelines. Goal: within 1.5 times.
 memory   resident memory of the server that was started and asked nothing. Goal: below 150 MiB.
 
-Load comes from processes of their own that send requests signed before the clock starts. It shares the processors
-with the server, so rates are those of a machine that is busy with both.
+Load comes from wrk (Debian's package), which sends requests that were signed before the clock starts and no update
+twice. It shares the processors with the server, so rates are those of a machine that is busy with both.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import multiprocessing
 import os
 import platform
 import socket
@@ -31,12 +30,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import boto3
-import uvloop
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
@@ -49,9 +48,8 @@ from imagesmith.wire.keys import AccessKey, KeyRing
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 PIPELINES = 16
-SENDERS = 2
-LONGEST = 120
-"""Seconds of one round."""
+MOST_PER_SECOND, MOST_OF_MOTO = 3000, 800
+"""Requests that are signed for each second of load."""
 
 TOOLS = Path(sys.executable).parent
 TEMPLATE = """\
@@ -89,107 +87,67 @@ class Peer:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-class Connection(asyncio.Protocol):
-    """Sends the next request when the answer to the last one is complete.
-
-    A server that closes its connections after each answer (moto's does) gets a new one for the next request; the
-    time to connect is part of that request.
-    """
-
-    def __init__(self, port: int, requests: Iterator[bytes], times: list[float]) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._port = port
-        self._requests = requests
-        self._times = times
-        self._buffer = b""
-        self._request: bytes | None = None
-        self._started = 0.0
-        self._transport: Any = None
-
-    async def connect(self) -> None:
-        await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        if self._request is None:
-            self._take()
-        if self._request is not None:
-            self._transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        head = self._buffer[:end].lower()
-        length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
-        if len(self._buffer) < end + 4 + length:
-            return
-        if not head.startswith((b"http/1.1 200 ", b"http/1.1 201 ")):
-            self.done.set_exception(RuntimeError(self._buffer.decode()))
-            return
-        self._buffer = b""
-        self._times.append(time.perf_counter() - self._started)
-        self._take()
-        if self._request is not None and b"connection: close" not in head:
-            self._transport.write(self._request)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self.done.done():
-            return
-        if error is not None:
-            self.done.set_exception(error)
-        else:
-            self._again = asyncio.ensure_future(self.connect())
-
-    def _take(self) -> None:
-        self._request = next(self._requests, None)
-        self._started = time.perf_counter()
-        if self._request is None:
-            self.done.set_result(None)
-            self._transport.close()
+SCRIPT = """
+local next, requests = 0, {}
+function init(arguments)
+  local file = assert(io.open(arguments[1], "rb"))
+  while true do
+    local length = file:read("*l")
+    if not length then break end
+    requests[#requests + 1] = file:read(tonumber(length))
+  end
+end
+function request()
+  next = next + 1
+  return requests[(next - 1) % #requests + 1]
+end
+function done(summary, latency)
+  local wrong = summary.errors.connect + summary.errors.read + summary.errors.write
+  io.write(string.format(
+    "%d %d %d %d %d\\n", summary.requests, summary.duration, summary.errors.status, wrong, latency:percentile(99)
+  ))
+end
+"""
+"""Reads the requests, each after a line with its length, and prints counts and microseconds at the end."""
 
 
-async def send(port: int, requests: Sequence[bytes], connections: int) -> list[float]:
-    """The time of every request, over connections that share the work."""
-    times: list[float] = []
-    rest = iter(requests)
-    async with asyncio.timeout(LONGEST):
-        clients = [Connection(port, rest, times) for _ in range(connections)]
-        for client in clients:
-            await client.connect()
-        await asyncio.gather(*(client.done for client in clients))
+def load(port: int, requests: Sequence[bytes], connections: int, seconds: int) -> Load:
+    """Send requests for some seconds and measure. No request is sent twice when there are enough."""
+    with tempfile.TemporaryDirectory(prefix="imagesmith-benchmark-") as folder:
+        script, file = Path(folder) / "load.lua", Path(folder) / "requests"
+        script.write_text(SCRIPT)
+        file.write_bytes(b"".join(b"%d\n%b" % (len(request), request) for request in requests))
+        done = subprocess.run(
+            ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script),
+             f"http://127.0.0.1:{port}", "--", str(file)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    count, microseconds, refused, wrong, p99 = map(int, done.stdout.splitlines()[-1].split())
+    if refused:
+        raise RuntimeError(f"{refused} of {count} requests were refused")
+    if requests[0].startswith((b"PUT", b"POST")) and count > len(requests):
+        raise RuntimeError(f"only {len(requests)} requests were made for {count}")
+    del wrong  # moto's server closes connections as it likes; wrk opens new ones
+    return Load(count / microseconds * 1e6, p99 / 1000)
+
+
+def page_times(port: int, pages: Sequence[bytes]) -> list[float]:
+    """Seconds that each of the requests takes, one after the other on one connection."""
+    times = []
+    with socket.create_connection(("127.0.0.1", port)) as connection, connection.makefile("rb") as answers:
+        for request in pages:
+            started = time.perf_counter()
+            connection.sendall(request)
+            status = answers.readline()
+            length = 0
+            while line := answers.readline().strip().lower():
+                if line.startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            body = answers.read(length)
+            times.append(time.perf_counter() - started)
+            if b" 200 " not in status:
+                raise RuntimeError(body.decode())
     return times
-
-
-def sender(pipe: Any, port: int, requests: Sequence[bytes], connections: int) -> None:
-    """A process of its own: says that it is ready, waits for the start, sends, gives the times."""
-    pipe.send("ready")
-    pipe.recv()
-    pipe.send(uvloop.run(send(port, requests, connections)))
-
-
-def load(port: int, requests: Sequence[bytes], connections: int) -> Load:
-    """Send every request once and measure."""
-    context = multiprocessing.get_context("spawn")
-    pipes, processes = [], []
-    for number in range(SENDERS):
-        here, there = context.Pipe()
-        arguments = (there, port, requests[number::SENDERS], connections // SENDERS)
-        processes.append(context.Process(target=sender, args=arguments))
-        pipes.append(here)
-        processes[-1].start()
-        there.close()  # so that a sender that dies ends the wait for it
-    for pipe in pipes:
-        pipe.recv()
-    started = time.perf_counter()
-    for pipe in pipes:
-        pipe.send("start")
-    times = sorted(moment for pipe in pipes for moment in pipe.recv())
-    spent = time.perf_counter() - started
-    for process in processes:
-        process.join()
-    return Load(len(times) / spent, times[int(len(times) * 0.99)] * 1000)
 
 
 @contextmanager
@@ -270,12 +228,11 @@ def make_pipelines(client: Any) -> list[dict[str, Any]]:
     ]
 
 
-def our_get(peer: Peer, pipelines: Sequence[dict[str, Any]], count: int) -> list[bytes]:
-    signed = [
+def our_get(peer: Peer, pipelines: Sequence[dict[str, Any]]) -> list[bytes]:
+    return [
         peer.request("GET", "/GetImagePipeline?imagePipelineArn=" + quote(item["imagePipelineArn"], safe=""))
         for item in pipelines
     ]
-    return [signed[number % len(signed)] for number in range(count)]
 
 
 def our_update(peer: Peer, pipelines: Sequence[dict[str, Any]], count: int) -> list[bytes]:
@@ -283,42 +240,72 @@ def our_update(peer: Peer, pipelines: Sequence[dict[str, Any]], count: int) -> l
     return [peer.request("PUT", "/UpdateImagePipeline", json.dumps(body).encode()) for body in bodies]
 
 
-def moto_get(peer: Peer, application: str, count: int) -> list[bytes]:
-    return [peer.request("GET", f"/applications/{application}")] * count
+@dataclass(frozen=True)
+class Comparable:
+    """A resource of moto's that is got and created."""
+
+    name: str
+    service: str
+    path: str
+    body: Callable[[], dict[str, Any]]
+    id_member: str
+
+    def get(self, moto: Peer) -> list[bytes]:
+        """Reads of one resource, which is created first."""
+        peer = replace(moto, service=self.service)
+        with socket.create_connection(("127.0.0.1", peer.port)) as connection, connection.makefile("rb") as answer:
+            connection.sendall(peer.request("POST", self.path, json.dumps(self.body()).encode()))
+            made = json.loads(answer.read().partition(b"\r\n\r\n")[2])
+        return [peer.request("GET", f"{self.path}/{made[self.id_member]}")]
+
+    def create(self, moto: Peer, count: int) -> list[bytes]:
+        peer = replace(moto, service=self.service)
+        return [peer.request("POST", self.path, json.dumps(self.body()).encode()) for _ in range(count)]
 
 
-def moto_create(peer: Peer, count: int) -> list[bytes]:
-    bodies = (
-        {"Name": f"a{uuid.uuid4().hex}", "Description": "The web servers", "Tags": {"team": "web"}}
-        for _ in range(count)
-    )
-    return [peer.request("POST", "/applications", json.dumps(body).encode()) for body in bodies]
+def application() -> dict[str, Any]:
+    return {"Name": f"a{uuid.uuid4().hex}", "Description": "The web servers", "Tags": {"team": "web"}}
+
+
+def gateway_api() -> dict[str, Any]:
+    return {
+        "name": f"a{uuid.uuid4().hex}", "protocolType": "HTTP", "description": "The web servers",
+        "corsConfiguration": {"allowOrigins": ["*"], "allowMethods": ["GET"], "maxAge": 300},
+        "tags": {"team": "web"},
+    }  # fmt: skip
+
+
+COMPARED = (
+    Comparable("AppConfig", "appconfig", "/applications", application, "Id"),
+    Comparable("API Gateway", "apigateway", "/v2/apis", gateway_api, "apiId"),
+)
 
 
 def compare_rates(ours: Peer, pipelines: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> None:
+    seconds, connections = arguments.seconds, arguments.connections
+    many, few = MOST_PER_SECOND * seconds, MOST_OF_MOTO * seconds
     with moto_server() as moto:
-        application = client_of(moto).create_application(Name="first", Description="d", Tags={"a": "b"})["Id"]
-        many, few = arguments.requests, max(arguments.connections, arguments.requests // 10)
-        subjects: dict[str, tuple[int, Callable[[int], list[bytes]]]] = {
-            "GetImagePipeline": (ours.port, lambda share: our_get(ours, pipelines, many // share)),
-            "moto get": (moto.port, lambda share: moto_get(moto, application, few // share)),
-            "UpdateImagePipeline": (ours.port, lambda share: our_update(ours, pipelines, many // share)),
-            "moto create": (moto.port, lambda share: moto_create(moto, few // share)),
+        subjects: dict[str, tuple[int, Callable[[], list[bytes]]]] = {
+            "GetImagePipeline": (ours.port, lambda: our_get(ours, pipelines)),
+            "UpdateImagePipeline": (ours.port, lambda: our_update(ours, pipelines, many)),
         }
+        for item in COMPARED:
+            subjects[f"moto {item.name} get"] = (moto.port, partial(item.get, moto))
+            subjects[f"moto {item.name} create"] = (moto.port, partial(item.create, moto, few))
         measured: dict[str, list[Load]] = {name: [] for name in subjects}
-        for port, make in subjects.values():
-            load(port, make(4), arguments.connections)  # warm
-        for _ in range(arguments.rounds):
+        for number in range(arguments.rounds + 1):
             for name, (port, make) in subjects.items():
-                measured[name].append(load(port, make(1), arguments.connections))
+                found = load(port, make(), connections, seconds)
+                if number:  # the first round warms up
+                    measured[name].append(found)
     for name, loads in measured.items():
         rate, p99 = (statistics.median(getattr(item, part) for item in loads) for part in ("rate", "p99"))
-        print(f"{name:20} {rate:7.0f} requests/s   p99 {p99:6.1f} ms")
-    for name, peer in (("GetImagePipeline", "moto get"), ("UpdateImagePipeline", "moto create")):
-        ratio = statistics.median(
-            mine.rate / its.rate for mine, its in zip(measured[name], measured[peer], strict=True)
-        )
-        print(f"{name} / {peer}: {ratio:.1f} times")
+        print(f"{name:24} {rate:7.0f} requests/s   p99 {p99:6.1f} ms")
+    for name, kind in (("GetImagePipeline", "get"), ("UpdateImagePipeline", "create")):
+        for item in COMPARED:
+            pairs = zip(measured[name], measured[f"moto {item.name} {kind}"], strict=True)
+            ratio = statistics.median(mine.rate / its.rate for mine, its in pairs)
+            print(f"{name} / moto {item.name} {kind}: {ratio:.1f} times")
 
 
 def fill(database: Database, template: str, wanted: int, have: int) -> None:
@@ -354,8 +341,8 @@ def compare_lists(peer: Peer, data_dir: Path, template: str) -> None:
                 peer.request("POST", "/ListImagePipelines", json.dumps(body).encode())
                 for body in ({"maxResults": 25}, {"maxResults": 25, "nextToken": token})
             ]
-            uvloop.run(send(peer.port, pages * 50, 1))
-            medians[wanted] = statistics.median(uvloop.run(send(peer.port, pages * 250, 1))) * 1000
+            page_times(peer.port, pages * 50)
+            medians[wanted] = statistics.median(page_times(peer.port, pages * 250)) * 1000
             print(f"ListImagePipelines   {wanted:7} stored: {medians[wanted]:6.2f} ms a page of 25")
     finally:
         database.close()
@@ -375,7 +362,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--requests", type=int, default=4000, help="of each round; moto gets a tenth")
+    parser.add_argument("--seconds", type=int, default=4, help="of load, for each subject and round")
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory(prefix="imagesmith-benchmark-") as folder:

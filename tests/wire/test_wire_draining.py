@@ -20,7 +20,7 @@ from imagesmith.wire.server import serve
 
 class Slow:
     operations = frozenset({"ListImagePipelines"})
-    short_changes = frozenset()
+    short_reads = short_changes = frozenset()
     def call(self, operation, caller, request):
         print("called", flush=True)
         sys.stdin.readline()

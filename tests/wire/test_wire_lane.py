@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from imagesmith.resources.errors import invalid_request, unavailable
 from imagesmith.wire.lane import WriteLane
 from imagesmith.wire.messages import Request, Response
 from imagesmith.wire.model import Api
-from imagesmith.wire.service import Service
+from imagesmith.wire.service import Pace, Service
 from imagesmith.wire.signature import Trusting
 from wire.wire_support import ACCOUNT, PIPELINE_ARN, REGION, Recorder
 
@@ -93,28 +93,36 @@ def test_a_turn_that_does_not_come_is_no_answer(api: Api) -> None:
     assert dispatcher.request is None
 
 
-def test_only_short_changes_go_together(api: Api) -> None:
-    """Reads, unknown paths and everything that is not named stay apart."""
-    service = service_of(api, Recorder(frozenset(api.operations), short_changes=frozenset({UPDATE})))
-    assert service.is_short_change(update("one"))
-    for method, path in (("GET", "/GetImagePipeline"), ("PUT", "/CreateComponent"), ("PUT", "/nothing")):
-        assert not service.is_short_change(Request(method, path, "", {}, b""))
+def test_a_request_is_answered_at_its_pace(api: Api) -> None:
+    """Short reads at once, short changes together, and everything that is not named in a thread."""
+    get = "GetImagePipeline"
+    dispatcher = Recorder(
+        frozenset(api.operations), short_reads=frozenset({get}), short_changes=frozenset({UPDATE})
+    )
+    service = service_of(api, dispatcher)
+    assert service.pace(update("one")) is Pace.TOGETHER
+    assert service.pace(Request("GET", f"/{get}", "", {}, b"")) is Pace.AT_ONCE
+    for method, path in (("PUT", "/CreateComponent"), ("PUT", "/nothing"), ("GET", "/UpdateImagePipeline")):
+        assert service.pace(Request(method, path, "", {}, b"")) is Pace.LONG
 
 
-def test_what_waits_is_answered_together_and_in_order() -> None:
-    """While one answer is made the next requests gather; each gets its own response."""
+def test_what_comes_meanwhile_is_answered_together_and_in_order() -> None:
+    """Requests join the answer that is being made, at most 32 of them; each gets its own response."""
     batches: list[int] = []
-    go_on = threading.Event()
+    begun, go_on = threading.Event(), threading.Event()
 
-    def answer(requests: Sequence[Request]) -> list[Response]:
-        batches.append(len(requests))
-        assert go_on.wait(30)
-        return [Response(200, request.body, "") for request in requests]
+    def answer(requests: Iterable[Request]) -> list[Response]:
+        responses = []
+        for request in requests:
+            responses.append(Response(200, request.body, ""))
+            begun.set()
+            assert go_on.wait(30)
+        batches.append(len(responses))
+        return responses
 
     async def ask() -> list[bytes]:
         futures = [lane.submit(Request("PUT", "/x", "", {}, b"first"))]
-        while not batches:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(begun.wait, 30)
         futures += [lane.submit(Request("PUT", "/x", "", {}, b"%d" % number)) for number in range(40)]
         go_on.set()
         return [answer.body for future in futures if (answer := await future)]
@@ -122,14 +130,26 @@ def test_what_waits_is_answered_together_and_in_order() -> None:
     lane = WriteLane(answer)
     assert asyncio.run(ask()) == [b"first", *(b"%d" % number for number in range(40))]
     lane.close()
-    assert batches == [1, 32, 8]
+    assert batches == [32, 9]
+
+
+def test_what_cannot_be_answered_together_is_given_back() -> None:
+    """When others are at work nothing is answered, and who asked is told so."""
+
+    async def ask() -> list[Response | None]:
+        futures = [lane.submit(Request("PUT", "/x", "", {}, b"")) for _ in range(3)]
+        return [await future for future in futures]
+
+    lane = WriteLane(lambda _requests: None)
+    assert asyncio.run(ask()) == [None] * 3
+    lane.close()
 
 
 def test_an_answer_that_cannot_be_made_ends_no_lane() -> None:
     """Who asked is told, and the next request is answered."""
     calls = 0
 
-    def answer(requests: Sequence[Request]) -> list[Response]:
+    def answer(requests: Iterable[Request]) -> list[Response]:
         nonlocal calls
         calls += 1
         if calls == 1:

@@ -303,7 +303,7 @@ from imagesmith.wire.server import serve
 
 class Slow:
     operations = frozenset({"ListImagePipelines"})
-    short_changes = frozenset()
+    short_reads = short_changes = frozenset()
     def call(self, operation, caller, request):
         print("called", flush=True)
         time.sleep(1)

@@ -40,6 +40,7 @@ class Recorder:
     operation: str = ""
     caller: Caller | None = None
     request: Mapping[str, Any] | None = None
+    short_reads: frozenset[str] = frozenset()
     short_changes: frozenset[str] = frozenset()
     together: Callable[[], AbstractContextManager[None]] = nullcontext
 

@@ -35,6 +35,11 @@ class Dispatcher(Protocol):
         ...
 
     @property
+    def short_reads(self) -> frozenset[str]:
+        """Names of the operations that are sooner done than handed to a thread; none where they may wait."""
+        ...
+
+    @property
     def short_changes(self) -> frozenset[str]:
         """Names of the operations that may be called `together`; none where that brings nothing."""
         ...

@@ -32,45 +32,44 @@ class Operation:
     writes: bool = False
     source: str = ""
     short: bool = False
-    """It writes, its work takes a millisecond, and nothing but the database is asked or told: many may share a
-    thread and a commit."""
+    """Its work takes less than a millisecond, on a few rows, and nothing but the database is asked or told."""
 
 
 def built_operations() -> dict[str, Operation]:
     """The table of everything that does not answer 501."""
     return {
         "CreateImagePipeline": Operation(pipelines.create, writes=True, short=True),
-        "GetImagePipeline": Operation(pipelines.get),
+        "GetImagePipeline": Operation(pipelines.get, short=True),
         "UpdateImagePipeline": Operation(pipelines.update, writes=True, short=True),
         "DeleteImagePipeline": Operation(pipelines.delete, writes=True, short=True),
         "ListImagePipelines": Operation(pipelines.list_all),
         "ListImagePipelineImages": Operation(pipelines.list_images),
         "StartImagePipelineExecution": Operation(pipelines.start_execution, writes=True),
         "CreateComponent": Operation(components.create, writes=True, source="uri"),
-        "GetComponent": Operation(components.get),
+        "GetComponent": Operation(components.get, short=True),
         "DeleteComponent": Operation(components.delete, writes=True),
         "ListComponents": Operation(components.list_versions),
         "ListComponentBuildVersions": Operation(components.list_builds),
         "CreateContainerRecipe": Operation(container_recipes.create, writes=True, source="dockerfileTemplateUri"),
-        "GetContainerRecipe": Operation(container_recipes.get),
+        "GetContainerRecipe": Operation(container_recipes.get, short=True),
         "DeleteContainerRecipe": Operation(container_recipes.delete, writes=True),
         "ListContainerRecipes": Operation(container_recipes.list_all),
         "CreateImageRecipe": Operation(image_recipes.create, writes=True),
-        "GetImageRecipe": Operation(image_recipes.get),
+        "GetImageRecipe": Operation(image_recipes.get, short=True),
         "DeleteImageRecipe": Operation(image_recipes.delete, writes=True),
         "ListImageRecipes": Operation(image_recipes.list_all),
         "CreateInfrastructureConfiguration": Operation(infrastructure.create, writes=True, short=True),
-        "GetInfrastructureConfiguration": Operation(infrastructure.get),
+        "GetInfrastructureConfiguration": Operation(infrastructure.get, short=True),
         "UpdateInfrastructureConfiguration": Operation(infrastructure.update, writes=True, short=True),
         "DeleteInfrastructureConfiguration": Operation(infrastructure.delete, writes=True, short=True),
         "ListInfrastructureConfigurations": Operation(infrastructure.list_all),
         "CreateDistributionConfiguration": Operation(distributions.create, writes=True, short=True),
-        "GetDistributionConfiguration": Operation(distributions.get),
+        "GetDistributionConfiguration": Operation(distributions.get, short=True),
         "UpdateDistributionConfiguration": Operation(distributions.update, writes=True, short=True),
         "DeleteDistributionConfiguration": Operation(distributions.delete, writes=True, short=True),
         "ListDistributionConfigurations": Operation(distributions.list_all),
         "CreateImage": Operation(images.create, writes=True),
-        "GetImage": Operation(images.get),
+        "GetImage": Operation(images.get, short=True),
         "ListImages": Operation(images.list_versions),
         "ListImageBuildVersions": Operation(images.list_builds),
         "CancelImageCreation": Operation(images.cancel, writes=True),
@@ -79,7 +78,7 @@ def built_operations() -> dict[str, Operation]:
         "ListImageScanFindings": Operation(scans.list_findings),
         "ListImageScanFindingAggregations": Operation(scans.list_aggregations),
         "CreateWorkflow": Operation(workflows.create, writes=True, source="uri"),
-        "GetWorkflow": Operation(workflows.get),
+        "GetWorkflow": Operation(workflows.get, short=True),
         "DeleteWorkflow": Operation(workflows.delete, writes=True),
         "ListWorkflows": Operation(workflows.list_versions),
         "ListWorkflowBuildVersions": Operation(workflows.list_builds),
@@ -92,5 +91,5 @@ def built_operations() -> dict[str, Operation]:
         "RetryImage": Operation(executions.retry_image, writes=True),
         "TagResource": Operation(tags.tag, writes=True, short=True),
         "UntagResource": Operation(tags.untag, writes=True, short=True),
-        "ListTagsForResource": Operation(tags.list_tags),
+        "ListTagsForResource": Operation(tags.list_tags, short=True),
     }

@@ -40,6 +40,7 @@ _COPIED = (
     "distributionConfigurationArn", "imageScanningConfiguration", "workflows", "executionRole",
     "loggingConfiguration", "imageTags",
 )  # fmt: skip
+_REFERENCES = (*runs.RECIPE_MEMBERS, "infrastructureConfigurationArn", "distributionConfigurationArn")
 _RUN_STATE = ("arn", "name", "dateCreated", "dateLastRun", "lastRunStatus")
 _FILTERS = {
     name: member(name)
@@ -67,7 +68,7 @@ def create(call: Call, request: Request) -> dict[str, Any]:
         raise quota_exceeded("image pipelines", limit)
     call.end_of_checks()
     kept = {"arn": arn, "name": request["name"], "dateCreated": call.stamp}
-    document = _document(call, request, schedule, recipe=recipe, kept=kept, earlier={})
+    document = _document(call, request, schedule, platform=recipe.document["platform"], kept=kept, earlier={})
     record = Record(
         arn=arn, account=call.account, region=call.region, kind=KIND, slug=slug_of(request["name"]),
         name=request["name"], created=call.now, document=document, tags=request.get("tags", {}),
@@ -86,17 +87,32 @@ def update(call: Call, request: Request) -> dict[str, Any]:
             f"The pipeline {request[_ARN]} belongs to the service; only pipelines of an account change."
         )
     record = require(call, request[_ARN], KIND, path=_ARN)
-    recipe, needs = runs.check_references(call, request)
+    platform, needs = record.document["platform"], None
+    if not _names_the_same(request, record.document):
+        recipe, needs = runs.check_references(call, request)
+        platform = recipe.document["platform"]
     if runs.recipe_member(request) not in record.document:
         raise invalid_request(
             f"The pipeline {record.arn} cannot change between an image recipe and a container recipe."
         )
     kept = picked(record.document, _RUN_STATE)
-    document = _document(call, request, schedule, recipe=recipe, kept=kept, earlier=record.document)
+    document = _document(call, request, schedule, platform=platform, kept=kept, earlier=record.document)
     updated = replace(record, document=document, status=document["status"])
     queries.replace(call.tx, updated, needs)
     _arm(call, updated)
     return {_ARN: record.arn}
+
+
+def _names_the_same(request: Request, document: Mapping[str, Any]) -> bool:
+    """Whether an update refers to exactly what the pipeline refers to: that is there, for it cannot be deleted.
+
+    A wildcard or a workflow may mean something else by now.
+    """
+    if request.get("workflows") or document.get("workflows"):
+        return False
+    if any(request.get(name) != document.get(name) for name in _REFERENCES):
+        return False
+    return not Arn.parse(request[runs.recipe_member(request)]).has_wildcard
 
 
 def _check(call: Call, request: Request) -> Schedule | None:
@@ -125,7 +141,7 @@ def _document(
     request: Request,
     schedule: Schedule | None,
     *,
-    recipe: Record,
+    platform: str,
     kept: Mapping[str, Any],
     earlier: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -133,7 +149,7 @@ def _document(
     document = {
         **kept,
         **picked(request, _COPIED),
-        "platform": recipe.document["platform"],
+        "platform": platform,
         "enhancedImageMetadataEnabled": request.get("enhancedImageMetadataEnabled", True),
         "imageTestsConfiguration": runs.tests_configuration(request),
         "status": request.get("status", "ENABLED"),

@@ -122,6 +122,14 @@ def require(call: Call, text: str, kind: str, *, path: str) -> Record:
     return find(call, text, path=path, kind=kind)
 
 
+def require_stored(call: Call, text: str, kind: str, *, path: str) -> str:
+    """The same when nothing of it is asked but that it is there; gives its ARN. Raises ApiError."""
+    arn = parse_arn(call, text, path=path, kind=kind)
+    if arn.owner != MANAGED_OWNER and queries.exists(call.tx, text):
+        return text
+    return find(call, text, path=path, kind=kind).arn
+
+
 def refuse_wildcard(text: str, *, path: str) -> None:
     """Deletes and tags name one version (spec/api.md 3.4). Raises ApiError."""
     try:

@@ -29,7 +29,7 @@ from imagesmith.resources.errors import (
     invalid_request,
 )
 from imagesmith.resources.planned_workflows import planned_workflows, system_variables
-from imagesmith.resources.references import require, resolve
+from imagesmith.resources.references import require_stored, resolve
 from imagesmith.resources.roles import planned_role
 from imagesmith.resources.workflow_members import check_entries, needed_arns, resolve_entries
 from imagesmith.store import queries
@@ -93,7 +93,7 @@ def check_references(call: Call, request: Request) -> tuple[Record, list[str]]:
         ("distributionConfigurationArn", "distribution-configuration"),
     ):
         if name in request:
-            needs.append(require(call, request[name], kind, path=name).arn)
+            needs.append(require_stored(call, request[name], kind, path=name))
     needs += needed_arns(call, resolve_entries(call, request, recipe))
     return recipe, needs
 

@@ -84,10 +84,18 @@ class Service:
         return frozenset(self._operations)
 
     @property
+    def short_reads(self) -> frozenset[str]:
+        return self._short(writes=False)
+
+    @property
     def short_changes(self) -> frozenset[str]:
+        return self._short(writes=True)
+
+    def _short(self, *, writes: bool) -> frozenset[str]:
+        """On SQLite only: on PostgreSQL every statement is a message that may have to be waited for."""
         if not self._database.is_sqlite:
             return frozenset()
-        return frozenset(name for name, built in self._operations.items() if built.short)
+        return frozenset(name for name, it in self._operations.items() if it.short and it.writes == writes)
 
     @contextmanager
     def together(self) -> Iterator[None]:

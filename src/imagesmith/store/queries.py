@@ -20,6 +20,7 @@ from imagesmith.values.version import Version
 
 # made once: see store.upsert
 _GET = Prepared(sa.select(resources).where(resources.c.arn == sa.bindparam("wanted")))
+_EXISTS = Prepared(sa.select(resources.c.arn).where(resources.c.arn == sa.bindparam("wanted")))
 _GET_MANY = sa.select(resources).where(resources.c.arn.in_(sa.bindparam("wanted", expanding=True)))
 _INSERT = sa.insert(resources)
 _REPLACED = sa.update(resources).where(resources.c.arn == sa.bindparam("replaced"))
@@ -88,6 +89,10 @@ class Selection:
 def get(tx: Connection, arn: str) -> Record | None:
     row = _GET.first(tx, {"wanted": arn})
     return None if row is None else _record(row)
+
+
+def exists(tx: Connection, arn: str) -> bool:
+    return _EXISTS.first(tx, {"wanted": arn}) is not None
 
 
 def get_many(tx: Connection, arns: Sequence[str]) -> dict[str, Record]:

@@ -1,8 +1,9 @@
 """The ASGI application: reads a request within bounds, lets a worker thread answer it, sends the answer.
 
-Everything that can wait on a database runs in a pool of threads of its own. A body over the limit is thrown
-away while it arrives, so that a client which sends before it reads gets its answer; past a second limit the
-connection is closed.
+Everything that can wait on a database runs in threads: changes of a few rows in one lane, the rest in a pool. Reads
+of a row of SQLite are done before a thread would have begun: they are answered in the event loop. A body over the
+limit is thrown away while it arrives, so that a client which sends before it reads gets its answer; past a second
+limit the connection is closed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from imagesmith.wire.lane import WriteLane
 from imagesmith.wire.messages import Request, Response, to_json
 from imagesmith.wire.model import Api
 from imagesmith.wire.rates import RateLimits
-from imagesmith.wire.service import Service
+from imagesmith.wire.service import Pace, Service
 from imagesmith.wire.signature import Authenticator, Trusting, Verifier
 
 Scope = MutableMapping[str, Any]
@@ -121,7 +122,10 @@ class App:
         return response if drained else _closing(response)
 
     async def _carry_out(self, request: Request) -> Response:
-        if self._service.is_short_change(request):
+        pace = self._service.pace(request)
+        if pace is Pace.AT_ONCE:
+            return self._service.answer(request)
+        if pace is Pace.TOGETHER:
             response = await self._lane.submit(request)
             if response is not None:
                 return response

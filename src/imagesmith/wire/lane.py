@@ -4,8 +4,8 @@
                                                   \\--> somebody else holds the database: None, answered elsewhere
 
 Changes of a SQLite database run one after another whatever asks for them. In threads of their own they would wake
-each other, and fight for the interpreter, several times for each change; here the next are read while a commit is
-on its way to the disk, and are answered after it.
+each other, and fight for the interpreter, several times for each change. Requests that come while others are
+answered still get into their commit; those that come later are read while it is on its way to the disk.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from imagesmith.wire.messages import Request, Response
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 _MOST = 32
 
-Answer = Callable[[Sequence[Request]], Sequence[Response] | None]
+Answer = Callable[[Iterable[Request]], Sequence[Response] | None]
 Waiting = tuple[Request, "asyncio.Future[Response | None]"]
 
 
@@ -59,21 +59,31 @@ class WriteLane:
             self._called.wait()
             self._called.clear()
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST))]
-                self._carry_out(batch)
+                self._carry_out()
             if self._closing:
                 return
 
-    def _carry_out(self, batch: list[Waiting]) -> None:
+    def _carry_out(self) -> None:
+        futures: list[asyncio.Future[Response | None]] = []
         settle: Callable[[], None]
-        futures = [future for _, future in batch]
         try:
-            answered = self._answer([request for request, _ in batch])
-            settle = partial(_settle, futures, [None] * len(batch) if answered is None else answered)
+            answered = self._answer(self._take(futures, _MOST))
+            if answered is None:
+                answered = [None for _ in self._take(futures, _MOST)]
+            settle = partial(_settle, futures, answered)
         except Exception as error:
-            _log.exception("%d changes were not answered", len(batch))
+            if not futures:
+                list(self._take(futures, 1))
+            _log.exception("%d changes were not answered", len(futures))
             settle = partial(_fail, futures, error)
         futures[0].get_loop().call_soon_threadsafe(settle)
+
+    def _take(self, futures: list[asyncio.Future[Response | None]], most: int) -> Iterator[Request]:
+        """What waits, one after the other, until nothing does; `futures` get its answers."""
+        while self._waiting and len(futures) < most:
+            request, future = self._waiting.popleft()
+            futures.append(future)
+            yield request
 
 
 def _settle(futures: Sequence[asyncio.Future[Response | None]], responses: Sequence[Response | None]) -> None:

@@ -14,7 +14,8 @@ of ours: it is logged with its traceback and the caller learns the request id on
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from typing import Any, Final
 
 from imagesmith.resources.dispatch import Caller, Dispatcher, NotNow
@@ -31,6 +32,14 @@ _log = logging.getLogger(__name__)
 
 _SHOWN_PATH: Final = 256
 _SHOWN_ARN: Final = 1024
+
+
+class Pace(Enum):
+    """How a request is best answered."""
+
+    AT_ONCE = "sooner answered than handed to a thread"
+    TOGETHER = "with those that wait beside it, in one commit"
+    LONG = "in a thread of its own"
 
 
 class Service:
@@ -55,7 +64,10 @@ class Service:
         self._partition = partition
         self._body_limit = body_limit
         self._rates = rates
-        self._short_changes = dispatcher.short_changes
+        self._paces = {
+            **dict.fromkeys(dispatcher.short_reads, Pace.AT_ONCE),
+            **dict.fromkeys(dispatcher.short_changes, Pace.TOGETHER),
+        }
 
     def answer(self, request: Request) -> Response:
         """Carry out one request; every outcome is a response."""
@@ -69,12 +81,12 @@ class Service:
             message = f"The service could not complete the request because of an internal error: {request_id}"
             return self.refuse(ApiError("ServiceException", message), request_id)
 
-    def is_short_change(self, request: Request) -> bool:
-        """Whether a request may be answered together with others."""
+    def pace(self, request: Request) -> Pace:
+        """How a request is best answered."""
         found = self._api.route(request.method, request.path)
-        return found is not None and found[0].name in self._short_changes
+        return self._paces.get(found[0].name, Pace.LONG) if found is not None else Pace.LONG
 
-    def answer_together(self, requests: Sequence[Request]) -> list[Response] | None:
+    def answer_together(self, requests: Iterable[Request]) -> list[Response] | None:
         """Carry out short changes in their order, in one commit; each has its own outcome.
 
         None: nothing was done, because each has to wait for its turn alone.
@@ -82,13 +94,14 @@ class Service:
         responses: list[Response] = []
         try:
             with self._dispatcher.together():
-                responses += map(self.answer, requests)
+                for request in requests:
+                    responses.append(self.answer(request))
         except NotNow:
             return None
         except ApiError as error:
             refusal = error
         except Exception:
-            _log.exception("%d changes could not be committed", len(requests))
+            _log.exception("%d changes could not be committed", len(responses))
             refusal = ApiError("ServiceException", "The service could not complete the request.")
         else:
             return responses
