@@ -68,9 +68,8 @@ class WriteLane:
         settle: Callable[[], None]
         try:
             answered = self._answer(self._take(futures, _MOST))
-            if answered is None:
-                answered = [None for _ in self._take(futures, _MOST)]
-            settle = partial(_settle, futures, answered)
+            given_back = [None for _ in self._take(futures, _MOST)] if answered is None else ()
+            settle = partial(_settle, futures, answered or given_back)
         except Exception as error:
             if not futures:
                 list(self._take(futures, 1))
