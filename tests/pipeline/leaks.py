@@ -29,7 +29,7 @@ def descendants(of: int) -> dict[int, str]:
     pending = list(children.get(of, ()))
     while pending:
         pid = pending.pop()
-        found[pid] = words[pid]
+        found[pid] = words.get(pid, "(ended)")
         pending += children.get(pid, ())
     return found
 

@@ -13,6 +13,7 @@ _AT_ONCE at a time; the image's run waits for them and starts the next when one 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +28,11 @@ from imagesmith.recipes.plan import BuildPlan, PlannedWorkflow
 from imagesmith.values.names import iso_instant, parse_instant
 from imagesmith.workflows.amis import distribute_amis
 from imagesmith.workflows.container import adopt_parent, finished_image, keep_image
-from imagesmith.workflows.document import WorkflowDocument
+from imagesmith.workflows.document import WorkflowDocument, WorkflowType
 from imagesmith.workflows.dynamic import bind_parameters
 from imagesmith.workflows.executions import execution_id
 from imagesmith.workflows.failures import StepFailed, explain
-from imagesmith.workflows.grammar import parse_workflow
+from imagesmith.workflows.grammar import ParsedWorkflow, parse_workflow
 from imagesmith.workflows.journal import Journal, Json, image_of, is_part, part_key
 from imagesmith.workflows.machine import adopted_disk, built_disk, shown_amis
 from imagesmith.workflows.push import distribute, kept_containers
@@ -105,7 +106,7 @@ class _Run:
     def _entries(self) -> list[Entry]:
         entries = []
         for position, planned in enumerate(self._plan.workflows):
-            parsed = parse_workflow(planned.text, planned.type)
+            parsed = _parsed(planned.text, planned.type)
             if parsed.document is None:
                 raise StepFailed(f"the workflow {planned.arn} cannot be used: {parsed.first}")
             id = execution_id(self._arn, f"{planned.type.lower()}-{position}")
@@ -428,6 +429,12 @@ class _PartRun(_Run):
         self._insist(lambda: self._executions.keep_result(self._id, ended), stopping)
         self._journal.wake(self._arn)
         return {}
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str, type: WorkflowType) -> ParsedWorkflow:
+    """Reading a document takes longer than running it, and most images run the same few."""
+    return parse_workflow(text, type)
 
 
 def _units(tests: Sequence[Entry]) -> list[list[Entry]]:
