@@ -36,7 +36,12 @@ def test_the_command_line_says_everything_and_nothing_is_there_by_default() -> N
     drives = (Drive("root", "root.qcow2"), Drive("seed", "seed.iso", "raw", read_only=True))
     argv = command_line(Hardware(3, 2048, drives, ("string-0",), firmware="uefi"), "tcg")
     text = " ".join(argv)
-    assert {("-smp", "3"), ("-m", "2048M"), ("-cpu", "max,svm=off"), ("-display", "none")} <= pairs(argv)
+    assert {
+        ("-smp", "3"),
+        ("-m", "2048M"),
+        ("-cpu", "max,avx=off,avx2=off,la57=off,svm=off"),
+        ("-display", "none"),
+    } <= pairs(argv)
     assert {"-nodefaults", "-no-user-config"} <= set(argv)
     assert text.index("filename=/machine/root.qcow2") < text.index("filename=/machine/seed.iso")
     assert "driver=raw,node-name=seed,file=seed-file,read-only=on" in text
