@@ -52,7 +52,7 @@ def launch(tmp_path: Path, disk: Path, *, seconds: float = 60.0, cancellation: C
 
 def left_over(tmp_path: Path) -> list[str]:
     """Folders and processes of machines of this test."""
-    folders = [str(place) for place in (tmp_path / "machines").glob("*")]
+    folders = [str(place) for place in (tmp_path / "machines").glob("*") if place.is_dir()]
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     return folders + [line for line in listed.splitlines() if str(tmp_path) in line and "pytest" not in line]
 
