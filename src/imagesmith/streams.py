@@ -10,6 +10,7 @@ import array
 import contextlib
 import fcntl
 import os
+import select
 import selectors
 import termios
 import time
@@ -140,3 +141,10 @@ def _drain(
         tails[stream].add(chunk)
         if on_output is not None:
             on_output(stream, chunk)
+
+
+def wait_readable(descriptor: int, seconds: float) -> bool:
+    """Whether something can be read, or has ended, within some seconds; `select` knows no descriptor above 1023."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(seconds, 0.0) * 1000))

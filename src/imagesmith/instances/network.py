@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import ipaddress
 import os
-import select
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from imagesmith import processes
+from imagesmith.streams import wait_readable
 
 NetworkKind = Literal["outbound", "none"]
 
@@ -48,7 +48,7 @@ class Slirp:
     def wait(self) -> None:
         """Wait until the interface is up; call once. Raises NetworkError."""
         try:
-            readable, _, _ = select.select([self.ready], [], [], _READY_SECONDS)
+            readable = wait_readable(self.ready, _READY_SECONDS)
             if readable and os.read(self.ready, 1) == b"1":
                 return
         finally:

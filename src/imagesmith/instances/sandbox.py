@@ -20,7 +20,6 @@ import contextlib
 import json
 import os
 import resource
-import select
 import shutil
 import signal
 import subprocess
@@ -42,6 +41,7 @@ from imagesmith.instances.network import (
     start_slirp,
 )  # fmt: skip
 from imagesmith.instances.protocol import InstanceError
+from imagesmith.streams import wait_readable
 
 _NAMESPACES = {"mnt": "mount", "pid": "pid", "net": "net", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup"}
 """Name of a namespace in /proc -> the option of nsenter."""
@@ -165,7 +165,7 @@ class Sandbox:
             # Process 1 of a namespace ends only after everything in it has: so this is the moment of silence.
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init, signal.SIGKILL)
-            select.select([self._init], [], [], _END_SECONDS)
+            wait_readable(self._init, _END_SECONDS)
             os.close(self._init)
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -259,8 +259,7 @@ class Sandbox:
     def _await_holder(self) -> None:
         assert self._process is not None and self._process.stdout is not None
         with self._process.stdout as output:
-            readable, _, _ = select.select([output], [], [], _START_SECONDS)
-            if not readable or not output.read(1):
+            if not wait_readable(output.fileno(), _START_SECONDS) or not output.read(1):
                 self._process.kill()
                 self._process.wait()
                 raise InstanceError(self.last_words() or "its first program did not start")

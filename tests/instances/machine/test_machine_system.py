@@ -166,7 +166,7 @@ def test_the_image_boots_by_uefi_as_a_new_machine(life: Life) -> None:
             machine.run(["sh", "-c", "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger; sleep 60"])
         os.kill(machine_process(machine.folder), signal.SIGKILL)
         machine.emulator.wait(20)
-        with pytest.raises(InstanceError, match="QEMU ended"):
+        with pytest.raises(InstanceError, match=r"QEMU ended|no channel to the machine"):
             machine.run(["true"])
     finally:
         machine.close()

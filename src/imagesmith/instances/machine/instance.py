@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shutil
 import socket
 import time
@@ -39,6 +38,7 @@ from imagesmith.instances.network import connect_inside
 from imagesmith.instances.protocol import InstanceError, Snapshot
 from imagesmith.instances.shell_files import ShellFiles
 from imagesmith.processes import Cancellation, Cancelled, Completed, OnOutput
+from imagesmith.streams import wait_readable
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -358,7 +358,7 @@ class MachineInstance(ShellFiles):
         until = min(until, time.monotonic() + _BANNER_SECONDS)
         while time.monotonic() < until:
             self._check()
-            if not select.select([sock], [], [], _POLL_SECONDS)[0]:
+            if not wait_readable(sock.fileno(), _POLL_SECONDS):
                 continue
             if not sock.recv(4, socket.MSG_PEEK):
                 raise ConnectionError("its SSH port is closed")
