@@ -16,7 +16,6 @@ import io
 import itertools
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -35,6 +34,7 @@ from botocore.config import Config
 
 from fixtures_containers import make_tiny_root
 from imagesmith.cli.context import ServerAddress
+from imagesmith.streams import wait_readable
 from imagesmith.wire.keys import KeyRing
 from imagesmith.workflows.logs import log_path
 from imagesmith.workflows.records import FINAL
@@ -171,7 +171,7 @@ class RunningServer:
         return ServerAddress.read(self.data_dir) is not None
 
     def _wait(self, seconds: float) -> bool:
-        return bool(select.select([self._ended], [], [], seconds)[0])
+        return wait_readable(self._ended, seconds)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> float:
         """Ask it to end and wait; gives the seconds that took."""
