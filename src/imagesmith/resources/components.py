@@ -13,7 +13,8 @@ from imagesmith.resources.configurations import picked
 from imagesmith.resources.errors import invalid_value, quota_exceeded
 from imagesmith.resources.lists import list_given, list_stored, member, version_text
 from imagesmith.resources.references import exact_version, parse_arn, resolve
-from imagesmith.resources.versioned import DocumentKind, create_build, delete_build, given_document
+from imagesmith.resources.sources import given_document
+from imagesmith.resources.versioned import DocumentKind, create_build, delete_build
 from imagesmith.store.records import Record
 from imagesmith.values.diagnostics import errors_of
 

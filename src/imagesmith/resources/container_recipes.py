@@ -13,6 +13,7 @@ from imagesmith.resources.configurations import picked
 from imagesmith.resources.errors import invalid_combination, invalid_value
 from imagesmith.resources.lists import member
 from imagesmith.resources.recipes import RecipeKind, Request
+from imagesmith.resources.sources import given_document
 from imagesmith.store.records import Record
 from imagesmith.values.diagnostics import errors_of
 
@@ -41,7 +42,9 @@ KIND = RecipeKind(
 
 
 def create(call: Call, request: Request) -> dict[str, Any]:
-    template, path = _template(call, request)
+    template, path = given_document(
+        call, request, inline="dockerfileTemplateData", uri="dockerfileTemplateUri", noun="Dockerfile template"
+    )
     if request.get("platformOverride") == "macOS":
         raise invalid_value("platformOverride", "Container images cannot be built for macOS.")
     parent = recipes.check_parent(call, request["parentImage"], container=True)
@@ -69,21 +72,6 @@ def create(call: Call, request: Request) -> dict[str, Any]:
         **({"_osVersion": request["imageOsVersionOverride"]} if "imageOsVersionOverride" in request else {}),
     }
     return recipes.create(KIND, call, request, content, [*needs, *parent.needs])
-
-
-def _template(call: Call, request: Request) -> tuple[str, str]:
-    if ("dockerfileTemplateData" in request) == ("dockerfileTemplateUri" in request):
-        raise invalid_combination(
-            "dockerfileTemplateData",
-            "You must specify exactly one of dockerfileTemplateData and dockerfileTemplateUri.",
-        )
-    if "dockerfileTemplateData" in request:
-        return request["dockerfileTemplateData"], "dockerfileTemplateData"
-    text = call.fetched or ""
-    limit = call.settings.quotas.document_bytes
-    if len(text.encode()) > limit:
-        raise invalid_value("dockerfileTemplateUri", f"The Dockerfile template is larger than {limit} bytes.")
-    return text, "dockerfileTemplateUri"
 
 
 get = partial(recipes.get, KIND)

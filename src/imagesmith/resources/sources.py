@@ -1,15 +1,32 @@
-"""Documents behind `s3://` URIs, read once at create (spec/api.md 4.4, 6.2)."""
+"""Documents of a request: in it, or behind an `s3://` URI and read once at create (spec/api.md 4.4, 6.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from imagesmith.resources.errors import ApiError, invalid_value
+from imagesmith.resources.call import Call
+from imagesmith.resources.errors import ApiError, invalid_combination, invalid_value
 from imagesmith.settings import Settings
 
 ReadSource = Callable[[str, str], str]
 """(path of the request member, URI) -> text; raises ApiError."""
+
+
+def given_document(
+    call: Call, request: Mapping[str, Any], *, inline: str = "data", uri: str = "uri", noun: str = "document"
+) -> tuple[str, str]:
+    """The text that one of two members holds or names, and which of the two it came in by. Raises ApiError."""
+    if (inline in request) == (uri in request):
+        raise invalid_combination(inline, f"You must specify exactly one of {inline} and {uri}.")
+    if inline in request:
+        return request[inline], inline
+    text = call.fetched or ""
+    limit = call.settings.quotas.document_bytes
+    if len(text.encode()) > limit:
+        raise invalid_value(uri, f"The {noun} is larger than {limit} bytes.")
+    return text, uri
 
 
 def s3_reader(settings: Settings) -> ReadSource:

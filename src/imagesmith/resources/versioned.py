@@ -16,7 +16,6 @@ from imagesmith.resources.errors import (
     already_exists,
     in_dependency,
     invalid_combination,
-    invalid_value,
     not_found,
     quota_exceeded,
 )
@@ -40,19 +39,6 @@ class DocumentKind:
     """Members that make two builds of one version identical (spec/api.md 3.7)."""
     check_successor: Callable[[Record, Mapping[str, Any]], None]
     """Compares the newest build of the version with the content of the next; raises ApiError."""
-
-
-def given_document(call: Call, request: Request) -> tuple[str, str]:
-    """The text of `data` or `uri`, and which of the two it came in by. Raises ApiError."""
-    if ("data" in request) == ("uri" in request):
-        raise invalid_combination("data", "You must specify exactly one of data and uri.")
-    if "data" in request:
-        return request["data"], "data"
-    text = call.fetched or ""
-    limit = call.settings.quotas.document_bytes
-    if len(text.encode()) > limit:
-        raise invalid_value("uri", f"The document is larger than {limit} bytes.")
-    return text, "uri"
 
 
 def create_build(

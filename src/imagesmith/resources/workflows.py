@@ -11,7 +11,8 @@ from imagesmith.resources.configurations import picked
 from imagesmith.resources.errors import invalid_request, invalid_value
 from imagesmith.resources.lists import list_given, list_stored, member, version_text
 from imagesmith.resources.references import MANAGED_OWNER, parse_arn, reading_pattern, resolve
-from imagesmith.resources.versioned import DocumentKind, create_build, delete_build, given_document
+from imagesmith.resources.sources import given_document
+from imagesmith.resources.versioned import DocumentKind, create_build, delete_build
 from imagesmith.store.records import Record
 from imagesmith.workflows.document import parameter_details
 from imagesmith.workflows.grammar import parse_workflow, refusal

@@ -16,12 +16,11 @@ from imagesmith.artifacts.layout import ImageArtifact, LayoutError
 from imagesmith.instances.dockerfile_build import build_dockerfile
 from imagesmith.managed.bases import managed_base
 from imagesmith.recipes.dockerfile import DockerfileParts, fill_parent, split_template
-from imagesmith.settings import Registry
 from imagesmith.values.arn import Arn
 from imagesmith.workflows import inspection
 from imagesmith.workflows.failures import StepFailed
 from imagesmith.workflows.work import Work
-from imagesmith.workflows.workshop import Workshop, instance_name, layout_reference
+from imagesmith.workflows.workshop import instance_name, layout_reference
 
 
 def starting_image(work: Work) -> tuple[str, Parent]:
@@ -116,7 +115,7 @@ def find_parent(work: Work) -> Parent:
         if parent.kind == "image":
             return shop.bases.image(parent.digest, parent.reference, cancellation=cancellation)
         if parent.kind == "registry":
-            registry = _registry_of(shop, parent.reference)
+            registry = shop.settings.registry_at(parent.reference)
             return shop.bases.registry(parent.reference, registry=registry, cancellation=cancellation)
         folders = map(Path, shop.settings.local_image_folders)
         return shop.bases.local(parent.reference, folders, cancellation=cancellation)
@@ -124,18 +123,13 @@ def find_parent(work: Work) -> Parent:
         raise StepFailed(str(error)) from error
 
 
-def _registry_of(shop: Workshop, reference: str) -> Registry | None:
-    """The configured registry that a parent is on, for its credentials."""
-    host = reference.split("/")[0]
-    return next((item for item in shop.settings.registries.values() if item.url.split("/")[0] == host), None)
-
-
 def _run_dockerfile(work: Work, role: str, text: str) -> str:
     shop, cancellation = work.shop, work.cancellation
 
     def pull(reference: str) -> Parent:
         """A further image that the Dockerfile names, with the credentials of the settings."""
-        return shop.bases.registry(reference, registry=_registry_of(shop, reference), cancellation=cancellation)
+        registry = shop.settings.registry_at(reference)
+        return shop.bases.registry(reference, registry=registry, cancellation=cancellation)
 
     receive, flush = work.log.sink("dockerfile")
     try:

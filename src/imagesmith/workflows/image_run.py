@@ -274,7 +274,7 @@ class _ImageRun(_Run):
 
         name = unit[0].planned.parallel_group
         ended: list[Json] = self._journal.wait(f"group {name}", poll, seconds=_EVER)["ended"]
-        return [Ended(**item) for item in _abort_first(unit, ended)]
+        return [Ended(**item) for item in _abort_first(ended)]
 
     def _look_after(self, unit: Sequence[Entry], given: Mapping[str, Any]) -> Json | None:
         """Start what may start, stop what must stop; how all ended, once they have."""
@@ -452,9 +452,8 @@ def _units(tests: Sequence[Entry]) -> list[list[Entry]]:
     return units
 
 
-def _abort_first(unit: Sequence[Entry], ended: Sequence[Json]) -> list[Json]:
+def _abort_first(ended: Sequence[Json]) -> list[Json]:
     """Among members that did not complete, those that failed by themselves say why, not those they cancelled."""
-    del unit
     failed = next((item for item in ended if item["status"] not in ("COMPLETED", "CANCELLED")), None)
     if failed is None:
         return list(ended)
