@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import json
@@ -190,14 +189,23 @@ def test_an_image_that_is_not_in_the_storage_changes_nothing(
 
 
 def test_a_cancelled_export_changes_nothing(
-    layout: OciLayout, container_storage: ContainerStorage, tiny_image: str
+    layout: OciLayout, container_storage: ContainerStorage, make_image: MakeImage
 ) -> None:
     """Cancelled under way, the layout is as before."""
+    large = make_image("".join(random.Random(1).choices("0123456789abcdef", k=8_000_000)))
     cancellation = Cancellation()
-    threading.Timer(0.05, cancellation.cancel).start()
-    with contextlib.suppress(Cancelled):
-        layout.export_image(container_storage, tiny_image, "x", cancellation=cancellation)
-        pytest.skip("the export was faster than the cancellation")
+    work = layout.path / "tmp"
+
+    def cancel_under_way() -> None:
+        while not any(work.iterdir()):
+            time.sleep(0.001)
+        cancellation.cancel()
+
+    watcher = threading.Thread(target=cancel_under_way)
+    watcher.start()
+    with pytest.raises(Cancelled):
+        layout.export_image(container_storage, large, "x", cancellation=cancellation)
+    watcher.join()
     assert layout.references() == {} and list((layout.path / "tmp").iterdir()) == []
 
 
