@@ -30,6 +30,7 @@ from imagesmith.cli.follow import follow_build
 from imagesmith.cli.image import describe_changes, packages_of
 from imagesmith.inspection.changes import compare_packages
 from imagesmith.values.names import human_size
+from imagesmith.workflows.records import FINAL
 
 HERE = Path(__file__).parent
 NAME = "demo-web"
@@ -96,8 +97,11 @@ def start_server(stack: ExitStack, data_dir: Path, registry: str) -> str:
 
 
 def clean_up(client: Any) -> None:
-    """Remove what an earlier run of the demo created; images stay."""
+    """Remove what an earlier run of the demo created; images stay, builds of an interrupted run are cancelled."""
     for pipeline in client.list_image_pipelines(filters=[{"name": "name", "values": [NAME]}])["imagePipelineList"]:
+        for image in client.list_image_pipeline_images(imagePipelineArn=pipeline["arn"])["imageSummaryList"]:
+            if image["state"]["status"] not in FINAL:
+                client.cancel_image_creation(imageBuildVersionArn=image["arn"])
         client.delete_image_pipeline(imagePipelineArn=pipeline["arn"])
     for recipe in client.list_container_recipes(filters=[{"name": "name", "values": [NAME]}])[
         "containerRecipeSummaryList"
