@@ -173,6 +173,8 @@ class Settings:
     partition: str = "aws"
     auth: AuthMode = "static"
     idempotency_hours: int = 24
+    artifacts: str = ""
+    """Where several hosts share artifacts: `s3://bucket[/prefix]`, or a folder that all mount. Empty: nowhere."""
     s3_endpoint_url: str = ""
     """Endpoint for `s3://` sources; empty: AWS itself."""
     s3_access_key_id: str = ""

@@ -14,11 +14,12 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagesmith import processes
+from imagesmith.artifacts.shared import SharedStoreError
 from imagesmith.processes import Cancellation, ProcessFailed
 
 EXPORT_FORMATS = ("raw", "vmdk", "vhd")
@@ -51,23 +52,38 @@ class Disk:
     """Bytes that a guest sees."""
 
 
+Obtain = Callable[[Path, str], None]
+"""Writes a disk that is not here, by its digest, to a new file. Raises SharedStoreError."""
+
+
 class DiskStore:
     """The disks of one data directory."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, obtain: Obtain | None = None) -> None:
         self.folder = folder
+        self._obtain = obtain
         self._kept = folder / "sha256"
         self._drafts = folder / "drafts"
         for place in (self._kept, self._drafts):
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def get(self, digest: str) -> Disk:
-        """A disk by its digest. Raises DiskError."""
+        """A disk by its digest, which is obtained first when it is not here. Raises DiskError."""
         path = self._path(digest)
+        if self._obtain is not None and not path.exists():
+            self._bring(self._obtain, digest)
         try:
             return Disk(digest, path, path.stat().st_size, examine(path).virtual_size)
         except OSError as error:
             raise DiskError(f"the disk {digest} is not in {self.folder}: {error.strerror}") from error
+
+    def _bring(self, obtain: Obtain, digest: str) -> None:
+        with self.draft() as draft:
+            try:
+                obtain(draft, digest)
+            except SharedStoreError as error:
+                raise DiskError(f"the disk {digest} is not in {self.folder}: {error}") from error
+            self.keep(draft)
 
     def digests(self) -> list[str]:
         return sorted(f"sha256:{place.name}" for place in self._kept.iterdir())

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from typing import Any
 from imagesmith.artifacts.layout_files import INDEX_TYPE as INDEX_TYPE
 from imagesmith.artifacts.layout_files import LayoutError as LayoutError
 from imagesmith.artifacts.layout_files import LayoutFiles
+from imagesmith.artifacts.shared import SharedStoreError
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.processes import Cancellation, OnOutput
 
@@ -70,12 +71,17 @@ class ImageArtifact:
         return self.config_digest.removeprefix("sha256:")
 
 
+Obtain = Callable[[LayoutFiles, str], None]
+"""Brings an image that is not here, by its digest, from elsewhere. Raises SharedStoreError."""
+
+
 class OciLayout:
     """One layout; several builds, in several processes, may use it at once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, obtain: Obtain | None = None) -> None:
         self.path = path
         self.files = LayoutFiles(path)
+        self._obtain = obtain
 
     # Images in and out
 
@@ -212,6 +218,12 @@ class OciLayout:
         return document
 
     def manifest_bytes(self, digest: str) -> bytes:
+        """The manifest of an image, which is obtained first when it is not here. Raises LayoutError."""
+        if self._obtain is not None and not self.files.place(digest).exists():
+            try:
+                self._obtain(self.files, digest)
+            except SharedStoreError as error:
+                raise LayoutError(f"image {digest} is not in the layout {self.path}: {error}") from error
         return self.files.read(digest)
 
     def config(self, digest: str) -> dict[str, Any]:
@@ -236,6 +248,8 @@ class OciLayout:
     def tag(self, digest: str, ref: str) -> None:
         """Give an image one more name; the name is taken from another image that had it."""
         self.read(digest)
+        if self.resolve(ref) == digest:
+            return
         with self.files.locked():
             self._name(digest, ref)
 

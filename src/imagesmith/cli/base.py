@@ -17,7 +17,7 @@ from imagesmith.cli.context import (
     print_json,
     settings_of,
 )
-from imagesmith.cli.disks import machine_bases
+from imagesmith.cli.disks import machine_bases, publish_disk
 from imagesmith.cli.store import changed_store, opened_store
 from imagesmith.managed.bases import managed_bases
 from imagesmith.store import amis
@@ -55,6 +55,7 @@ def add(source: str, *, checksum: str, name: str | None, description: str, data_
         disk = machine_bases(settings).add(source, checksum, on_line=say)
     except ParentError as error:
         raise CommandFailed(str(error)) from error
+    publish_disk(settings, disk)
     title = name or Path(source).name
     ami = Ami(
         ami_id_for(settings.account, settings.region, title, source=disk.digest), settings.account, settings.region,

@@ -12,6 +12,7 @@ from pathlib import Path
 from imagesmith.artifacts.bases import ParentError
 from imagesmith.artifacts.disks import Disk, DiskError, DiskStore
 from imagesmith.artifacts.machine_bases import MachineBases
+from imagesmith.artifacts.shared import SharedStoreError
 from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.store import opened_store
 from imagesmith.instances.machine.instance import Entry
@@ -21,12 +22,27 @@ from imagesmith.processes import Cancellation
 from imagesmith.settings import Settings
 from imagesmith.store import amis
 from imagesmith.store.amis import Ami
+from imagesmith.workflows.workshop import open_disks, open_exchange
 
 _OURS = re.compile(r"(?:component|boot|copy)-([0-9]+)(?:-disk)?")
 
 
 def disk_store(settings: Settings) -> DiskStore:
-    return DiskStore(settings.data_dir / "disks")
+    """Raises CommandFailed when the store that hosts share cannot be used."""
+    try:
+        return open_disks(settings, open_exchange(settings))
+    except SharedStoreError as error:
+        raise CommandFailed(str(error)) from error
+
+
+def publish_disk(settings: Settings, disk: Disk) -> None:
+    """Have the other hosts reach a disk, where there is a store that they share. Raises CommandFailed."""
+    try:
+        exchange = open_exchange(settings)
+        if exchange is not None:
+            exchange.publish_disk(disk_store(settings), disk.digest)
+    except SharedStoreError as error:
+        raise CommandFailed(str(error)) from error
 
 
 def machine_bases(settings: Settings) -> MachineBases:

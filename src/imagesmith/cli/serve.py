@@ -16,6 +16,7 @@ from imagesmith.cli.context import CommandFailed, ServerAddress, data_dir_option
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 picks a free one.  [default: 8474]")
 @data_dir_option
 @click.option("--database-url", help="PostgreSQL instead of SQLite: postgresql+psycopg://USER:PASSWORD@HOST/NAME")
+@click.option("--artifacts", help="Where several hosts share artifacts: s3://BUCKET[/PREFIX], or a mounted folder.")
 @click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False), help="A TOML settings file.")
 @click.option("--log-level", default="warning", show_default=True, help="debug, info, warning or error.")
 def serve(
@@ -23,6 +24,7 @@ def serve(
     port: int | None,
     data_dir: Path,
     database_url: str | None,
+    artifacts: str | None,
     file: Path | None,
     log_level: str,
 ) -> None:
@@ -33,9 +35,12 @@ def serve(
     Prints `listening on http://HOST:PORT` when it is ready.
     """
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = settings_of(data_dir, file=file, host=host, port=port, database_url=database_url)
+    settings = settings_of(
+        data_dir, file=file, host=host, port=port, database_url=database_url, artifacts=artifacts
+    )
     # imported late: `imagesmith --help` should not load an engine
     from imagesmith.artifacts.locks import LockHeld
+    from imagesmith.artifacts.shared import SharedStoreError
     from imagesmith.artifacts.storage import StorageError
     from imagesmith.cli.server import make_server
     from imagesmith.instances.isolation import IsolationError, private_mounts
@@ -69,5 +74,5 @@ def serve(
             f"another server (process {error.holder}) uses the data directory {settings.data_dir}",
             "stop that one, or give this one a --data-dir of its own",
         ) from error
-    except (StoreUnavailable, KeysError, StorageError, OSError) as error:
+    except (StoreUnavailable, KeysError, StorageError, SharedStoreError, OSError) as error:
         raise CommandFailed(f"cannot serve from {settings.data_dir}: {error}") from error

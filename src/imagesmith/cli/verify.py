@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from imagesmith.artifacts.exchange import Exchange
 from imagesmith.artifacts.layout import LayoutError, OciLayout
 from imagesmith.artifacts.referrers import Referrer, attached
+from imagesmith.artifacts.shared import NotShared, SharedStoreError
 from imagesmith.cli.context import (
     CommandFailed,
     data_dir_option,
@@ -32,6 +35,7 @@ from imagesmith.inspection.provenance import verify as verify_envelope
 from imagesmith.inspection.signing import PublicKey, SigningError, public_key_path
 from imagesmith.settings import Registry, Settings
 from imagesmith.values.arn import slug_of
+from imagesmith.workflows.workshop import open_exchange, open_layout
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NEWEST = re.compile(r":([0-9]+)\.([0-9]+)\.([0-9]+)-([0-9]+)$")
@@ -60,7 +64,7 @@ def verify(reference: str, key_file: Path | None, data_dir: Path, as_json: bool)
         key = PublicKey.read(path)
         digest, documents = _find(settings, reference)
         found = _verified(digest, documents, key)
-    except (SigningError, LayoutError, RegistryError, VerificationFailed) as error:
+    except (SigningError, LayoutError, RegistryError, SharedStoreError, VerificationFailed) as error:
         raise CommandFailed(f"{reference} is not verified: {error}") from error
     if as_json:
         print_json(asdict(found))
@@ -83,8 +87,9 @@ def _find(settings: Settings, reference: str) -> tuple[str, tuple[Referrer, ...]
     host = reference.partition("/")[0]
     if "/" in reference and not reference.startswith("arn:") and (set(".:") & set(host) or host == "localhost"):
         return _in_registry(settings, reference)
-    layout = OciLayout(settings.data_dir / "oci")
-    digest = reference if _DIGEST.fullmatch(reference) else _named(layout, settings, reference)
+    exchange = open_exchange(settings)
+    layout = open_layout(settings, exchange)
+    digest = reference if _DIGEST.fullmatch(reference) else _named(layout, exchange, settings, reference)
     _check_blobs(layout, digest)
     return digest, attached(layout, digest, KIND)
 
@@ -109,7 +114,7 @@ def _in_registry(settings: Settings, reference: str) -> tuple[str, tuple[Referre
     return computed, fetch_referrers(registry, repository, computed, KIND)
 
 
-def _named(layout: OciLayout, settings: Settings, reference: str) -> str:
+def _named(layout: OciLayout, exchange: Exchange | None, settings: Settings, reference: str) -> str:
     """The digest of an image by ARN or name; of several builds, the newest that fits."""
     account, region, path = settings.account, settings.region, reference
     if reference.startswith("arn:"):
@@ -118,6 +123,9 @@ def _named(layout: OciLayout, settings: Settings, reference: str) -> str:
     name, *version = path.split("/")
     slug = slug_of(name)
     start = f"{account}/{region}/{slug}:{'-'.join(version)}"
+    if len(version) == 2 and exchange is not None:
+        with suppress(NotShared):
+            return exchange.resolve(start)
     fitting = [
         (tuple(map(int, match.groups())), digest)
         for known, digest in layout.references().items()

@@ -89,6 +89,9 @@ def _take_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> None:
 
 
 def _kept(work: Work, artifact: ImageArtifact, parent_digest: str) -> str:
+    if work.shop.exchange is not None:
+        with work.timed("publish"):
+            work.shop.exchange.publish_image(work.shop.layout, artifact.digest, cancellation=work.cancellation)
     work.shop.records.note(
         work.plan.image_arn, digest=artifact.digest, size=artifact.size, parent_digest=parent_digest
     )

@@ -83,6 +83,8 @@ def output_source(work: Work, digest: str) -> Source:
 
 def keep_disk(work: Work, disk: Disk, *, entry: Entry) -> Ami:
     """Register a disk as the output of the run."""
+    if work.shop.exchange is not None:
+        work.shop.exchange.publish_disk(work.shop.disks, disk.digest, cancellation=work.cancellation)
     ami = register_output(work, disk.digest, entry=entry)
     size = f"{human_size(disk.size)}, {human_size(disk.virtual_size)} for a guest"
     work.log.line("image", f"{ami.ami_id} '{ami.name}' is {disk.digest} ({size})")

@@ -60,7 +60,9 @@ def distribute(work: Work, digest: str) -> Distributed:
 
 
 def kept_at(shop: Workshop, plan: BuildPlan) -> str:
-    """Where the embedded layout has the image, as skopeo names it."""
+    """Where the image is kept: in the embedded layout, as skopeo names it, or where all hosts find it."""
+    if shop.exchange is not None:
+        return f"{shop.exchange.store.url}#{layout_reference(plan)}"
     return f"oci:{shop.layout.path}:{layout_reference(plan)}"
 
 
@@ -95,6 +97,8 @@ def _push(work: Work, target: PushTarget, registry: Registry | None, digest: str
             permanent=True,
         )
     tags = tuple(dict.fromkeys((plan.default_tag, *target.tags)))
+    # the image may have been built on another host
+    shop.layout.tag(digest, layout_reference(plan))
     with shop.storage.scratch() as scratch:
         pushed = push_image(
             shop.layout.path,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from imagesmith.artifacts.shared import SharedStoreError
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation, Cancelled, ProcessFailed
 from imagesmith.recipes.plan import BuildPlan, PlannedWorkflow
@@ -37,7 +38,7 @@ _log = logging.getLogger(__name__)
 ATTEMPTS: Final = 3
 """How often a run, or a step of it, may begin before it fails: the first time and twice after the server died."""
 
-_EXPECTED = (StepFailed, InstanceError, ProcessFailed, StoreUnavailable, OSError)
+_EXPECTED = (StepFailed, InstanceError, ProcessFailed, StoreUnavailable, SharedStoreError, OSError)
 """Failures that the reason tells in full; any other is a fault of ours and is logged with its traceback."""
 
 Value = TypeVar("Value")

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from imagesmith.artifacts.bases import Bases
 from imagesmith.artifacts.disks import DiskStore
+from imagesmith.artifacts.exchange import Exchange
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.machine_bases import MachineBases
+from imagesmith.artifacts.shared import open_shared_store
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.components.services import S3Config
 from imagesmith.instances.dockerfile_build import sweep_dockerfile_builds
@@ -46,12 +48,15 @@ class Workshop:
     instances: Instances
     reserve: DiskReserve
     clock: Callable[[], datetime]
+    exchange: Exchange | None = None
+    """With the store that the hosts share; None when there is none."""
 
     @classmethod
     def open(cls, settings: Settings, records: Records, clock: Callable[[], datetime]) -> Workshop:
-        """Open or make the folders of the data directory. Raises StorageError."""
+        """Open or make the folders of the data directory. Raises StorageError, SharedStoreError."""
         storage = ContainerStorage.for_data_dir(settings.data_dir)
-        layout = OciLayout(settings.data_dir / "oci")
+        exchange = open_exchange(settings)
+        layout = open_layout(settings, exchange)
         bases = Bases(
             storage,
             layout,
@@ -60,7 +65,7 @@ class Workshop:
             max_age_seconds=settings.builds.base_max_age_days * 86400,
             now=time.time,
         )
-        disks = DiskStore(settings.data_dir / "disks")
+        disks = open_disks(settings, exchange)
         machine_bases = MachineBases(
             disks, folder=settings.data_dir / "bases", debian_mirror=settings.debian_mirror,
             max_age_seconds=settings.builds.base_max_age_days * 86400,
@@ -69,8 +74,9 @@ class Workshop:
         instances = Instances(records.database, storage, limits_of(settings), machines=machines)
         reserve = DiskReserve(settings.data_dir)
         return cls(
-            settings, records, storage, layout, bases, disks, machine_bases, machines, instances, reserve, clock
-        )
+            settings, records, storage, layout, bases, disks, machine_bases, machines, instances, reserve, clock,
+            exchange,
+        )  # fmt: skip
 
     @property
     def limits(self) -> Limits:
@@ -81,13 +87,7 @@ class Workshop:
 
     @property
     def s3(self) -> S3Config:
-        secret = self.settings.s3_secret_key_file
-        return S3Config(
-            endpoint_url=self.settings.s3_endpoint_url,
-            region=self.settings.region,
-            access_key_id=self.settings.s3_access_key_id,
-            secret_access_key=Path(secret).read_text(encoding="utf-8").strip() if secret else "",
-        )
+        return s3_config(self.settings)
 
     @contextmanager
     def log(self, image_arn: str, *, execution: str = "", step: str = "") -> Iterator[BuildLog]:
@@ -136,6 +136,33 @@ class Workshop:
     def close(self) -> None:
         self.instances.close()
         self.storage.close()
+
+
+def s3_config(settings: Settings) -> S3Config:
+    """Raises OSError when the file with the secret key cannot be read."""
+    secret = settings.s3_secret_key_file
+    return S3Config(
+        endpoint_url=settings.s3_endpoint_url,
+        region=settings.region,
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=Path(secret).read_text(encoding="utf-8").strip() if secret else "",
+    )
+
+
+def open_exchange(settings: Settings) -> Exchange | None:
+    """Raises SharedStoreError for a store that cannot be used."""
+    if not settings.artifacts:
+        return None
+    return Exchange(open_shared_store(settings.artifacts, s3_config(settings).client))
+
+
+def open_layout(settings: Settings, exchange: Exchange | None) -> OciLayout:
+    """The layout of the data directory, which brings from the shared store what it lacks."""
+    return OciLayout(settings.data_dir / "oci", obtain=None if exchange is None else exchange.obtain_image)
+
+
+def open_disks(settings: Settings, exchange: Exchange | None) -> DiskStore:
+    return DiskStore(settings.data_dir / "disks", obtain=None if exchange is None else exchange.obtain_disk)
 
 
 def limits_of(settings: Settings) -> Limits:

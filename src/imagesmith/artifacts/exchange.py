@@ -1,0 +1,125 @@
+"""Images and disks between the data directory of one host and the store that all hosts share (shared.py).
+
+    built here    --publish-->  blobs, then images/<digest>.json: index entries of the image and of what is attached
+    asked for and not here  --obtain-->  blobs, checked, then the entries join the index of the layout
+
+An image is in the shared store when its document is, which is written last; in a layout when its index entry is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from imagesmith.artifacts.disks import DiskStore
+from imagesmith.artifacts.layout import REFERENCE, OciLayout
+from imagesmith.artifacts.layout_files import LayoutFiles
+from imagesmith.artifacts.shared import SharedStore, SharedStoreError
+from imagesmith.processes import Cancellation
+
+_LARGEST_MANIFEST = 4 * 1024 * 1024
+
+
+class Exchange:
+    """Both ways between one host and a shared store."""
+
+    def __init__(self, store: SharedStore) -> None:
+        self.store = store
+
+    # Images
+
+    def publish_image(self, layout: OciLayout, digest: str, *, cancellation: Cancellation | None = None) -> None:
+        """Put an image of the layout into the shared store, with its names and all that is attached to it.
+
+        May be called again, also for an image that got more names or documents. Raises LayoutError,
+        SharedStoreError, Cancelled.
+        """
+        entries = [entry for entry in layout.files.read_index() if entry["digest"] == digest]
+        entries += layout.artifacts(digest)
+        for entry in entries:
+            for part in _parts(layout.manifest(str(entry["digest"])), str(entry["digest"])):
+                self.store.put_blob(part, layout.files.place(part), cancellation=cancellation)
+        self.store.put(_document_name(digest), json.dumps({"entries": entries}, sort_keys=True).encode())
+        for entry in entries:
+            if name := entry.get("annotations", {}).get(REFERENCE):
+                self.store.put(f"names/{name}", digest.encode())
+
+    def resolve(self, reference: str) -> str:
+        """The digest of the image that has a name. Raises NotShared, SharedStoreError."""
+        return self.store.get(f"names/{reference}").decode(errors="replace")
+
+    def obtain_image(self, files: LayoutFiles, digest: str, *, cancellation: Cancellation | None = None) -> None:
+        """Fetch an image into a layout that lacks it. Raises NotShared, SharedStoreError, Cancelled."""
+        entries = self._entries(digest)
+        with files.work_folder() as work:
+            for entry in entries:
+                manifest = self._manifest(files, work, str(entry["digest"]), cancellation)
+                for part in _parts(manifest, str(entry["digest"])):
+                    self._fetch(files, work, part, cancellation)
+            with files.locked():
+                # a collector may have taken what was here when it was looked for
+                for entry in entries:
+                    manifest = json.loads(_read(files, work, str(entry["digest"])))
+                    for part in _parts(manifest, str(entry["digest"])):
+                        if (work / _hex(part)).exists():
+                            files.adopt(work / _hex(part))
+                        elif not files.place(part).exists():
+                            raise SharedStoreError(f"blob {part} of image {digest} vanished; try again")
+                known = files.read_index()
+                files.write_index([*known, *(entry for entry in entries if entry not in known)])
+
+    def _entries(self, digest: str) -> list[dict[str, Any]]:
+        """The index entries of an image, which begin with its own."""
+        name = _document_name(digest)
+        try:
+            found = [dict(entry) for entry in json.loads(self.store.get(name))["entries"]]
+            own = [entry for entry in found if entry["digest"] == digest]
+        except (ValueError, KeyError, TypeError) as error:
+            raise SharedStoreError(f"{self.store.url}/{name} is damaged: {error}") from error
+        if not own:
+            raise SharedStoreError(f"{self.store.url}/{name} is damaged: it does not name its own image")
+        return found
+
+    def _manifest(
+        self, files: LayoutFiles, work: Path, digest: str, cancellation: Cancellation | None
+    ) -> Mapping[str, Any]:
+        self._fetch(files, work, digest, cancellation)
+        manifest: Mapping[str, Any] = json.loads(_read(files, work, digest))
+        return manifest
+
+    def _fetch(self, files: LayoutFiles, work: Path, digest: str, cancellation: Cancellation | None) -> None:
+        if not files.place(digest).exists() and not (work / _hex(digest)).exists():
+            self.store.fetch_blob(digest, work / _hex(digest), cancellation=cancellation)
+
+    # Disks
+
+    def publish_disk(self, disks: DiskStore, digest: str, *, cancellation: Cancellation | None = None) -> None:
+        """Raises DiskError, SharedStoreError, Cancelled."""
+        self.store.put_blob(digest, disks.get(digest).path, cancellation=cancellation)
+
+    def obtain_disk(self, draft: Path, digest: str) -> None:
+        """Write a disk to a draft. Raises NotShared, SharedStoreError."""
+        self.store.fetch_blob(digest, draft)
+
+
+def _document_name(digest: str) -> str:
+    return f"images/{_hex(digest)}.json"
+
+
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")
+
+
+def _parts(manifest: Mapping[str, Any], digest: str) -> list[str]:
+    """The digests of all blobs of an image or artifact; the manifest itself is the last."""
+    return [
+        str(manifest["config"]["digest"]), *(str(layer["digest"]) for layer in manifest["layers"]), digest
+    ]  # fmt: skip
+
+
+def _read(files: LayoutFiles, work: Path, digest: str) -> bytes:
+    place = work / _hex(digest)
+    with (place if place.exists() else files.place(digest)).open("rb") as file:
+        return file.read(_LARGEST_MANIFEST)
