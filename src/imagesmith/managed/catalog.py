@@ -9,14 +9,16 @@ What a document says of itself (its description) is read from it; everything els
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Final
+from typing import Final, TypeVar
 
 from imagesmith.documents.nodes import MapNode, ScalarNode
 from imagesmith.documents.yaml import load_yaml
 from imagesmith.values.version import Version
 
+_Item = TypeVar("_Item")
 WORKFLOW_FAMILIES: Final = ("build", "test", "distribution")
 
 
@@ -38,21 +40,14 @@ class ManagedComponent:
 @functools.cache
 def managed_components() -> tuple[ManagedComponent, ...]:
     """Every managed component, by name and version, oldest version first."""
-    folder = resources.files("imagesmith.managed") / "components"
-    found = [
-        _component(entry.name.removesuffix(".yml"), entry.read_text(encoding="utf-8"))
-        for entry in folder.iterdir()
-        if entry.name.endswith(".yml")
-    ]
+    found = [_component(stem, text) for stem, text in _documents("components")]
     return tuple(sorted(found, key=lambda item: (item.name, Version.parse(item.version))))
 
 
 def managed_component(name: str) -> ManagedComponent:
     """The newest version of a name. Raises LookupError."""
     found = [item for item in managed_components() if item.name == name]
-    if not found:
-        raise LookupError(f"there is no managed component '{name}'")
-    return found[-1]
+    return _newest(found, f"managed component '{name}'")
 
 
 @dataclass(frozen=True)
@@ -69,12 +64,10 @@ class ManagedWorkflow:
 @functools.cache
 def managed_workflows() -> tuple[ManagedWorkflow, ...]:
     """Every managed workflow, by type, name and version, oldest version first."""
-    folder = resources.files("imagesmith.managed") / "workflows"
     found = [
-        _workflow(family, entry.name.removesuffix(".yml"), entry.read_text(encoding="utf-8"))
+        _workflow(family, stem, text)
         for family in WORKFLOW_FAMILIES
-        for entry in (folder / family).iterdir()
-        if entry.name.endswith(".yml")
+        for stem, text in _documents(f"workflows/{family}")
     ]
     return tuple(sorted(found, key=lambda item: (item.family, item.name, Version.parse(item.version))))
 
@@ -82,8 +75,19 @@ def managed_workflows() -> tuple[ManagedWorkflow, ...]:
 def managed_workflow(family: str, name: str) -> ManagedWorkflow:
     """The newest version of a name. Raises LookupError."""
     found = [item for item in managed_workflows() if (item.family, item.name) == (family, name)]
+    return _newest(found, f"managed workflow '{family}/{name}'")
+
+
+def _documents(path: str) -> Iterator[tuple[str, str]]:
+    """Stem and text of each document in a folder of this package."""
+    for entry in resources.files("imagesmith.managed").joinpath(path).iterdir():
+        if entry.name.endswith(".yml"):
+            yield entry.name.removesuffix(".yml"), entry.read_text(encoding="utf-8")
+
+
+def _newest(found: Sequence[_Item], what: str) -> _Item:
     if not found:
-        raise LookupError(f"there is no managed workflow '{family}/{name}'")
+        raise LookupError(f"there is no {what}")
     return found[-1]
 
 
