@@ -180,7 +180,7 @@ class Factory:
         """What Get shows; it must say what the clock's row says."""
         with self.database.read() as tx:
             row = schedules.of_pipeline(tx, arn)
-        shown = self.get(arn).document.get("dateNextRun")
+        shown: str | None = self.call("GetImagePipeline", imagePipelineArn=arn)["imagePipeline"].get("dateNextRun")
         assert (None if row is None else iso_instant(row.next_fire)) == shown
         return shown
 

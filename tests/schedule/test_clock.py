@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from imagesmith.events.messages import envelope
-from imagesmith.schedule.rearm import rearm_all
+from imagesmith.schedule.rearm import Rearmed, rearm_all
 from imagesmith.settings import Schedules
 from imagesmith.store import queries
 from imagesmith.store.events import newest_events
@@ -169,7 +169,7 @@ def test_a_jump_forward_is_an_outage(factory: Factory) -> None:
 
 
 def test_new_zone_rules_move_the_next_run_at_start_up(any_factory: Factory) -> None:
-    """A row that older rules left an hour late or early is recomputed, in the document too."""
+    """A row that older rules left an hour late or early is recomputed."""
     factory = any_factory
     arn = factory.pipeline("cron(0 9 * * ? *)", zone="Europe/Berlin")
     other = factory.pipeline("cron(0 9 * * ? *)", name="other")
@@ -178,7 +178,6 @@ def test_new_zone_rules_move_the_next_run_at_start_up(any_factory: Factory) -> N
     assert row is not None and right == "2026-11-24T08:00:00.000Z"
     for wrong in (HOUR, -HOUR):
         factory.edit_row(arn, next_fire=row.next_fire + wrong)
-        factory.edit(arn, dateNextRun="2026-11-24T07:00:00.000Z")
         factory.scheduler.recompute()
         assert factory.next_run(arn) == right
     assert factory.next_run(other) == "2026-11-24T09:00:00.000Z"
@@ -302,6 +301,17 @@ def test_a_row_of_another_schedule_version_is_dropped_and_set_right(factory: Fac
     assert len(factory.tick_at(NOON + 6 * HOUR)) == 1
 
 
+def test_a_row_of_another_schedule_version_loses_no_instant(factory: Factory) -> None:
+    """What the document's own schedule had due meanwhile is caught up, once."""
+    arn = factory.pipeline("cron(0 * * * ? *)")
+    factory.edit_row(arn, next_fire=NOON + 1.5 * HOUR, version=0)
+    (image,) = factory.tick_at(NOON + 1.5 * HOUR)
+    assert factory.runs(arn) == [(NOON + HOUR, image)]
+    factory.edit_row(arn, next_fire=NOON + 1.6 * HOUR, version=0)
+    assert factory.tick_at(NOON + 1.6 * HOUR) == []
+    assert factory.next_run(arn) == "2026-11-23T14:00:00.000Z"
+
+
 def test_a_row_without_its_pipeline_is_removed(factory: Factory) -> None:
     """A pipeline that is gone or DISABLED fires nothing, whatever its row says."""
     gone, disabled = factory.pipeline(), factory.pipeline(name="disabled")
@@ -417,34 +427,42 @@ def test_the_thread_fires_wakes_and_stops(factory: Factory, now: SetClock) -> No
     assert factory.scheduler.tick() == []
 
 
-def test_re_arming_changes_nothing_but_the_next_run(any_factory: Factory) -> None:
-    """Also beside a tag of the same name, text that looks like the member, and letters beyond ASCII."""
+def test_re_arming_changes_no_document(any_factory: Factory) -> None:
+    """What is shown moves with the row alone, in Get and in List; a tag of the member's name stays a tag."""
     factory = any_factory
-    text = '"dateNextRun": "2026-11-23T13:00:00.000Z"'
-    plain = factory.pipeline(description=f"größe {text}")
-    tagged = factory.pipeline(name="tagged", imageTags={"dateNextRun": "2026-11-23T13:00:00.000Z", "ü": "\\"})
-    before = {arn: factory.get(arn) for arn in (plain, tagged)}
-    for arn in before:
+    tags = {"dateNextRun": "2026-11-23T13:00:00.000Z", "ü": "\\"}
+    plain, tagged = factory.pipeline(), factory.pipeline(name="tagged", imageTags=tags)
+    off = factory.pipeline(name="off", status="DISABLED")
+    before = {arn: factory.get(arn) for arn in (plain, tagged, off)}
+    for arn in (plain, tagged):
         factory.edit_row(arn, next_fire=NOON + 5 * HOUR)
-        factory.edit(arn, dateNextRun="2026-11-23T17:00:00.000Z")
     factory.scheduler.recompute()
     assert {arn: factory.get(arn) for arn in before} == before
     assert factory.next_run(plain) == factory.next_run(tagged) == "2026-11-23T13:00:00.000Z"
+    listed = factory.call("ListImagePipelines", maxResults=25)["imagePipelineList"]
+    assert {item["arn"]: item.get("dateNextRun") for item in listed} == {
+        plain: "2026-11-23T13:00:00.000Z", tagged: "2026-11-23T13:00:00.000Z", off: None
+    }  # fmt: skip
+    assert factory.get(tagged).document["imageTags"] == tags
 
 
 def test_re_arming_ends_a_schedule_that_new_rules_leave_without_an_instant(any_factory: Factory) -> None:
-    """The row goes and dateNextRun with it."""
+    """The row goes and dateNextRun with it; others of the same batch are moved."""
     factory = any_factory
-    arn = factory.pipeline("cron(0 9 24 11 ? 2026)")
+    arn, other = factory.pipeline("cron(0 9 24 11 ? 2026)"), factory.pipeline(name="other")
     factory.edit_row(arn, expression="cron(0 9 24 11 ? 2020)")
-    factory.scheduler.recompute()
+    factory.edit_row(other, next_fire=NOON + 5 * HOUR)
+    assert rearm_all(factory.database, now=factory.clock) == Rearmed(seen=2, changed=2)
     assert factory.next_run(arn) is None and "schedule" in factory.get(arn).document
+    assert factory.next_run(other) == "2026-11-23T13:00:00.000Z"
 
 
-def test_a_pipeline_that_changed_meanwhile_is_left_to_its_change(factory: Factory) -> None:
+@pytest.mark.parametrize("expression", ["cron(0 9 * * ? *)", "cron(0 9 * * ? 2020)"])
+def test_a_pipeline_that_changed_meanwhile_is_left_to_its_change(any_factory: Factory, expression: str) -> None:
     """A row that another server armed after it was read for the recomputation stays as that server left it."""
+    factory = any_factory
     arn = factory.pipeline("cron(0 9 * * ? *)")
-    factory.edit_row(arn, next_fire=NOON)
+    factory.edit_row(arn, next_fire=NOON, expression=expression)
     first = True
 
     def now() -> datetime:

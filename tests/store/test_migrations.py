@@ -50,8 +50,17 @@ def test_pipelines_of_the_first_schema_are_armed_by_the_upgrade(database_url: st
     with database.read() as tx:
         rows = schedules.fire_times(tx, "", 1000)
         first = schedules.of_pipeline(tx, pipeline("armed-0").arn)
+        document = queries.documents(tx, [pipeline("armed-0").arn])[pipeline("armed-0").arn]
+    old = pipeline("armed-0", **armed).document
+    with database.write("schema") as tx:
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0008")
+        downgraded = queries.documents(tx, [pipeline("armed-0").arn, pipeline("manual").arn])
     database.close()
     assert len(rows) == 501
+    # since 0009 the row alone says when it fires; going back writes that into the document again
+    assert document == {name: value for name, value in old.items() if name != "dateNextRun"}
+    assert downgraded == {pipeline("armed-0").arn: old, pipeline("manual").arn: pipeline("manual").document}
     assert first == schedules.ArmedSchedule(
         pipeline("armed-0").arn, "123456789012", "eu-west-1", "rate(5 hours)", "UTC",
         anchor=NOW, version=0, since=NOW.replace(microsecond=123000), next_fire=NOW.replace(hour=17),

@@ -130,11 +130,11 @@ def test_a_run_is_counted_when_it_ends(
 def test_failures_in_a_row_disable_and_disarm_a_pipeline(
     database: Database, clock: MovingClock, policy: dict[str, Any], limit: int
 ) -> None:
-    """At the limit the status turns DISABLED, the next run and its row go, the schedule stays."""
+    """At the limit the status turns DISABLED, the armed row goes, the schedule stays."""
     schedule = {"scheduleExpression": "rate(1 day)", **policy}
     images = [IMAGE.replace("/1.0.0/1", f"/1.0.0/{number}") for number in range(1, limit + 1)]
     for image in images:
-        store(database, image=image, schedule=schedule, dateNextRun="soon", dateUpdated="then")
+        store(database, image=image, schedule=schedule, dateUpdated="then")
     armed = schedules.ArmedSchedule(PIPELINE, "123456789012", "eu-west-1", "rate(1 day)", "UTC", NOW, 1, NOW, NOW)
     with database.write("s") as tx:
         schedules.arm(tx, [armed])
@@ -145,7 +145,7 @@ def test_failures_in_a_row_disable_and_disarm_a_pipeline(
         assert get(database, PIPELINE).document["status"] == "ENABLED"
         records.finish(image, "FAILED", failure=Failure("no", {}))
     document = get(database, PIPELINE).document
-    assert document["status"] == "DISABLED" and "dateNextRun" not in document and document["schedule"] == schedule
+    assert document["status"] == "DISABLED" and document["schedule"] == schedule
     assert document["dateUpdated"] != "then" and get(database, PIPELINE).status == "DISABLED"
     with database.read() as tx:
         assert schedules.of_pipeline(tx, PIPELINE) is None

@@ -68,14 +68,14 @@ def create(call: Call, request: Request) -> dict[str, Any]:
         raise quota_exceeded("image pipelines", limit)
     call.end_of_checks()
     kept = {"arn": arn, "name": request["name"], "dateCreated": call.stamp}
-    document = _document(call, request, schedule, platform=recipe.document["platform"], kept=kept, earlier={})
+    document = _document(call, request, platform=recipe.document["platform"], kept=kept, earlier={})
     record = Record(
         arn=arn, account=call.account, region=call.region, kind=KIND, slug=slug_of(request["name"]),
         name=request["name"], created=call.now, document=document, tags=request.get("tags", {}),
         status=document["status"],
     )  # fmt: skip
     queries.insert(call.tx, record, needs)
-    _arm(call, record)
+    _arm(call, record, schedule)
     return {_ARN: arn}
 
 
@@ -96,10 +96,10 @@ def update(call: Call, request: Request) -> dict[str, Any]:
             f"The pipeline {record.arn} cannot change between an image recipe and a container recipe."
         )
     kept = picked(record.document, _RUN_STATE)
-    document = _document(call, request, schedule, platform=platform, kept=kept, earlier=record.document)
+    document = _document(call, request, platform=platform, kept=kept, earlier=record.document)
     updated = replace(record, document=document, status=document["status"])
     queries.replace(call.tx, updated, needs)
-    _arm(call, updated)
+    _arm(call, updated, schedule)
     return {_ARN: record.arn}
 
 
@@ -139,7 +139,6 @@ def _check(call: Call, request: Request) -> Schedule | None:
 def _document(
     call: Call,
     request: Request,
-    schedule: Schedule | None,
     *,
     platform: str,
     kept: Mapping[str, Any],
@@ -157,14 +156,14 @@ def _document(
         "consecutiveFailures": 0,
         VERSION: int(earlier.get(VERSION, 0)) + 1,
     }
-    if schedule is not None:
+    if "schedule" in request:
         document["schedule"] = {
             "timezone": "UTC",
             "pipelineExecutionStartCondition": "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE",
             **request["schedule"],
         }
         document[ANCHOR] = _anchor(call, document["schedule"], earlier)
-    return _armed(document, schedule, call.now)
+    return document
 
 
 def _anchor(call: Call, schedule: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
@@ -176,26 +175,11 @@ def _anchor(call: Call, schedule: Mapping[str, Any], earlier: Mapping[str, Any])
     return iso_instant(call.now.replace(second=0, microsecond=0))
 
 
-def _armed(document: Mapping[str, Any], schedule: Schedule | None, now: datetime) -> dict[str, Any]:
-    """The document with the dateNextRun that follows `now`, or without one (spec/pipelines.md 1)."""
-    if schedule is None or document["status"] != "ENABLED":
-        return with_next_run(document, None)
-    return with_next_run(document, schedule.next_after(now, anchor=parse_instant(document[ANCHOR])))
-
-
-def with_next_run(document: Mapping[str, Any], following: datetime | None) -> dict[str, Any]:
-    """The document with this dateNextRun; None: without one."""
-    result = {name: value for name, value in document.items() if name != "dateNextRun"}
-    if following is not None:
-        result["dateNextRun"] = iso_instant(following)
-    return result
-
-
-def armed_schedule(record: Record, since: datetime) -> ArmedSchedule | None:
-    """The row that goes with a pipeline's document; None without dateNextRun. `since`: see store.schedules."""
-    document = record.document
-    if "dateNextRun" not in document:
+def armed_schedule(record: Record, since: datetime, next_fire: datetime | None) -> ArmedSchedule | None:
+    """The row of a pipeline that fires next at `next_fire`; None for None. `since`: see store.schedules."""
+    if next_fire is None:
         return None
+    document = record.document
     return ArmedSchedule(
         record.arn, record.account, record.region,
         expression=document["schedule"]["scheduleExpression"],
@@ -203,13 +187,16 @@ def armed_schedule(record: Record, since: datetime) -> ArmedSchedule | None:
         anchor=parse_instant(document[ANCHOR]),
         version=int(document.get(VERSION, 0)),
         since=since,
-        next_fire=parse_instant(document["dateNextRun"]),
+        next_fire=next_fire,
     )  # fmt: skip
 
 
-def _arm(call: Call, record: Record) -> None:
-    """Bring the row that the clock looks at in step with the document, in the same unit of work."""
-    row = armed_schedule(record, call.now)
+def _arm(call: Call, record: Record, schedule: Schedule | None) -> None:
+    """Give the clock the fire time that follows now, in the same unit of work (spec/pipelines.md 1)."""
+    following = None
+    if schedule is not None and record.status == "ENABLED":
+        following = schedule.next_after(call.now, anchor=parse_instant(record.document[ANCHOR]))
+    row = armed_schedule(record, call.now, following)
     if row is None:
         schedules.disarm(call.tx, [record.arn])
         return
@@ -218,9 +205,18 @@ def _arm(call: Call, record: Record) -> None:
         call.effects.append(partial(call.wake_clock, row.next_fire))
 
 
+def _with_next_runs(call: Call, shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pipelines as Get and List show them: dateNextRun is what the clock's row says, absent without a row."""
+    following = schedules.next_fires(call.tx, [item["arn"] for item in shown])
+    return [
+        {**item, "dateNextRun": iso_instant(following[item["arn"]])} if item["arn"] in following else item
+        for item in shown
+    ]
+
+
 def get(call: Call, request: Request) -> dict[str, Any]:
     record = require(call, request[_ARN], KIND, path=_ARN)
-    return {"imagePipeline": record.shown}
+    return {"imagePipeline": _with_next_runs(call, [record.shown])[0]}
 
 
 def delete(call: Call, request: Request) -> dict[str, Any]:
@@ -234,9 +230,9 @@ def delete(call: Call, request: Request) -> dict[str, Any]:
 
 def list_all(call: Call, _request: Request) -> dict[str, Any]:
     """Full pipelines, not summaries."""
-    return list_stored(
-        call, call.own(KIND), key="imagePipelineList", filters=_FILTERS, show=lambda record: record.shown
-    )
+    key = "imagePipelineList"
+    page = list_stored(call, call.own(KIND), key=key, filters=_FILTERS, show=lambda record: record.shown)
+    return {**page, key: _with_next_runs(call, page[key])}
 
 
 def list_images(call: Call, request: Request) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from imagesmith.schedule.dependencies import Dependency
 from imagesmith.schedule.start_condition import Baseline, baselines, check_condition, current_inputs
 from imagesmith.store import schedules
 from imagesmith.store.records import Record
+from imagesmith.values.names import iso_instant
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,10 @@ def plan_pipeline(
         resolved = resolve_run(call, record.document)
         planned_role(call, record.document.get("executionRole", ""))
     except ApiError as error:
-        return _plan(record, False, f"a run cannot be started: {error.message}", baseline, ())
+        return _plan(call, record, False, f"a run cannot be started: {error.message}", baseline=baseline)
     builds, reason = _verdict(call, record, baseline, resolved, tags=tags)
-    return _plan(record, builds, reason, baseline, _inputs(record, resolved, baseline, tags))
+    inputs = _inputs(record, resolved, baseline, tags)
+    return _plan(call, record, builds, reason, baseline=baseline, inputs=inputs)
 
 
 def _verdict(
@@ -83,13 +85,22 @@ def _verdict(
 
 
 def _plan(
-    record: Record, builds: bool, reason: str, baseline: Baseline | None, inputs: tuple[PlannedInput, ...]
+    call: Call,
+    record: Record,
+    builds: bool,
+    reason: str,
+    *,
+    baseline: Baseline | None,
+    inputs: tuple[PlannedInput, ...] = (),
 ) -> PipelinePlan:
-    document = record.document
-    image = "" if baseline is None else baseline.image_arn
+    following = schedules.next_fires(call.tx, [record.arn]).get(record.arn)
     return PipelinePlan(
-        record.arn, builds, reason, document["status"], document.get("dateNextRun", ""), image, inputs
-    )
+        record.arn, builds, reason,
+        status=record.document["status"],
+        next_run="" if following is None else iso_instant(following),
+        baseline_image="" if baseline is None else baseline.image_arn,
+        inputs=inputs,
+    )  # fmt: skip
 
 
 def _inputs(

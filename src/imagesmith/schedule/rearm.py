@@ -6,22 +6,16 @@ mean. An instant that newer rules place in the past is then due and is treated l
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy.engine import Connection
-
-from imagesmith.resources import pipelines
-from imagesmith.store import queries, schedules
+from imagesmith.store import schedules
 from imagesmith.store.database import Database
 from imagesmith.store.records import from_microseconds, microseconds
 from imagesmith.store.schedules import FireTime
-from imagesmith.values.names import iso_instant
 from imagesmith.values.schedule import Cron, Schedule, UnknownZone, parse_schedule
 
 _log = logging.getLogger(__name__)
@@ -29,8 +23,6 @@ _log = logging.getLogger(__name__)
 _PAGE = 5000
 _BATCH = 1000
 """Rows per unit of work."""
-
-_NEXT_RUN = re.compile(r'"dateNextRun": ?"[0-9TZ:.-]+"')
 
 _MOST_KNOWN = 10_000
 """Different schedules that are kept read; more are read again."""
@@ -59,11 +51,11 @@ def rearm_all(
         after = rows[-1].pipeline_arn
         seen += len(rows)
         moment = microseconds(now())
-        moved = [row for row in rows if rules.following(row, moment) != row.next_fire]
-        for scope, group in groupby(moved, key=lambda row: f"{row.account}/{row.region}"):
+        moved = [item for item in (rules.rearmed(row, moment) for row in rows) if item is not None]
+        for scope, group in groupby(moved, key=lambda item: f"{item.row.account}/{item.row.region}"):
             for batch in _batches(list(group)):
                 with database.write(scope) as tx:
-                    changed += _rearm(tx, batch, rules, moment)
+                    changed += schedules.rearm(tx, batch)
     if changed:
         _log.info("%d of %d schedules were armed anew", changed, seen)
     return Rearmed(seen, changed)
@@ -80,7 +72,12 @@ class _Rules:
         self._read: dict[tuple[str, str], Schedule] = {}
         self._known: dict[tuple[str, str], tuple[int, int]] = {}
 
-    def following(self, row: FireTime, now: int) -> int | None:
+    def rearmed(self, row: FireTime, now: int) -> schedules.Rearmed | None:
+        """What a row becomes; None when it stays as it is."""
+        following = self._following(row, now)
+        return None if following == row.next_fire else schedules.Rearmed(row, min(row.since, now), following)
+
+    def _following(self, row: FireTime, now: int) -> int | None:
         """The fire time of a row in microseconds, None when there is none any more.
 
         A row that was computed in the future comes from a clock that went back: it counts from now. A row whose
@@ -112,39 +109,6 @@ class _Rules:
         return self._read[key]
 
 
-def _batches(rows: Sequence[FireTime]) -> Iterator[Sequence[FireTime]]:
-    for start in range(0, len(rows), _BATCH):
-        yield rows[start : start + _BATCH]
-
-
-def _rearm(tx: Connection, rows: Sequence[FireTime], rules: _Rules, now: int) -> int:
-    """Write what differs; a row that was armed otherwise since it was read is left alone."""
-    stored = schedules.states(tx, [row.pipeline_arn for row in rows])
-    moved, ended = [], {}
-    for row in rows:
-        state, document = stored.get(row.pipeline_arn, (None, ""))
-        if state != row.state:
-            continue
-        following = rules.following(row, now)
-        if following is None:
-            ended[row.pipeline_arn] = pipelines.with_next_run(json.loads(document), None)
-        else:
-            document = _showing(document, from_microseconds(following))
-            moved.append(schedules.Rearmed(row.pipeline_arn, min(row.since, now), following, document))
-    schedules.rearm(tx, moved)
-    queries.replace_documents(tx, ended)
-    schedules.disarm(tx, list(ended))
-    return len(moved) + len(ended)
-
-
-def _showing(document: str, following: datetime) -> str:
-    """A pipeline's document, as JSON text, with another dateNextRun.
-
-    Reading and writing JSON is most of the work when a million change, and one text is all that changes in each.
-    Inside a string its quotes are escaped, so the pattern finds members only. When it finds more than one, a tag
-    has the same name.
-    """
-    changed, count = _NEXT_RUN.subn(f'"dateNextRun": "{iso_instant(following)}"', document)
-    if count == 1:
-        return changed
-    return json.dumps(pipelines.with_next_run(json.loads(document), following))
+def _batches(moved: Sequence[schedules.Rearmed]) -> Iterator[Sequence[schedules.Rearmed]]:
+    for start in range(0, len(moved), _BATCH):
+        yield moved[start : start + _BATCH]

@@ -141,7 +141,7 @@ def _fire(call: Call, armed: ArmedSchedule, batch: _Batch) -> Fired:
     running = policy.overlap == "skip" and schedules.is_building(call.tx, armed.pipeline_arn)
     decision = at_tick(tick, state, now=call.now, running=running, policy=policy)
     if record is None or decision.outcome == "drop":
-        return _dropped(call, armed, record, decision)
+        return _dropped(call, armed, record, state, decision)
     if (record.arn, decision.scheduled_for) in batch.done:
         decision = replace(decision, outcome="skip", reason=f"{decision.reason}: that run was started before")
     if decision.outcome == "skip":
@@ -160,26 +160,21 @@ def _fire(call: Call, armed: ArmedSchedule, batch: _Batch) -> Fired:
 
 
 def _started(call: Call, record: Record, decision: Decision, resolved: ResolvedRun, *, numbers: Numbers) -> Fired:
-    record = _with_next(record, decision.next_fire)
     started = pipelines.prepare_pipeline_run(
         call, record, resolved,
         tags=record.document.get("imageTags", {}), build_type="SCHEDULED", numbers=numbers,
         because=("tick", _line(decision)),
     )  # fmt: skip
-    return Fired(record.arn, decision, pipelines.armed_schedule(record, call.now), started)
+    return Fired(record.arn, decision, pipelines.armed_schedule(record, call.now, decision.next_fire), started)
 
 
 def _skipped(call: Call, record: Record, decision: Decision) -> Fired:
-    record = _with_next(record, decision.next_fire)
-    queries.replace_documents(call.tx, {record.arn: record.document})
     _tell(call, record, decision)
-    return Fired(record.arn, decision, pipelines.armed_schedule(record, call.now))
+    return Fired(record.arn, decision, pipelines.armed_schedule(record, call.now, decision.next_fire))
 
 
 def _failed(call: Call, record: Record, decision: Decision, why: str) -> Fired:
     """No image can be named: the run counts as a failed one (spec/pipelines.md 3)."""
-    record = _with_next(record, decision.next_fire)
-    queries.replace_documents(call.tx, {record.arn: record.document})
     effect = count_run(call.tx, record, "FAILED", trigger="schedule", stamp=call.stamp)
     failed = replace(
         decision,
@@ -188,20 +183,21 @@ def _failed(call: Call, record: Record, decision: Decision, why: str) -> Fired:
         next_fire=None if effect.disable else decision.next_fire,
     )
     _tell(call, record, failed)
-    row = None if effect.disable else pipelines.armed_schedule(record, call.now)
+    row = pipelines.armed_schedule(record, call.now, failed.next_fire)
     return Fired(record.arn, failed, row, failed=True)
 
 
-def _dropped(call: Call, armed: ArmedSchedule, record: Record | None, decision: Decision) -> Fired:
-    """The row is out of step with its document, which is the truth; an ENABLED one is armed as it says."""
-    enabled = record is not None and record.document["status"] == "ENABLED"
-    # an armed row of a DISABLED pipeline would be due again at once, and dropped again, for ever
-    row = pipelines.armed_schedule(record, call.now) if record is not None and enabled else None
-    return Fired(armed.pipeline_arn, decision, row)
-
-
-def _with_next(record: Record, following: datetime | None) -> Record:
-    return replace(record, document=pipelines.with_next_run(record.document, following))
+def _dropped(
+    call: Call, armed: ArmedSchedule, record: Record | None, state: PipelineState | None, decision: Decision
+) -> Fired:
+    """The row is out of step with its document, which is the truth; an ENABLED one is armed as that says."""
+    if record is None or state is None or not state.enabled or state.schedule is None:
+        # an armed row of a DISABLED pipeline would be due again at once, and dropped again, for ever
+        return Fired(armed.pipeline_arn, decision, None)
+    # not from now: what was due since the change is missed, not gone
+    since = min(max(armed.since, parse_instant(record.document["dateUpdated"])), call.now)
+    following = state.schedule.next_after(since, state.anchor)
+    return Fired(armed.pipeline_arn, decision, pipelines.armed_schedule(record, since, following))
 
 
 def _tell(call: Call, record: Record, decision: Decision) -> None:

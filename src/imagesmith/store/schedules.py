@@ -1,13 +1,13 @@
 """Queries on armed schedules and on the instants that were run, typed, on an open unit of work.
 
 A pipeline has a row while it is ENABLED and its schedule fires again; the row changes in the transaction that
-changes the pipeline's document. `since` is the moment that `next_fire` was computed from, so the same computation
-under newer zone rules tells which instant was meant.
+changes the pipeline's schedule or status. The fire time stands here alone: what shows it reads it from here, so
+arming a million anew touches no document. `since` is the moment that `next_fire` was computed from, so the same
+computation under newer zone rules tells which instant was meant.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,33 +49,32 @@ _FIRE_TIMES = (
     .order_by(schedules.c.pipeline_arn)
     .limit(sa.bindparam("most"))
 )
-_STATES = (
-    sa.select(
-        *(schedules.c[name] for name in ("pipeline_arn", "since", "next_fire", "version")),
-        sa.cast(resources.c.document, sa.Text),
-    )
-    .join(resources, resources.c.arn == schedules.c.pipeline_arn)
-    .where(schedules.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)))
+_NEXT_FIRE = Prepared(sa.select(schedules.c.next_fire).where(schedules.c.pipeline_arn == sa.bindparam("wanted")))
+_NEXT_FIRES = sa.select(schedules.c.pipeline_arn, schedules.c.next_fire).where(
+    schedules.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True))
 )
 _REARM: Final = (
-    "UPDATE schedules SET since = ?, next_fire = ? WHERE pipeline_arn = ?",
-    "UPDATE resources SET document = ? WHERE arn = ?",
+    "UPDATE schedules SET since = ?, next_fire = ? "
+    "WHERE pipeline_arn = ? AND since = ? AND next_fire = ? AND version = ?"
 )
 """SQLite: straight to the driver, which takes a tenth of what SQLAlchemy's handling of each row does."""
 
-_REARM_MANY: Final = (
-    sa.text(
-        "UPDATE schedules SET since = moved.since, next_fire = moved.next_fire FROM "
-        "json_to_recordset(CAST(:rows AS json)) AS moved(arn text, since bigint, next_fire bigint) "
-        "WHERE schedules.pipeline_arn = moved.arn"
-    ),
-    sa.text(
-        "UPDATE resources SET document = moved.document FROM "
-        "json_to_recordset(CAST(:rows AS json)) AS moved(arn text, document json) WHERE resources.arn = moved.arn"
-    ),
+_REARM_MANY: Final = sa.text(
+    "UPDATE schedules SET since = moved.since, next_fire = moved.next_fire FROM "
+    "unnest(CAST(:since AS bigint[]), CAST(:next_fire AS bigint[]), CAST(:arn AS text[]), "
+    "CAST(:was_since AS bigint[]), CAST(:was_next_fire AS bigint[]), CAST(:version AS bigint[])) "
+    "AS moved(since, next_fire, arn, was_since, was_next_fire, version) "
+    "WHERE schedules.pipeline_arn = moved.arn AND schedules.since = moved.was_since "
+    "AND schedules.next_fire = moved.was_next_fire AND schedules.version = moved.version"
 )
 """PostgreSQL: one statement for a batch, where a statement for each row would be a message for each."""
 
+_DISARM_AS_READ = sa.delete(schedules).where(
+    schedules.c.pipeline_arn == sa.bindparam("arn"),
+    schedules.c.since == sa.bindparam("was_since"),
+    schedules.c.next_fire == sa.bindparam("was_next_fire"),
+    schedules.c.version == sa.bindparam("was_version"),
+)
 _RUNS_BETWEEN = sa.select(scheduled_runs.c.pipeline_arn, scheduled_runs.c.scheduled_for).where(
     scheduled_runs.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)),
     scheduled_runs.c.scheduled_for.between(sa.bindparam("since"), sa.bindparam("until")),
@@ -165,6 +164,15 @@ def of_pipeline(tx: Connection, arn: str) -> ArmedSchedule | None:
     return of_pipelines(tx, [arn]).get(arn)
 
 
+def next_fires(tx: Connection, arns: Sequence[str]) -> dict[str, datetime]:
+    """When those that are armed fire next."""
+    if len(arns) == 1:
+        row = _NEXT_FIRE.first(tx, {"wanted": arns[0]})
+        return {} if row is None else {arns[0]: from_microseconds(row.next_fire)}
+    rows = tx.execute(_NEXT_FIRES, {"wanted": arns}) if arns else ()
+    return {row.pipeline_arn: from_microseconds(row.next_fire) for row in rows}
+
+
 def upcoming(tx: Connection, account: str, region: str, *, until: datetime, limit: int) -> list[ArmedSchedule]:
     """Armed pipelines of one scope that fire before `until`, in that order."""
     table = schedules
@@ -187,11 +195,6 @@ class FireTime(NamedTuple):
     next_fire: int
     version: int
 
-    @property
-    def state(self) -> tuple[int, int, int]:
-        """What changes when a row is armed anew."""
-        return self.since, self.next_fire, self.version
-
 
 def fire_times(tx: Connection, after: str, limit: int) -> list[FireTime]:
     """The next armed pipelines in the order of their ARNs, whatever their scope."""
@@ -199,32 +202,36 @@ def fire_times(tx: Connection, after: str, limit: int) -> list[FireTime]:
 
 
 class Rearmed(NamedTuple):
-    """A row with another fire time, in microseconds, and the document that shows it, as JSON text."""
+    """A row as it was read, and its other fire time in microseconds; None: it fires no more."""
 
-    pipeline_arn: str
+    row: FireTime
     since: int
-    next_fire: int
-    document: str
+    next_fire: int | None
 
 
-def states(tx: Connection, arns: Sequence[str]) -> dict[str, tuple[tuple[int, int, int], str]]:
-    """FireTime.state and the document, as JSON text, of those that are armed."""
-    rows = tx.execute(_STATES, {"wanted": arns})
-    return {row[0]: ((row[1], row[2], row[3]), row[4]) for row in rows}
-
-
-def rearm(tx: Connection, moved: Sequence[Rearmed]) -> None:
-    """Give armed rows another fire time and write their documents; nothing else of either changes."""
-    if not moved:
-        return
+def rearm(tx: Connection, moved: Sequence[Rearmed]) -> int:
+    """Give armed rows another fire time, except those armed otherwise since they were read; counts them."""
+    ended = [
+        {
+            "arn": row.pipeline_arn, "was_since": row.since, "was_next_fire": row.next_fire,
+            "was_version": row.version,
+        }
+        for row, _, following in moved
+        if following is None
+    ]  # fmt: skip
+    done = sum(tx.execute(_DISARM_AS_READ, values).rowcount for values in ended)
+    rows = [
+        (since, following, row.pipeline_arn, row.since, row.next_fire, row.version)
+        for row, since, following in moved
+        if following is not None
+    ]
+    if not rows:
+        return done
     if tx.dialect.name == "sqlite":
-        tx.exec_driver_sql(_REARM[0], [(row.since, row.next_fire, row.pipeline_arn) for row in moved])
-        tx.exec_driver_sql(_REARM[1], [(row.document, row.pipeline_arn) for row in moved])
-        return
-    rows = [{"arn": row.pipeline_arn, "since": row.since, "next_fire": row.next_fire} for row in moved]
-    tx.execute(_REARM_MANY[0], {"rows": json.dumps(rows)})
-    documents = (f'{{"arn": {json.dumps(row.pipeline_arn)}, "document": {row.document}}}' for row in moved)
-    tx.execute(_REARM_MANY[1], {"rows": f"[{', '.join(documents)}]"})
+        return done + tx.exec_driver_sql(_REARM, rows).rowcount
+    names = ("since", "next_fire", "arn", "was_since", "was_next_fire", "version")
+    columns = {name: list(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+    return done + tx.execute(_REARM_MANY, columns).rowcount
 
 
 def note_runs(tx: Connection, noted: Iterable[ScheduledRun]) -> None:

@@ -23,7 +23,7 @@ class RunEffect:
 
     consecutive_failures: int
     disable: bool
-    """Set the status to DISABLED, remove dateNextRun and send the event."""
+    """Set the status to DISABLED, disarm the schedule and send the event."""
     reason: str
     """A line of the pipeline log."""
 

@@ -222,7 +222,6 @@ def count_run(
     document["consecutiveFailures"] = effect.consecutive_failures
     if effect.disable:
         document |= {"status": "DISABLED", "dateUpdated": stamp}
-        document.pop("dateNextRun", None)
         schedules.disarm(tx, [pipeline.arn])
         put_event(tx, pipeline_disabled(pipeline, effect.consecutive_failures, moment=parse_instant(stamp)))
     if result == "AVAILABLE" and image_arn:
