@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +80,10 @@ class RecordingBuilder:
 
     def start(self, image_arn: str) -> None:
         self.started.append(image_arn)
+
+    def start_many(self, image_arns: Sequence[str]) -> None:
+        for image_arn in image_arns:
+            self.start(image_arn)
 
     def cancel(self, image_arn: str) -> None:
         self.cancelled.append(image_arn)

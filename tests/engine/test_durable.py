@@ -89,6 +89,26 @@ def test_a_run_does_its_steps_in_order_and_once(database_url: str, tmp_path: Pat
     assert notes.ended == {"image-a": "one two"}
 
 
+def test_runs_that_are_started_together_run_once_each(database_url: str, tmp_path: Path) -> None:
+    """Also those that were started alone before, or are again after; the journal knows no difference."""
+    notes = Notes()
+
+    def program(key: str, journal: Journal) -> None:
+        journal.step("one", notes.step(key, "one"))
+        journal.conclude("end", notes.end(key, "ok"))
+
+    keys = [f"image-{number}" for number in range(20)]
+    with running(journal_of(database_url, tmp_path), program, concurrency=4) as engine:
+        engine.start(keys[3])
+        engine.start_many(keys)
+        engine.start_many(keys)
+        engine.start(keys[7])
+        wait_for(lambda: len(notes.ended) == len(keys))
+        engine.start_many(keys[:1])
+        time.sleep(0.3)
+    assert sorted(notes.steps) == sorted((key, "one") for key in keys)
+
+
 def test_a_cancelled_run_concludes_and_the_queue_goes_on(tmp_path: Path) -> None:
     """Cancel reaches the running step; the next run takes its place; never more run than allowed."""
     notes = Notes()

@@ -24,7 +24,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_build_goes_on_when_its_journal_can_be_written_again(small_disk: Path) -> None:
-    """The step whose end could not be journalled runs again; the build ends once; one that was started waits."""
+    """The step whose end could not be journalled runs again; the build ends once; those that were started wait."""
     notes = Notes()
     tries: list[str] = []
     endings: list[str] = []
@@ -50,11 +50,12 @@ def test_a_build_goes_on_when_its_journal_can_be_written_again(small_disk: Path)
         engine.start("image-a")
         wait_for(lambda: len(tries) == 1)
         engine.start("image-b")
+        engine.start_many(["image-c", "image-d"])
         (small_disk / "ballast").unlink()
-        wait_for(lambda: len(endings) == 2)
+        wait_for(lambda: len(endings) == 4)
     finally:
         engine.close()
-    assert sorted(endings) == ["image-a", "image-b"]
+    assert sorted(endings) == ["image-a", "image-b", "image-c", "image-d"]
     assert notes.steps.count(("image-a", "one")) == 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,6 +69,10 @@ class Builds:
         self.started.append(image_arn)
         if self.on_start is not None:
             self.on_start()
+
+    def start_many(self, image_arns: Sequence[str]) -> None:
+        for image_arn in image_arns:
+            self.start(image_arn)
 
     def cancel(self, image_arn: str) -> None:
         """Nothing runs here."""

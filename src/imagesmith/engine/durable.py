@@ -23,14 +23,22 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import pysqlite3
 import sqlalchemy as sa
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
+from dbos import (
+    DBOS,
+    DBOSClient,
+    DBOSConfig,
+    DBOSPortableJSONSerializer,
+    EnqueueOptions,
+    SetEnqueueOptions,
+    SetWorkflowID,
+)
 
 from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.workflows.journal import Journal, Json, Poll, Work, WorkFailed, is_part
@@ -40,6 +48,8 @@ _log = logging.getLogger(__name__)
 SCHEMA_NUMBER = "imagesmith-2"
 """What DBOS calls the application version: only builds journalled under the same number are taken up again."""
 
+_APPLICATION, _WORKFLOW = "imagesmith", "build"
+_SCHEMA = "imagesmith_engine"
 QUEUE, PARTS, TIMERS = "builds", "parts", "timers"
 _PARTS_AT_ONCE = 5
 _POLL_SECONDS = 0.2
@@ -93,22 +103,29 @@ class DurableEngine:
         self._timer_workflow: Callable[[str], str] | None = None
         self._dbos: DBOS | None = None
         self._journal: sa.Engine | None = None
+        self._client: DBOSClient | None = None
 
     def launch(self) -> None:
         """Open the journal, take up interrupted builds and begin to work."""
+        serializer = DBOSPortableJSONSerializer()
         config: DBOSConfig = {
-            "name": "imagesmith",
+            "name": _APPLICATION,
             "system_database_url": self._journal_url,
             "application_version": SCHEMA_NUMBER,
             "executor_id": self._executor_id,
-            "serializer": DBOSPortableJSONSerializer(),
+            "serializer": serializer,
             "log_level": "ERROR",
         }
         if self._journal_url.startswith("sqlite"):
             self._journal = config["system_database_engine"] = _sqlite_engine(self._journal_url)
         else:
-            config["dbos_system_schema"] = "imagesmith_engine"
+            config["dbos_system_schema"] = _SCHEMA
+            self._journal = sa.create_engine(self._journal_url, pool_pre_ping=True, pool_size=1, max_overflow=4)
         self._dbos = DBOS(config=config)
+        self._client = DBOSClient(
+            system_database_engine=self._journal, dbos_system_schema=config.get("dbos_system_schema"),
+            serializer=serializer, application_name=_APPLICATION, lazy=True,
+        )  # fmt: skip
 
         def run(key: str) -> str:
             return self._run(key)
@@ -117,7 +134,7 @@ class DurableEngine:
             self.wake(key)
             return key
 
-        self._run_workflow = DBOS.workflow(name="build", max_recovery_attempts=100)(run)
+        self._run_workflow = DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=100)(run)
         self._timer_workflow = DBOS.workflow(name="timer", max_recovery_attempts=100)(timer)
         DBOS.launch()
         for name, at_once, seconds in (
@@ -137,6 +154,15 @@ class DurableEngine:
         if self._run_workflow is None:
             raise RuntimeError("launch() comes before start()")
         self._surely(partial(self._enqueue, key), f"enqueueing {key}")
+
+    def start_many(self, keys: Sequence[str]) -> None:
+        """start() for each, in one transaction of the journal: its commits are most of what enqueueing costs."""
+        if len(keys) == 1:
+            self.start(keys[0])
+            return
+        if self._client is None:
+            raise RuntimeError("launch() comes before start_many()")
+        self._surely(partial(self._enqueue_many, keys), f"enqueueing {len(keys)} runs from {keys[0]}")
 
     def cancel(self, key: str) -> None:
         """Stop what runs under a key in this process; a run that waits sees why when it is woken."""
@@ -166,6 +192,7 @@ class DurableEngine:
                 thread.join()
             DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience_seconds)
             self._dbos = None
+        self._client = None
         if self._journal is not None:
             self._journal.dispose()
 
@@ -173,6 +200,18 @@ class DurableEngine:
         assert self._run_workflow is not None
         with SetWorkflowID(key):
             DBOS.enqueue_workflow(_queue_of(key), self._run_workflow, key)
+
+    def _enqueue_many(self, keys: Sequence[str]) -> None:
+        assert self._client is not None and self._journal is not None
+        with self._journal.begin() as connection:
+            for key in keys:
+                options: EnqueueOptions = {
+                    "workflow_name": _WORKFLOW,
+                    "queue_name": _queue_of(key),
+                    "workflow_id": key,
+                    "app_version": SCHEMA_NUMBER,
+                }
+                self._client.enqueue_in_transaction(connection, options, key)
 
     def _wake(self, key: str) -> None:
         # under the lock that _park() holds: a run either sees the flag or is parked before it is resumed

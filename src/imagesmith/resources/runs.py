@@ -165,9 +165,8 @@ def store_runs(call: Call, prepared: Sequence[PreparedRun]) -> None:
     """Write images and plans; the engine hears of them after the commit."""
     queries.insert_many(call.tx, [run.image for run in prepared])
     queries.put_builds(call.tx, [Build(run.image.arn, run.plan.to_json(), {}) for run in prepared])
-    if call.builds is not None:
-        for run in prepared:
-            call.effects.append(partial(call.builds.start, run.image.arn))
+    if call.builds is not None and prepared:
+        call.effects.append(partial(call.builds.start_many, [run.image.arn for run in prepared]))
 
 
 def prepare_run(
