@@ -2,39 +2,44 @@
 
     python benchmarks/schedule_clock.py [--pipelines N] [--due N] [--only sqlite|postgresql] [--postgresql URL]
 
-Measured on each database: a tick with nothing due; ten thousand pipelines due in the same minute until all are
-enqueued (a Builder that does nothing); recomputing every fire time when no zone rule changed, when those of one
-zone did, and when all did; and how late a lone due pipeline starts. Without --postgresql a server of the machine
-is started in a temporary folder, with its default settings.
+Measured on each database: a tick with nothing due; ten thousand pipelines due in the same minute until all stand in
+the journal of the engine, which begins to carry them out meanwhile, two at a time; recomputing every fire time when
+no zone rule changed, when those of one zone did, and when all did; and how late a lone due pipeline starts. The
+processor time is that of the thread at work. Without --postgresql a server of the machine is started in a temporary
+folder, with its default settings.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 
+from imagesmith.engine.durable import DurableEngine
+from imagesmith.processes import Cancellation
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.managed import managed_content
 from imagesmith.resources.service import Service
 from imagesmith.schedule.clock import Scheduler
-from imagesmith.schedule.rearm import rearm_all
+from imagesmith.schedule.rearm import Rearmed, rearm_all
 from imagesmith.settings import Quotas, Settings
 from imagesmith.store.database import Database
 from imagesmith.store.migrate import upgrade
 from imagesmith.store.records import microseconds
+from imagesmith.workflows.journal import Journal
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 START = datetime(2026, 11, 23, 12, 0, 20, tzinfo=UTC)
@@ -66,27 +71,62 @@ class SetClock:
         return self.read()
 
 
-class NoBuilds:
-    """A Builder that only counts."""
+class Builds:
+    """The engine, with a count of what it was given."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal_url: str) -> None:
         self.started = 0
+        self._url = journal_url
+        self._engine = DurableEngine(journal_url, _build, concurrency=2)
+        self._engine.launch()
 
-    def start(self, image_arn: str) -> None:
+    def start(self, key: str) -> None:
+        self._engine.start(key)
         self.started += 1
 
-    def cancel(self, image_arn: str) -> None:
-        """Nothing runs."""
+    def start_many(self, keys: Sequence[str]) -> None:
+        self._engine.start_many(keys)
+        self.started += len(keys)
+
+    def cancel(self, key: str) -> None:
+        self._engine.cancel(key)
+
+    def wake(self, key: str) -> None:
+        self._engine.wake(key)
+
+    def journalled(self) -> int:
+        """How many runs the journal knows."""
+        database = Database(self._url)
+        schema = "" if database.is_sqlite else "imagesmith_engine."
+        with database.read() as tx:
+            found = tx.execute(sa.text(f"SELECT count(*) FROM {schema}workflow_status")).scalar_one()
+        database.close()
+        return int(found)
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def _build(_key: str, journal: Journal) -> None:
+    """A build takes longer than the benchmark."""
+
+    def work(cancellation: Cancellation) -> dict[str, Any]:
+        cancellation.wait(3600)
+        cancellation.check()
+        return {}
+
+    journal.step("build", work)
 
 
 class Fleet:
     """A server without HTTP over many stored pipelines."""
 
     def __init__(self, url: str, folder: Path) -> None:
+        folder.mkdir()
         self.database = Database(url)
         upgrade(self.database)
         self.clock = SetClock(START)
-        self.builds = NoBuilds()
+        self.builds = Builds(f"sqlite:///{folder / 'engine.sqlite'}" if self.database.is_sqlite else url)
         settings = Settings(data_dir=folder, account=ACCOUNT, region=REGION, quotas=Quotas(image_pipelines=10**9))
         self.service = Service(
             self.database, settings, clock=self.clock, managed=managed_content(), builds=self.builds
@@ -94,6 +134,10 @@ class Fleet:
 
     def scheduler(self) -> Scheduler:
         return Scheduler(self.service, self.database, clock=self.clock)
+
+    def close(self) -> None:
+        self.builds.close()
+        self.database.close()
 
     def call(self, operation: str, **request: Any) -> dict[str, Any]:
         return self.service.call(operation, Caller(ACCOUNT, REGION, "root", "request"), request)
@@ -154,9 +198,14 @@ class Fleet:
 
 
 def seconds(work: Any) -> float:
-    start = time.perf_counter()
+    return timed(work)[0]
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds that went by, and those of the processor in this thread."""
+    start, used = time.perf_counter(), time.thread_time()
     work()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.thread_time() - used
 
 
 def measure(url: str, folder: Path, pipelines: int, due: int) -> None:
@@ -169,13 +218,12 @@ def measure(url: str, folder: Path, pipelines: int, due: int) -> None:
     report("a tick with nothing due", f"median {median(quiet):.2f} ms, worst {max(quiet):.2f} ms", "5 ms")
     rearming(fleet, pipelines)
     fleet.clock.now = START.replace(minute=1, second=0)
-    taken = seconds(scheduler.tick)
-    assert fleet.builds.started == due, fleet.builds.started
-    report(
-        f"{due:,} due in one minute", f"all enqueued in {taken:.1f} s ({1000 * taken / due:.2f} ms each)", "30 s"
-    )
+    taken, used = timed(scheduler.tick)
+    assert (fleet.builds.started, fleet.builds.journalled()) == (due, due)
+    each = f"{1000 * taken / due:.2f} ms each, {used:.1f} s of processor time"
+    report(f"{due:,} due in one minute", f"all enqueued in {taken:.1f} s ({each})", "30 s")
     lateness(fleet)
-    fleet.database.close()
+    fleet.close()
 
 
 def rearming(fleet: Fleet, pipelines: int) -> None:
@@ -189,14 +237,14 @@ def rearming(fleet: Fleet, pipelines: int) -> None:
             moved = tx.execute(
                 sa.text(f"UPDATE schedules SET next_fire = next_fire + {HOUR} WHERE {where}")
             ).rowcount
-        start = time.perf_counter()
-        result = rearm_all(fleet.database, now=fleet.clock)
-        taken = time.perf_counter() - start
-        assert (result.seen, result.changed) == (pipelines, moved), (result, moved)
-        report(f"re-arming, {what}", f"{taken:.1f} s for {moved:,} rows moved", "120 s")
+        results: list[Rearmed] = []
+        taken, used = timed(lambda: results.append(rearm_all(fleet.database, now=fleet.clock)))  # noqa: B023
+        assert results == [Rearmed(seen=pipelines, changed=moved)], (results, moved)
+        figure = f"{taken:.1f} s for {moved:,} rows moved, {used:.1f} s of processor time"
+        report(f"re-arming, {what}", figure, "120 s")
 
 
-def lateness(fleet: Fleet, rounds: int = 30) -> None:
+def lateness(fleet: Fleet, rounds: int = 100) -> None:
     """The thread at work: a pipeline due at odd instants, one at a time, in a store that is full."""
     since, mark = fleet.clock.now + timedelta(seconds=30), time.monotonic()
     fleet.clock.read = lambda: since + timedelta(seconds=time.monotonic() - mark)
@@ -208,7 +256,7 @@ def lateness(fleet: Fleet, rounds: int = 30) -> None:
     start_recomputed(fleet, scheduler)
     late: list[float] = []
     for _ in range(rounds):
-        wanted = fleet.clock() + timedelta(seconds=0.7)
+        wanted = fleet.clock() + timedelta(seconds=0.4)
         before = fleet.builds.started
         with fleet.database.write("fill") as tx:
             tx.execute(sa.text("UPDATE schedules SET next_fire = :at WHERE pipeline_arn = :arn"),
@@ -219,9 +267,11 @@ def lateness(fleet: Fleet, rounds: int = 30) -> None:
             time.sleep(0.002)
         late.append((fleet.clock() - wanted).total_seconds() * 1000)
     scheduler.close()
-    report(
-        "a lone due pipeline", f"median {median(late):.0f} ms late, p99 {quantiles(late, n=100)[98]:.0f} ms", "1 s"
-    )
+    late.sort()
+    # by rank: between so few values, and beyond the last, there is nothing to interpolate
+    rank = math.ceil(0.99 * rounds) - 1
+    figure = f"median {median(late):.0f} ms late, p99 {late[rank]:.0f} ms, worst {late[-1]:.0f} ms"
+    report("a lone due pipeline", figure, "p99 1 s")
 
 
 def start_recomputed(fleet: Fleet, scheduler: Scheduler) -> None:
