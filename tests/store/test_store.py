@@ -115,15 +115,17 @@ def test_counters_never_hand_out_a_number_twice_under_parallel_writers(database:
 
 
 def test_tokens_are_forgotten_when_they_are_old(database: Database) -> None:
-    """A token before the limit is as if it had never been."""
+    """A token before the limit is as if it had never been: it is not found, may be used again, and goes."""
     day = timedelta(days=1)
     with database.write("s") as tx:
-        queries.remember_token(
-            tx, "a", "r", "op", "t", fingerprint="f", response={"x": 1}, now=NOW, not_before=NOW - day
-        )
+        queries.remember_token(tx, "a", "r", "op", "t", fingerprint="f", response={"x": 1}, now=NOW)
         assert queries.find_token(tx, "a", "r", "op", "t", not_before=NOW - day) == ("f", {"x": 1})
         assert queries.find_token(tx, "a", "r", "op", "t", not_before=NOW + day) is None
         assert queries.find_token(tx, "b", "r", "op", "t", not_before=NOW - day) is None
+        queries.remember_token(tx, "a", "r", "op", "t", fingerprint="g", response={}, now=NOW + 2 * day)
+        assert queries.find_token(tx, "a", "r", "op", "t", not_before=NOW + day) == ("g", {})
+        queries.forget_tokens(tx, NOW + 3 * day)
+        assert queries.find_token(tx, "a", "r", "op", "t", not_before=NOW) is None
 
 
 def test_deleting_a_resource_frees_what_it_needed(database: Database) -> None:

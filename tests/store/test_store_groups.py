@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -22,6 +22,16 @@ def put(tx: Any, key: str) -> None:
 def keys(database: Database) -> set[str]:
     with database.read() as tx:
         return {row.key for row in tx.execute(sa.select(counters.c.key))}
+
+
+@contextmanager
+def together(database: Database) -> Iterator[None]:
+    shared = database.together()
+    try:
+        with shared.joined():
+            yield
+    finally:
+        shared.end()
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> list[BaseException]:
@@ -141,7 +151,7 @@ def test_changes_made_together_are_one_commit(sqlite_database: Database) -> None
     """Nothing is committed before the end, and a change that raises is undone alone."""
     commits: list[int] = []
     sa.event.listen(sqlite_database.engine, "commit", lambda _: commits.append(1))
-    with sqlite_database.together():
+    with together(sqlite_database):
         for number in range(6):
             with suppress(KeyError), sqlite_database.write() as tx:
                 put(tx, str(number))
@@ -161,7 +171,7 @@ def test_a_commit_that_fails_fails_all_that_was_made_together(sqlite_database: D
         if failing:
             raise sa.exc.OperationalError("COMMIT", {}, Exception("disk I/O error"))
 
-    with pytest.raises(StoreUnavailable), sqlite_database.together():
+    with pytest.raises(StoreUnavailable), together(sqlite_database):
         for number in range(3):
             with sqlite_database.write() as tx:
                 put(tx, str(number))
@@ -180,7 +190,7 @@ def test_changes_made_together_leave_others_their_turn(sqlite_database: Database
     def busy() -> None:
         nonlocal rounds
         while not stop.is_set():
-            with sqlite_database.together(), sqlite_database.write() as tx:
+            with together(sqlite_database), sqlite_database.write() as tx:
                 put(tx, f"busy {rounds}")
             rounds += 1
 
@@ -202,6 +212,20 @@ def test_changes_made_together_leave_others_their_turn(sqlite_database: Database
 def test_nothing_made_together_is_an_empty_commit(sqlite_database: Database) -> None:
     """Together around no change neither raises nor writes."""
     before = keys(sqlite_database)
-    with sqlite_database.together():
+    with together(sqlite_database):
         pass
     assert keys(sqlite_database) == before
+
+
+def test_what_is_made_together_may_change_threads(sqlite_database: Database) -> None:
+    """One thread begins and writes, another one commits; only then is it there, and others get their turn."""
+    shared = sqlite_database.together()
+    with shared.joined(), sqlite_database.write() as tx:
+        put(tx, "1")
+    with pytest.raises(StoreBusy), sqlite_database.write(patience=0):
+        raise AssertionError("its turn came")
+    assert "1" not in keys(sqlite_database)
+    assert in_threads(1, lambda _: shared.end()) == []
+    with sqlite_database.write(patience=0) as tx:
+        put(tx, "2")
+    assert {"1", "2"} <= keys(sqlite_database)

@@ -24,7 +24,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from imagesmith.wire import server
+from imagesmith.wire import connection, server
 from imagesmith.wire.app import Limits, create_app
 from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.model import Api
@@ -215,7 +215,7 @@ def test_heads_are_bounded(serve: Serve, data: bytes) -> None:
 
 def test_a_head_that_does_not_come_is_given_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that says nothing, or stops in its head, also after a good request, is closed in time."""
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
     with serve(Limits()) as wire:
         for beginning in (b"", b"GET /heal", head("GET", "/healthz") + b"GET /heal"):
             with connected(wire) as raw:

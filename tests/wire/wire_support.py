@@ -16,7 +16,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from imagesmith.resources.dispatch import Caller
+from imagesmith.resources.dispatch import Caller, NotNow
 from imagesmith.settings import Settings
 from imagesmith.wire.keys import AccessKey
 from imagesmith.wire.model import Api
@@ -31,6 +31,14 @@ TEMPORARY = AccessKey(
 PIPELINE_ARN = f"arn:aws:imagebuilder:{REGION}:{ACCOUNT}:image-pipeline/mine"
 
 
+@dataclass(frozen=True)
+class SharedCommit:
+    end: Callable[[], None]
+
+    def joined(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
 @dataclass
 class Recorder:
     """A Dispatcher that remembers its last call and answers, or raises, what it was told."""
@@ -42,7 +50,16 @@ class Recorder:
     request: Mapping[str, Any] | None = None
     short_reads: frozenset[str] = frozenset()
     short_changes: frozenset[str] = frozenset()
-    together: Callable[[], AbstractContextManager[None]] = nullcontext
+    commit: Callable[[], None] = lambda: None
+    """What ends calls that share a commit; raises when it fails."""
+    free: bool = True
+    """Whether the turn comes for calls that share a commit."""
+
+    def together(self, *, patience: float) -> SharedCommit:
+        del patience
+        if not self.free:
+            raise NotNow
+        return SharedCommit(self.commit)
 
     def call(self, operation: str, caller: Caller, request: Mapping[str, Any]) -> dict[str, Any]:
         self.operation, self.caller, self.request = operation, caller, request

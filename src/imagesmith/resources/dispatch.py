@@ -26,6 +26,18 @@ class NotNow(Exception):
     """Somebody else is at work in the database; each call waits for its turn alone."""
 
 
+class Together(Protocol):
+    """Calls that share one commit, begun already. end() must come, whatever happens, from any thread."""
+
+    def joined(self) -> AbstractContextManager[None]:
+        """What this thread calls until the end of the context is part of it."""
+        ...
+
+    def end(self) -> None:
+        """Commit. Raises ApiError: then nothing of what was called is done."""
+        ...
+
+
 class Dispatcher(Protocol):
     """Carries out operations of the service model."""
 
@@ -44,11 +56,8 @@ class Dispatcher(Protocol):
         """Names of the operations that may be called `together`; none where that brings nothing."""
         ...
 
-    def together(self) -> AbstractContextManager[None]:
-        """What this thread calls until the end is one commit.
-
-        Raises NotNow before it begins. Raises ApiError at the end: then nothing of it is done.
-        """
+    def together(self, *, patience: float) -> Together:
+        """Begin calls that share one commit, once the turn has come. Raises NotNow after `patience` seconds."""
         ...
 
     def call(self, operation: str, caller: Caller, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,7 @@ and the second gets its answer. What is claimed at one time is bounded by the re
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from imagesmith.resources.errors import in_use
 
@@ -19,14 +18,13 @@ Key = tuple[str, str, str, str]
 
 
 class InFlight:
-    """Safe to use from several threads."""
+    """Safe to use from several threads. What was claimed must be released."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._claimed: set[Key] = set()
 
-    @contextmanager
-    def claim(self, key: Key) -> Iterator[None]:
+    def claim(self, key: Key) -> None:
         """Hold a token. Raises ApiError when another call holds it."""
         with self._lock:
             if key in self._claimed:
@@ -34,8 +32,7 @@ class InFlight:
                     f"The client token '{key[3]}' is in use by a call that is still executing. Retry later."
                 )
             self._claimed.add(key)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._claimed.discard(key)
+
+    def release(self, keys: Iterable[Key]) -> None:
+        with self._lock:
+            self._claimed.difference_update(keys)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,9 @@ _FILTERS = {
         "infrastructureConfigurationArn", "name", "status",
     )
 }  # fmt: skip
+
+_read_schedule = lru_cache(maxsize=1024)(parse_schedule)
+"""An update seldom changes the schedule, and many pipelines share one; what was read is frozen."""
 
 ANCHOR = "_scheduleAnchor"
 """Where a rate counts from: the moment its text was set (spec/pipelines.md 2.3). Not shown."""
@@ -125,7 +128,7 @@ def _check(call: Call, request: Request) -> Schedule | None:
     if "scheduleExpression" not in schedule:
         raise invalid_value("schedule.scheduleExpression", "schedule.scheduleExpression cannot be null.")
     try:
-        return parse_schedule(
+        return _read_schedule(
             schedule["scheduleExpression"],
             schedule.get("timezone"),
             lenient=call.settings.schedules.lenient_cron,

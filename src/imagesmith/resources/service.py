@@ -15,41 +15,39 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 from imagesmith.engine.protocol import Builder
 from imagesmith.resources.call import Call, Effect, WakeClock
-from imagesmith.resources.dispatch import Caller, NotNow
+from imagesmith.resources.dispatch import Caller, NotNow, Together
 from imagesmith.resources.errors import ApiError, in_use, not_implemented, token_mismatch, unavailable
-from imagesmith.resources.in_flight import InFlight
+from imagesmith.resources.in_flight import InFlight, Key
 from imagesmith.resources.managed import ManagedContent
 from imagesmith.resources.operations import Operation, built_operations
 from imagesmith.resources.sources import ReadSource, s3_reader
 from imagesmith.settings import Settings
 from imagesmith.store import queries
 from imagesmith.store.database import Database, StoreBusy, StoreUnavailable
-from imagesmith.values.names import canonical_json, sha256_hex
+from imagesmith.store.database import Together as CommonCommit
+from imagesmith.values.json_text import json_bytes
+from imagesmith.values.names import sha256_hex
 
 _log = logging.getLogger(__name__)
 
 TURN_SECONDS = 5.0
 """How long a change waits for another one of its account and region (spec/api.md 8, no. 18)."""
 
-_SOON_SECONDS = 0.05
-"""How long changes that are made together wait for their turn; longer than that each waits alone."""
+_FORGET_TOKENS_EVERY = timedelta(minutes=5)
 
 _PAGE_SECRET = "page-token-secret"  # noqa: S105 (the name of a counter)
 
 
-class _Deferred(threading.local):
-    """What this thread calls together ends with the commit that is shared."""
+class _Joined(threading.local):
+    """Where what this thread calls is part of a commit that is shared."""
 
-    effects: list[Effect] | None = None
-    """What happens after that commit, in order."""
-    claims: ExitStack | None = None
-    """Client tokens that are in use until then."""
+    calls: _Together | None = None
 
 
 class Service:
@@ -77,7 +75,9 @@ class Service:
         self._in_flight = InFlight()
         self._operations = built_operations()
         self._page_secret = _shared_secret(database)
-        self._deferred = _Deferred()
+        self._joined = _Joined()
+        self._tokens_due: datetime | None = None
+        """When client tokens that are too old are forgotten next."""
 
     @property
     def operations(self) -> frozenset[str]:
@@ -97,60 +97,51 @@ class Service:
             return frozenset()
         return frozenset(name for name, it in self._operations.items() if it.short and it.writes == writes)
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self, *, patience: float) -> Together:
         """See dispatch.Dispatcher."""
-        effects: list[Effect] = []
-        began = False
         try:
-            with (
-                ExitStack() as claims,
-                self._answering_outages("of several changes"),
-                self._database.together(patience=_SOON_SECONDS),
-            ):
-                began = True
-                self._deferred.effects, self._deferred.claims = effects, claims
-                yield
-        except ApiError:
-            if not began:
-                raise NotNow from None
-            raise
-        finally:
-            self._deferred.effects = self._deferred.claims = None
-        for effect in effects:
-            effect()
+            return _Together(self._database.together(patience=patience), self._joined, self._in_flight, self._told)
+        except StoreUnavailable as error:
+            raise NotNow from error
 
     def call(self, operation: str, caller: Caller, request: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out one operation; see dispatch.Dispatcher. Raises ApiError."""
         built = self._operations.get(operation)
         if built is None:
             raise not_implemented(operation)
-        with self._answering_outages(caller.request_id):
-            if not built.writes:
-                with self._database.read() as tx:
-                    return built.handler(self._make_call(operation, caller, request, None, tx), request)
-            token = request.get("clientToken")
-            if not token or request.get("dryRun"):
-                return self._write(built, operation, caller, request)
-            claim = self._in_flight.claim((caller.account, caller.region, operation, token))
-            if self._deferred.claims is not None:
-                self._deferred.claims.enter_context(claim)
-                return self._write(built, operation, caller, request)
-            with claim:
-                return self._write(built, operation, caller, request)
-
-    @contextmanager
-    def _answering_outages(self, request_id: str) -> Iterator[None]:
-        """What a caller is told when the database is not had."""
         try:
-            yield
-        except StoreBusy as error:
-            message = f"Another call holds what this one changes for longer than {self._turn_seconds:g} seconds."
-            raise in_use(f"{message} Retry later.") from error
+            if built.writes:
+                return self._claimed(built, operation, caller, request)
+            with self._database.read() as tx:
+                return built.handler(self._make_call(operation, caller, request, None, tx), request)
         except StoreUnavailable as error:
-            # the driver's words may name hosts and users: they are for the log
-            _log.warning("request %s: the database is not available: %s", request_id, error)
-            raise unavailable("The database is not available. Try again later.") from error
+            raise self._told(error, caller.request_id) from error
+
+    def _claimed(
+        self, built: Operation, operation: str, caller: Caller, request: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Write while the client token is this call's."""
+        token = request.get("clientToken")
+        if not token or request.get("dryRun"):
+            return self._write(built, operation, caller, request)
+        key = (caller.account, caller.region, operation, token)
+        self._in_flight.claim(key)
+        if self._joined.calls is not None:
+            self._joined.calls.claims.append(key)
+            return self._write(built, operation, caller, request)
+        try:
+            return self._write(built, operation, caller, request)
+        finally:
+            self._in_flight.release([key])
+
+    def _told(self, error: StoreUnavailable, request_id: str) -> ApiError:
+        """What a caller is told when the database is not had."""
+        if isinstance(error, StoreBusy):
+            message = f"Another call holds what this one changes for longer than {self._turn_seconds:g} seconds."
+            return in_use(f"{message} Retry later.")
+        # the driver's words may name hosts and users: they are for the log
+        _log.warning("request %s: the database is not available: %s", request_id, error)
+        return unavailable("The database is not available. Try again later.")
 
     def scoped(self, operation: str, caller: Caller, work: Callable[[Call], Any]) -> Any:
         """Run work of the server itself (the clock) as one unit of work, with effects after the commit."""
@@ -178,13 +169,21 @@ class Service:
         with self._database.write(f"{caller.account}/{caller.region}", patience=self._turn_seconds) as tx:
             call = self._make_call(operation, caller, request, fetched, tx)
             token = request.get("clientToken")
+            if token:
+                self._forget_tokens(call)
             answer = _once(call, built, token) if token else built.handler(call, request)
-        if self._deferred.effects is not None:
-            self._deferred.effects.extend(call.effects)
+        if self._joined.calls is not None:
+            self._joined.calls.effects += call.effects
             return answer
         for effect in call.effects:
             effect()
         return answer
+
+    def _forget_tokens(self, call: Call) -> None:
+        """Now and then: what is too old is not found in between, only kept."""
+        if self._tokens_due is None or call.now >= self._tokens_due:
+            self._tokens_due = call.now + _FORGET_TOKENS_EVERY
+            queries.forget_tokens(call.tx, call.tokens_since)
 
     def _replayed(self, operation: str, caller: Caller, request: Mapping[str, Any]) -> dict[str, Any] | None:
         """The answer of a call that was carried out already: its source may be gone, and is not read again."""
@@ -211,7 +210,8 @@ class Service:
 
 
 def _fingerprint(request: Mapping[str, Any]) -> str:
-    return sha256_hex(canonical_json({name: value for name, value in request.items() if name != "clientToken"}))
+    members = {name: value for name, value in request.items() if name != "clientToken"}
+    return sha256_hex(json_bytes(members, ordered=True, default=str))
 
 
 def _remembered(call: Call, token: str, fingerprint: str) -> dict[str, Any] | None:
@@ -236,9 +236,48 @@ def _once(call: Call, built: Operation, token: str) -> dict[str, Any]:
         call.tx, call.account, call.region, call.operation, token,
         fingerprint=fingerprint,
         response={**answer, "requestId": call.caller.request_id},
-        now=call.now, not_before=call.tokens_since,
+        now=call.now,
     )  # fmt: skip
     return answer
+
+
+class _Together:
+    """See dispatch.Together."""
+
+    def __init__(
+        self,
+        commit: CommonCommit,
+        joined: _Joined,
+        in_flight: InFlight,
+        told: Callable[[StoreUnavailable, str], ApiError],
+    ) -> None:
+        self._commit = commit
+        self._joined = joined
+        self._in_flight = in_flight
+        self._told = told
+        self.effects: list[Effect] = []
+        """What happens after the commit, in order."""
+        self.claims: list[Key] = []
+        """Client tokens that are in use until then."""
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        self._joined.calls = self
+        try:
+            with self._commit.joined():
+                yield
+        finally:
+            self._joined.calls = None
+
+    def end(self) -> None:
+        try:
+            self._commit.end()
+        except StoreUnavailable as error:
+            raise self._told(error, "of several changes") from error
+        finally:
+            self._in_flight.release(self.claims)
+        for effect in self.effects:
+            effect()
 
 
 def _shared_secret(database: Database) -> bytes:

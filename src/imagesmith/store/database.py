@@ -13,13 +13,14 @@ work still holds when it commits. No unit of work spans a subprocess or a networ
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
+from imagesmith.store import groups
 from imagesmith.store.groups import GroupWriter, TurnNotCome
 from imagesmith.values.names import sha256_hex
 
@@ -78,33 +79,19 @@ class Database:
         Raises StoreUnavailable, and StoreBusy when the turn does not come within `patience` seconds.
         """
         if self.is_sqlite:
-            try:
-                with self._writer.write(patience) as connection:
-                    yield connection
-            except TurnNotCome as late:
-                raise _turn_missed(patience) from late
-            except OperationalError as error:
-                raise _failure(error, patience) from error
+            with _telling_failures(patience), self._writer.write(patience) as connection:
+                yield connection
             return
         with self._transaction(None) as connection:
             _take_turn(connection, scope, patience)
             yield connection
 
-    @contextmanager
-    def together(self, *, patience: float = _BUSY_SECONDS) -> Iterator[None]:
-        """On SQLite: what this thread writes until the end shares one COMMIT, and is done only then.
-
-        Raises StoreBusy before it begins, and StoreUnavailable: then nothing of it is to be reported done.
-        """
+    def together(self, *, patience: float = _BUSY_SECONDS) -> Together:
+        """On SQLite: begin changes that share one COMMIT. Raises StoreBusy and StoreUnavailable."""
         if not self.is_sqlite:
             raise RuntimeError("writers of PostgreSQL do not wait for each other's commits")
-        try:
-            with self._writer.together(patience):
-                yield
-        except TurnNotCome as late:
-            raise _turn_missed(patience) from late
-        except OperationalError as error:
-            raise _failure(error, patience) from error
+        with _telling_failures(patience):
+            return Together(self._writer.together(patience), patience)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -144,6 +131,33 @@ class Database:
         self.engine.dispose()
 
 
+class Together:
+    """Changes that share one COMMIT and are done only then. end() must come, from any thread."""
+
+    def __init__(self, group: groups.Together, patience: float) -> None:
+        self._group = group
+        self._patience = patience
+
+    def joined(self) -> AbstractContextManager[None]:
+        """What this thread writes until the end of the context is one of the changes."""
+        return self._group.joined()
+
+    def end(self) -> None:
+        """Commit. Raises StoreUnavailable: then nothing of it is to be reported done."""
+        with _telling_failures(self._patience):
+            self._group.end()
+
+
+@contextmanager
+def _telling_failures(patience: float) -> Iterator[None]:
+    try:
+        yield
+    except TurnNotCome as late:
+        raise StoreBusy(f"the database stayed locked by another writer for {patience:g} seconds") from late
+    except OperationalError as error:
+        raise _failure(error, patience) from error
+
+
 def _begin(connection: Connection, begin: str, patience: float) -> None:
     """Begin on SQLite, where another process may hold the file."""
     # remembered on the pooled connection, so that the usual case costs nothing
@@ -158,10 +172,6 @@ def _take_turn(connection: Connection, scope: str, patience: float) -> None:
     key = int(sha256_hex(scope)[:15], 16)
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
     connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-
-
-def _turn_missed(patience: float) -> StoreBusy:
-    return StoreBusy(f"the database stayed locked by another writer for {patience:g} seconds")
 
 
 def _failure(error: OperationalError, patience: float) -> StoreUnavailable:

@@ -11,7 +11,7 @@ Values are always parameters; errors are SQLAlchemy's, as from any other stateme
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 
 from imagesmith.store.upsert import Statements
+from imagesmith.values.json_text import json_text
 
 _DIALECT: Final[Any] = sqlite.dialect(paramstyle="qmark")
 
@@ -32,15 +33,15 @@ class Prepared:
         self._statements: Statements = statement if isinstance(statement, Mapping) else {"postgresql": statement}
         compiled = self._statements.get("sqlite", self._statements["postgresql"]).compile(dialect=_DIALECT)
         self._text = str(compiled)
-        self._parameters: list[tuple[str, Convert | None]] = [
-            (name, _implementation(compiled.binds[name].type).bind_processor(_DIALECT))
-            for name in compiled.positiontup
-        ]
+        self._names: tuple[str, ...] = tuple(compiled.positiontup)
+        kinds = [compiled.binds[name].type for name in self._names]
+        self._given = _conversions([_binding(kind) for kind in kinds])
         columns = list(getattr(compiled.statement, "selected_columns", ()))
         row: Any = namedtuple("Row", [column.name for column in columns])  # type: ignore[misc]
         self._make: Callable[[Any], Any] = row._make
-        found = [_implementation(column.type).result_processor(_DIALECT, None) for column in columns]
-        self._conversions = [(index, convert) for index, convert in enumerate(found) if convert is not None]
+        self._found = _conversions(
+            [_implementation(column.type).result_processor(_DIALECT, None) for column in columns]
+        )
 
     def first(self, tx: Connection, values: Mapping[str, Any]) -> Any:
         """The first row, with its columns as attributes; None when there is none."""
@@ -55,28 +56,44 @@ class Prepared:
             return list(tx.execute(self._statements[tx.dialect.name], values))
         return [self._made(row) for row in self._execute(tx, values).fetchall()]
 
-    def run(self, tx: Connection, values: Mapping[str, Any]) -> None:
-        """Write. Raises sqlalchemy.exc.IntegrityError."""
+    def run(self, tx: Connection, values: Mapping[str, Any]) -> int:
+        """Write; gives how many rows were. Raises sqlalchemy.exc.IntegrityError."""
         if tx.dialect.name != "sqlite":
-            tx.execute(self._statements[tx.dialect.name], values)
-            return
-        self._execute(tx, values)
+            return int(tx.execute(self._statements[tx.dialect.name], values).rowcount)
+        return int(self._execute(tx, values).rowcount)
 
     def _execute(self, tx: Connection, values: Mapping[str, Any]) -> Any:
-        given = [values[name] if convert is None else convert(values[name]) for name, convert in self._parameters]
-        cursor: Any = tx.connection.cursor()
+        given = [values[name] for name in self._names]
+        for index, convert in self._given:
+            given[index] = convert(given[index])
         try:
-            return cursor.execute(self._text, given)
+            return driver_of(tx).execute(self._text, given)
         except tx.dialect.loaded_dbapi.Error as error:
             base = tx.dialect.loaded_dbapi.Error
             raise sa.exc.DBAPIError.instance(self._text, given, error, base, dialect=tx.dialect) from error
 
     def _made(self, row: tuple[Any, ...]) -> Any:
         values = list(row)
-        for index, convert in self._conversions:
+        for index, convert in self._found:
             values[index] = convert(values[index])
         return self._make(values)
 
 
+def driver_of(tx: Connection) -> Any:
+    """The driver's own connection: on SQLite its execute() takes a text, and values in their order."""
+    return tx.connection.dbapi_connection
+
+
 def _implementation(kind: Any) -> Any:
     return kind.dialect_impl(_DIALECT)
+
+
+def _binding(kind: Any) -> Convert | None:
+    if isinstance(kind, sa.JSON):
+        return json_text
+    convert: Convert | None = _implementation(kind).bind_processor(_DIALECT)
+    return convert
+
+
+def _conversions(converts: Sequence[Convert | None]) -> list[tuple[int, Convert]]:
+    return [(index, convert) for index, convert in enumerate(converts) if convert is not None]

@@ -24,7 +24,16 @@ _EXISTS = Prepared(sa.select(resources.c.arn).where(resources.c.arn == sa.bindpa
 _GET_MANY = sa.select(resources).where(resources.c.arn.in_(sa.bindparam("wanted", expanding=True)))
 _INSERT = sa.insert(resources)
 _REPLACED = sa.update(resources).where(resources.c.arn == sa.bindparam("replaced"))
-_REPLACE = Prepared(_REPLACED)
+_REPLACE = Prepared(
+    _REPLACED.values({name: sa.bindparam(name) for name in ("status", "document", "tags")}),
+)
+_REPLACE_CONTENT = Prepared(
+    _REPLACED.where(resources.c.status == sa.bindparam("same")).values(
+        {name: sa.bindparam(name) for name in ("document", "tags")}
+    )
+)
+"""SQLite writes an index anew when one of its columns is named, also where the value stays: most changes of a
+resource leave its status alone."""
 _GET_DOCUMENTS = sa.select(resources.c.arn, resources.c.document).where(
     resources.c.arn.in_(sa.bindparam("wanted", expanding=True))
 )
@@ -65,7 +74,7 @@ _FIND_TOKEN = Prepared(
     )
 )
 _FORGET_TOKENS = Prepared(sa.delete(tokens).where(tokens.c.created < sa.bindparam("moment")))
-_REMEMBER_TOKEN = Prepared(sa.insert(tokens))
+_REMEMBER_TOKEN = Prepared(upserts(tokens))
 _LINKS_OF = Prepared(sa.select(links.c.to_arn).where(links.c.from_arn == sa.bindparam("wanted")))
 _DELETE_LINKS = sa.delete(links).where(links.c.from_arn == sa.bindparam("wanted"))
 
@@ -120,8 +129,13 @@ def insert_many(tx: Connection, records: Sequence[Record]) -> None:
 
 
 def replace(tx: Connection, record: Record, needs: Iterable[str] | None = None) -> None:
-    """Write a resource over the one with the same ARN; `needs` None leaves its links as they are."""
-    _REPLACE.run(tx, {**_columns(record), "replaced": record.arn})
+    """Write document, tags and status over those of a stored resource; the rest of a record never changes.
+
+    `needs` None leaves its links as they are.
+    """
+    content = {"document": record.document, "tags": record.tags, "replaced": record.arn}
+    if not _REPLACE_CONTENT.run(tx, {**content, "same": record.status}):
+        _REPLACE.run(tx, {**content, "status": record.status})
     if needs is not None:
         set_links(tx, record.arn, needs)
 
@@ -244,15 +258,18 @@ def remember_token(
     fingerprint: str,
     response: Mapping[str, Any],
     now: datetime,
-    not_before: datetime,
 ) -> None:
-    """Keep the answer of a call and forget those that are too old."""
-    _FORGET_TOKENS.run(tx, {"moment": microseconds(not_before)})
+    """Keep the answer of a call, over that of an earlier one whose token is too old by now."""
     values = {
         "account": account, "region": region, "operation": operation, "token": token,
-        "fingerprint": fingerprint, "response": dict(response), "created": microseconds(now),
+        "fingerprint": fingerprint, "response": response, "created": microseconds(now),
     }  # fmt: skip
     _REMEMBER_TOKEN.run(tx, values)
+
+
+def forget_tokens(tx: Connection, not_before: datetime) -> None:
+    """Remove the answers of calls that are too old."""
+    _FORGET_TOKENS.run(tx, {"moment": microseconds(not_before)})
 
 
 def put_build(tx: Connection, build: Build) -> None:

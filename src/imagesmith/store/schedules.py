@@ -30,6 +30,12 @@ _UNDER_WAY = ("PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "INT
 # made once: see store.upsert
 _ARM = upserts(schedules)
 _ARM_ONE = Prepared(_ARM)
+_KEEP_TIME = Prepared(
+    sa.update(schedules)
+    .where(schedules.c.pipeline_arn == sa.bindparam("armed"), schedules.c.next_fire == sa.bindparam("same"))
+    .values({name: sa.bindparam(name) for name in ("expression", "timezone", "anchor", "version", "since")})
+)
+"""Most updates of a pipeline leave its next fire time, whose index SQLite would write anew if it were named."""
 _DISARM = sa.delete(schedules).where(schedules.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)))
 _NOTE_RUN = inserts_if_absent(scheduled_runs)
 _EARLIEST = sa.select(sa.func.min(schedules.c.next_fire)).where(schedules.c.next_fire > sa.bindparam("moment"))
@@ -133,7 +139,9 @@ def arm(tx: Connection, rows: Iterable[ArmedSchedule]) -> None:
     """Store or replace rows."""
     values = [_columns(row) for row in rows]
     if len(values) == 1:
-        _ARM_ONE.run(tx, values[0])
+        [row] = values
+        if not _KEEP_TIME.run(tx, {**row, "armed": row["pipeline_arn"], "same": row["next_fire"]}):
+            _ARM_ONE.run(tx, row)
     elif values:
         tx.execute(for_dialect(tx, _ARM), values)
 

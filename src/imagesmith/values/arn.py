@@ -6,6 +6,7 @@ arn:<partition>:imagebuilder:<region>:<owner>:<type>/<path>
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Literal
 
 VersionedKind = Literal["image-recipe", "container-recipe", "component", "image", "workflow"]
@@ -28,6 +29,10 @@ RESOURCE_NAMES: Final[dict[str, str]] = {
     "workflow": "Workflow",
 }
 """ARN type -> the name that error messages use (spec/api.md 2.3)."""
+
+
+_KEPT: Final = 2048
+"""ARNs that are kept as they were read."""
 
 
 class ArnError(ValueError):
@@ -61,23 +66,7 @@ class Arn:
     @classmethod
     def parse(cls, text: str) -> Arn:
         """Read an ARN; the request model has checked its characters already. Raises ArnError."""
-        pieces = text.split(":")
-        if len(pieces) != 6 or pieces[0] != "arn" or pieces[2] != "imagebuilder":
-            raise ArnError(f"{text} is not an ARN of this service")
-        _, partition, _, region, owner, path = pieces
-        kind, *rest = path.split("/")
-        if kind not in RESOURCE_NAMES:
-            raise ArnError(f"{text} names an unknown type of resource: {kind}")
-        family = rest.pop(0) if kind == "workflow" and rest else None
-        longest = 3 if kind in BUILDS else 2 if kind in VERSIONED else 1
-        if not 1 <= len(rest) <= longest or "" in rest or (kind in VERSIONED and len(rest) == 1):
-            raise ArnError(f"{text} has a path that does not fit {kind}")
-        return cls(
-            partition, region, owner, kind, rest[0],
-            version=rest[1] if len(rest) > 1 else None,
-            build=rest[2] if len(rest) > 2 else None,
-            family=family,
-        )  # fmt: skip
+        return _read(text)
 
     @property
     def has_wildcard(self) -> bool:
@@ -96,3 +85,25 @@ class Arn:
         name = {"x.x.x": "latestVersionArn", f"{major}.x.x": "latestMajorVersionArn"}
         name |= {f"{major}.{minor}.x": "latestMinorVersionArn", self.version or "": "latestPatchVersionArn"}
         return {member: str(self.with_version(version)) for version, member in name.items()}
+
+
+@lru_cache(maxsize=_KEPT)
+def _read(text: str) -> Arn:
+    # a request names the same few several times, and the next one names them again
+    pieces = text.split(":")
+    if len(pieces) != 6 or pieces[0] != "arn" or pieces[2] != "imagebuilder":
+        raise ArnError(f"{text} is not an ARN of this service")
+    _, partition, _, region, owner, path = pieces
+    kind, *rest = path.split("/")
+    if kind not in RESOURCE_NAMES:
+        raise ArnError(f"{text} names an unknown type of resource: {kind}")
+    family = rest.pop(0) if kind == "workflow" and rest else None
+    longest = 3 if kind in BUILDS else 2 if kind in VERSIONED else 1
+    if not 1 <= len(rest) <= longest or "" in rest or (kind in VERSIONED and len(rest) == 1):
+        raise ArnError(f"{text} has a path that does not fit {kind}")
+    return Arn(
+        partition, region, owner, kind, rest[0],
+        version=rest[1] if len(rest) > 1 else None,
+        build=rest[2] if len(rest) > 2 else None,
+        family=family,
+    )  # fmt: skip

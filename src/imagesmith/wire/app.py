@@ -1,9 +1,10 @@
 """The ASGI application: reads a request within bounds, lets a worker thread answer it, sends the answer.
 
-Everything that can wait on a database runs in threads: changes of a few rows in one lane, the rest in a pool. Reads
-of a row of SQLite are done before a thread would have begun: they are answered in the event loop. A body over the
-limit is thrown away while it arrives, so that a client which sends before it reads gets its answer; past a second
-limit the connection is closed.
+Everything that can wait on a database runs in threads. Reads of a row of SQLite are done before a thread would have
+begun: they are answered in the event loop, and so are changes of a few rows but for their COMMIT (lane.py). A
+request that came whole in one piece may be taken without a task of its own (`take`). A body over the limit is
+thrown away while it arrives, so that a client which sends before it reads gets its answer; past a second limit the
+connection is closed.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from imagesmith.resources.dispatch import Dispatcher
 from imagesmith.resources.errors import ApiError, unavailable
 from imagesmith.settings import Settings
+from imagesmith.values.json_text import json_bytes
 from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.lane import WriteLane
-from imagesmith.wire.messages import Request, Response, to_json
+from imagesmith.wire.messages import Request, Response, decoded, decoded_headers, encoded_headers
 from imagesmith.wire.model import Api
 from imagesmith.wire.rates import RateLimits
 from imagesmith.wire.service import Pace, Service
@@ -55,7 +58,7 @@ class App:
         self._service = service
         self._limits = limits
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="request")
-        self._lane = WriteLane(service.answer_together)
+        self._lane = WriteLane(service.together, self._fault)
         self._running = 0
         self._draining = False
 
@@ -63,6 +66,32 @@ class App:
         """Refuse new requests from now on; gives whether none is running any more. Called in the event loop."""
         self._draining = True
         return self._running == 0
+
+    def take(self, request: Request, told: Callable[[Response], None]) -> bool:
+        """Answer a whole request that takes no time of its own; called in the event loop.
+
+        False: nothing was done, the request is to come as any other. `told` may be called before this returns.
+        """
+        pace = self._service.pace(request)
+        if pace is Pace.LONG or self._draining or self._running >= self._limits.requests:
+            return False
+        if len(request.body) > self._limits.body_bytes:
+            return False
+        if pace is Pace.AT_ONCE:
+            told(self._service.answer(request))
+            return True
+        self._running += 1
+        self._lane.submit(request, partial(self._told, request, told))
+        return True
+
+    def _told(self, request: Request, told: Callable[[Response], None], response: Response | None) -> None:
+        if response is None:
+            self._in_pool(request).add_done_callback(
+                lambda done: self._told(request, told, self._fault() if done.exception() else done.result())
+            )
+            return
+        self._running -= 1
+        told(response)
 
     def close(self) -> None:
         """Wait for the running requests and end their threads."""
@@ -94,7 +123,7 @@ class App:
     def _health(self) -> Response:
         """For load balancers: 503 as soon as new requests are refused."""
         status, word = (503, "draining") if self._draining else (200, "ok")
-        return Response(status, to_json({"status": word}), "", close=self._draining)
+        return Response(status, json_bytes({"status": word}), "", close=self._draining)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
         """The answer, or None when the client went away."""
@@ -113,8 +142,8 @@ class App:
         request = Request(
             method=scope["method"],
             path=_raw_path(scope),
-            query=_text(scope["query_string"]),
-            headers=_headers(scope["headers"]),
+            query=decoded(scope["query_string"]),
+            headers=decoded_headers(scope["headers"]),
             body=body or b"",
             oversized=body is None,
         )
@@ -126,11 +155,18 @@ class App:
         if pace is Pace.AT_ONCE:
             return self._service.answer(request)
         if pace is Pace.TOGETHER:
-            response = await self._lane.submit(request)
+            answered: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+            self._lane.submit(request, partial(_settle, answered))
+            response = await answered
             if response is not None:
                 return response
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._service.answer, request)
+        return await self._in_pool(request)
+
+    def _in_pool(self, request: Request) -> asyncio.Future[Response]:
+        return asyncio.get_running_loop().run_in_executor(self._pool, self._service.answer, request)
+
+    def _fault(self) -> Response:
+        return self._service.refuse(ApiError("ServiceException", "The service could not complete the request."))
 
     async def _read(self, scope: Scope, receive: Receive) -> tuple[bytes | None, bool]:
         """The body, or None if it is over the limit, and whether all of it was taken off the connection.
@@ -190,17 +226,7 @@ def create_app(
 
 
 async def _send(send: Send, response: Response) -> None:
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(response.body)),
-    ]
-    if response.request_id:
-        headers.append((b"x-amzn-requestid", response.request_id.encode()))
-    if response.error:
-        headers.append((b"x-amzn-errortype", response.error.encode()))
-    if response.close:
-        headers.append((b"connection", b"close"))
-    headers += [(name.encode(), value.encode()) for name, value in response.headers]
+    headers = encoded_headers(response, close=response.close)
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
 
@@ -209,23 +235,13 @@ def _closing(response: Response) -> Response:
     return replace(response, close=True)
 
 
+def _settle(answered: asyncio.Future[Response | None], response: Response | None) -> None:
+    if not answered.done():
+        answered.set_result(response)
+
+
 def _raw_path(scope: Scope) -> str:
-    return _text(scope["raw_path"])
-
-
-def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
-    headers: dict[str, list[str]] = {}
-    for name, value in pairs:
-        headers.setdefault(_text(name), []).append(_text(value))
-    return headers
-
-
-def _text(data: bytes) -> str:
-    """UTF-8, which clients sign, or else one character per byte, which never fails."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+    return decoded(scope["raw_path"])
 
 
 def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:

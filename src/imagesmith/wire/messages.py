@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
+
+from imagesmith.values.json_text import json_bytes
 
 MAX_PARAMETERS: Final = 1000
 """Query parameters of one request."""
@@ -46,12 +47,36 @@ class Response:
     """More headers, such as Retry-After; names in lower case."""
 
 
-def to_json(value: Any) -> bytes:
-    """JSON in ASCII, so that no text of a log or a document can fail to encode."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+def decoded(data: bytes) -> str:
+    """UTF-8, which clients sign, or else one character per byte, which never fails."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def decoded_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+    """Headers as they came, their names in lower case already."""
+    headers: dict[str, list[str]] = {}
+    for name, value in pairs:
+        headers.setdefault(decoded(name), []).append(decoded(value))
+    return headers
+
+
+def encoded_headers(response: Response, *, close: bool) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer; `close`: the connection ends with it."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(response.body))]
+    if response.request_id:
+        headers.append((b"x-amzn-requestid", response.request_id.encode()))
+    if response.error:
+        headers.append((b"x-amzn-errortype", response.error.encode()))
+    if close:
+        headers.append((b"connection", b"close"))
+    headers += [(name.encode(), value.encode()) for name, value in response.headers]
+    return headers
 
 
 def error_response(status: int, code: str, *, message: str, request_id: str, retry_after: int = 0) -> Response:
     """The wire form of an error (spec/api.md 2.3); `retry_after` in seconds, 0 for none."""
     headers = (("retry-after", str(retry_after)),) if retry_after else ()
-    return Response(status, to_json({"message": message}), request_id, error=code, headers=headers)
+    return Response(status, json_bytes({"message": message}), request_id, error=code, headers=headers)

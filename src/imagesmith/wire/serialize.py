@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from imagesmith.wire.messages import to_json
+from imagesmith.values.json_text import json_bytes
 from imagesmith.wire.model import Operation, Shape
 
 
@@ -23,7 +23,7 @@ def success_body(
     answer to a repeated request keeps the id of the first one.
     """
     echoes = {"requestId": request_id, "clientToken": client_token}
-    return to_json(_structure(operation.output, {**echoes, **answer}))
+    return json_bytes(_structure(operation.output, {**echoes, **answer}))
 
 
 def _structure(shape: Shape, value: Mapping[str, Any]) -> dict[str, Any]:

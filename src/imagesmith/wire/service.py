@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final
 
-from imagesmith.resources.dispatch import Caller, Dispatcher, NotNow
+from imagesmith.resources.dispatch import Caller, Dispatcher, NotNow, Together
 from imagesmith.resources.errors import ApiError, access_denied, not_implemented
 from imagesmith.wire.messages import Request, Response, error_response
 from imagesmith.wire.model import Api, Operation
@@ -86,27 +86,12 @@ class Service:
         found = self._api.route(request.method, request.path)
         return self._paces.get(found[0].name, Pace.LONG) if found is not None else Pace.LONG
 
-    def answer_together(self, requests: Iterable[Request]) -> list[Response] | None:
-        """Carry out short changes in their order, in one commit; each has its own outcome.
-
-        None: nothing was done, because each has to wait for its turn alone.
-        """
-        responses: list[Response] = []
+    def together(self, *, patience: float) -> AnsweredTogether | None:
+        """Begin to answer short changes that share one commit; None: the turn did not come within `patience` s."""
         try:
-            with self._dispatcher.together():
-                for request in requests:
-                    responses.append(self.answer(request))
+            return AnsweredTogether(self, self._dispatcher.together(patience=patience))
         except NotNow:
             return None
-        except ApiError as error:
-            refusal = error
-        except Exception:
-            _log.exception("%d changes could not be committed", len(responses))
-            refusal = ApiError("ServiceException", "The service could not complete the request.")
-        else:
-            return responses
-        # nothing is there that was to be written; refusals were refusals before
-        return [response if response.error else self.refuse(refusal) for response in responses]
 
     def refuse(self, error: ApiError, request_id: str | None = None) -> Response:
         """The response for an error."""
@@ -160,3 +145,32 @@ class Service:
             if name.endswith("Arn") and isinstance(value, str) and len(value) <= _SHOWN_ARN:
                 return value
         return f"arn:{self._partition}:imagebuilder:{identity.region}:{identity.account}:*"
+
+
+class AnsweredTogether:
+    """Short changes in one commit, each with its own outcome. end() must come, from any thread."""
+
+    def __init__(self, service: Service, calls: Together) -> None:
+        self._service = service
+        self._calls = calls
+        self._responses: list[Response] = []
+
+    def answer(self, requests: Iterable[Request]) -> None:
+        """Carry out requests in their order; what comes of them is known at the end."""
+        with self._calls.joined():
+            for request in requests:
+                self._responses.append(self._service.answer(request))
+
+    def end(self) -> list[Response]:
+        """Commit; gives the response to each request."""
+        try:
+            self._calls.end()
+        except ApiError as error:
+            refusal = error
+        except Exception:
+            _log.exception("%d changes could not be committed", len(self._responses))
+            refusal = ApiError("ServiceException", "The service could not complete the request.")
+        else:
+            return self._responses
+        # nothing is there that was to be written; refusals were refusals before
+        return [response if response.error else self._service.refuse(refusal) for response in self._responses]
