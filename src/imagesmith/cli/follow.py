@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.text import Text
 
 from imagesmith.cli.context import make_console
+from imagesmith.cli.log_watch import Patient
 from imagesmith.workflows.logs import follow, log_path, parse_line
 from imagesmith.workflows.records import FINAL
 
@@ -20,7 +21,7 @@ _STATES = ("PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "INTEGR
 
 
 def follow_build(
-    client: Any,
+    server: Patient,
     image_arn: str,
     data_dir: Path,
     *,
@@ -28,7 +29,7 @@ def follow_build(
     sleep: Callable[[float], None] = time.sleep,
     console: Console | None = None,
 ) -> Mapping[str, Any]:
-    """Show a build until it is over and give the final image. `quiet` shows nothing."""
+    """Show a build until it is over and give the final image. `quiet` shows nothing. Raises CommandFailed."""
     out = console or make_console(quiet=quiet)
     seen: dict[str, Any] = {}
     started = time.monotonic()
@@ -40,7 +41,9 @@ def follow_build(
         bar = progress.add_task("PENDING", total=len(_STATES) - 1)
 
         def is_over() -> bool:
-            image = client.get_image(imageBuildVersionArn=image_arn)["image"]
+            image = server.ask(lambda client: client.get_image(imageBuildVersionArn=image_arn)["image"])
+            if image is None:
+                return False
             status = image["state"]["status"]
             if seen.get("status") != status:
                 out.print(Text(f"{time.monotonic() - started:6.1f}s  {status}", style="bold cyan"))
@@ -50,7 +53,7 @@ def follow_build(
             return status in FINAL
 
         path = log_path(data_dir / "logs", image_arn)
-        for line in follow(path, is_over, lambda: sleep(_POLL_SECONDS)):
+        for line in follow(path, is_over, lambda: sleep(_POLL_SECONDS), ends=True):
             parts = parse_line(line)
             out.print(Text(f"  {parts.stage:<10} {parts.text}", style="dim"), soft_wrap=True, highlight=False)
     image: Mapping[str, Any] = seen["image"]

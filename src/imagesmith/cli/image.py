@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,11 +23,11 @@ from imagesmith.cli.context import (
     settings_of,
 )
 from imagesmith.cli.facts import BuildFacts, read_facts
+from imagesmith.cli.log_watch import LogWatch
 from imagesmith.inspection.changes import PackageChanges, compare_packages
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import human_size
-from imagesmith.workflows.logs import follow, log_path, parse_line, step_log_path
-from imagesmith.workflows.records import FINAL
+from imagesmith.workflows.logs import log_path, parse_line
 
 
 @click.group()
@@ -83,33 +82,22 @@ def show(reference: str, data_dir: Path, as_json: bool) -> None:
 @image.command()
 @click.argument("reference")
 @click.option("-f", "--follow", "keep_following", is_flag=True, help="Wait for more until the build is over.")
-@click.option("--step", "step", default="", help="Only the lines of one step of its workflows.")
+@click.option("--step", "step", default="", help="Only the lines of one step of its workflows; -f ends with it.")
 @data_dir_option
 @json_option
 def logs(reference: str, keep_following: bool, step: str, data_dir: Path, as_json: bool) -> None:
     """Print the log of a build, or of one step; with --json one object a line.
 
     \b
+    Following goes on through a restart of the server. A step that has not begun yet is waited for.
     Example:  imagesmith image logs -f web/1.0.0/1 --data-dir ./data
-              imagesmith image logs web/1.0.0/1 --step ApplyBuildComponents --data-dir ./data
+              imagesmith image logs -f web/1.0.0/1 --step ApplyBuildComponents --data-dir ./data
+    Over HTTP: GET /logs/image?imageBuildVersionArn=ARN (server-sent events, signed like the API; docs/builds.md).
     """
     with api_errors():
-        client = connect(data_dir)
         arn = get_image(data_dir, reference)["arn"]
-    folder = settings_of(data_dir).data_dir / "logs"
-    path = log_path(folder, arn)
-    if step:
-        with api_errors():
-            path = step_log_path(folder, arn, _execution_of(client, arn, step), step)
-
-    def is_over() -> bool:
-        if not keep_following:
-            return True
-        with api_errors():
-            state = client.get_image(imageBuildVersionArn=arn)["image"]["state"]["status"]
-        return state in FINAL
-
-    for line in follow(path, is_over, lambda: time.sleep(0.3)):
+    watch = LogWatch(data_dir, arn, step)
+    for line in watch.lines(keep_following=keep_following):
         click.echo(json.dumps(asdict(parse_line(line))) if as_json else line)
 
 
@@ -131,21 +119,6 @@ def diff(before: str, after: str, data_dir: Path, as_json: bool) -> None:
         print_json({"before": sides[0], "after": sides[1], **changes.to_json()})
         return
     make_console().print(describe_changes(changes, *sides))
-
-
-def _execution_of(client: Any, arn: str, step: str) -> str:
-    """The newest run of an image that has a step of this name."""
-    pages = client.get_paginator("list_workflow_executions").paginate(imageBuildVersionArn=arn)
-    known: list[str] = []
-    for run in reversed([run for page in pages for run in page["workflowExecutions"]]):
-        id = run["workflowExecutionId"]
-        names = [item["name"] for item in client.list_workflow_step_executions(workflowExecutionId=id)["steps"]]
-        if step in names:
-            return str(id)
-        known = names + known
-    raise CommandFailed(
-        f"no workflow of {arn} has a step {step}", f"its steps are: {', '.join(known) or 'none yet'}"
-    )
 
 
 def get_image(data_dir: Path, reference: str) -> Mapping[str, Any]:

@@ -27,6 +27,7 @@ from imagesmith.cli.context import (
 from imagesmith.cli.facts import read_facts
 from imagesmith.cli.follow import follow_build
 from imagesmith.cli.image import describe
+from imagesmith.cli.log_watch import Patient
 from imagesmith.values.arn import slug_of
 
 
@@ -83,8 +84,7 @@ def run(name: str, follow: bool, data_dir: Path, as_json: bool) -> None:
             click.echo(image_arn)
         return
     settings = settings_of(data_dir)
-    with api_errors():
-        final = follow_build(client, image_arn, settings.data_dir, quiet=as_json, sleep=time.sleep)
+    final = follow_build(Patient(data_dir), image_arn, settings.data_dir, quiet=as_json, sleep=time.sleep)
     facts = read_facts(settings, image_arn)
     if as_json:
         print_json({**final, "build": facts.to_json()})

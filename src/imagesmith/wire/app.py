@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from imagesmith.resources.dispatch import Dispatcher
@@ -23,6 +24,7 @@ from imagesmith.settings import Settings
 from imagesmith.values.json_text import json_bytes
 from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.lane import WriteLane
+from imagesmith.wire.log_streams import PREFIX, LogStreams, StreamLimits
 from imagesmith.wire.messages import Request, Response, decoded, decoded_headers, encoded_headers
 from imagesmith.wire.model import Api
 from imagesmith.wire.rates import RateLimits
@@ -46,6 +48,7 @@ class Limits:
     threads: int = 16
     requests: int = 512
     """Requests that are read, wait or run at one time; the next one is told to come back."""
+    streams: StreamLimits = StreamLimits()  # noqa: RUF009 (frozen)
 
 
 class App:
@@ -54,8 +57,10 @@ class App:
     serving --drain()--> draining: new requests answer 503, running ones go on --> idle: the server may end
     """
 
-    def __init__(self, service: Service, limits: Limits) -> None:
+    def __init__(self, service: Service, limits: Limits, logs: Path) -> None:
+        """`logs`: the folder of all logs."""
         self._service = service
+        self._streams = LogStreams(service, logs, limits.streams)
         self._limits = limits
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="request")
         self._lane = WriteLane(service.together, self._fault)
@@ -95,6 +100,7 @@ class App:
 
     def close(self) -> None:
         """Wait for the running requests and end their threads."""
+        self._streams.close()
         self._lane.close()
         self._pool.shutdown(wait=True)
 
@@ -108,6 +114,9 @@ class App:
             refusal = unavailable("The server is stopping. Try again when it is back, or another server.")
             await _send(send, _closing(self._service.refuse(refusal)))
             return
+        if scope["method"] == "GET" and _raw_path(scope).startswith(PREFIX):
+            await self._stream(scope, receive, send)
+            return
         if self._running >= self._limits.requests:
             refusal = unavailable("The server is busy. Try again later.")
             await _send(send, self._service.refuse(refusal))
@@ -119,6 +128,21 @@ class App:
             self._running -= 1
         if response is not None:
             await _send(send, response)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send a log for as long as it grows; streams end by themselves when the server drains."""
+        if _has_body(scope["headers"]):
+            refusal = ApiError("SerializationException", "A request for a log has no body.")
+            await _send(send, _closing(self._service.refuse(refusal)))
+            return
+        self._running += 1
+        try:
+            request = _request(scope)
+            refused = await self._streams.answer(request, receive, send, stopping=lambda: self._draining)
+        finally:
+            self._running -= 1
+        if refused is not None:
+            await _send(send, refused)
 
     def _health(self) -> Response:
         """For load balancers: 503 as soon as new requests are refused."""
@@ -139,14 +163,7 @@ class App:
             return _closing(response)
         except ConnectionResetError:
             return None
-        request = Request(
-            method=scope["method"],
-            path=_raw_path(scope),
-            query=decoded(scope["query_string"]),
-            headers=decoded_headers(scope["headers"]),
-            body=body or b"",
-            oversized=body is None,
-        )
+        request = _request(scope, body or b"", oversized=body is None)
         response = await self._carry_out(request)
         return response if drained else _closing(response)
 
@@ -222,7 +239,7 @@ def create_app(
         body_limit=bounds.body_bytes,
         rates=RateLimits(settings.rate_limits, clock=clock) if settings.rate_limits else None,
     )
-    return App(service, bounds)
+    return App(service, bounds, settings.data_dir / "logs")
 
 
 async def _send(send: Send, response: Response) -> None:
@@ -238,6 +255,17 @@ def _closing(response: Response) -> Response:
 def _settle(answered: asyncio.Future[Response | None], response: Response | None) -> None:
     if not answered.done():
         answered.set_result(response)
+
+
+def _request(scope: Scope, body: bytes = b"", *, oversized: bool = False) -> Request:
+    return Request(
+        method=scope["method"],
+        path=_raw_path(scope),
+        query=decoded(scope["query_string"]),
+        headers=decoded_headers(scope["headers"]),
+        body=body,
+        oversized=oversized,
+    )
 
 
 def _raw_path(scope: Scope) -> str:

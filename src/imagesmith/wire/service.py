@@ -34,6 +34,10 @@ _SHOWN_PATH: Final = 256
 _SHOWN_ARN: Final = 1024
 
 
+Ask = Callable[[], dict[str, Any]]
+"""Asks for the output members of a read, again and again. Raises ApiError."""
+
+
 class Pace(Enum):
     """How a request is best answered."""
 
@@ -116,6 +120,26 @@ class Service:
         if identity is None:
             message = f"The request body is longer than {self._body_limit} bytes."
             raise ApiError("SerializationException", message)
+        caller, members = self._admit(request, identity, operation, label, request_id)
+        answer = self._dispatcher.call(operation.name, caller, members)
+        return success_body(operation, answer, request_id=request_id, client_token=members.get("clientToken"))
+
+    def question(self, request: Request, name: str) -> Ask:
+        """A read operation whose members stand in the query of a path of our own, such as that of a log.
+
+        Gives the way to ask it, as often as wanted, for a caller who was found to have the right to.
+        Raises ApiError.
+        """
+        identity = self._authenticator.check_body(self._authenticator.check_head(request), request)
+        operation = self._api.operations[name]
+        self._check_rate(identity, operation)
+        caller, members = self._admit(request, identity, operation, "", self._ids())
+        return lambda: self._dispatcher.call(name, caller, members)
+
+    def _admit(
+        self, request: Request, identity: Identity, operation: Operation, label: str, request_id: str
+    ) -> tuple[Caller, dict[str, Any]]:
+        """The caller and the members of a request that may be carried out. Raises ApiError."""
         given = parse_request(operation, label, request)
         if not identity.policy.permits(operation.name):
             raise access_denied(identity.principal, operation.name, self._named(given, identity))
@@ -130,8 +154,7 @@ class Service:
             partition=self._partition,
             access_key_id=identity.access_key_id,
         )
-        answer = self._dispatcher.call(operation.name, caller, members)
-        return success_body(operation, answer, request_id=request_id, client_token=members.get("clientToken"))
+        return caller, members
 
     def _check_rate(self, identity: Identity, operation: Operation) -> None:
         seconds = self._rates.take(identity.account, operation.name) if self._rates is not None else 0

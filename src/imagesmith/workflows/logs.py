@@ -27,6 +27,14 @@ _LINE_LIMIT = 16 * 1024
 _FILE_LIMIT = 256 * 1024 * 1024
 """Bytes of one log; what comes after is counted, not kept."""
 
+_PIECE = 256 * 1024
+"""Bytes that a reader takes at once."""
+
+_LAST_WORDS = frozenset({"AVAILABLE", "FAILED", "CANCELLED"})
+
+LAST_LINE_WAITS = 4
+"""How often a follower waits for the last line of a build that is over: a full disk may have swallowed it."""
+
 
 def log_path(logs: Path, image_arn: str) -> Path:
     """Where the log of an image build is. The ARN's parts hold no separators, the model's pattern sees to it."""
@@ -123,19 +131,75 @@ def parse_line(line: str) -> LogLine:
     return LogLine(stamp, stage, text) if mark else LogLine("", "", line)
 
 
-def follow(path: Path, is_over: Callable[[], bool], wait: Callable[[], None]) -> Iterator[str]:
-    """The lines of a log as they are written, until the build is over and everything was read."""
-    position = 0
+class LogReader:
+    """The whole lines of a log from a place on; the log may still grow, or not be there yet.
+
+    `position` is the byte after the last line that was read: a reader that begins there goes on with the next line.
+    """
+
+    def __init__(self, path: Path, position: int = 0) -> None:
+        self._path = path
+        self.position = position
+
+    def has_more(self) -> bool:
+        """Whether the log has grown since."""
+        try:
+            return self._path.stat().st_size > self.position
+        except FileNotFoundError:
+            return False
+
+    def read(self) -> list[tuple[int, str]]:
+        """The next lines, each with the position after it; at most about _PIECE bytes of them."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self.position)
+                found = file.readlines(_PIECE)
+        except FileNotFoundError:
+            return []
+        lines: list[tuple[int, str]] = []
+        for raw in found:
+            if not raw.endswith(b"\n"):
+                break
+            self.position += len(raw)
+            lines.append((self.position, raw.decode(errors="replace").rstrip("\n")))
+        return lines
+
+    def starts_a_line(self) -> bool:
+        """Whether the position is the beginning of a line of what is there."""
+        if self.position == 0:
+            return True
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self.position - 1)
+                return file.read(1) == b"\n"
+        except FileNotFoundError:
+            return False
+
+
+def is_last(line: str) -> bool:
+    """Whether a line of a build's log is the one that ends it; it is written just after the image has ended."""
+    parts = parse_line(line)
+    return parts.stage == "end" and parts.text.split(":")[0] in _LAST_WORDS
+
+
+def follow(
+    path: Path, is_over: Callable[[], bool], wait: Callable[[], None], *, ends: bool = False
+) -> Iterator[str]:
+    """The lines of a log as they are written, until what it tells of is over and everything was read.
+
+    `ends`: the log has a line that ends it, which is waited for a little longer (is_last()).
+    """
+    reader = LogReader(path)
+    last = False
+    patience = LAST_LINE_WAITS
     while True:
         ended = is_over()
-        if path.exists():
-            with path.open("rb") as file:
-                file.seek(position)
-                for raw in file:
-                    if not raw.endswith(b"\n"):
-                        break
-                    position += len(raw)
-                    yield raw.decode(errors="replace").rstrip("\n")
+        while lines := reader.read():
+            for _, line in lines:
+                last = is_last(line)
+                yield line
         if ended:
-            return
+            if last or not ends or not patience:
+                return
+            patience -= 1
         wait()

@@ -1,0 +1,125 @@
+"""The lines of a build or of one of its steps, printed as they come: `imagesmith image logs`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from imagesmith.cli.context import CommandFailed, api_errors, connect, settings_of
+from imagesmith.workflows.executions import FINAL_STEP
+from imagesmith.workflows.logs import follow, log_path, step_log_path
+from imagesmith.workflows.records import FINAL
+
+_POLL_SECONDS = 0.3
+_AWAY_SECONDS = 120.0
+"""How long a server may be away, for a restart or an upgrade, before following it is given up."""
+
+Value = TypeVar("Value")
+
+
+class Patient:
+    """Asks the server of a data directory, which may be away for a while and come back at another port."""
+
+    def __init__(self, data_dir: Path, *, away_seconds: float = _AWAY_SECONDS) -> None:
+        self._data_dir = data_dir
+        self._away_seconds = away_seconds
+        self._client: Any = None
+        self._since: float | None = None
+
+    def ask(self, question: Callable[[Any], Value]) -> Value | None:
+        """The answer of `question(client)`; None while the server is away. Raises CommandFailed."""
+        from botocore import exceptions
+
+        try:
+            with api_errors():
+                self._client = self._client or connect(self._data_dir)
+                answer = question(self._client)
+        except CommandFailed as error:
+            cause = error.__cause__
+            stopping = (
+                isinstance(cause, exceptions.ClientError)
+                and cause.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+            )
+            away = (
+                stopping
+                or cause is None
+                or isinstance(cause, exceptions.HTTPClientError | exceptions.ConnectionError)
+            )
+            self._since = self._since or time.monotonic()
+            if not away or time.monotonic() - self._since > self._away_seconds:
+                raise
+            self._client = None
+            return None
+        self._since = None
+        return answer
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The newest record of a step: of which run it is, and whether it has ended."""
+
+    execution: str
+    over: bool
+
+
+class LogWatch:
+    """The log of an image build; of one of its steps, when `step` names one."""
+
+    def __init__(self, data_dir: Path, arn: str, step: str) -> None:
+        self._arn = arn
+        self._step = step
+        self._logs = settings_of(data_dir).data_dir / "logs"
+        self._server = Patient(data_dir)
+
+    def lines(self, *, keep_following: bool) -> Iterator[str]:
+        """What is there; with `keep_following` also what comes, until the end. Raises CommandFailed."""
+        if not self._step:
+            path = log_path(self._logs, self._arn)
+            yield from follow(path, self._over(self._image_over, keep_following), _wait, ends=keep_following)
+            return
+        found = self._wait_for_step(keep_following=keep_following)
+        path = step_log_path(self._logs, self._arn, found.execution, self._step)
+        yield from follow(path, self._over(self._step_over, keep_following), _wait)
+
+    def _over(self, probe: Callable[[Any], bool], keep_following: bool) -> Callable[[], bool]:
+        return lambda: not keep_following or bool(self._server.ask(probe))
+
+    def _image_over(self, client: Any) -> bool:
+        return client.get_image(imageBuildVersionArn=self._arn)["image"]["state"]["status"] in FINAL
+
+    def _step_over(self, client: Any) -> bool:
+        found, _ = self._find(client)
+        return found is None or found.over or self._image_over(client)
+
+    def _wait_for_step(self, *, keep_following: bool) -> _Step:
+        while True:
+            over = self._server.ask(self._image_over)
+            found, known = self._server.ask(self._find) or (None, ())
+            if found is not None:
+                return found
+            if over or (over is not None and not keep_following):
+                raise CommandFailed(
+                    f"no workflow of {self._arn} has a step {self._step}",
+                    f"its steps are: {', '.join(known) or 'none yet'}",
+                )
+            _wait()
+
+    def _find(self, client: Any) -> tuple[_Step | None, list[str]]:
+        """The step of the newest run that has one of this name, and the names of all steps."""
+        pages = client.get_paginator("list_workflow_executions").paginate(imageBuildVersionArn=self._arn)
+        known: list[str] = []
+        for run in reversed([run for page in pages for run in page["workflowExecutions"]]):
+            id = run["workflowExecutionId"]
+            steps: list[Mapping[str, Any]] = client.list_workflow_step_executions(workflowExecutionId=id)["steps"]
+            for step in steps:
+                if step["name"] == self._step:
+                    return _Step(id, step["status"] in FINAL_STEP), known
+            known = [step["name"] for step in steps] + known
+        return None, known
+
+
+def _wait() -> None:
+    time.sleep(_POLL_SECONDS)

@@ -1,0 +1,237 @@
+"""Logs over HTTP as server-sent events, for as long as a build runs; beside the API, and signed like it.
+
+    GET /logs/image?imageBuildVersionArn=ARN     the log of a build; the right to GetImage is needed
+    GET /logs/step?stepExecutionId=step-...      the log of one step; ... to GetWorkflowStepExecution
+
+    id: 2107                                     where the next line begins; send it back as Last-Event-ID to go on
+    data: 2026-11-23T13:37:00.123Z build | Setting up nginx
+
+    : still here                                 a comment, when nothing was said for some seconds
+
+    event: end                                   what the log tells of is over, and everything was sent
+    data: {"status":"AVAILABLE"}
+
+    follow --> lines, heartbeats --> end          over; who asks again from there gets 204 and need not ask again
+                                 |-> a comment     the server stops, or the stream is hours old: connect again
+                                 \\-> nothing       the client has gone
+
+A stream holds no thread and at most one piece of the log. Streams are counted: one too many gets 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from imagesmith.resources.errors import ApiError, unavailable
+from imagesmith.wire.messages import Request, Response
+from imagesmith.wire.service import Ask, Service
+from imagesmith.workflows.executions import FINAL_STEP
+from imagesmith.workflows.logs import LAST_LINE_WAITS, LogReader, is_last, log_path, step_log_path
+from imagesmith.workflows.records import FINAL
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+PREFIX: Final = "/logs/"
+_IMAGE: Final = "/logs/image"
+_OPERATIONS: Final = {_IMAGE: "GetImage", "/logs/step": "GetWorkflowStepExecution"}
+_EVENT_ID: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
+_HEADERS: Final = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+)
+_RETRY_MILLISECONDS: Final = 2000
+"""When a browser connects again after a stream that did not end."""
+_THREADS: Final = 4
+
+
+@dataclass(frozen=True)
+class StreamLimits:
+    """Bounds of the streams of a server: how many, and times in seconds."""
+
+    streams: int = 64
+    longest: float = 6 * 3600.0
+    """A stream that is older ends, so that its client must show its key again."""
+    poll: float = 0.25
+    """How soon a line is sent after it was written."""
+    ask: float = 1.0
+    """How often a log that does not grow is asked about its end."""
+    heartbeat: float = 15.0
+    stalled: float = 60.0
+    """How long a client may take nothing of what is sent."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a stream tells of, as the API says it now."""
+
+    path: Path
+    status: str
+    over: bool
+    closes: bool
+    """The log has a line of its own that ends it (is_last())."""
+
+
+class LogStreams:
+    """Answers requests below PREFIX. `logs`: the folder of all logs. Call close() after the last stream."""
+
+    def __init__(self, service: Service, logs: Path, limits: StreamLimits | None = None) -> None:
+        self._service = service
+        self._logs = logs
+        self._limits = limits or StreamLimits()
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="logs")
+        self._open = 0
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
+
+    async def answer(
+        self, request: Request, receive: Receive, send: Send, *, stopping: Callable[[], bool]
+    ) -> Response | None:
+        """Send a stream until its end, or give the response that refuses it. `stopping`: the server ends."""
+        most = self._limits.streams
+        if self._open >= most:
+            return self._service.refuse(unavailable(f"{most} logs are followed at this time. Try again later."))
+        self._open += 1
+        try:
+            try:
+                ask, found, reader = await self._in_thread(self._begin, request)
+            except ApiError as error:
+                return self._service.refuse(error)
+            if found.over and reader.position and not reader.has_more():
+                await send({"type": "http.response.start", "status": 204, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
+                return None
+            work = _Work(
+                partial(self._in_thread, reader.read), partial(self._in_thread, self._look, request.path, ask)
+            )
+            await _Stream(reader, work, send, self._limits).run(found, receive, stopping)
+            return None
+        finally:
+            self._open -= 1
+
+    def _begin(self, request: Request) -> tuple[Ask, _Found, LogReader]:
+        """Who asks for what, from where on. Raises ApiError."""
+        operation = _OPERATIONS.get(request.path)
+        if operation is None:
+            known = " and ".join(_OPERATIONS)
+            raise ApiError("UnknownOperationException", f"There are logs at {known}, not at {request.path[:256]}.")
+        ask = self._service.question(request, operation)
+        found = self._look(request.path, ask)
+        text = request.header("last-event-id").strip()
+        if text and not _EVENT_ID.fullmatch(text):
+            raise _bad_place(text)
+        reader = LogReader(found.path, int(text or 0))
+        if not reader.starts_a_line():
+            raise _bad_place(text)
+        return ask, found, reader
+
+    def _look(self, path: str, ask: Ask) -> _Found:
+        """Raises ApiError, also when the image was deleted meanwhile."""
+        answer = ask()
+        if path == _IMAGE:
+            image = answer["image"]
+            status = image["state"]["status"]
+            return _Found(log_path(self._logs, image["arn"]), status, status in FINAL, closes=True)
+        place = step_log_path(
+            self._logs, answer["imageBuildVersionArn"], answer["workflowExecutionId"], answer["name"]
+        )
+        return _Found(place, answer["status"], answer["status"] in FINAL_STEP, closes=False)
+
+    async def _in_thread(self, work: Callable[..., Any], *given: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *given)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a stream has done in threads."""
+
+    read: Callable[[], Awaitable[list[tuple[int, str]]]]
+    look: Callable[[], Awaitable[_Found]]
+
+
+class _Stream:
+    """One log on its way to one client."""
+
+    def __init__(self, reader: LogReader, work: _Work, send: Send, limits: StreamLimits) -> None:
+        self._reader = reader
+        self._work = work
+        self._send = send
+        self._limits = limits
+        self._clock = asyncio.get_running_loop().time
+        self._said_at = self._clock()
+        self._last = False
+        """The line that was sent last ends the log."""
+
+    async def run(self, found: _Found, receive: Receive, stopping: Callable[[], bool]) -> None:
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await self._send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+            await self._say(f"retry: {_RETRY_MILLISECONDS}\n\n")
+            await self._follow(found, gone, stopping)
+            await self._send({"type": "http.response.body", "body": b""})
+        except (TimeoutError, OSError):
+            return  # the client takes nothing, or has gone
+        finally:
+            gone.cancel()
+
+    async def _follow(self, found: _Found, gone: asyncio.Future[None], stopping: Callable[[], bool]) -> None:
+        until = self._clock() + self._limits.longest
+        asked_at = self._clock()
+        patience = LAST_LINE_WAITS if found.closes else 0
+        while not gone.done():
+            # read after the state was asked for: what was written before that end is there
+            await self._send_lines(gone)
+            if found.over and (self._last or not patience):
+                await self._say(f"event: end\ndata: {json.dumps({'status': found.status})}\n\n")
+                return
+            if stopping() or self._clock() >= until:
+                await self._say(": connect again with Last-Event-ID\n\n")
+                return
+            if self._clock() - self._said_at >= self._limits.heartbeat:
+                await self._say(": still here\n\n")
+            await asyncio.wait({gone}, timeout=self._limits.poll)
+            if found.over:
+                patience -= 1
+            elif self._clock() - asked_at >= self._limits.ask:
+                asked_at = self._clock()
+                try:
+                    found = await self._work.look()
+                except ApiError as error:
+                    # the answer has begun, so this cannot be its status any more; the next request gets it
+                    await self._say(f": {error.code}\n\n")
+                    return
+
+    async def _send_lines(self, gone: asyncio.Future[None]) -> None:
+        """Everything that is there, piece by piece, no faster than the client takes it."""
+        while self._reader.has_more() and not gone.done():
+            lines = await self._work.read()
+            if not lines:
+                return
+            self._last = is_last(lines[-1][1])
+            await self._say("".join(f"id: {place}\ndata: {line}\n\n" for place, line in lines))
+
+    async def _say(self, text: str) -> None:
+        """Raises TimeoutError when the client takes nothing for too long."""
+        self._said_at = self._clock()
+        async with asyncio.timeout(self._limits.stalled):
+            await self._send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _bad_place(text: str) -> ApiError:
+    message = f"Last-Event-ID is '{text[:32]}', expected the id of an event of this log."
+    return ApiError("InvalidParameterValueException", message)
