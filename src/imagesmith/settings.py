@@ -8,6 +8,7 @@
       oci/               the embedded OCI layout
       containers/        storage of buildah
       logs/              one append-only file per image build
+      log-groups/        the same logs by log group
       bases/             cached bases and downloads
       disks/             disks of machines, by digest
       machines/          folders of machines that run, and what they run under
@@ -19,6 +20,7 @@ Order of precedence: command line, environment (IMAGESMITH_*), file, defaults.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -179,6 +181,8 @@ class Settings:
     """Endpoint for `s3://` sources; empty: AWS itself."""
     s3_access_key_id: str = ""
     s3_secret_key_file: str = ""
+    log_groups: str = ""
+    """Where the logs of log groups go: `s3://BUCKET[/PREFIX]`; empty: a folder of the data directory."""
     debian_mirror: str = ""
     """Empty: the mirror that this machine's apt uses."""
     local_image_folders: tuple[str, ...] = ()
@@ -267,6 +271,10 @@ def load_settings(
     if not (settings.account.isdigit() and len(settings.account) == 12):
         raise SettingsError(f"{path}: account is {settings.account!r}, expected 12 digits")
     _check_rates(settings.rate_limits, path)
+    if settings.log_groups and not re.fullmatch(r"s3://[^/]+(/.*)?", settings.log_groups):
+        raise SettingsError(
+            f"{path}: log_groups is {settings.log_groups!r}, expected s3://BUCKET or s3://BUCKET/PREFIX"
+        )
     for name, hook in settings.hooks.items():
         if bool(hook.command) == bool(hook.url):
             raise SettingsError(f"{path}: hooks.{name} needs either a command or a url")

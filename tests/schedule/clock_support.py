@@ -103,9 +103,10 @@ class Factory:
         self.service = Service(database, self.settings, clock=clock, managed=managed_content(), builds=self.builds)
         self.scheduler = make_scheduler(self.service, database, self.settings, clock=clock)
         self.service.with_clock(self.scheduler.wake)
-        logs = data_dir / "logs"
         self.records = Records(
-            database, clock, tell_pipeline=lambda arn, line: tell(logs, arn, ("run", line), now=clock())
+            database,
+            clock,
+            tell_pipeline=lambda pipeline, line: tell(self.settings, pipeline, ("run", line), now=clock()),
         )
 
     def call(self, operation: str, *, region: str = REGION, **request: Any) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def test_a_run_is_counted_when_it_ends(
     """The plan says whether the schedule started the run; the pipeline's log hears of the count."""
     store(database, scheduled=scheduled, consecutiveFailures=3)
     told: list[tuple[str, str]] = []
-    records = Records(database, clock, tell_pipeline=lambda arn, line: told.append((arn, line)))
+    records = Records(database, clock, tell_pipeline=lambda pipeline, line: told.append((pipeline.arn, line)))
     records.finish(IMAGE, status, failure=Failure("disk full", {}) if status == "FAILED" else None)
     assert get(database, PIPELINE).document["consecutiveFailures"] == count
     (line,) = told

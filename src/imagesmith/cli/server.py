@@ -5,6 +5,7 @@ database -> workshop -> engine -> service -> app -> scheduler
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,7 @@ from imagesmith.store.migrate import upgrade
 from imagesmith.wire.app import App, create_app
 from imagesmith.wire.keys import KeyRing
 from imagesmith.workflows.image_run import ImageRuns
+from imagesmith.workflows.log_shipping import LogShipper
 from imagesmith.workflows.pipeline_log import tell
 from imagesmith.workflows.records import Records
 from imagesmith.workflows.reserve import DiskReserve
@@ -87,9 +89,10 @@ def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_cloc
         database = Database(settings.store_url)
         stack.callback(database.close)
         upgrade(database)
-        logs = settings.data_dir / "logs"
         records = Records(
-            database, clock, tell_pipeline=lambda arn, line: tell(logs, arn, ("run", line), now=clock())
+            database,
+            clock,
+            tell_pipeline=lambda pipeline, line: tell(settings, pipeline, ("run", line), now=clock()),
         )
         workshop = Workshop.open(settings, records, clock)
         stack.callback(workshop.close)
@@ -100,6 +103,10 @@ def make_server(settings: Settings, *, clock: Callable[[], datetime] = wall_cloc
             make_room=workshop.reserve.make_room,
         )
         service = Service(database, settings, clock=clock, managed=managed_content(), builds=engine)
+        if settings.log_groups:
+            shipper = LogShipper(settings.data_dir, settings.log_groups, workshop.s3.client, time.time)
+            shipper.start()
+            stack.callback(shipper.close)
         app = create_app(service, keys=keys, settings=settings, clock=clock, ids=new_id)
         stack.callback(app.close)
         workshop.sweep()

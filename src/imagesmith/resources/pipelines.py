@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 from imagesmith.resources import runs
@@ -21,6 +20,7 @@ from imagesmith.resources.images import summary as image_summary
 from imagesmith.resources.lists import list_stored, member
 from imagesmith.resources.references import MANAGED_OWNER, parse_arn, require
 from imagesmith.resources.roles import check_role
+from imagesmith.settings import Settings
 from imagesmith.store import queries, schedules
 from imagesmith.store.numbers import Numbers
 from imagesmith.store.queries import Selection
@@ -299,11 +299,11 @@ def store_pipeline_runs(call: Call, started: Sequence[PipelineRun]) -> None:
     runs.store_runs(call, [item.run for item in started])
     queries.replace_documents(call.tx, {item.pipeline.arn: item.pipeline.document for item in started})
     for item in started:
-        call.effects.append(partial(_tell_started, call.settings.data_dir / "logs", item, call.now))
+        call.effects.append(partial(_tell_started, call.settings, item, call.now))
 
 
-def _tell_started(logs: Path, started: PipelineRun, now: datetime) -> None:
+def _tell_started(settings: Settings, started: PipelineRun, now: datetime) -> None:
     image = started.run.image
     lines = [started.because] if started.because else []
     lines.append(("run", f"started {image.arn} ({image.document['buildType']})"))
-    pipeline_log.tell(logs, started.pipeline.arn, *lines, now=now)
+    pipeline_log.tell(settings, started.pipeline, *lines, now=now)

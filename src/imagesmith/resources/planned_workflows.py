@@ -13,14 +13,13 @@ from imagesmith.resources.call import Call
 from imagesmith.resources.references import resolve
 from imagesmith.resources.workflow_members import resolve_entries
 from imagesmith.store.records import Record
+from imagesmith.workflows.log_groups import image_group
 
 _DEFAULTS: Final = {
     "container-recipe": ("build/build-container", "test/test-container"),
     "image-recipe": ("build/build-image", "test/test-image"),
 }
 """Kind of the recipe -> what runs without `workflows`; the distribution is the service's own (9)."""
-
-_LOG_GROUP: Final = "/aws/imagebuilder/"
 
 
 def planned_workflows(call: Call, members: Mapping[str, Any], recipe: Record) -> tuple[PlannedWorkflow, ...]:
@@ -56,7 +55,7 @@ def system_variables(
     """What `$.imagebuilder` holds throughout a run; the phase comes with each workflow (3.5)."""
     s3_logs = infrastructure.get("logging", {}).get("s3Logs")
     return {
-        "cloudWatchLogGroup": plan.log_group or f"{_LOG_GROUP}{plan.name}",
+        "cloudWatchLogGroup": image_group(plan),
         "cloudWatchLogStream": f"{plan.version}/{plan.build}",
         "collectImageMetadata": plan.collect_metadata,
         "collectImageScanFindings": plan.scan is not None,

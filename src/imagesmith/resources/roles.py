@@ -18,6 +18,7 @@ from imagesmith.resources.call import Call
 from imagesmith.resources.errors import forbidden, invalid_value
 from imagesmith.settings import Role
 from imagesmith.values.globs import matches_any
+from imagesmith.workflows.role_access import role_name
 
 _MEMBER = "executionRole"
 
@@ -50,8 +51,7 @@ def _parts(text: str) -> tuple[str, str]:
     """The account of a role's ARN, or nothing for a bare name; and the name with its path."""
     if not text.startswith("arn:"):
         return "", text
-    head, _, name = text.partition(":role/")
-    return head.rpartition(":")[2], name
+    return text.partition(":role/")[0].rpartition(":")[2], role_name(text)
 
 
 def _configured(call: Call, name: str, text: str) -> Role:

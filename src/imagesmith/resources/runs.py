@@ -38,13 +38,13 @@ from imagesmith.store.parameters import get_parameter
 from imagesmith.store.records import Build, Record
 from imagesmith.values.arn import Arn
 from imagesmith.values.version import Version
+from imagesmith.workflows.role_access import OWN_LOG_GROUPS
 
 Request = Mapping[str, Any]
 
 RECIPE_MEMBERS = {"imageRecipeArn": "image-recipe", "containerRecipeArn": "container-recipe"}
 TESTS_TIMEOUT_MINUTES = 720
 _SCAN_REPOSITORY = "image-builder-image-scanning-repository"
-_LOG_PREFIX = "/aws/imagebuilder/"
 
 
 def recipe_member(request: Request) -> str:
@@ -62,9 +62,9 @@ def check_members(call: Call, request: Request) -> None:
     member = recipe_member(request)
     check_entries(call, request)
     for name, group in request.get("loggingConfiguration", {}).items():
-        if not group.startswith(_LOG_PREFIX) and "executionRole" not in request:
+        if not group.startswith(OWN_LOG_GROUPS) and "executionRole" not in request:
             raise invalid_combination(
-                f"loggingConfiguration.{name}", f"A log group outside {_LOG_PREFIX} needs executionRole."
+                f"loggingConfiguration.{name}", f"A log group outside {OWN_LOG_GROUPS} needs executionRole."
             )
     _check_scanning(request, member)
 

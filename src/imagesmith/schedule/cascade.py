@@ -95,9 +95,9 @@ def _problem(call: Call, image: Record, pipeline: Record) -> str:
 
 
 def _skip(call: Call, image: Record, pipeline: Record, why: str) -> None:
-    logs, now = call.settings.data_dir / "logs", call.now
+    settings, now = call.settings, call.now
     line = f"skip: {image.arn} is AVAILABLE: {why}"
-    call.effects.append(lambda: pipeline_log.tell(logs, pipeline.arn, ("cascade", line), now=now))
+    call.effects.append(lambda: pipeline_log.tell(settings, pipeline, ("cascade", line), now=now))
 
 
 def _makers(tx: Connection, image: Record) -> Iterator[str]:

@@ -201,8 +201,8 @@ def _dropped(
 
 
 def _tell(call: Call, record: Record, decision: Decision) -> None:
-    logs, now = call.settings.data_dir / "logs", call.now
-    call.effects.append(lambda: pipeline_log.tell(logs, record.arn, ("tick", _line(decision)), now=now))
+    settings, now = call.settings, call.now
+    call.effects.append(lambda: pipeline_log.tell(settings, record, ("tick", _line(decision)), now=now))
 
 
 def _line(decision: Decision) -> str:

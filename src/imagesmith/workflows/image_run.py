@@ -34,6 +34,7 @@ from imagesmith.workflows.executions import execution_id
 from imagesmith.workflows.failures import StepFailed, explain
 from imagesmith.workflows.grammar import ParsedWorkflow, parse_workflow
 from imagesmith.workflows.journal import Journal, Json, image_of, is_part, part_key
+from imagesmith.workflows.log_groups import enter_image_log
 from imagesmith.workflows.machine import adopted_disk, built_disk, shown_amis
 from imagesmith.workflows.push import distribute, kept_containers
 from imagesmith.workflows.records import Failure
@@ -128,6 +129,7 @@ class _ImageRun(_Run):
     """One image from PENDING to its end."""
 
     def run(self) -> None:
+        enter_image_log(self._shop, self._plan)
         try:
             begun = self._journal.step("begin", self._begin)
             if begun["status"] == "over":

@@ -15,7 +15,10 @@ import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
+from imagesmith.settings import Settings
+from imagesmith.store.records import Record
 from imagesmith.values.arn import Arn
+from imagesmith.workflows.log_groups import enter_pipeline_log
 from imagesmith.workflows.logs import BuildLog
 
 _log = logging.getLogger(__name__)
@@ -27,15 +30,17 @@ def pipeline_log_path(logs: Path, pipeline_arn: str, day: datetime) -> Path:
     return logs / arn.owner / arn.region / "pipelines" / arn.slug / f"{day.astimezone(UTC):%Y-%m-%d}.log"
 
 
-def tell(logs: Path, pipeline_arn: str, *lines: tuple[str, str], now: datetime) -> None:
-    """Append lines, each a stage and a text; `logs` is the folder of all logs."""
+def tell(settings: Settings, pipeline: Record, *lines: tuple[str, str], now: datetime) -> None:
+    """Append lines, each a stage and a text, to the log of a pipeline."""
+    path = pipeline_log_path(settings.data_dir / "logs", pipeline.arn, now)
     try:
-        log = BuildLog(pipeline_log_path(logs, pipeline_arn, now), lambda: now)
+        log = BuildLog(path, lambda: now)
         try:
             for stage, text in lines:
                 log.line(stage, text)
         finally:
             log.close()
+        enter_pipeline_log(settings, pipeline, path, now)
     except OSError as error:
         told = "; ".join(": ".join(line) for line in lines)
-        _log.warning("the log of %s cannot be written (%s); it would say: %s", pipeline_arn, error, told)
+        _log.warning("the log of %s cannot be written, or not into its group (%s): %s", pipeline.arn, error, told)

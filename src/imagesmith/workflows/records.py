@@ -44,8 +44,8 @@ class Failure:
     context: Mapping[str, Any]
 
 
-TellPipeline = Callable[[str, str], None]
-"""(ARN of a pipeline, line of its log)."""
+TellPipeline = Callable[[Record, str], None]
+"""(pipeline, line of its log)."""
 
 
 class Records:
@@ -164,10 +164,11 @@ class Records:
             if document.get("scanState", {}).get("status") in _SCANNING:
                 document["scanState"] = {"status": "ABANDONED"}
             self._write(tx, replace(record, document=document), state)
-            effect = self._count(tx, record, status)
-        if effect is not None and self._tell_pipeline is not None:
+            pipeline = queries.get(tx, record.source) if record.source else None
+            effect = self._count(tx, record, status, pipeline) if pipeline is not None else None
+        if pipeline is not None and effect is not None and self._tell_pipeline is not None:
             why = f" ({failure.reason})" if failure else ""
-            self._tell_pipeline(record.source, f"{image_arn} is {status}{why}; {effect.reason}")
+            self._tell_pipeline(pipeline, f"{image_arn} is {status}{why}; {effect.reason}")
         return True
 
     def pending(self) -> list[str]:
@@ -189,10 +190,7 @@ class Records:
             changed = {**pipeline.document, "lastRunStatus": state["status"]}
             queries.replace(tx, replace(pipeline, document=changed))
 
-    def _count(self, tx: Connection, record: Record, status: str) -> RunEffect | None:
-        pipeline = queries.get(tx, record.source) if record.source else None
-        if pipeline is None:
-            return None
+    def _count(self, tx: Connection, record: Record, status: str, pipeline: Record) -> RunEffect:
         build = queries.get_build(tx, record.arn)
         # a cascade starts a SCHEDULED run that is no run of the pipeline's own schedule
         other: Trigger = "event" if record.document.get("buildType") == "SCHEDULED" else "manual"

@@ -6,7 +6,7 @@ push; buckets when an action asks for one, because only then it is known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -35,12 +35,22 @@ def refused_targets(plan: BuildPlan, settings: Settings) -> list[tuple[PushTarge
 def refused_log_group(plan: BuildPlan) -> str:
     """The sentence for a log group that the role may not use, or nothing."""
     role, group = plan.role, plan.log_group
-    if role is None or not group or group.startswith(OWN_LOG_GROUPS) or matches_any(role.log_groups, group):
+    if role is None or not group or may_log_to(group, role.log_groups):
         return ""
     return (
         f"the execution role {role.name} has no access to the log group {group}; "
         f'add it to log_groups in [roles."{role.name}"]'
     )
+
+
+def may_log_to(group: str, allowed: Sequence[str]) -> bool:
+    """Whether a role with these `log_groups` may write to a log group."""
+    return group.startswith(OWN_LOG_GROUPS) or matches_any(allowed, group)
+
+
+def role_name(text: str) -> str:
+    """The name of an execution role, with its path, from its ARN or name."""
+    return text.partition(":role/")[2] if text.startswith("arn:") else text
 
 
 def s3_of(plan: BuildPlan, config: S3Config) -> S3Config:
