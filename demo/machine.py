@@ -20,6 +20,8 @@ from run import HERE, REGION, build, console, run_command, start_server
 from imagesmith.cli.context import first_key, settings_of
 
 NAME = "demo-machine"
+EPOCH = 1_700_000_000
+"""Seconds since here fit into a node of a version, which is less than 2**30."""
 
 
 def ensure(client: Any, kind: str, **members: Any) -> str:
@@ -34,7 +36,7 @@ def ensure(client: Any, kind: str, **members: Any) -> str:
 
 def start_build(client: Any, data_dir: Path) -> dict[str, Any]:
     """One build of a new recipe version; every run of the demo has its own."""
-    version = f"1.0.{int(time.time())}"
+    version = f"1.0.{int(time.time()) - EPOCH}"
     component = client.create_component(
         name=NAME, semanticVersion=version, platform="Linux", data=(HERE / "machine-web.yml").read_text()
     )["componentBuildVersionArn"]
