@@ -101,9 +101,9 @@ def mutations(draw: st.DrawFn) -> str:
 @given(mutations(), st.sampled_from(["Linux", "Windows", "macOS"]))
 def test_mutated_documents(text: str, platform: str) -> None:
     """A mutated document gives a document or errors that can be told, never an exception."""
-    started = time.process_time()
+    started = time.thread_time()
     parsed = parse_component(text, platform=platform)
-    assert time.process_time() - started < 1
+    assert time.thread_time() - started < 1
     assert (parsed.document is None) == bool(parsed.errors)
     for problem in parsed.problems:
         assert problem.render("x") and problem.code and problem.message

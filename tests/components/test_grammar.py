@@ -312,19 +312,17 @@ def test_limits() -> None:
         ("a: \ud800", "text-encoding"),
         ("a: \x00", "yaml-syntax"),
     ):
-        started = time.process_time()
+        started = time.thread_time()
         parsed = parse_component(text)
         assert [problem.code for problem in parsed.problems] == [code]
-        assert time.process_time() - started < 1
+        assert time.thread_time() - started < 1
 
 
-def test_speed_of_a_long_document() -> None:
-    """A 64 KiB document is read in well under a second; the benchmark holds the exact figure."""
+def test_a_document_of_the_longest_size_is_read() -> None:
+    """64 KiB of steps are one valid document; benchmarks/component_steps.py says how long reading it takes."""
     text = document(
         *(bash("echo {{ One }}", name=f"Step{n}") for n in range(560)),
         head="constants: [{One: {type: string, value: a}}]\n",
     )
     assert 60000 < len(text) <= 65536
-    started = time.process_time()
     assert codes(text) == []
-    assert time.process_time() - started < 0.5

@@ -126,10 +126,10 @@ def test_refused(pattern: str) -> None:
 )
 def test_time_is_bounded(pattern: str, text: str) -> None:
     """Patterns that ruin backtracking engines end within a second, with an answer or a refusal."""
-    started = time.process_time()
+    started = time.thread_time()
     with contextlib.suppress(PatternError):
         found(pattern, text, ignore_case=True)
-    assert time.process_time() - started < 1
+    assert time.thread_time() - started < 1
 
 
 CONSUMING = st.sampled_from(["a", "b", "ab", ".", "[ab]", "[^a]", r"\w", r"\d", "(?:a|b)", "\n"])

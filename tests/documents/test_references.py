@@ -49,7 +49,7 @@ def test_replacing_by_itself_changes_nothing(text: str) -> None:
 
 def test_scanning_is_linear() -> None:
     """Texts made to be slow are scanned in no time."""
-    started = time.process_time()
+    started = time.thread_time()
     for text in ("{{" * 500_000, "{{ a " * 200_000, "{{" + " " * 1_000_000, "{{" + "a" * 1_000_000 + "}"):
         assert list(find_references(text)) == []
-    assert time.process_time() - started < 1
+    assert time.thread_time() - started < 1
