@@ -86,6 +86,20 @@ class Builds:
 
 
 @dataclass(frozen=True)
+class Workers:
+    """Several hosts on one PostgreSQL; the same on all of them, but for the name."""
+
+    name: str = ""
+    """Of this worker, unique among all. Empty: made of the host's name and the data directory."""
+    lease_seconds: int = 30
+    """A worker that is silent for longer is given up, and others go on with its builds."""
+    drain_seconds: int = 600
+    """How long a worker that is to end waits for its builds before it hands them over."""
+    overall_concurrency: int = 0
+    """Container builds, and likewise machine builds, at one time on all workers together; 0: no limit."""
+
+
+@dataclass(frozen=True)
 class Schedules:
     """The clock (spec/pipelines.md)."""
 
@@ -197,6 +211,7 @@ class Settings:
     """Key: the ARN or name that workflows use."""
     quotas: Quotas = field(default_factory=Quotas)
     builds: Builds = field(default_factory=Builds)
+    workers: Workers = field(default_factory=Workers)
     schedules: Schedules = field(default_factory=Schedules)
     advisories: Advisories = field(default_factory=Advisories)
     machines: Machines = field(default_factory=Machines)
@@ -263,6 +278,10 @@ def load_settings(
             f"{path}: schedules.misfire_grace_seconds is {settings.schedules.misfire_grace_seconds}, "
             "expected 0 or more seconds"
         )
+    if settings.workers.lease_seconds < 1:
+        raise SettingsError(
+            f"{path}: workers.lease_seconds is {settings.workers.lease_seconds}, expected 1 or more seconds"
+        )
     if settings.machines.accelerator not in _ACCELERATORS:
         raise SettingsError(
             f"{path}: machines.accelerator is {settings.machines.accelerator!r}, "
@@ -316,7 +335,7 @@ def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
             if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
                 raise SettingsError(f"{place} must be a list of texts")
             values[name] = tuple(value)
-        elif wanted in (Quotas, Builds, Schedules, Advisories, Machines):
+        elif wanted in (Quotas, Builds, Workers, Schedules, Advisories, Machines):
             if not isinstance(value, dict):
                 raise SettingsError(f"{place} must be a table")
             values[name] = _build(wanted, value, place)

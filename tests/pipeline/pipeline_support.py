@@ -118,8 +118,10 @@ class RunningServer:
         parent: str,
         registries: Mapping[str, str] | None = None,
         settings: str = "",
+        words: Sequence[str] = ("serve", "--port", "0"),
     ) -> None:
-        """`registries`: region -> host; `settings`: more lines of TOML, tables last."""
+        """`registries`: region -> host; `settings`: more lines of TOML, tables last; `words`: of the command."""
+        self.words = list(words)
         self.data_dir = data_dir
         self.parent = parent
         self.temporary = data_dir.with_name(f"{data_dir.name}-tmp")
@@ -156,7 +158,7 @@ class RunningServer:
         ServerAddress.path(self.data_dir).unlink(missing_ok=True)
         assert self._nursery.stdin is not None and self._nursery.stdout is not None
         order = {
-            "argv": [COMMAND, "serve", "--port", "0", "--data-dir", str(self.data_dir)],
+            "argv": [COMMAND, *self.words, "--data-dir", str(self.data_dir)],
             "env": {**os.environ, "TMPDIR": str(self.temporary)}, "stderr": str(self.errors),
         }  # fmt: skip
         self._nursery.stdin.write(json.dumps(order) + "\n")

@@ -23,6 +23,7 @@ from imagesmith.cli.pipeline import pipeline
 from imagesmith.cli.schedule import schedule
 from imagesmith.cli.serve import serve
 from imagesmith.cli.verify import verify
+from imagesmith.cli.worker import worker
 from imagesmith.cli.workflow import workflow
 
 
@@ -39,7 +40,8 @@ def commands() -> None:
 
 
 for command in (
-    serve, env, pipeline, image, ami, base, component, workflow, schedule, parameter, event, advisories, doctor
+    serve, worker, env, pipeline, image, ami, base, component, workflow, schedule, parameter, event, advisories,
+    doctor,
 ):  # fmt: skip
     commands.add_command(command)
 for command in (findings, verify, steps, approve, reject):

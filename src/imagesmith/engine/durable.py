@@ -16,14 +16,18 @@
 - A journal that cannot be written (a full disk, a database that is away) ends the workflow's thread; the engine
   enqueues the build again as soon as it can, and it goes on like after a restart.
 - DBOS keeps one instance per process; so does this class (a second launch() raises).
+- With a membership several processes share the journal: a run begins with a claim (engine/membership.py), and one
+  that was given up here stops at its next write, journalled or not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -39,9 +43,17 @@ from dbos import (
     SetEnqueueOptions,
     SetWorkflowID,
 )
+from dbos import error as dbos_errors
 
+from imagesmith.engine.membership import Membership
+from imagesmith.engine.queues import TIMERS, Queues, queue_of
+from imagesmith.engine.takeover import take_over
+from imagesmith.engine.watch import Duties, Watch
 from imagesmith.processes import Cancellation, Cancelled
-from imagesmith.workflows.journal import Journal, Json, Poll, Work, WorkFailed, is_part
+from imagesmith.store.database import SESSION_OPTIONS, StoreUnavailable
+from imagesmith.store.runs import Fence, FenceLost
+from imagesmith.store.workers import WorkerNameTaken
+from imagesmith.workflows.journal import Journal, Json, Poll, Work, WorkFailed
 
 _log = logging.getLogger(__name__)
 
@@ -50,12 +62,12 @@ SCHEMA_NUMBER = "imagesmith-2"
 
 _APPLICATION, _WORKFLOW = "imagesmith", "build"
 _SCHEMA = "imagesmith_engine"
-QUEUE, PARTS, TIMERS = "builds", "parts", "timers"
-_PARTS_AT_ONCE = 5
-_POLL_SECONDS = 0.2
-_TIMER_POLL_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
+_REJOIN_SECONDS = 60.0
+_DRAIN_SECONDS = 0.1
 _PARKED = "CANCELLED"
+_TIMER = "timer"
+_AWAY = (sa.exc.DBAPIError, StoreUnavailable)
 
 Program = Callable[[str, Journal], None]
 """Carries out the run of a key; raises nothing but what its journal raises."""
@@ -75,6 +87,9 @@ class _Active:
 
     cancellation: Cancellation = field(default_factory=Cancellation)
     woken: bool = False
+    lost: bool = False
+    """Another process goes on with it."""
+    fence: Fence | None = None
 
 
 class DurableEngine:
@@ -88,12 +103,21 @@ class DurableEngine:
         concurrency: int,
         executor_id: str = "local",
         make_room: Callable[[Cancellation], None] = lambda _: None,
+        membership: Membership | None = None,
+        queues: Queues | None = None,
     ) -> None:
-        """`make_room` is called before the journal is written: it may wait until there is space for that."""
+        """`make_room` is called before the journal is written: it may wait until there is space for that.
+
+        `membership` is that of one of several processes on one journal; `queues` then says what it takes.
+        """
         self._journal_url = journal_url
         self._program = program
-        self._concurrency = concurrency
+        self._queues = queues or Queues.alone(concurrency)
         self._executor_id = executor_id
+        self._membership = membership
+        self._watch: Watch | None = None
+        self._ready = threading.Event()
+        self._draining = False
         self._lock = threading.Lock()
         self._active: dict[str, _Active] = {}
         self._make_room = make_room
@@ -106,21 +130,33 @@ class DurableEngine:
         self._client: DBOSClient | None = None
 
     def launch(self) -> None:
-        """Open the journal, take up interrupted builds and begin to work."""
+        """Open the journal, take up interrupted builds and begin to work. Raises WorkerNameTaken."""
+        self._open()
+        if self._membership is not None:
+            duties = Duties(self._stop_here, self._rejoin, partial(take_over, self._membership, timer=_TIMER))
+            self._watch = Watch(self._membership, duties)
+            self._watch.start()
+
+    def _open(self) -> None:
+        if self._journal is not None:
+            self._journal.dispose()
+        executor = self._executor_id if self._membership is None else self._membership.join()
         serializer = DBOSPortableJSONSerializer()
         config: DBOSConfig = {
             "name": _APPLICATION,
             "system_database_url": self._journal_url,
             "application_version": SCHEMA_NUMBER,
-            "executor_id": self._executor_id,
+            "executor_id": executor,
             "serializer": serializer,
             "log_level": "ERROR",
         }
         if self._journal_url.startswith("sqlite"):
             self._journal = config["system_database_engine"] = _sqlite_engine(self._journal_url)
         else:
+            url = _with_options(self._journal_url)
             config["dbos_system_schema"] = _SCHEMA
-            self._journal = sa.create_engine(self._journal_url, pool_pre_ping=True, pool_size=1, max_overflow=4)
+            config["system_database_url"] = url
+            self._journal = sa.create_engine(url, pool_pre_ping=True, pool_size=1, max_overflow=4)
         self._dbos = DBOS(config=config)
         self._client = DBOSClient(
             system_database_engine=self._journal, dbos_system_schema=config.get("dbos_system_schema"),
@@ -128,23 +164,23 @@ class DurableEngine:
         )  # fmt: skip
 
         def run(key: str) -> str:
-            return self._run(key)
+            return self._run(key, executor)
 
         def timer(key: str) -> str:
             self.wake(key)
             return key
 
         self._run_workflow = DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=100)(run)
-        self._timer_workflow = DBOS.workflow(name="timer", max_recovery_attempts=100)(timer)
+        self._timer_workflow = DBOS.workflow(name=_TIMER, max_recovery_attempts=100)(timer)
+        if self._membership is not None:
+            DBOS.listen_queues(self._queues.listened)
         DBOS.launch()
-        for name, at_once, seconds in (
-            (QUEUE, self._concurrency, _POLL_SECONDS),
-            (PARTS, _PARTS_AT_ONCE, _POLL_SECONDS),
-            (TIMERS, None, _TIMER_POLL_SECONDS),
-        ):
-            DBOS.register_queue(
-                name, worker_concurrency=at_once, polling_interval_sec=seconds, on_conflict="always_update"
-            )
+        if self._membership is not None:
+            self._queues.own_limits(self._dbos, lambda: self._draining)
+        self._queues.declare()
+        if self._membership is not None:
+            take_over(self._membership, timer=_TIMER, everything=True)
+        self._ready.set()
 
     def start(self, key: str) -> None:
         """Enqueue a run under its key; one that is enqueued or done already stays as it is.
@@ -166,11 +202,17 @@ class DurableEngine:
 
     def cancel(self, key: str) -> None:
         """Stop what runs under a key in this process; a run that waits sees why when it is woken."""
+        if not self._stop_here(key) and self._membership is not None:
+            self._surely(partial(self._membership.ask_to_cancel, key), f"cancelling {key}")
+        self.wake(key)
+
+    def _stop_here(self, key: str) -> bool:
+        """Stop what runs under a key in this process; whether there is something."""
         with self._lock:
             active = self._active.get(key)
             if active is not None:
                 active.cancellation.cancel()
-        self.wake(key)
+        return active is not None
 
     def wake(self, key: str) -> None:
         """Have a run look again at what it waits for; nothing happens to one that is not known."""
@@ -183,6 +225,8 @@ class DurableEngine:
 
     def close(self, *, patience_seconds: int = 20) -> None:
         """Interrupt what runs, wait until it cleaned up, and close the journal."""
+        if self._watch is not None:
+            self._watch.only_beat()
         with self._lock:
             self._stopping.cancel()
             for active in self._active.values():
@@ -195,19 +239,63 @@ class DurableEngine:
         self._client = None
         if self._journal is not None:
             self._journal.dispose()
+        if self._watch is not None and self._membership is not None:
+            self._watch.stop()
+            with contextlib.suppress(StoreUnavailable):
+                self._membership.leave()
+
+    def drain(self, is_over: Callable[[], bool]) -> None:
+        """Take nothing new and wait until what runs has ended, or `is_over` says so; close() comes next."""
+        self._draining = True
+        if self._membership is not None:
+            self._surely(self._membership.drain, "saying that this worker drains")
+        while self.running and not is_over():
+            time.sleep(_DRAIN_SECONDS)
+
+    def _rejoin(self) -> None:
+        """Begin anew after others were told that this process is dead: what it still does is theirs."""
+        self._ready.clear()
+        with self._lock:
+            for active in self._active.values():
+                active.lost = True
+                active.cancellation.cancel()
+        until = time.monotonic() + _REJOIN_SECONDS
+        while self.running and time.monotonic() < until:
+            time.sleep(_DRAIN_SECONDS)
+        while not self._stopping.requested:
+            DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=5)
+            try:
+                self._open()
+            except (*_AWAY, WorkerNameTaken) as error:
+                _log.warning("this worker cannot begin anew (%s); trying again", error)
+                self._stopping.wait(_RETRY_SECONDS)
+            else:
+                return
 
     def _enqueue(self, key: str) -> None:
         assert self._run_workflow is not None
+        queue = self._first_queues([key])[key]
         with SetWorkflowID(key):
-            DBOS.enqueue_workflow(_queue_of(key), self._run_workflow, key)
+            DBOS.enqueue_workflow(queue, self._run_workflow, key)
+
+    def _first_queues(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """Where new runs wait."""
+        if self._membership is None:
+            return {key: queue_of(key) for key in keys}
+        return self._membership.first_queues(keys)
+
+    def _resume(self, key: str) -> None:
+        queue = queue_of(key) if self._membership is None else self._membership.queue_of(key)
+        DBOS.resume_workflow(key, queue_name=queue)
 
     def _enqueue_many(self, keys: Sequence[str]) -> None:
         assert self._client is not None and self._journal is not None
+        queues = self._first_queues(keys)
         with self._journal.begin() as connection:
             for key in keys:
                 options: EnqueueOptions = {
                     "workflow_name": _WORKFLOW,
-                    "queue_name": _queue_of(key),
+                    "queue_name": queues[key],
                     "workflow_id": key,
                     "app_version": SCHEMA_NUMBER,
                 }
@@ -222,22 +310,50 @@ class DurableEngine:
                 return
             status = DBOS.get_workflow_status(key)
             if status is not None and status.status == _PARKED:
-                DBOS.resume_workflow(key, queue_name=_queue_of(key))
+                self._resume(key)
 
-    def _run(self, key: str) -> str:
+    def _run(self, key: str, executor: str) -> str:
         with self._lock:
             if self._stopping.requested:
                 raise Interrupted
             active = self._active[key] = _Active()
         try:
+            active.fence = self._claimed(key, executor)
             self._program(key, _RunJournal(self, key, active))
         except JournalUnavailable as error:
-            resume = partial(DBOS.resume_workflow, key, queue_name=_queue_of(key))
+            resume = partial(self._resume_own, key, executor)
             self._retry(resume, f"going on with {key}", error.__cause__ or error)
+            raise Interrupted from error
+        except FenceLost as error:
+            _log.warning("%s", error)
             raise Interrupted from error
         finally:
             self._leave(key, active)
+            self._release(active)
         return "over"
+
+    def _claimed(self, key: str, executor: str) -> Fence | None:
+        """The right to carry a run on, where it takes one. Raises FenceLost, JournalUnavailable."""
+        if self._membership is None:
+            return None
+        try:
+            fence = self._membership.claim(key, executor)
+        except StoreUnavailable as error:
+            raise JournalUnavailable(str(error)) from error
+        if fence is None:
+            raise FenceLost(f"another process goes on with {key}: this one was given up")
+        return fence
+
+    def _release(self, active: _Active) -> None:
+        if self._membership is not None and active.fence is not None and not active.lost:
+            with contextlib.suppress(StoreUnavailable):
+                self._membership.release(active.fence)
+
+    def _resume_own(self, key: str, executor: str) -> None:
+        """Enqueue again a run that ended here before its time; not one that another process has taken."""
+        status = DBOS.get_workflow_status(key)
+        if self._membership is None or (status is not None and status.executor_id == executor):
+            self._resume(key)
 
     def _leave(self, key: str, active: _Active) -> None:
         """Forget a run, unless it was parked and is here again already."""
@@ -248,18 +364,20 @@ class DurableEngine:
     def do(self, active: _Active, work: Work, *, shielded: bool) -> Json:
         """Carry out a step with a cancellation that this engine can reach."""
         cancellation = self._stopping if shielded else active.cancellation
-        return self._outcome(lambda: self._roomy(work, cancellation))
+        return self._outcome(active, lambda: self._roomy(work, cancellation))
 
     def _roomy(self, work: Work, cancellation: Cancellation) -> Json:
         result = work(cancellation)
         self._make_room(cancellation)
         return {"result": result}
 
-    def _outcome(self, work: Callable[[], Json]) -> Json:
+    def _outcome(self, active: _Active, work: Callable[[], Json]) -> Json:
         """What is journalled of work that ended: its result, that it was cancelled, or how it failed."""
         try:
             return work()
         except Cancelled:
+            if active.lost:
+                raise FenceLost("another process goes on with this run") from None
             if self._stopping.requested:
                 raise Interrupted from None
             return {"cancelled": True}
@@ -272,12 +390,12 @@ class DurableEngine:
         while True:
             with self._lock:
                 active.woken = False
-            outcome = self._outcome(lambda: {"result": poll(active.cancellation)})
+            outcome = self._outcome(active, lambda: {"result": poll(active.cancellation)})
             if outcome.get("result", True) is not None:
                 return outcome
-            self._park(key, name, active, seconds)
+            self._park(key, name, active, poll, seconds)
 
-    def _park(self, key: str, name: str, active: _Active, seconds: float) -> None:
+    def _park(self, key: str, name: str, active: _Active, poll: Poll, seconds: float) -> None:
         """Leave the engine unless the run was woken meanwhile; the timer is set once, however often it waits."""
         _outside(self._set_timer, f"{key}@{name}", key, seconds)
         with self._lock:
@@ -285,6 +403,11 @@ class DurableEngine:
                 return
             _outside(DBOS.cancel_workflow, key)
             del self._active[key]
+        # who wakes it from another process saw it run, and did nothing: that process wrote first, so it is seen now
+        if self._membership is not None:
+            outcome = self._outcome(active, lambda: {"result": poll(active.cancellation)})
+            if outcome.get("result", True) is not None:
+                _outside(self._wake, key)
         raise Interrupted
 
     def _set_timer(self, name: str, key: str, seconds: float) -> None:
@@ -293,9 +416,10 @@ class DurableEngine:
             DBOS.enqueue_workflow(TIMERS, self._timer_workflow, key)
 
     def _surely(self, action: Callable[[], object], what: str) -> None:
+        self._ready.wait(_REJOIN_SECONDS)
         try:
             _outside(action)
-        except sa.exc.DBAPIError as error:
+        except _AWAY as error:
             self._retry(action, what, error)
 
     def _retry(self, action: Callable[[], object], what: str, reason: BaseException) -> None:
@@ -309,7 +433,7 @@ class DurableEngine:
                     action()
                 except Cancelled:
                     return
-                except sa.exc.DBAPIError as error:
+                except (*_AWAY, dbos_errors.DBOSException) as error:
                     _log.debug("%s failed again: %s", what, error)
                 else:
                     return
@@ -323,6 +447,10 @@ class DurableEngine:
 
 class _RunJournal:
     """The journal of one run, as its program sees it."""
+
+    @property
+    def fence(self) -> Fence | None:
+        return self._active.fence
 
     def __init__(self, engine: DurableEngine, key: str, active: _Active) -> None:
         self._engine = engine
@@ -349,11 +477,13 @@ class _RunJournal:
 
 
 def _journalled(name: str, action: Callable[[], Json]) -> Json:
-    """The result of a step. Raises Cancelled, WorkFailed, JournalUnavailable."""
+    """The result of a step. Raises Cancelled, WorkFailed, JournalUnavailable, FenceLost."""
     try:
         outcome: Json = DBOS.run_step({"name": name}, action)
     except sa.exc.DBAPIError as error:
         raise JournalUnavailable(str(error)) from error
+    except dbos_errors.DBOSWorkflowConflictIDError as error:
+        raise FenceLost(f"another process goes on with this run: {error}") from error
     if "cancelled" in outcome:
         raise Cancelled
     if "error" in outcome:
@@ -362,13 +492,17 @@ def _journalled(name: str, action: Callable[[], Json]) -> Json:
     return result
 
 
-def _queue_of(key: str) -> str:
-    return PARTS if is_part(key) else QUEUE
-
-
 def _outside(action: Callable[..., Any], *arguments: Any) -> None:
     """Call DBOS as from outside of any workflow: inside of a step it would take the call for a part of that."""
     contextvars.Context().run(action, *arguments)
+
+
+def _with_options(url: str) -> str:
+    """The journal gets the settings of our own connections: a frozen process must not hold its locks."""
+    parsed = sa.make_url(url)
+    if "options" in parsed.query:
+        return url
+    return parsed.update_query_dict({"options": SESSION_OPTIONS}).render_as_string(hide_password=False)
 
 
 def _sqlite_engine(url: str) -> sa.Engine:

@@ -18,6 +18,7 @@ from imagesmith.store.executions import forget_executions
 from imagesmith.store.findings import forget_findings
 from imagesmith.store.instances import forget_instances
 from imagesmith.store.records import Record
+from imagesmith.store.runs import forget_runs
 
 Request = Mapping[str, Any]
 
@@ -92,6 +93,7 @@ def delete(call: Call, request: Request) -> dict[str, Any]:
     forget_findings(call.tx, record.arn)
     forget_executions(call.tx, record.arn)
     forget_instances(call.tx, record.arn)
+    forget_runs(call.tx, record.arn)
     return {_ARN: record.arn}
 
 

@@ -12,13 +12,14 @@ work still holds when it commits. No unit of work spans a subprocess or a networ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 
 from imagesmith.store import groups
 from imagesmith.store.groups import GroupWriter, TurnNotCome
@@ -26,6 +27,17 @@ from imagesmith.values.names import sha256_hex
 
 _BUSY_SECONDS = 30
 _LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code
+_IDLE_SECONDS = 15
+_IDLE_TOO_LONG = "25P03"  # PostgreSQL's code
+SESSION_OPTIONS = (
+    f"-c idle_in_transaction_session_timeout={_IDLE_SECONDS}s "
+    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+)
+"""A process that is frozen, or whose host is gone, in the middle of a transaction holds its locks no longer."""
+
+
+Guard = Callable[[Connection], None]
+"""Looks at something in the transaction of a write, before it, and raises when the write must not be."""
 
 
 class StoreUnavailable(RuntimeError):
@@ -40,7 +52,8 @@ def make_engine(url: str) -> Engine:
     """An engine with the settings this project needs, also for the journal (its SQLite must be 3.42 or newer)."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True, pool_size=20, max_overflow=20)
+        given = {} if "options" in parsed.query else {"options": SESSION_OPTIONS}
+        return sa.create_engine(parsed, pool_pre_ping=True, pool_size=20, max_overflow=20, connect_args=given)
     import pysqlite3
 
     engine = sa.create_engine(
@@ -71,6 +84,13 @@ class Database:
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         # SQLite admits one writer; waiting on a lock is fair and cheap, waiting on "busy" is neither
         self._writer = GroupWriter(self._begin_write)
+        self._guard: Guard | None = None
+
+    def guarded(self, guard: Guard) -> Database:
+        """This database, whose every write begins with a check. Only for databases that several processes share."""
+        other = copy.copy(self)
+        other._guard = guard
+        return other
 
     @contextmanager
     def write(self, scope: str = "", *, patience: float = _BUSY_SECONDS) -> Iterator[Connection]:
@@ -84,6 +104,8 @@ class Database:
             return
         with self._transaction(None) as connection:
             _take_turn(connection, scope, patience)
+            if self._guard is not None:
+                self._guard(connection)
             yield connection
 
     def together(self, *, patience: float = _BUSY_SECONDS) -> Together:
@@ -123,6 +145,11 @@ class Database:
             except OperationalError as error:
                 connection.rollback()
                 raise _failure(error, patience) from error
+            except InternalError as error:
+                connection.rollback()
+                if getattr(error.orig, "sqlstate", "") != _IDLE_TOO_LONG:
+                    raise
+                raise StoreUnavailable(str(error.orig)) from error
             except BaseException:
                 connection.rollback()
                 raise

@@ -22,6 +22,8 @@ class StoredInstance:
     image_arn: str
     execution_id: str
     at_rest: bool = False
+    worker: str = ""
+    """The name of the worker that has it, where there are several."""
 
 
 def put_instance(tx: Connection, instance: StoredInstance) -> None:
@@ -38,9 +40,10 @@ def instances_of(tx: Connection, image_arn: str) -> list[StoredInstance]:
     return [_instance(row) for row in tx.execute(query)]
 
 
-def instances_at_rest(tx: Connection) -> list[str]:
-    """Ids of those that a sweep must leave alone."""
-    return [str(row.id) for row in tx.execute(sa.select(instances.c.id).where(instances.c.at_rest))]
+def instances_at_rest(tx: Connection, worker: str = "") -> list[str]:
+    """Ids of those that a sweep on this worker must leave alone."""
+    mine = instances.c.worker.in_(("", worker))
+    return [str(row.id) for row in tx.execute(sa.select(instances.c.id).where(instances.c.at_rest, mine))]
 
 
 def set_at_rest(tx: Connection, instance_id: str, at_rest: bool) -> None:
@@ -56,4 +59,4 @@ def forget_instances(tx: Connection, image_arn: str) -> None:
 
 
 def _instance(row: Row[Any]) -> StoredInstance:
-    return StoredInstance(row.id, row.image_arn, row.execution_id, bool(row.at_rest))
+    return StoredInstance(row.id, row.image_arn, row.execution_id, bool(row.at_rest), row.worker)

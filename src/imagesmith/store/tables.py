@@ -17,6 +17,8 @@
     workflow_executions  runs of workflow documents, for an image
     step_executions      the steps of those runs: what a waiting one waits for is among them
     instances            instances of builds; one that is `at_rest` outlives the process that made it
+    workers              the processes that run builds, where several share a database
+    runs                 runs that were claimed there: by which worker, under which fence number
 
 Instants are whole microseconds since the epoch, so that both databases order them alike.
 """
@@ -223,7 +225,35 @@ instances = sa.Table(
     _text("image_arn"),
     _text("execution_id"),
     sa.Column("at_rest", sa.Boolean, nullable=False),
+    _text("worker", server_default=""),
     sa.Index("instances_by_image", "image_arn"),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    _text("id", primary_key=True),
+    _text("name"),
+    _text("host"),
+    _number("pid"),
+    _text("place"),
+    sa.Column("queues", sa.JSON, nullable=False),
+    _number("concurrency"),
+    _text("state"),
+    _number("started"),
+    _number("heartbeat"),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    _text("key", primary_key=True),
+    _text("image_arn"),
+    _number("fence"),
+    _text("worker"),
+    sa.Column("cancel", sa.Boolean, nullable=False),
+    sa.Index("runs_by_worker", "worker"),
+    sa.Index("runs_by_image", "image_arn"),
 )
 
 launch_templates = sa.Table(

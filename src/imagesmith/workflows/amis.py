@@ -232,6 +232,7 @@ def _export(work: Work, ami_id: str, wanted: Mapping[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="export-", dir=work.shop.disks.folder) as folder:
         place = Path(folder) / f"{ami_id}.{form}"
         work.shop.disks.export(ami.digest, place, form, cancellation=work.cancellation)
+        work.shop.check_fence(work.cancellation)
         s3_of(work.plan, work.shop.s3).client().upload_file(str(place), str(wanted["s3Bucket"]), key)
     work.log.line("distribute", f"{ami_id} is at s3://{wanted['s3Bucket']}/{key}")
 

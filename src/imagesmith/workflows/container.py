@@ -90,6 +90,7 @@ def _take_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> None:
 
 def _kept(work: Work, artifact: ImageArtifact, parent_digest: str) -> str:
     if work.shop.exchange is not None:
+        work.shop.check_fence(work.cancellation)
         with work.timed("publish"):
             work.shop.exchange.publish_image(work.shop.layout, artifact.digest, cancellation=work.cancellation)
     work.shop.records.note(

@@ -25,6 +25,7 @@ from imagesmith.artifacts.storage import StorageError
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation, Cancelled, ProcessFailed
 from imagesmith.recipes.plan import BuildPlan, PlannedWorkflow
+from imagesmith.store.runs import FenceLost
 from imagesmith.values.names import iso_instant, parse_instant
 from imagesmith.workflows.amis import distribute_amis
 from imagesmith.workflows.container import adopt_parent, finished_image, keep_image
@@ -33,6 +34,7 @@ from imagesmith.workflows.dynamic import bind_parameters
 from imagesmith.workflows.executions import execution_id
 from imagesmith.workflows.failures import StepFailed, explain
 from imagesmith.workflows.grammar import ParsedWorkflow, parse_workflow
+from imagesmith.workflows.instances import InstanceGone
 from imagesmith.workflows.journal import Journal, Json, image_of, is_part, part_key
 from imagesmith.workflows.log_groups import enter_image_log
 from imagesmith.workflows.machine import adopted_disk, built_disk, shown_amis
@@ -88,10 +90,14 @@ class ImageRuns:
         plan = insist(lambda: self._shop.records.plan(image_arn), self._shop.reserve, Cancellation())
         if plan is None:
             return
-        if is_part(key):
-            _PartRun(self._shop, plan, journal, key.partition("#")[2]).run()
-        else:
-            _ImageRun(self._shop, plan, journal).run()
+        shop = self._shop if journal.fence is None else self._shop.under(journal.fence)
+        execution = key.partition("#")[2]
+        run = _PartRun(shop, plan, journal, execution) if is_part(key) else _ImageRun(shop, plan, journal)
+        try:
+            run.run()
+        except FenceLost:
+            self._shop.abandon(plan, execution)
+            raise
 
 
 class _Run:
@@ -189,6 +195,8 @@ class _ImageRun(_Run):
             return self._commit(run, outputs)
 
         def keep(run: StepRun, given: Mapping[str, Any]) -> Json:
+            if self._shop.worker and not self._shop.storage.has_image(given["_image"]):
+                raise InstanceGone("the worker that committed the image is gone, and the image with it")
             parent = self._shop.records.outcome(self._arn).get("parent", {})
             image = finished_image(run, given["_image"], parent_image=parent.get("image", ""))
             return {"digest": keep_image(run, image, parent_digest=parent.get("digest", ""), started=started)}

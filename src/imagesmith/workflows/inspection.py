@@ -148,6 +148,7 @@ def _push_for_scan(work: Work, wanted: PlannedScan, digest: str) -> None:
     # Images of many recipes share the default repository, so its tag says which one it is.
     tags = wanted.tags or (f"{plan.image_arn.split('/')[1]}-{plan.default_tag}",)
     shop.layout.tag(digest, layout_reference(plan))
+    shop.check_fence(work.cancellation)
     pushed = push_image(
         shop.layout.path, layout_reference(plan), digest=digest, registry=registry, repository=wanted.repository,
         tags=tags, attempts=shop.settings.builds.push_attempts, sleep=work.pause, cancellation=work.cancellation,

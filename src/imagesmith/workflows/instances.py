@@ -14,8 +14,9 @@ of the sandbox may be left in it. So the sweep at the start removes every instan
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from imagesmith.artifacts.storage import ContainerStorage
@@ -49,14 +50,30 @@ class Instances:
     """Safe for several threads; one build uses one instance from one thread at a time."""
 
     def __init__(
-        self, database: Database, storage: ContainerStorage, limits: Limits, *, machines: MachinePlace
+        self,
+        database: Database,
+        storage: ContainerStorage,
+        limits: Limits,
+        *,
+        machines: MachinePlace,
+        worker: str = "",
     ) -> None:
+        """`worker`: the name of this one, where several share the database."""
+        self._worker = worker
         self._machines = machines
         self._database = database
         self._storage = storage
         self._limits = limits
         self._lock = threading.Lock()
         self._attached: dict[str, Running] = {}
+        self._owners: dict[str, tuple[str, str]] = {}
+        """Of what is attached: the build and its run."""
+
+    def on(self, database: Database) -> Instances:
+        """These instances, with their rows written through another view of the database."""
+        other = copy.copy(self)
+        other._database = database
+        return other
 
     def launch(
         self, id: str, image_id: str, *, image_arn: str, execution: str, cancellation: Cancellation
@@ -89,8 +106,9 @@ class Instances:
     def _note(self, id: str, instance: Running, *, image_arn: str, execution: str) -> None:
         with self._lock:
             self._attached[id] = instance
+            self._owners[id] = (image_arn, execution)
         with self._database.write(_scope(image_arn)) as tx:
-            rows.put_instance(tx, StoredInstance(id, image_arn, execution))
+            rows.put_instance(tx, StoredInstance(id, image_arn, execution, worker=self._worker))
 
     def use(self, id: str, *, image_arn: str, cancellation: Cancellation) -> Running:
         """The instance, ready for commands that end with `cancellation`.
@@ -106,12 +124,14 @@ class Instances:
             known = rows.get_instance(tx, id)
         if known is None or known.image_arn != image_arn:
             raise InstanceError(f"{id} is no running instance of this build; it was terminated or never launched")
-        if not known.at_rest or id not in self._storage.containers():
+        elsewhere = known.worker not in ("", self._worker)
+        if elsewhere or not known.at_rest or id not in self._storage.containers():
             raise InstanceGone(id)
         self._set_at_rest(known, False)
         instance = ContainerInstance.attach(self._storage, id, limits=self._limits, cancellation=cancellation)
         with self._lock:
             self._attached[id] = instance
+            self._owners[id] = (known.image_arn, known.execution_id)
         return instance
 
     def rest(self, image_arn: str, execution: str) -> None:
@@ -162,17 +182,27 @@ class Instances:
     def at_rest(self) -> list[str]:
         """Ids that outlive a process; see the module text."""
         with self._database.read() as tx:
-            return rows.instances_at_rest(tx)
+            return rows.instances_at_rest(tx, self._worker)
+
+    def abandon(self, image_arn: str, execution: str = "") -> None:
+        """Remove what is attached for a build that another worker goes on with; its rows are that worker's."""
+        with self._lock:
+            ids = [id for id, (image, run) in self._owners.items() if image == image_arn and execution in ("", run)]
+        self._close(ids)
 
     def close(self) -> None:
         """Remove what is attached: nothing can be done with it after this process."""
-        with self._lock:
-            attached, self._attached = self._attached, {}
-        for instance in attached.values():
-            instance.close()
+        self._close(list(self._attached))
+
+    def _close(self, ids: Sequence[str]) -> None:
+        for id in ids:
+            instance = self._pop(id)
+            if instance is not None:
+                instance.close()
 
     def _pop(self, id: str) -> Running | None:
         with self._lock:
+            self._owners.pop(id, None)
             return self._attached.pop(id, None)
 
     def _set_at_rest(self, known: StoredInstance, at_rest: bool) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from imagesmith.processes import Cancellation
+from imagesmith.store.runs import Fence
 
 Json = dict[str, Any]
 """Plain data that survives JSON."""
@@ -44,6 +45,11 @@ class Runs(Protocol):
 
 class Journal(Runs, Protocol):
     """The journal of one run."""
+
+    @property
+    def fence(self) -> Fence | None:
+        """The right to write for the run, where several processes share the work."""
+        ...
 
     def step(self, name: str, work: Work) -> Json:
         """The result of `work`, which is called until it ended once.

@@ -99,6 +99,7 @@ def _push(work: Work, target: PushTarget, registry: Registry | None, digest: str
     tags = tuple(dict.fromkeys((plan.default_tag, *target.tags)))
     # the image may have been built on another host
     shop.layout.tag(digest, layout_reference(plan))
+    shop.check_fence(work.cancellation)
     with shop.storage.scratch() as scratch:
         pushed = push_image(
             shop.layout.path,

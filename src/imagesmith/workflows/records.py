@@ -10,6 +10,7 @@ move done and changes nothing, and a cancel that came in between is never overwr
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -57,6 +58,12 @@ class Records:
         self.database = database
         self._clock = clock
         self._tell_pipeline = tell_pipeline
+
+    def on(self, database: Database) -> Records:
+        """These records, written through another view of the database."""
+        other = copy.copy(self)
+        other.database = database
+        return other
 
     def plan(self, image_arn: str) -> BuildPlan | None:
         """The plan of a build; None when its image was deleted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,14 +20,16 @@ from imagesmith.components.services import S3Config
 from imagesmith.instances.dockerfile_build import sweep_dockerfile_builds
 from imagesmith.instances.limits import ControlGroups, Limits, leftover_groups
 from imagesmith.instances.machine.place import MachinePlace
+from imagesmith.processes import Cancellation
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.settings import Settings
+from imagesmith.store.runs import Fence
 from imagesmith.values.names import sha256_hex
 from imagesmith.workflows.executions import Executions
 from imagesmith.workflows.instances import Instances
 from imagesmith.workflows.logs import BuildLog, log_path, step_log_path
 from imagesmith.workflows.records import Records
-from imagesmith.workflows.reserve import DiskReserve
+from imagesmith.workflows.reserve import DiskReserve, insist
 
 ROLES = ("before", "after")
 """What a build makes working containers for besides its instances; `<build id>-<role>` is the name of each."""
@@ -50,9 +52,15 @@ class Workshop:
     clock: Callable[[], datetime]
     exchange: Exchange | None = None
     """With the store that the hosts share; None when there is none."""
+    worker: str = ""
+    """The name of this worker, where several share the database."""
+    fence: Fence | None = None
+    """The right to write for one run; None where one process does everything."""
 
     @classmethod
-    def open(cls, settings: Settings, records: Records, clock: Callable[[], datetime]) -> Workshop:
+    def open(
+        cls, settings: Settings, records: Records, clock: Callable[[], datetime], *, worker: str = ""
+    ) -> Workshop:
         """Open or make the folders of the data directory. Raises StorageError, SharedStoreError."""
         storage = ContainerStorage.for_data_dir(settings.data_dir)
         exchange = open_exchange(settings)
@@ -71,12 +79,36 @@ class Workshop:
             max_age_seconds=settings.builds.base_max_age_days * 86400,
         )  # fmt: skip
         machines = MachinePlace.of(settings, limits=limits_of(settings))
-        instances = Instances(records.database, storage, limits_of(settings), machines=machines)
+        instances = Instances(records.database, storage, limits_of(settings), machines=machines, worker=worker)
         reserve = DiskReserve(settings.data_dir)
         return cls(
             settings, records, storage, layout, bases, disks, machine_bases, machines, instances, reserve, clock,
-            exchange,
+            exchange, worker,
         )  # fmt: skip
+
+    def under(self, fence: Fence) -> Workshop:
+        """These tools for one run: every write of it checks in its own transaction that the run is still ours."""
+        database = self.records.database.guarded(fence.check)
+        records, instances = self.records.on(database), self.instances.on(database)
+        return replace(self, records=records, instances=instances, fence=fence)
+
+    def check_fence(self, cancellation: Cancellation) -> None:
+        """Before anything that is visible outside: the run must still be ours. Raises FenceLost, Cancelled."""
+        fence = self.fence
+        if fence is None:
+            return
+
+        def look() -> None:
+            with self.records.database.read() as tx:
+                fence.check(tx)
+
+        insist(look, self.reserve, cancellation)
+
+    def abandon(self, plan: BuildPlan, execution: str = "") -> None:
+        """Remove what a run has here that another worker goes on with; its rows are that worker's."""
+        self.instances.abandon(plan.image_arn, execution)
+        if not execution:
+            self._remove_working_containers(plan)
 
     @property
     def limits(self) -> Limits:
@@ -120,10 +152,13 @@ class Workshop:
                 kept.append(instance.id)
             elif not keep:
                 self.instances.terminate(instance.id, image_arn=plan.image_arn)
+        self._remove_working_containers(plan)
+        return kept
+
+    def _remove_working_containers(self, plan: BuildPlan) -> None:
         names = {instance_name(plan, role) for role in ROLES}
         for name in names.intersection(self.storage.containers()):
             self.storage.remove(name)
-        return kept
 
     def how_to_enter(self, instance: str) -> tuple[str, str]:
         """The commands that enter a kept instance, and that remove it."""

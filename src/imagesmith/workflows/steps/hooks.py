@@ -36,6 +36,7 @@ def execute_state_machine(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     hook = find_hook(run.shop.settings, arn, "state machine")
     execution = f"{arn.replace(':stateMachine:', ':execution:')}:{run.command_id}"
     data = str(inputs.get("input", "{}"))
+    run.shop.check_fence(run.cancellation)
     try:
         answer = call_hook(hook, data.encode(), seconds=run.seconds_left, cancellation=run.cancellation)
     except HookFailed as error:
@@ -60,6 +61,7 @@ def notify(run: StepRun, inputs: Mapping[str, Any], message: Mapping[str, Any]) 
         if not target:
             continue
         hook = find_hook(run.shop.settings, target, what)
+        run.shop.check_fence(run.cancellation)
         try:
             call_hook(hook, json.dumps(message).encode(), seconds=_NOTICE_SECONDS, cancellation=run.cancellation)
         except HookFailed as error:

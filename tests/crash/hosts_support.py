@@ -1,0 +1,129 @@
+"""Several hosts on this machine: servers and workers with own data directories, PostgreSQL, a shared store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from imagesmith.store.database import Database
+from imagesmith.store.workers import SeenWorker, list_workers
+from imagesmith.wire.keys import FILE_NAME
+from imagesmith.workflows.logs import log_path
+from pipeline.leaks import assert_clean
+from pipeline.pipeline_support import REGION, RunningServer, eventually
+
+LEASE_SECONDS = 3
+"""Long enough for a busy machine: a worker is heard of six times in it."""
+
+
+class RunningWorker(RunningServer):
+    """One `imagesmith worker` process."""
+
+    site: Site
+    name: str
+
+    def _answers(self) -> bool:
+        assert not self._wait(0), f"the worker ended: {self.errors.read_text()[-3000:]}"
+        seen = self.site.workers().get(self.name)
+        return seen is not None and seen.worker.pid == self.pid and "builds" in self.told()
+
+    def told(self) -> str:
+        return self.errors.read_text() + "builds"
+
+    def pause(self) -> None:
+        """Freeze the process, as a host that hangs; what it started goes on."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+
+class Site:
+    """What the hosts share. Everything ends with the block, and must have left nothing behind."""
+
+    def __init__(
+        self, folder: Path, *, database_url: str, artifacts: str, parent: str, registry: str, settings: str = ""
+    ) -> None:
+        """`settings`: more lines of TOML for all hosts, tables last."""
+        self.folder = folder
+        self.database_url = database_url
+        self.artifacts = artifacts
+        self._parent = parent
+        self._registries = {REGION: registry} if registry else {}
+        self._settings = settings
+        self._stack = ExitStack()
+        self._hosts: list[RunningServer] = []
+        self._database: Database | None = None
+
+    def __enter__(self) -> Site:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        with self._stack:
+            for host in self._hosts:
+                if host.pid and kind is None:
+                    os.kill(host.pid, signal.SIGCONT)
+                    host.stop()
+            if self._database is not None:
+                self._database.close()
+            for host in self._hosts if kind is None else ():
+                assert_clean(host)
+
+    def server(self, name: str = "server", *words: str, builds: bool = False) -> RunningServer:
+        """Start a server; without `builds` it leaves them to the workers."""
+        command = ["serve", "--port", "0", *([] if builds else ["--no-worker"]), *words]
+        made = RunningServer(
+            self.folder / name, parent=self._parent, registries=self._registries,
+            settings=self._lines(name), words=[*command, *self._addresses],
+        )  # fmt: skip
+        first = next((host for host in self._hosts if not isinstance(host, RunningWorker)), None)
+        if first is not None:
+            shutil.copy2(first.data_dir / FILE_NAME, made.data_dir / FILE_NAME)
+        self._keep(made)
+        made.start()
+        return made
+
+    def worker(self, name: str, *words: str, start: bool = True) -> RunningWorker:
+        made = RunningWorker(
+            self.folder / name, parent=self._parent, registries=self._registries,
+            settings=self._lines(name), words=["worker", "--name", name, *words, *self._addresses],
+        )  # fmt: skip
+        made.site, made.name = self, name
+        self._keep(made)
+        if start:
+            made.start()
+        return made
+
+    def workers(self) -> dict[str, SeenWorker]:
+        """Every process that the database knows, by name."""
+        if self._database is None:
+            self._database = Database(self.database_url)
+        with self._database.read() as tx:
+            return {seen.worker.name: seen for seen in list_workers(tx)}
+
+    def working_on(self, seconds: float = 60) -> str:
+        """The name of a worker that has a run, once there is one."""
+
+        def find() -> str:
+            return next((name for name, seen in self.workers().items() if seen.running), "")
+
+        return eventually(find, "a worker has a run", seconds=seconds)
+
+    def log_on(self, host: RunningServer, arn: str) -> str:
+        path = log_path(host.data_dir / "logs", arn)
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def _addresses(self) -> Sequence[str]:
+        return ["--database-url", self.database_url, "--artifacts", self.artifacts]
+
+    def _keep(self, host: RunningServer) -> None:
+        self._stack.enter_context(host)
+        self._hosts.append(host)
+
+    def _lines(self, name: str) -> str:
+        return f'{self._settings}\n[workers]\nname = "{name}"\nlease_seconds = {LEASE_SECONDS}\n'
