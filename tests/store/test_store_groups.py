@@ -65,8 +65,7 @@ def test_changes_that_wait_share_commits(sqlite_database: Database) -> None:
     before = keys(sqlite_database)
     assert in_threads(40, change) == []
     assert keys(sqlite_database) - before == {str(number) for number in range(40)}
-    writes = len(commits) - 42  # each look at the keys commits too
-    assert 0 < writes < 30
+    assert 0 < len(commits) < 30
 
 
 def test_a_change_that_fails_takes_no_other_with_it(sqlite_database: Database) -> None:

@@ -198,7 +198,7 @@ def _arm(call: Call, record: Record, schedule: Schedule | None) -> None:
     """Give the clock the fire time that follows now, in the same unit of work (spec/pipelines.md 1)."""
     following = None
     if schedule is not None and record.status == "ENABLED":
-        following = schedule.next_after(call.now, anchor=parse_instant(record.document[ANCHOR]))
+        following = _next_run(schedule, call.now, record.document[ANCHOR])
     row = armed_schedule(record, call.now, following)
     if row is None:
         schedules.disarm(call.tx, [record.arn])
@@ -206,6 +206,19 @@ def _arm(call: Call, record: Record, schedule: Schedule | None) -> None:
     schedules.arm(call.tx, [row])
     if call.wake_clock is not None:
         call.effects.append(partial(call.wake_clock, row.next_fire))
+
+
+def _next_run(schedule: Schedule, now: datetime, anchor: str) -> datetime | None:
+    following = _run_after_minute(schedule, now.replace(second=0, microsecond=0), anchor)
+    if following is None or following > now:
+        return following
+    return schedule.next_after(now, anchor=parse_instant(anchor))  # an anchor within a minute
+
+
+@lru_cache(maxsize=1024)
+def _run_after_minute(schedule: Schedule, minute: datetime, anchor: str) -> datetime | None:
+    """Runs are whole minutes: many updates of one minute ask for the same one."""
+    return schedule.next_after(minute, anchor=parse_instant(anchor))
 
 
 def _with_next_runs(call: Call, shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from sqlalchemy.exc import InternalError, OperationalError
 
 from imagesmith.store import groups
 from imagesmith.store.groups import GroupWriter, TurnNotCome
+from imagesmith.store.prepared import on_driver
 from imagesmith.values.names import sha256_hex
 
 _BUSY_SECONDS = 30
@@ -102,7 +103,7 @@ class Database:
             with _telling_failures(patience), self._writer.write(patience) as connection:
                 yield connection
             return
-        with self._transaction(None) as connection:
+        with self._transaction(patience) as connection:
             _take_turn(connection, scope, patience)
             if self._guard is not None:
                 self._guard(connection)
@@ -118,28 +119,35 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One transaction that only reads: everything it sees is of one moment on SQLite."""
-        with self._transaction("BEGIN") as connection:
+        if not self.is_sqlite:
+            with self._transaction() as connection:
+                yield connection
+            return
+        with _telling_failures(_BUSY_SECONDS), self.engine.connect() as connection:
+            _wait_at_most(connection, _BUSY_SECONDS)
+            # it ends when the connection goes back to its pool, which undoes what is open
+            on_driver(connection, "BEGIN")
             yield connection
 
     def _begin_write(self, patience: float) -> Connection:
         connection = self.engine.connect()
         try:
-            _begin(connection, "BEGIN IMMEDIATE", patience)
+            _wait_at_most(connection, patience)
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         except BaseException:
             connection.close()
             raise
         return connection
 
     @contextmanager
-    def _transaction(self, begin: str | None, patience: float = _BUSY_SECONDS) -> Iterator[Connection]:
+    def _transaction(self, patience: float = _BUSY_SECONDS) -> Iterator[Connection]:
+        """On PostgreSQL."""
         try:
             connection = self.engine.connect()
         except OperationalError as error:
             raise StoreUnavailable(str(error.orig)) from error
         with connection:
             try:
-                if begin is not None and self.is_sqlite:
-                    _begin(connection, begin, patience)
                 yield connection
                 connection.commit()
             except OperationalError as error:
@@ -185,13 +193,12 @@ def _telling_failures(patience: float) -> Iterator[None]:
         raise _failure(error, patience) from error
 
 
-def _begin(connection: Connection, begin: str, patience: float) -> None:
-    """Begin on SQLite, where another process may hold the file."""
+def _wait_at_most(connection: Connection, patience: float) -> None:
+    """How long a statement on SQLite waits for another process that holds the file."""
     # remembered on the pooled connection, so that the usual case costs nothing
     if connection.info.get("patience") != patience:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={int(patience * 1000)}")
+        on_driver(connection, f"PRAGMA busy_timeout={int(patience * 1000)}")
         connection.info["patience"] = patience
-    connection.exec_driver_sql(begin)
 
 
 def _take_turn(connection: Connection, scope: str, patience: float) -> None:

@@ -66,17 +66,22 @@ class Prepared:
         given = [values[name] for name in self._names]
         for index, convert in self._given:
             given[index] = convert(given[index])
-        try:
-            return driver_of(tx).execute(self._text, given)
-        except tx.dialect.loaded_dbapi.Error as error:
-            base = tx.dialect.loaded_dbapi.Error
-            raise sa.exc.DBAPIError.instance(self._text, given, error, base, dialect=tx.dialect) from error
+        return on_driver(tx, self._text, given)
 
     def _made(self, row: tuple[Any, ...]) -> Any:
         values = list(row)
         for index, convert in self._found:
             values[index] = convert(values[index])
         return self._make(values)
+
+
+def on_driver(tx: Connection, text: str, given: Sequence[Any] = ()) -> Any:
+    """Run a statement of SQLite with its values in their order; gives the driver's cursor."""
+    try:
+        return driver_of(tx).execute(text, given)
+    except tx.dialect.loaded_dbapi.Error as error:
+        base = tx.dialect.loaded_dbapi.Error
+        raise sa.exc.DBAPIError.instance(text, given, error, base, dialect=tx.dialect) from error
 
 
 def driver_of(tx: Connection) -> Any:

@@ -6,12 +6,15 @@ Absent members are left out, never null; timestamps are numbers and every other 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache, partial
 from typing import Any
 
 from imagesmith.values.json_text import json_bytes
 from imagesmith.wire.model import Operation, Shape
+
+Writer = Callable[[Any], Any]
 
 
 def success_body(
@@ -23,30 +26,41 @@ def success_body(
     answer to a repeated request keeps the id of the first one.
     """
     echoes = {"requestId": request_id, "clientToken": client_token}
-    return json_bytes(_structure(operation.output, {**echoes, **answer}))
+    write = _writer(operation.output)
+    assert write is not None  # it is a structure
+    return json_bytes(write({**echoes, **answer}))
 
 
-def _structure(shape: Shape, value: Mapping[str, Any]) -> dict[str, Any]:
-    members = shape.members
+@lru_cache(maxsize=4096)
+def _writer(shape: Shape) -> Writer | None:
+    """What makes JSON of a value of a shape; None: it is JSON."""
+    match shape.type:
+        case "structure":
+            return partial(_structure, {name: _writer(member.shape) for name, member in shape.members.items()})
+        case "list" if shape.item is not None:
+            return partial(_list, _writer(shape.item))
+        case "map" if shape.item is not None:
+            return partial(_map, _writer(shape.item))
+        case "timestamp":
+            return _epoch
+        case _:
+            return None
+
+
+def _structure(writers: Mapping[str, Writer | None], value: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: _value(members[name].shape, item)
+        name: item if (write := writers[name]) is None else write(item)
         for name, item in value.items()
-        if item is not None and name in members
+        if item is not None and name in writers
     }
 
 
-def _value(shape: Shape, value: Any) -> Any:
-    match shape.type:
-        case "structure":
-            return _structure(shape, value)
-        case "list" if shape.item is not None:
-            return [_value(shape.item, item) for item in value if item is not None]
-        case "map" if shape.item is not None:
-            return {key: _value(shape.item, item) for key, item in value.items() if item is not None}
-        case "timestamp":
-            return _epoch(value)
-        case _:
-            return value
+def _list(write: Writer | None, value: Iterable[Any]) -> list[Any]:
+    return [item if write is None else write(item) for item in value if item is not None]
+
+
+def _map(write: Writer | None, value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: item if write is None else write(item) for key, item in value.items() if item is not None}
 
 
 def _epoch(moment: datetime) -> int | float:

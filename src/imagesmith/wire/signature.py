@@ -13,21 +13,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final, Protocol, cast
-from urllib.parse import parse_qsl
+from typing import Final, Protocol
 
-from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+from botocore.auth import SIGV4_TIMESTAMP
 
 from imagesmith.resources.errors import ApiError
+from imagesmith.wire.canonical import canonical_requests
 from imagesmith.wire.claims import ALGORITHM, Statement, presigned_parameters, read_statement
 from imagesmith.wire.keys import AccessKey, KeyRing, principal_arn
-from imagesmith.wire.messages import MAX_PARAMETERS, Request
+from imagesmith.wire.messages import Request
 from imagesmith.wire.model import SERVICE
 from imagesmith.wire.policy import Policy
 
@@ -103,7 +101,6 @@ class Verifier:
     def __init__(self, keys: KeyRing, *, clock: Callable[[], datetime]) -> None:
         self._keys = keys
         self._clock = clock
-        self._canonical = _Canonical()
         # Deriving the key of a day and region costs more than the signature itself. Bounded, and safe in threads.
         self._signing_key = lru_cache(maxsize=_SIGNING_KEYS)(_signing_key)
 
@@ -130,14 +127,12 @@ class Verifier:
         announced = request.header("x-amz-content-sha256")
         if announced and announced != digest:
             raise _mismatch("The header 'x-amz-content-sha256' is not the SHA-256 digest of the body.")
-        headers = _Headers({name: request.headers.get(name, ()) for name in statement.signed_headers})
         _, day, region, _, _ = statement.credential
         key = self._signing_key(claim.key.secret, day, region)
         beginning = f"{ALGORITHM}\n{statement.stamp}\n{'/'.join(statement.credential[1:])}\n"
         given = statement.signature.encode()
-        for query in _spellings(self._canonical, statement.query):
-            signed = _Signed(request.method, request.path, query, headers, digest)
-            text = beginning + hashlib.sha256(self._canonical.canonical(signed)).hexdigest()
+        for signed in canonical_requests(request, statement.query, statement.signed_headers, digest):
+            text = beginning + hashlib.sha256(signed.encode()).hexdigest()
             if hmac.compare_digest(hmac.digest(key, text.encode(), "sha256").hex().encode(), given):
                 return claim.identity
         raise _mismatch(
@@ -177,67 +172,6 @@ def _check_coverage(statement: Statement, request: Request) -> None:
     for name in request.headers:
         if name.startswith("x-amz-") and name not in statement.signed_headers:
             raise _mismatch(f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
-
-
-@dataclass(frozen=True, slots=True)
-class _Headers:
-    """The signed headers, in the little of `email.message.Message` that botocore asks for."""
-
-    values: Mapping[str, Sequence[str]]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.values)
-
-    def get_all(self, name: str) -> Sequence[str]:
-        return self.values[name]
-
-
-class _Signed:
-    """A received request, in the little of `AWSRequest` that botocore's canonicalisation asks for."""
-
-    __slots__ = ("body_digest", "headers", "method", "params", "signed", "url")
-
-    def __init__(self, method: str, path: str, query: str, signed: _Headers, body_digest: str) -> None:
-        self.method = method
-        self.url = f"http://host{path}?{query}"
-        self.params: dict[str, str] = {}
-        self.headers: dict[str, str] = {}
-        self.signed = signed
-        self.body_digest = body_digest
-
-
-class _Canonical(SigV4Auth):
-    """botocore's canonical request, over exactly the headers that the caller names and the body that came."""
-
-    def __init__(self) -> None:
-        super().__init__(Credentials("", ""), SERVICE, "")  # the signature itself is computed here, not there
-
-    def canonical(self, request: _Signed) -> bytes:
-        text: str = self.canonical_request(cast("AWSRequest", request))
-        return text.encode()
-
-    def encoded_query(self, pairs: list[tuple[str, str]]) -> str:
-        text: str = self._canonical_query_string_params(pairs)  # type: ignore[attr-defined]
-        return text
-
-    def headers_to_sign(self, request: Any) -> Any:
-        return request.signed
-
-    def payload(self, request: Any) -> str:
-        digest: str = request.body_digest
-        return digest
-
-
-def _spellings(canonical: _Canonical, query: str) -> Iterator[str]:
-    """The query as it came, and if that differs, encoded by the rules: clients sign one or the other."""
-    yield query
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
-    except ValueError:
-        return
-    encoded = canonical.encoded_query(pairs)
-    if encoded != query:
-        yield encoded
 
 
 def _signing_key(secret: str, day: str, region: str) -> bytes:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from imagesmith.resources.errors import ApiError, invalid_value
 from imagesmith.wire.model import Operation, Shape
+
+Check = Callable[[Any], Any]
+"""Gives a value cleaned. Raises _Invalid."""
 
 _BITS: Final = {"integer": 31, "long": 63}
 _SHOWN_KEY: Final = 128
@@ -57,10 +61,10 @@ def python_pattern(pattern: str) -> str:
 
 
 class Validator:
-    """Checks requests; holds the compiled patterns."""
+    """Checks requests; the checks of an operation are put together when it is first asked for."""
 
     def __init__(self) -> None:
-        self._patterns: dict[str, re.Pattern[str]] = {}
+        self._checks: dict[Shape, Check] = {}
 
     def check(self, operation: Operation, members: Mapping[str, Any]) -> dict[str, Any]:
         """The request without unknown members and nulls, its timestamps as `datetime` in UTC.
@@ -68,92 +72,125 @@ class Validator:
         Raises ApiError with the code that the operation uses for a bad member, naming the first one that fails.
         """
         try:
-            return self._structure(operation.input, members)
+            cleaned: dict[str, Any] = self._check_of(operation.input)(members)
         except _Invalid as error:
             refusal = invalid_value(error.path, f"{error.member} {error.detail}")
             raise ApiError(operation.invalid_code, refusal.message) from None
-
-    def _value(self, shape: Shape, value: Any) -> Any:
-        if value is None:
-            raise _Invalid("cannot be null.")
-        match shape.type:
-            case "string":
-                return self._string(shape, value)
-            case "boolean":
-                if value is not True and value is not False:
-                    raise _Invalid("must be a boolean.")
-                return value
-            case "structure":
-                return self._structure(shape, value)
-            case "list":
-                return self._list(shape, value)
-            case "map":
-                return self._map(shape, value)
-            case "timestamp":
-                return _timestamp(value)
-            case _:
-                return _number(shape, value)
-
-    def _structure(self, shape: Shape, value: Any) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            raise _Invalid("must be an object.")
-        cleaned: dict[str, Any] = {}
-        for name, member in shape.members.items():
-            given = value.get(name)
-            if given is None:
-                if member.required:
-                    raise _Invalid("cannot be null.").under(name)
-                continue
-            try:
-                cleaned[name] = self._value(member.shape, given)
-            except _Invalid as error:
-                raise error.under(name) from None
         return cleaned
 
-    def _list(self, shape: Shape, value: Any) -> list[Any]:
+    def _check_of(self, shape: Shape) -> Check:
+        """What checks and cleans a value of a shape that is not None."""
+        check = self._checks.get(shape)
+        if check is None:
+            check = self._checks[shape] = self._made(shape)
+        return check
+
+    def _made(self, shape: Shape) -> Check:
+        match shape.type:
+            case "string":
+                return _string(shape)
+            case "boolean":
+                return _boolean
+            case "structure":
+                return _structure(
+                    [
+                        (member.name, member.required, self._check_of(member.shape))
+                        for member in shape.members.values()
+                    ]
+                )
+            case "list":
+                assert shape.item is not None
+                return _list(shape, self._check_of(shape.item))
+            case "map":
+                assert shape.key is not None and shape.item is not None
+                return _map(shape, self._check_of(shape.key), self._check_of(shape.item))
+            case "timestamp":
+                return _timestamp
+            case _:
+                return partial(_number, shape)
+
+
+def _structure(members: Sequence[tuple[str, bool, Check]]) -> Check:
+    def check(value: Any) -> dict[str, Any]:
+        if not isinstance(value, (dict, Mapping)):
+            raise _Invalid("must be an object.")
+        cleaned: dict[str, Any] = {}
+        for name, required, check_member in members:
+            given = value.get(name)
+            if given is not None:
+                try:
+                    cleaned[name] = check_member(given)
+                except _Invalid as error:
+                    raise error.under(name) from None
+            elif required:
+                raise _Invalid("cannot be null.").under(name)
+        return cleaned
+
+    return check
+
+
+def _list(shape: Shape, check_item: Check) -> Check:
+    def check(value: Any) -> list[Any]:
         if not isinstance(value, list):
             raise _Invalid("must be a list.")
         _check_length(shape, value)
-        assert shape.item is not None
         cleaned = []
         for index, item in enumerate(value):
             try:
-                cleaned.append(self._value(shape.item, item))
+                cleaned.append(check_item(_present(item)))
             except _Invalid as error:
                 raise error.at(index) from None
         return cleaned
 
-    def _map(self, shape: Shape, value: Any) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
+    return check
+
+
+def _map(shape: Shape, check_key: Check, check_item: Check) -> Check:
+    def check(value: Any) -> dict[str, Any]:
+        if not isinstance(value, (dict, Mapping)):
             raise _Invalid("must be an object.")
         _check_length(shape, value)
-        assert shape.key is not None and shape.item is not None
         cleaned = {}
         for key, item in value.items():
             try:
-                cleaned[self._string(shape.key, key)] = self._value(shape.item, item)
+                cleaned[check_key(key)] = check_item(_present(item))
             except _Invalid as error:
                 raise error.under(key[:_SHOWN_KEY]) from None
         return cleaned
 
-    def _string(self, shape: Shape, value: Any) -> str:
+    return check
+
+
+def _string(shape: Shape) -> Check:
+    search = re.compile(python_pattern(shape.pattern), re.ASCII).search if shape.pattern is not None else None
+    choices = frozenset(shape.choices)
+
+    def check(value: Any) -> str:
         if not isinstance(value, str):
             raise _Invalid("must be a string.")
         _check_length(shape, value)
-        if shape.pattern is not None and self._pattern(shape.pattern).search(value) is None:
+        if search is not None and search(value) is None:
             raise _Invalid(f"must match pattern {shape.pattern}")
-        if shape.choices and value not in shape.choices:
+        if choices and value not in choices:
             raise _Invalid(f"must be one of {', '.join(shape.choices)}.")
         if "\0" in value:
             # The model forbids it only where it says [^\x00], but no database can hold it anywhere.
             raise _Invalid("must not contain the character U+0000.")
         return value
 
-    def _pattern(self, pattern: str) -> re.Pattern[str]:
-        compiled = self._patterns.get(pattern)
-        if compiled is None:
-            compiled = self._patterns[pattern] = re.compile(python_pattern(pattern), re.ASCII)
-        return compiled
+    return check
+
+
+def _boolean(value: Any) -> bool:
+    if value is not True and value is not False:
+        raise _Invalid("must be a boolean.")
+    return value
+
+
+def _present(value: Any) -> Any:
+    if value is None:
+        raise _Invalid("cannot be null.")
+    return value
 
 
 def _check_length(shape: Shape, value: str | list[Any] | Mapping[str, Any]) -> None:
