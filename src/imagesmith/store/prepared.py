@@ -10,6 +10,7 @@ Values are always parameters; errors are SQLAlchemy's, as from any other stateme
 
 from __future__ import annotations
 
+import json
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -39,9 +40,7 @@ class Prepared:
         columns = list(getattr(compiled.statement, "selected_columns", ()))
         row: Any = namedtuple("Row", [column.name for column in columns])  # type: ignore[misc]
         self._make: Callable[[Any], Any] = row._make
-        self._found = _conversions(
-            [_implementation(column.type).result_processor(_DIALECT, None) for column in columns]
-        )
+        self._found = _conversions([_reading(column.type) for column in columns])
 
     def first(self, tx: Connection, values: Mapping[str, Any]) -> Any:
         """The first row, with its columns as attributes; None when there is none."""
@@ -97,6 +96,13 @@ def _binding(kind: Any) -> Convert | None:
     if isinstance(kind, sa.JSON):
         return json_text
     convert: Convert | None = _implementation(kind).bind_processor(_DIALECT)
+    return convert
+
+
+def _reading(kind: Any) -> Convert | None:
+    if isinstance(kind, sa.JSON):
+        return json.loads
+    convert: Convert | None = _implementation(kind).result_processor(_DIALECT, None)
     return convert
 
 
