@@ -1,6 +1,6 @@
 """The API of a real server against moto's server in the same run.
 
-    python benchmarks/api.py [--rounds 3] [--connections 16] [--seconds 4]
+    python benchmarks/api.py [--rounds 3] [--connections 16] [--seconds 4] [--only rates|lists]
 
 rates    GetImagePipeline and UpdateImagePipeline on `imagesmith serve` (SQLite file, signatures verified, every
          update with a client token of its own) against gets and creates on `moto_server`, REST-JSON as well: an
@@ -363,6 +363,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=int, default=4, help="of load, for each subject and round")
+    parser.add_argument("--only", choices=("rates", "lists"), help="measure this part alone")
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory(prefix="imagesmith-benchmark-") as folder:
@@ -371,8 +372,10 @@ def main() -> None:
             time.sleep(3)
             print(f"idle server: {resident_mib(pid):.0f} MiB resident")
             pipelines = make_pipelines(client_of(peer))
-            compare_rates(peer, pipelines, arguments)
-            compare_lists(peer, data_dir, pipelines[0]["imagePipelineArn"])
+            if arguments.only != "lists":
+                compare_rates(peer, pipelines, arguments)
+            if arguments.only != "rates":
+                compare_lists(peer, data_dir, pipelines[0]["imagePipelineArn"])
             print(f"server after the load: {resident_mib(pid):.0f} MiB resident")
 
 
