@@ -1,0 +1,301 @@
+"""Reading an ext4 file system as data, so that no kernel has to trust it: no mount, no loop device.
+
+    superblock --> group descriptors --> inode tables --> inode --> extents | link text | device number
+                                                            |--> directory entries: name -> inode
+                                                            '--> extended attributes, in the inode or a block
+
+Every number comes from somebody's disk, so every one is bounded. What this reader does not know is refused by name,
+never guessed: it is read-only, and a wrong answer would become an image. (Linux: Documentation/filesystems/ext4)
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from imagesmith.artifacts.disks import DiskError
+from imagesmith.artifacts.partitions import Readable
+
+ROOT_INODE: Final = 2
+_MAGIC: Final = 0xEF53
+_KNOWN: Final = 0x2 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000
+"""filetype, extents, 64bit, mmp, flex_bg, ea_inode, csum_seed, largedir."""
+_NEEDS_RECOVERY: Final = 0x4
+_NAMES: Final = {
+    0x1: "compression", 0x8: "a journal device", 0x10: "meta_bg", 0x1000: "dirdata", 0x8000: "inline_data",
+    0x10000: "encryption", 0x20000: "casefold",
+}  # fmt: skip
+_EXTENTS, _ENCRYPTED, _INLINE = 0x80000, 0x800, 0x10000000
+_EXTENT_MAGIC: Final = 0xF30A
+_DEEPEST_EXTENTS: Final = 5
+_UNWRITTEN: Final = 32768
+_CHUNK: Final = 256 * 1024
+_CHUNKS: Final = 128
+_LARGEST_READ: Final = 4 * 1024 * 1024
+_LARGEST_FOLDER: Final = 256 * 1024 * 1024
+_LONGEST_LINK: Final = 4096
+_LARGEST_ATTRIBUTE: Final = 64 * 1024
+_XATTR_MAGIC: Final = 0xEA020000
+_PREFIXES: Final = {1: "user.", 6: "security."}
+"""Those of `trusted.` are left out: they steer the file system that they are copied to, such as an overlay."""
+_ACLS: Final = {2: "system.posix_acl_access", 3: "system.posix_acl_default"}
+_ACL_IDS: Final = (0x02, 0x08)
+"""Tags of an access control list that name a user or a group."""
+
+
+class Unreadable(DiskError):
+    """A file system that is damaged, or has what this reader does not know."""
+
+
+@dataclass(frozen=True)
+class Inode:
+    """A file, folder, link or device, as stored."""
+
+    number: int
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    modified_ns: int
+    links: int
+    flags: int
+    block: bytes
+    """Extents, text of a short link, or device number."""
+    attributes_block: int
+    tail: bytes
+    """What is stored behind the fixed fields: extended attributes, if any."""
+
+    @property
+    def device(self) -> tuple[int, int]:
+        """Major and minor number."""
+        old, new = struct.unpack_from("<II", self.block)
+        if old:
+            return (old >> 8) & 0xFF, old & 0xFF
+        return (new & 0xFFF00) >> 8, (new & 0xFF) | ((new >> 12) & 0xFFF00)
+
+
+class Ext4:
+    """A file system that begins at `offset` of a disk and has at most `size` bytes. Raises Unreadable."""
+
+    def __init__(self, disk: Readable, offset: int, size: int) -> None:
+        self._disk = disk
+        self._offset = offset
+        self._size = size
+        self._chunks: OrderedDict[int, bytes] = OrderedDict()
+        block = self._bytes(1024, 1024)
+        self.inodes, blocks = struct.unpack_from("<II", block)
+        first, log_size = struct.unpack_from("<II", block, 0x14)
+        (self._per_group,) = struct.unpack_from("<I", block, 0x28)
+        magic, _ = struct.unpack_from("<HH", block, 0x38)
+        (revision,) = struct.unpack_from("<I", block, 0x4C)
+        (self._inode_size,) = struct.unpack_from("<H", block, 0x58)
+        incompatible = struct.unpack_from("<I", block, 0x60)[0]
+        if magic != _MAGIC:
+            raise Unreadable("there is no ext4 file system")
+        _insist_known(incompatible)
+        self.block_size = 1024 << log_size if log_size <= 5 else 0
+        self._descriptor_size = struct.unpack_from("<H", block, 0xFE)[0] if incompatible & 0x80 else 32
+        if (
+            revision < 1 or not self.block_size or not self._per_group or not 128 <= self._inode_size <= 4096
+            or not 32 <= self._descriptor_size <= 1024 or not self.inodes or blocks == 0
+        ):  # fmt: skip
+            raise Unreadable("the superblock of the file system is damaged")
+        self._groups_at = (first + 1) * self.block_size
+        self.uuid = _uuid_text(block[0x68:0x78])
+        self.label = block[0x78:0x88].split(b"\0")[0].decode(errors="replace")
+        self.reserved_percent = round(100 * struct.unpack_from("<I", block, 0x8)[0] / blocks)
+
+    def inode(self, number: int) -> Inode:
+        if not 1 <= number <= self.inodes:
+            raise Unreadable(f"inode {number} is not one of {self.inodes}")
+        group, index = divmod(number - 1, self._per_group)
+        descriptor = self._bytes(self._groups_at + group * self._descriptor_size, self._descriptor_size)
+        table = struct.unpack_from("<I", descriptor, 8)[0]
+        if self._descriptor_size >= 64:
+            table |= struct.unpack_from("<I", descriptor, 0x28)[0] << 32
+        data = self._bytes(table * self.block_size + index * self._inode_size, self._inode_size)
+        mode, uid, low = struct.unpack_from("<HHI", data)
+        seconds = struct.unpack_from("<i", data, 0x10)[0]
+        gid, links = struct.unpack_from("<HH", data, 0x18)
+        flags = struct.unpack_from("<I", data, 0x20)[0]
+        acl, high = struct.unpack_from("<II", data, 0x68)
+        acl_high, uid_high, gid_high = struct.unpack_from("<HHH", data, 0x76)
+        extra = struct.unpack_from("<H", data, 0x80)[0] if self._inode_size > 128 else 0
+        nanoseconds = 0
+        if extra >= 12 and self._inode_size >= 0x8C:
+            more = struct.unpack_from("<I", data, 0x88)[0]
+            seconds, nanoseconds = seconds + ((more & 3) << 32), min(more >> 2, 999_999_999)
+        return Inode(
+            number, mode, uid | uid_high << 16, gid | gid_high << 16, low | high << 32,
+            seconds * 1_000_000_000 + nanoseconds, links, flags, data[0x28:0x64], acl | acl_high << 32,
+            data[128 + extra :] if extra and 128 + extra <= self._inode_size else b"",
+        )  # fmt: skip
+
+    def entries(self, folder: Inode) -> Iterator[tuple[bytes, int]]:
+        """Name and inode number of what a folder holds, without itself and its parent."""
+        if folder.size > _LARGEST_FOLDER:
+            raise Unreadable(f"folder {folder.number} has {folder.size} bytes")
+        for _, data in self.content(folder, whole_blocks=True):
+            for start in range(0, len(data), self.block_size):
+                yield from self._block_entries(folder, data[start : start + self.block_size])
+
+    def _block_entries(self, folder: Inode, data: bytes) -> Iterator[tuple[bytes, int]]:
+        # The index of a hashed folder hides in entries without an inode, so a scan from front to back sees all.
+        at = 0
+        while at + 8 <= len(data):
+            number, length, name_length = struct.unpack_from("<IHB", data, at)
+            if length < 8 or length % 4 or at + length > len(data) or name_length + 8 > length:
+                raise Unreadable(f"folder {folder.number} of the file system is damaged")
+            name = data[at + 8 : at + 8 + name_length]
+            if number and name not in (b".", b".."):
+                if not name or b"/" in name or b"\0" in name:
+                    raise Unreadable(f"folder {folder.number} has an entry with the name {name!r}")
+                yield name, number
+            at += length
+
+    def content(self, inode: Inode, *, whole_blocks: bool = False) -> Iterator[tuple[int, bytes]]:
+        """(offset, bytes) of a file, holes left out, in pieces of at most a few megabytes."""
+        end = inode.size if not whole_blocks else -(-inode.size // self.block_size) * self.block_size
+        seen = 0
+        for logical, physical, count in self._extents(inode, inode.block, 0):
+            start, length = logical * self.block_size, count * self.block_size
+            seen += length
+            if seen > self._size:
+                raise Unreadable(f"inode {inode.number} has more bytes than its file system")
+            for at in range(0, min(length, max(0, end - start)), _LARGEST_READ):
+                wanted = min(_LARGEST_READ, length - at, end - start - at)
+                yield start + at, self._bytes(physical * self.block_size + at, wanted)
+
+    def link(self, inode: Inode) -> bytes:
+        """Where a symbolic link leads."""
+        if inode.size > _LONGEST_LINK:
+            raise Unreadable(f"the link {inode.number} has {inode.size} characters")
+        if inode.size < 60 and not inode.flags & _EXTENTS:
+            return inode.block[: inode.size]
+        return b"".join(data for _, data in self.content(inode))
+
+    def attributes(self, inode: Inode) -> dict[str, bytes]:
+        """Extended attributes in the form that setxattr takes."""
+        found: dict[str, bytes] = {}
+        if len(inode.tail) >= 8 and struct.unpack_from("<I", inode.tail)[0] == _XATTR_MAGIC:
+            found |= _attributes(inode, inode.tail, 4, base=4)
+        if inode.attributes_block:
+            block = self._bytes(inode.attributes_block * self.block_size, self.block_size)
+            if struct.unpack_from("<I", block)[0] != _XATTR_MAGIC:
+                raise Unreadable(f"the attributes of inode {inode.number} are damaged")
+            found |= _attributes(inode, block, 32, base=0)
+        return found
+
+    def find(self, path: str) -> Inode | None:
+        """The inode of a path in which no part is a symbolic link, or None."""
+        inode = self.inode(ROOT_INODE)
+        for part in path.encode().strip(b"/").split(b"/"):
+            if not stat.S_ISDIR(inode.mode):
+                return None
+            number = next((number for name, number in self.entries(inode) if name == part), 0)
+            if not number:
+                return None
+            inode = self.inode(number)
+        return inode
+
+    def _extents(self, inode: Inode, node: bytes, level: int) -> Iterator[tuple[int, int, int]]:
+        """(first logical block, first physical block, count) of what is written, in order."""
+        if inode.flags & (_ENCRYPTED | _INLINE) or not inode.flags & _EXTENTS:
+            raise Unreadable(f"inode {inode.number} is encrypted, inline, or mapped as in ext2")
+        magic, count, _, depth = struct.unpack_from("<HHHH", node)
+        if magic != _EXTENT_MAGIC or 12 + 12 * count > len(node) or level + depth > _DEEPEST_EXTENTS:
+            raise Unreadable(f"the extents of inode {inode.number} are damaged")
+        for index in range(count):
+            at = 12 + 12 * index
+            if depth:
+                _, low, high = struct.unpack_from("<IIH", node, at)
+                block = self._bytes((low | high << 32) * self.block_size, self.block_size)
+                if struct.unpack_from("<H", block, 6)[0] >= depth:
+                    raise Unreadable(f"the extents of inode {inode.number} lead in a circle")
+                yield from self._extents(inode, block, level + 1)
+                continue
+            logical, length, high, low = struct.unpack_from("<IHHI", node, at)
+            if length <= _UNWRITTEN:
+                yield logical, low | high << 32, length
+
+    def _bytes(self, at: int, length: int) -> bytes:
+        """What is small comes out of larger pieces: neighbours follow, and a disk unpacks whole clusters."""
+        if length > _CHUNK:
+            return self._direct(at, length)
+        chunk, start = divmod(at, _CHUNK)
+        found = self._chunk(chunk)[start : start + length]
+        if start + length > _CHUNK:
+            found += self._chunk(chunk + 1)[: length - len(found)]
+        if len(found) != length:
+            raise Unreadable(f"byte {at} is beyond the end of the file system")
+        return found
+
+    def _chunk(self, number: int) -> bytes:
+        data = self._chunks.get(number)
+        if data is None:
+            at = number * _CHUNK
+            data = self._direct(at, min(_CHUNK, max(0, self._size - at)))
+            self._chunks[number] = data
+            if len(self._chunks) > _CHUNKS:
+                self._chunks.popitem(last=False)
+        else:
+            self._chunks.move_to_end(number)
+        return data
+
+    def _direct(self, at: int, length: int) -> bytes:
+        if at < 0 or length < 0 or at + length > self._size:
+            raise Unreadable(f"byte {at} is beyond the end of the file system")
+        return self._disk.read(self._offset + at, length)
+
+
+def _insist_known(incompatible: int) -> None:
+    if incompatible & _NEEDS_RECOVERY:
+        raise Unreadable("the file system was not unmounted: its journal has to be replayed by a boot first")
+    unknown = incompatible & ~_KNOWN
+    if unknown:
+        names = [name for bit, name in _NAMES.items() if unknown & bit]
+        what = ", ".join(names) or hex(unknown)
+        raise Unreadable(f"the file system has features that are not known here: {what}")
+
+
+def _attributes(inode: Inode, data: bytes, at: int, *, base: int) -> dict[str, bytes]:
+    found = {}
+    while at + 16 <= len(data) and any(data[at : at + 4]):
+        name_length, index, offset, value_inode, size = struct.unpack_from("<BBHII", data, at)
+        name = data[at + 16 : at + 16 + name_length]
+        at += (16 + name_length + 3) & ~3
+        start = base + offset
+        if value_inode or size > _LARGEST_ATTRIBUTE or start + size > len(data) or len(name) != name_length:
+            raise Unreadable(f"the attributes of inode {inode.number} are damaged, or stored apart")
+        value = data[start : start + size]
+        if index in _ACLS:
+            found[_ACLS[index]] = _access_list(inode, value)
+        elif index in _PREFIXES:
+            found[_PREFIXES[index] + name.decode(errors="surrogateescape")] = value
+    return found
+
+
+def _access_list(inode: Inode, value: bytes) -> bytes:
+    """The list in the form of setxattr: ext4 leaves out the ids of entries that need none."""
+    out = bytearray(struct.pack("<I", 2))
+    at = 4
+    while at + 4 <= len(value):
+        tag, rights = struct.unpack_from("<HH", value, at)
+        at += 4
+        id = 0xFFFFFFFF
+        if tag in _ACL_IDS:
+            if at + 4 > len(value):
+                raise Unreadable(f"the access control list of inode {inode.number} is damaged")
+            (id,) = struct.unpack_from("<I", value, at)
+            at += 4
+        out += struct.pack("<HHI", tag, rights, id)
+    return bytes(out)
+
+
+def _uuid_text(data: bytes) -> str:
+    text = data.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
