@@ -12,6 +12,7 @@
       bases/             cached bases and downloads
       disks/             disks of machines, by digest
       machines/          folders of machines that run, and what they run under
+      overlays/          what components made of disks, for runs that ask for the cache
       advisories/        what is known about vulnerabilities
       signing/           the key that provenance is signed with, mode 0600, and its public half
 
@@ -175,6 +176,24 @@ class Machines:
     cpus: int = 2
     memory_mb: int = 1024
     boot_timeout_seconds: int = 900
+    cache_mb: int = 20480
+    """What overlays kept between runs may take; the least recently used go first."""
+    cache_max_age_hours: int = 168
+    """Older overlays are removed, whatever a run allows."""
+
+
+@dataclass(frozen=True)
+class MachineHost:
+    """A host that runs virtual machines, and gets every disk that is distributed to its Region."""
+
+    address: str
+    key_file: str
+    """Path of our private key."""
+    host_key: str
+    """The host's public key, `ssh-ed25519 AAAA...`; no other is accepted."""
+    directory: str = "/var/lib/libvirt/images"
+    user: str = "root"
+    port: int = 22
 
 
 @dataclass(frozen=True)
@@ -217,6 +236,8 @@ class Settings:
     machines: Machines = field(default_factory=Machines)
     instance_types: Mapping[str, InstanceType] = field(default_factory=dict)
     """Key: an instance type, like `t3.medium`. Types that are not here get what `machines` says."""
+    machine_hosts: Mapping[str, MachineHost] = field(default_factory=dict)
+    """Key: a Region, or `account/region`, whose AMIs are copied there."""
 
     @property
     def store_url(self) -> str:
@@ -224,6 +245,9 @@ class Settings:
 
     def registry_for(self, account: str, region: str) -> Registry | None:
         return self.registries.get(f"{account}/{region}") or self.registries.get(region)
+
+    def machine_host_for(self, account: str, region: str) -> MachineHost | None:
+        return self.machine_hosts.get(f"{account}/{region}") or self.machine_hosts.get(region)
 
     def registry_at(self, reference: str) -> Registry | None:
         """The configured registry that an image reference is on, for its credentials."""
@@ -238,6 +262,7 @@ _TABLES: Final[Mapping[str, type]] = MappingProxyType(
         "roles": Role,
         "hooks": Hook,
         "instance_types": InstanceType,
+        "machine_hosts": MachineHost,
     }
 )
 _ACCELERATORS: Final = ("auto", "kvm", "tcg")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from artifacts.test_disks import raw_disk
-from pipeline.pipeline_support import ACCOUNT, COMMAND, REGION, Forge
+from instances.machine.test_machine_failures import HANG, await_process, machine_process
+from pipeline.pipeline_support import ACCOUNT, COMMAND, REGION, Forge, eventually
 
 pytestmark = pytest.mark.tool
 
@@ -19,24 +24,31 @@ DISTRIBUTION_ONLY = f"arn:aws:imagebuilder:{REGION}:aws:workflow/distribution/di
 
 @pytest.fixture
 def blank(forge: Forge, tmp_path: Path) -> str:
-    """The AMI of a disk that holds no system, as `imagesmith base add` makes it."""
-    data = raw_disk(tmp_path / "blank.raw")
-    disk = bytearray(data)
-    disk[:2] = b"\xcd\x18"  # int 0x18: nothing to boot here
-    (tmp_path / "blank.raw").write_bytes(disk)
-    checksum = f"sha256:{hashlib.sha256(disk).hexdigest()}"
+    """The AMI of a disk that holds no system: the firmware finds nothing to boot."""
+    return add_disk(forge, tmp_path, code=b"\xcd\x18")
+
+
+def add_disk(forge: Forge, folder: Path, *, code: bytes, mebibytes: int = 8) -> str:
+    """The AMI of a disk whose boot sector begins with `code`, as `imagesmith base add` makes it."""
+    disk = bytearray(raw_disk(folder / "blank.raw"))
+    disk[: len(code)] = code
+    with (folder / "blank.raw").open("wb") as file:
+        file.write(disk)
+        file.truncate(mebibytes * 1024**2)
+    with (folder / "blank.raw").open("rb") as file:
+        checksum = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     done = subprocess.run(
-        [COMMAND, "base", "add", str(tmp_path / "blank.raw"), "--checksum", checksum, "--name", forge.name("blank"),
+        [COMMAND, "base", "add", str(folder / "blank.raw"), "--checksum", checksum, "--name", forge.name("blank"),
          "--json", "--data-dir", str(forge.server.data_dir)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return str(json.loads(done.stdout)["amiId"])
 
 
-def start(forge: Forge, parent: str, **members: object) -> str:
+def start(forge: Forge, parent: str, *, recipe: Mapping[str, Any] | None = None, **members: object) -> str:
     recipe = forge.client.create_image_recipe(
         name=forge.name("machine"), semanticVersion="1.0.0", parentImage=parent,
-        components=[{"componentArn": forge.component(build="true")}],
+        components=[{"componentArn": forge.component(build="true")}], **(recipe or {}),
     )["imageRecipeArn"]  # fmt: skip
     made = forge.client.create_image(
         imageRecipeArn=recipe, infrastructureConfigurationArn=forge.infrastructure(), **members
@@ -77,3 +89,48 @@ def test_a_parent_can_be_distributed_as_it_is(forge: Forge, blank: str) -> None:
         ("eu-west-1", ACCOUNT), ("eu-west-1", "210987654321"), (REGION, ACCOUNT),
     ]  # fmt: skip
     assert found[-1]["name"].startswith("copy 20") and all(item["image"].startswith("ami-") for item in found)
+
+
+def test_a_disk_that_is_too_small_for_the_parent_is_refused(forge: Forge, tmp_path: Path) -> None:
+    """The reason has both sizes; no machine starts."""
+    parent = add_disk(forge, tmp_path, code=HANG, mebibytes=1200)
+    devices = [{"deviceName": "/dev/xvda", "ebs": {"volumeSize": 1}}]
+    image = forge.finished(start(forge, parent, recipe={"blockDeviceMappings": devices}), "FAILED")
+    reason = image["state"]["reason"]
+    assert "root disk has 1 GiB, and the parent image needs 1.2 GiB" in reason and "volumeSize" in reason
+
+
+def test_a_killed_server_begins_the_build_of_a_machine_anew(forge: Forge, tmp_path: Path) -> None:
+    """QEMU dies with it; when the next attempt fails, the console's last lines are shown and all is gone."""
+    server = forge.server
+    machines = server.data_dir / "machines"
+    arn = start(forge, add_disk(forge, tmp_path, code=HANG))
+    folder = eventually(lambda: next(machines.glob("i-*"), None), "the folder of a machine", seconds=30)
+    await_process(folder, there=True)
+    server.kill()
+    await_process(folder, there=False)
+    server.start()
+    await_process(folder, there=True)
+    console = folder / "console.log"
+    eventually(lambda: console.exists() and b"Booting" in console.read_bytes(), "the firmware's words", seconds=30)
+    os.kill(machine_process(folder), signal.SIGKILL)
+    reason = server.forge.finished(arn, "FAILED")["state"]["reason"]
+    assert "QEMU ended (killed by SIGKILL)" in reason and "last lines of its console" in reason
+    assert list(machines.glob("i-*")) == [] and machine_process(folder) == 0
+    assert "the server stopped during LaunchBuildInstance; attempt 2 begins" in server.log(arn)
+
+
+@pytest.mark.parametrize("tag", ["imagesmith:cache", "imagesmith:no-boot"])
+def test_a_tag_that_means_nothing_starts_no_run(forge: Forge, blank: str, tag: str) -> None:
+    """The request is refused with the words of what is expected."""
+    with pytest.raises(
+        forge.client.exceptions.InvalidRequestException, match=f"The tag {tag} is 'perhaps': expected"
+    ):
+        start(forge, blank, tags={tag: "perhaps"})
+
+
+def test_without_a_boot_a_disk_needs_a_root_that_can_be_read(forge: Forge, blank: str) -> None:
+    """A run that asks for no machine says which partition it looked at."""
+    image = forge.finished(start(forge, blank, tags={"imagesmith:no-boot": "true"}), "FAILED")
+    assert "cannot be changed without a boot: the disk has no root file system" in image["state"]["reason"]
+    assert forge.server.containers() == []

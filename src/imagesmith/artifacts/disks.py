@@ -2,6 +2,7 @@
 
     disks/
       sha256/<hex>         one disk, read-only; its name is the digest of its bytes
+      documents/<hex>/     what is known about it: inventory, provenance
       drafts/<pid>-...     being written; those of dead processes are removed by sweep()
 
 A disk appears under its name only when it is whole and on the medium: write, fsync, rename.
@@ -90,6 +91,34 @@ class DiskStore:
 
     def remove(self, digest: str) -> None:
         self._path(digest).unlink(missing_ok=True)
+        shutil.rmtree(self._documents(digest), ignore_errors=True)
+
+    def attach(self, digest: str, name: str, data: bytes) -> None:
+        """Keep a document beside a disk, instead of an earlier one of this name. Raises OSError."""
+        folder = self._documents(digest)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = folder / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
+        try:
+            with draft.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(folder / name)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def documents(self, digest: str) -> dict[str, Path]:
+        """The documents beside a disk, by name."""
+        folder = self._documents(digest)
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        return {place.name: place for place in found if not place.name.startswith(".")}
+
+    def check(self, digest: str) -> None:
+        """Read a disk to its end and compare it with its name. Raises DiskError."""
+        with self.get(digest).path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != f"sha256:{found}":
+            raise DiskError(f"the disk {digest} is damaged: its bytes have the digest sha256:{found}")
 
     @contextlib.contextmanager
     def draft(self) -> Iterator[Path]:
@@ -162,6 +191,9 @@ class DiskStore:
         for place in gone:
             place.unlink(missing_ok=True)
         return sorted(place.name for place in gone)
+
+    def _documents(self, digest: str) -> Path:
+        return self.folder / "documents" / self._path(digest).name
 
     def _path(self, digest: str) -> Path:
         kind, _, name = digest.partition(":")

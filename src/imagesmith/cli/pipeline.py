@@ -28,6 +28,7 @@ from imagesmith.cli.facts import read_facts
 from imagesmith.cli.follow import follow_build
 from imagesmith.cli.image import describe
 from imagesmith.cli.log_watch import Patient
+from imagesmith.resources.run_tags import CACHE, NO_BOOT
 from imagesmith.values.arn import slug_of
 
 
@@ -63,20 +64,32 @@ def list_pipelines(data_dir: Path, as_json: bool) -> None:
 @pipeline.command()
 @click.argument("name")
 @click.option("--follow", "-f", is_flag=True, help="Show progress and log lines until the build is over.")
+@click.option(
+    "--cache",
+    metavar="AGE",
+    default="",
+    help="Machine images: go on after components that an earlier run did at most AGE (30m, 24h, 7d) ago.",
+)
+@click.option("--no-boot", is_flag=True, help="Machine images: run build components without starting a machine.")
 @data_dir_option
 @json_option
-def run(name: str, follow: bool, data_dir: Path, as_json: bool) -> None:
+def run(name: str, follow: bool, cache: str, no_boot: bool, data_dir: Path, as_json: bool) -> None:
     """Start a pipeline by NAME or ARN; with --follow exit 1 unless the image becomes AVAILABLE.
 
     \b
-    Example:  imagesmith pipeline run web --follow --data-dir ./data
+    Examples:
+      imagesmith pipeline run web --follow --data-dir ./data
+      imagesmith pipeline run web-machine --cache 24h --data-dir ./data
+
+    --cache and --no-boot are the tags imagesmith:cache and imagesmith:no-boot of the image that is built.
     """
+    tags = {**({CACHE: cache} if cache else {}), **({NO_BOOT: "true"} if no_boot else {})}
     with api_errors():
         client = connect(data_dir)
         arn = _find(client, name)
-        image_arn = client.start_image_pipeline_execution(imagePipelineArn=arn, clientToken=str(uuid4()))[
-            "imageBuildVersionArn"
-        ]
+        image_arn = client.start_image_pipeline_execution(
+            imagePipelineArn=arn, clientToken=str(uuid4()), **({"tags": tags} if tags else {})
+        )["imageBuildVersionArn"]
     if not follow:
         if as_json:
             print_json({"imageBuildVersionArn": image_arn})

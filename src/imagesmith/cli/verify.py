@@ -16,9 +16,10 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from imagesmith.artifacts.disks import DiskError
 from imagesmith.artifacts.exchange import Exchange
 from imagesmith.artifacts.layout import LayoutError, OciLayout
-from imagesmith.artifacts.referrers import Referrer, attached
+from imagesmith.artifacts.referrers import Document, Referrer, attached
 from imagesmith.artifacts.shared import NotShared, SharedStoreError
 from imagesmith.cli.context import (
     CommandFailed,
@@ -28,16 +29,19 @@ from imagesmith.cli.context import (
     print_json,
     settings_of,
 )
+from imagesmith.cli.disks import disk_store, find_ami
 from imagesmith.distribution.client import RegistryError
 from imagesmith.distribution.referrers import fetch_manifest, fetch_referrers
-from imagesmith.inspection.provenance import KIND, Provenance, VerificationFailed
+from imagesmith.inspection.provenance import KIND, MEDIA_TYPE, Provenance, VerificationFailed
 from imagesmith.inspection.provenance import verify as verify_envelope
 from imagesmith.inspection.signing import PublicKey, SigningError, public_key_path
 from imagesmith.settings import Registry, Settings
 from imagesmith.values.arn import slug_of
+from imagesmith.workflows.inspection import DISK_PROVENANCE
 from imagesmith.workflows.workshop import open_exchange, open_layout
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_AMI = re.compile(r"ami-[0-9a-f]+")
 _NEWEST = re.compile(r":([0-9]+)\.([0-9]+)\.([0-9]+)-([0-9]+)$")
 
 
@@ -53,9 +57,10 @@ def verify(reference: str, key_file: Path | None, data_dir: Path, as_json: bool)
     """Check that an image is what a build of this data directory made, and say who built it of what and when.
 
     \b
-    REFERENCE is a digest, an ARN, NAME, NAME/1.0.0, NAME/1.0.0/3, or HOST/REPOSITORY:TAG in a registry.
+    REFERENCE is a digest, an ARN, NAME, NAME/1.0.0, NAME/1.0.0/3, an AMI, or HOST/REPOSITORY:TAG in a registry.
     Exit status 1 when anything does not fit.
     Example:  imagesmith image verify web/1.0.0/1 --data-dir ./data
+              imagesmith image verify ami-28e4df46c53949a3f --data-dir ./data
               imagesmith image verify registry.example:5000/web:1.0.0-1 --key ed25519.pub
     """
     settings = settings_of(data_dir)
@@ -64,7 +69,7 @@ def verify(reference: str, key_file: Path | None, data_dir: Path, as_json: bool)
         key = PublicKey.read(path)
         digest, documents = _find(settings, reference)
         found = _verified(digest, documents, key)
-    except (SigningError, LayoutError, RegistryError, SharedStoreError, VerificationFailed) as error:
+    except (SigningError, DiskError, LayoutError, RegistryError, SharedStoreError, VerificationFailed) as error:
         raise CommandFailed(f"{reference} is not verified: {error}") from error
     if as_json:
         print_json(asdict(found))
@@ -87,11 +92,29 @@ def _find(settings: Settings, reference: str) -> tuple[str, tuple[Referrer, ...]
     host = reference.partition("/")[0]
     if "/" in reference and not reference.startswith("arn:") and (set(".:") & set(host) or host == "localhost"):
         return _in_registry(settings, reference)
+    disk = _disk(settings, reference)
+    if disk:
+        return disk, _of_disk(settings, disk)
     exchange = open_exchange(settings)
     layout = open_layout(settings, exchange)
     digest = reference if _DIGEST.fullmatch(reference) else _named(layout, exchange, settings, reference)
     _check_blobs(layout, digest)
     return digest, attached(layout, digest, KIND)
+
+
+def _disk(settings: Settings, reference: str) -> str:
+    """The digest of the disk that an AMI, or a digest, names; empty when it is about a container image."""
+    if _AMI.fullmatch(reference):
+        return find_ami(settings, reference).digest
+    return reference if _DIGEST.fullmatch(reference) and reference in disk_store(settings).digests() else ""
+
+
+def _of_disk(settings: Settings, digest: str) -> tuple[Referrer, ...]:
+    store = disk_store(settings)
+    store.check(digest)
+    places = [place for name, place in store.documents(digest).items() if name.startswith(DISK_PROVENANCE)]
+    places.sort(key=lambda place: place.stat().st_mtime)
+    return tuple(Referrer("", b"", Document(KIND, MEDIA_TYPE, place.read_bytes())) for place in places)
 
 
 def _in_registry(settings: Settings, reference: str) -> tuple[str, tuple[Referrer, ...]]:

@@ -80,8 +80,14 @@ class Execution:
     resolved: dict[str, str] = field(default_factory=dict)
 
     def run(
-        self, documents: Sequence[DocumentRun], phases: Collection[str] | None, execution_id: str
+        self,
+        documents: Sequence[DocumentRun],
+        phases: Collection[str] | None,
+        execution_id: str,
+        *,
+        after_document: Callable[[int], None] = lambda _: None,
     ) -> ExecutionResult:
+        """Run documents; `after_document` hears the index of each that succeeded, before the next begins."""
         started = self.machinery.clock.now()
         results: list[DocumentResult] = []
         for index, item in enumerate(documents):
@@ -89,6 +95,8 @@ class Execution:
             results.append(result)
             if aborted:
                 break
+            if result.status == "success":
+                after_document(index)
         status = worst_status(result.status for result in results)
         return ExecutionResult(
             execution_id=execution_id,

@@ -31,11 +31,13 @@ def run_documents(
     reporter: Reporter | None = None,
     cancellation: Cancellation | None = None,
     journal: Journal | None = None,
+    after_document: Callable[[int], None] = lambda _: None,
 ) -> ExecutionResult:
     """Run the given phases (None: all) of documents and return how it went; a failing step is no exception.
 
     `ids` gives a new unique text at each call. With a `journal` that holds an unfinished run of the same documents,
-    that run goes on. Raises Cancelled when `cancellation` is requested.
+    that run goes on. `after_document` hears the index of each document that succeeded, before the next begins.
+    Raises Cancelled when `cancellation` is requested.
     """
     chosen = options or RunOptions()
     book = journal or NoJournal()
@@ -56,7 +58,7 @@ def run_documents(
     for item in documents:
         told.line(f"Setup: Currently validating document {item.label}")
     told.line("Executor: STARTED EXECUTION OF ALL DOCUMENTS")
-    result = execution.run(documents, phases, execution_id)
+    result = execution.run(documents, phases, execution_id, after_document=after_document)
     told.line("Executor: FINISHED EXECUTION OF ALL DOCUMENTS")
     for line in result.failure.block() if result.failure is not None else ():
         told.line(line)

@@ -44,6 +44,20 @@ def take_inventory(root: Root) -> Inventory:
     return Inventory(read_os_release(open_file), tuple(sorted(packages, key=lambda item: item.order)))
 
 
+_DATABASES = (
+    "etc/os-release", "usr/lib/os-release", "var/lib/dpkg/status", "var/lib/dpkg/status.d/", "lib/apk/db/",
+    "usr/lib/apk/db/", "var/lib/rpm/", "usr/lib/sysimage/rpm/",
+)  # fmt: skip
+_LANGUAGES = (".dist-info/METADATA", ".egg-info", "/PKG-INFO", "/package.json")
+
+
+def is_read(path: str, folder: bool) -> bool:
+    """Whether an inventory reads a path of a root (without its leading `/`), for copies of nothing else."""
+    if folder:
+        return path not in ("proc", "sys", "dev", "run")
+    return path.startswith(_DATABASES) or path.endswith(_LANGUAGES) or path.count("/") == 0
+
+
 def package_url(package: Package, system: OsRelease) -> PackageURL | None:
     """The package-url of a package: `pkg:deb/debian/bash@5.2.15-2?arch=amd64&distro=debian-12`.
 

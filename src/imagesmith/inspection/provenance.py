@@ -27,7 +27,7 @@ KIND = "application/vnd.in-toto.provenance+dsse"
 MEDIA_TYPE = ENVELOPE_TYPE
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
-BUILD_TYPE = "urn:imagesmith:container-build:v1"
+BUILD_TYPES = {"container": "urn:imagesmith:container-build:v1", "machine": "urn:imagesmith:machine-build:v1"}
 MASK = "***"
 IMAGE_ANNOTATION = "imagesmith.image"
 
@@ -78,7 +78,7 @@ def statement(plan: BuildPlan, facts: BuildFacts) -> bytes:
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
-                "buildType": BUILD_TYPE,
+                "buildType": BUILD_TYPES[plan.kind],
                 "externalParameters": _external(plan),
                 "resolvedDependencies": _dependencies(plan, facts),
             },

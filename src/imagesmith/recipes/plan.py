@@ -96,10 +96,16 @@ class PlannedMachine:
     """Base64; empty without an override."""
     distributions: tuple[Mapping[str, Any], ...] = ()
     """Entries of the distribution configuration, as the API shows them."""
+    cache_seconds: float = 0.0
+    """How old an overlay of an earlier run may be to be used; 0: none is used, none is kept."""
+    no_boot: bool = False
+    """Build components change the root file system in a sandbox, and no machine starts before the tests."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PlannedMachine:
-        values: dict[str, Any] = {key: value if key == "user_data" else tuple(value) for key, value in data.items()}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
         return cls(**values)
 
 

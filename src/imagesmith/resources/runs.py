@@ -31,6 +31,7 @@ from imagesmith.resources.errors import (
 from imagesmith.resources.planned_workflows import planned_workflows, system_variables
 from imagesmith.resources.references import require_stored, resolve
 from imagesmith.resources.roles import planned_role
+from imagesmith.resources.run_tags import read_wishes
 from imagesmith.resources.workflow_members import check_entries, needed_arns, resolve_entries
 from imagesmith.store import queries
 from imagesmith.store.numbers import Numbers
@@ -211,7 +212,7 @@ def prepare_run(
         scan=_planned_scan(members.get("imageScanningConfiguration", {})),
         workflows=resolved.workflows,
         keep_completed_instance=not infrastructure.get("terminateInstanceOnCompletion", True),
-        machine=_planned_machine(recipe, infrastructure, distribution),
+        machine=_planned_machine(recipe, infrastructure, distribution, tags),
     )  # fmt: skip
     plan = replace(
         plan,
@@ -229,8 +230,12 @@ def prepare_run(
 
 
 def _planned_machine(
-    recipe: Record, infrastructure: Mapping[str, Any], distribution: Mapping[str, Any] | None
+    recipe: Record,
+    infrastructure: Mapping[str, Any],
+    distribution: Mapping[str, Any] | None,
+    tags: Mapping[str, str],
 ) -> PlannedMachine | None:
+    wishes = read_wishes(tags, container=recipe.kind == "container-recipe")
     if recipe.kind == "container-recipe":
         return None
     return PlannedMachine(
@@ -238,6 +243,8 @@ def _planned_machine(
         tuple(recipe.document.get("blockDeviceMappings", ())),
         recipe.document.get("additionalInstanceConfiguration", {}).get("userDataOverride", ""),
         tuple((distribution or {}).get("distributions", ())),
+        wishes.cache_seconds,
+        wishes.no_boot,
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesmith.artifacts.disks import DiskError
+from imagesmith.distribution.machine_host import CopyFailed, copy_disk, file_name
 from imagesmith.store import amis
 from imagesmith.store.amis import Ami, AmiNameTaken, ami_id_for
 from imagesmith.store.parameters import Parameter, put_parameter
@@ -142,6 +143,7 @@ def configure(work: Work, distributed: Entries, given: Entries | None) -> Told:
         _parameters(work, item, _listed(entry.get("ssmParameterConfigurations", ())))
         for export in _listed(entry.get("s3ExportConfiguration", ())) if own else ():
             _export(work, str(item["amiId"]), export)
+        _copy_to_host(work, item)
         told.append({**item, "step": "Completed"})
     return told
 
@@ -235,6 +237,27 @@ def _export(work: Work, ami_id: str, wanted: Mapping[str, Any]) -> None:
         work.shop.check_fence(work.cancellation)
         s3_of(work.plan, work.shop.s3).client().upload_file(str(place), str(wanted["s3Bucket"]), key)
     work.log.line("distribute", f"{ami_id} is at s3://{wanted['s3Bucket']}/{key}")
+
+
+def _copy_to_host(work: Work, item: Mapping[str, Any]) -> None:
+    """The disk to the host that runs the machines of a Region, where the settings name one."""
+    host = work.shop.settings.machine_host_for(str(item["accountId"]), str(item["region"]))
+    if host is None:
+        return
+    ami = _known(work, str(item["amiId"]))
+
+    def say(line: str) -> None:
+        work.log.line("distribute", f"{ami.ami_id}: {line}")
+
+    disk = work.shop.disks.get(ami.digest)
+    work.shop.check_fence(work.cancellation)
+    try:
+        copy_disk(
+            host, disk.path, file_name(f"{ami.name}-{ami.ami_id}", "qcow2"), cancellation=work.cancellation,
+            on_line=say,
+        )  # fmt: skip
+    except CopyFailed as error:
+        raise StepFailed(str(error)) from error
 
 
 def _attached(work: Work) -> Entries:

@@ -202,7 +202,7 @@ class _ImageRun(_Run):
             return {"digest": keep_image(run, image, parent_digest=parent.get("digest", ""), started=started)}
 
         def adopt(run: StepRun, outputs: Mapping[str, Any]) -> Json:
-            return {"digest": built_disk(run, outputs)}
+            return {"digest": built_disk(run, outputs, started=started)}
 
         finish = [("keep", adopt)] if self._plan.kind == "machine" else [("commit", commit), ("keep", keep)]
         run = self._workflow(entry, Place(entry.id, entry.position, self._arn), finish=finish)

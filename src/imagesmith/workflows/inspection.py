@@ -9,9 +9,14 @@ Everything may run again after a crash: documents of one kind replace each other
 
 from __future__ import annotations
 
+import json
+import tempfile
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from imagesmith.artifacts.disk_root import open_root, unpack
+from imagesmith.artifacts.disks import DiskError
 from imagesmith.artifacts.layout import ImageArtifact
 from imagesmith.artifacts.referrers import Document, attach, attached
 from imagesmith.artifacts.rootfs import Root
@@ -19,7 +24,7 @@ from imagesmith.distribution.client import RegistryError
 from imagesmith.distribution.referrers import push_referrers
 from imagesmith.distribution.registry import PushFailed, push_image
 from imagesmith.inspection import provenance
-from imagesmith.inspection.inventory import Inventory, take_inventory
+from imagesmith.inspection.inventory import Inventory, is_read, take_inventory
 from imagesmith.inspection.sbom import CYCLONEDX_TYPE, SPDX_TYPE, DescribedImage
 from imagesmith.inspection.sbom.cyclonedx import cyclonedx_document
 from imagesmith.inspection.sbom.spdx import spdx_document
@@ -32,10 +37,15 @@ from imagesmith.inspection.signing import SigningKey
 from imagesmith.processes import Cancellation
 from imagesmith.recipes.plan import BuildPlan, PlannedScan
 from imagesmith.settings import Registry, Settings
+from imagesmith.values.names import iso_instant, sha256_hex
 from imagesmith.workflows.failures import StepFailed
 from imagesmith.workflows.logs import BuildLog
 from imagesmith.workflows.work import Work
 from imagesmith.workflows.workshop import Workshop, instance_name, layout_reference
+
+DISK_PROVENANCE = "provenance-"
+"""How the names of those documents beside a disk begin: one for each image that became this disk."""
+_INVENTORY = "inventory.json"
 
 
 def read_inventory(shop: Workshop, plan: BuildPlan, image_id: str) -> Inventory:
@@ -67,14 +77,21 @@ def keep_provenance(
     shop: Workshop, plan: BuildPlan, log: BuildLog, digest: str, *, parent_digest: str, started: datetime
 ) -> None:
     """Sign how the image came to be and keep that beside it."""
+    envelope, id = signed_provenance(shop, plan, digest, parent_digest=parent_digest, started=started)
+    annotations = {provenance.IMAGE_ANNOTATION: plan.image_arn}
+    attach(shop.layout, digest, Document(provenance.KIND, provenance.MEDIA_TYPE, envelope, annotations))
+    log.line("provenance", f"signed with key {id[:16]}")
+
+
+def signed_provenance(
+    shop: Workshop, plan: BuildPlan, digest: str, *, parent_digest: str, started: datetime
+) -> tuple[bytes, str]:
+    """How an image came to be, as a signed envelope, and the id of the key."""
     key = SigningKey.open(shop.settings.data_dir)
     facts = provenance.BuildFacts(
         layout_reference(plan), digest, parent_digest, started, shop.clock(), key.public.id
     )
-    envelope = key.envelope(provenance.statement(plan, facts))
-    annotations = {provenance.IMAGE_ANNOTATION: plan.image_arn}
-    attach(shop.layout, digest, Document(provenance.KIND, provenance.MEDIA_TYPE, envelope, annotations))
-    log.line("provenance", f"signed with key {key.public.id[:16]}")
+    return key.envelope(provenance.statement(plan, facts)), key.public.id
 
 
 def push_documents(
@@ -101,7 +118,8 @@ def scan(work: Work, wanted: PlannedScan, digest: str) -> str:
     shop, plan, log = work.shop, work.plan, work.log
     shop.records.set_scan_state(plan.image_arn, "SCANNING")
     try:
-        _push_for_scan(work, wanted, digest)
+        if plan.kind == "container":
+            _push_for_scan(work, wanted, digest)
         report = _scanned(shop, plan, digest, work.cancellation)
         shop.records.set_scan_state(plan.image_arn, "COLLECTING")
         shop.records.put_findings(plan.image_arn, [finding.to_json() for finding in report.findings])
@@ -132,10 +150,69 @@ def advisories_folder(settings: Settings) -> Path:
 
 
 def _scanned(shop: Workshop, plan: BuildPlan, digest: str, cancellation: Cancellation) -> ScanReport:
+    if plan.kind == "machine":
+        return _scanned_disk(shop, digest, cancellation)
     image_id = shop.layout.ensure_in_storage(shop.storage, digest, cancellation=cancellation)
     inventory = read_inventory(shop, plan, image_id)
     with shop.layout.view(digest) as view:
         return make_scanner(shop.settings).scan(ScanTarget(inventory, view), cancellation)
+
+
+def _scanned_disk(shop: Workshop, digest: str, cancellation: Cancellation) -> ScanReport:
+    if shop.settings.advisories.scanner != "embedded":
+        raise ScanFailed(
+            f"{shop.settings.advisories.scanner} reads container images; disks are scanned by the embedded "
+            'scanner: set `scanner = "embedded"` in [advisories]'
+        )
+    try:
+        inventory = disk_inventory(shop, digest, cancellation)
+    except DiskError as error:
+        raise ScanFailed(f"the packages of the disk cannot be read: {error}") from error
+    return make_scanner(shop.settings).scan(ScanTarget(inventory, shop.disks.folder), cancellation)
+
+
+def disk_inventory(shop: Workshop, digest: str, cancellation: Cancellation) -> Inventory:
+    """Packages and operating system of a disk that does not run, read from its root. Raises DiskError."""
+    disk = shop.disks.get(digest)
+    with tempfile.TemporaryDirectory(prefix="inventory-", dir=shop.machines.folder.parent) as folder:
+        with open_root(disk.path) as found:
+            unpack(found, Path(folder), wanted=is_read, cancellation=cancellation)
+        with Root(Path(folder)) as root:
+            return take_inventory(root)
+
+
+def keep_disk_documents(work: Work, digest: str, *, parent_digest: str, started: datetime) -> None:
+    """Keep beside a disk what is in it, as CycloneDX and SPDX, and how it came to be, signed."""
+    shop, plan, log = work.shop, work.plan, work.log
+    if plan.collect_metadata:
+        try:
+            with work.timed("inventory"):
+                facts = _disk_facts(work, digest, started)
+        except DiskError as error:
+            log.line("inventory", f"warning: the packages of the disk cannot be read from outside: {error}")
+        else:
+            shop.records.put_inventory(plan.image_arn, facts["rows"], os_version=facts["osVersion"])
+            log.line("inventory", facts["words"])
+    with work.timed("provenance"):
+        envelope, id = signed_provenance(shop, plan, digest, parent_digest=parent_digest, started=started)
+        shop.disks.attach(digest, f"{DISK_PROVENANCE}{sha256_hex(plan.image_arn)[:16]}.json", envelope)
+    log.line("provenance", f"signed with key {id[:16]}")
+
+
+def _disk_facts(work: Work, digest: str, started: datetime) -> dict[str, Any]:
+    """What is in a disk; a disk that other builds made as well is read once."""
+    disks = work.shop.disks
+    known = disks.documents(digest).get(_INVENTORY)
+    if known is not None:
+        found: dict[str, Any] = json.loads(known.read_bytes())
+        return found
+    inventory = disk_inventory(work.shop, digest, work.cancellation)
+    image = DescribedImage.of(layout_reference(work.plan), digest, iso_instant(started))
+    disks.attach(digest, "cyclonedx.json", cyclonedx_document(image, inventory))
+    disks.attach(digest, "spdx.json", spdx_document(image, inventory))
+    facts = {"rows": inventory.rows(), "osVersion": inventory.system.os_version, "words": inventory.words()}
+    disks.attach(digest, _INVENTORY, json.dumps(facts).encode())
+    return facts
 
 
 def _push_for_scan(work: Work, wanted: PlannedScan, digest: str) -> None:

@@ -96,12 +96,40 @@ class Instances:
         execution: str,
         cancellation: Cancellation,
         on_line: Callable[[str], None],
+        deferred: bool = False,
     ) -> MachineInstance:
-        """Boot a machine instead of an earlier one with this id. Raises InstanceError, Cancelled."""
+        """Boot a machine instead of an earlier one with this id; `deferred`: when its first command is to run.
+
+        Raises InstanceError, Cancelled.
+        """
         self.terminate(id, image_arn=image_arn)
-        machine = self._machines.launch(id, disk, options=options, cancellation=cancellation, on_line=on_line)
+        machine = self._machines.launch(
+            id, disk, options=options, cancellation=cancellation, on_line=on_line, deferred=deferred
+        )
         self._note(id, machine, image_arn=image_arn, execution=execution)
         return machine
+
+    def launch_folder(
+        self, id: str, fill: Callable[[Path], None], *, image_arn: str, execution: str, cancellation: Cancellation
+    ) -> ContainerInstance:
+        """Start a container on what `fill` writes into its empty root. Raises InstanceError, Cancelled."""
+        self.terminate(id, image_arn=image_arn)
+        self._storage.remove(id)
+        try:
+            self._storage.create(id, "scratch")
+            fill(self._storage.mount(id))
+            instance = ContainerInstance.attach(self._storage, id, limits=self._limits, cancellation=cancellation)
+        except BaseException:
+            self._storage.remove(id)
+            raise
+        self._note(id, instance, image_arn=image_arn, execution=execution)
+        return instance
+
+    def rest_one(self, id: str, *, image_arn: str) -> Path:
+        """End what runs in a container and give its root, which holds nothing of the sandbox then."""
+        if not self.keep(id, image_arn=image_arn):
+            raise InstanceError(f"{id} is no running instance of this build; it was terminated or never launched")
+        return self._storage.mount(id)
 
     def _note(self, id: str, instance: Running, *, image_arn: str, execution: str) -> None:
         with self._lock:

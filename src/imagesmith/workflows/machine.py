@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from imagesmith.artifacts.bases import ParentError
@@ -21,6 +22,7 @@ from imagesmith.store import amis
 from imagesmith.store.amis import Ami
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import human_size
+from imagesmith.workflows import inspection
 from imagesmith.workflows.amis import may_launch, register_output
 from imagesmith.workflows.failures import StepFailed
 from imagesmith.workflows.work import Work
@@ -81,7 +83,7 @@ def output_source(work: Work, digest: str) -> Source:
         raise StepFailed(f"the output image is gone: {error}") from error
 
 
-def keep_disk(work: Work, disk: Disk, *, entry: Entry) -> Ami:
+def keep_disk(work: Work, disk: Disk, *, entry: str) -> Ami:
     """Register a disk as the output of the run."""
     if work.shop.exchange is not None:
         work.shop.exchange.publish_disk(work.shop.disks, disk.digest, cancellation=work.cancellation)
@@ -91,7 +93,7 @@ def keep_disk(work: Work, disk: Disk, *, entry: Entry) -> Ami:
     return ami
 
 
-def built_disk(work: Work, outputs: Mapping[str, Any]) -> str:
+def built_disk(work: Work, outputs: Mapping[str, Any], *, started: datetime) -> str:
     """The digest of the image that the output ImageId of a BUILD workflow names. Raises StepFailed."""
     wanted = str(outputs.get("ImageId", "")).strip()
     if not wanted:
@@ -103,6 +105,9 @@ def built_disk(work: Work, outputs: Mapping[str, Any]) -> str:
         digest=source.disk.digest,
         size=source.disk.size,
         parent_digest=parent.get("digest", ""),
+    )
+    inspection.keep_disk_documents(
+        work, source.disk.digest, parent_digest=parent.get("digest", ""), started=started
     )
     return source.disk.digest
 

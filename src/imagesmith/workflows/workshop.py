@@ -14,6 +14,7 @@ from imagesmith.artifacts.disks import DiskStore
 from imagesmith.artifacts.exchange import Exchange
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.machine_bases import MachineBases
+from imagesmith.artifacts.overlays import OverlayCache
 from imagesmith.artifacts.shared import open_shared_store
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.components.services import S3Config
@@ -46,6 +47,7 @@ class Workshop:
     bases: Bases
     disks: DiskStore
     machine_bases: MachineBases
+    overlays: OverlayCache
     machines: MachinePlace
     instances: Instances
     reserve: DiskReserve
@@ -78,12 +80,16 @@ class Workshop:
             disks, folder=settings.data_dir / "bases", debian_mirror=settings.debian_mirror,
             max_age_seconds=settings.builds.base_max_age_days * 86400,
         )  # fmt: skip
+        overlays = OverlayCache(
+            settings.data_dir / "overlays", bytes_limit=settings.machines.cache_mb * 1024**2,
+            seconds_limit=settings.machines.cache_max_age_hours * 3600.0, now=time.time,
+        )  # fmt: skip
         machines = MachinePlace.of(settings, limits=limits_of(settings))
         instances = Instances(records.database, storage, limits_of(settings), machines=machines, worker=worker)
         reserve = DiskReserve(settings.data_dir)
         return cls(
-            settings, records, storage, layout, bases, disks, machine_bases, machines, instances, reserve, clock,
-            exchange, worker,
+            settings, records, storage, layout, bases, disks, machine_bases, overlays, machines, instances, reserve,
+            clock, exchange, worker,
         )  # fmt: skip
 
     def under(self, fence: Fence) -> Workshop:
@@ -142,6 +148,7 @@ class Workshop:
         self.storage.sweep(self.instances.at_rest())
         self.machines.sweep(self.instances.at_rest())
         self.disks.sweep()
+        self.overlays.trim()
         self.layout.collect_garbage()
 
     def clear(self, plan: BuildPlan, *, keep: bool) -> list[str]:

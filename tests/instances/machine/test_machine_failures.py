@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from imagesmith.artifacts.disks import DiskStore
+from imagesmith.instances.limits import Limits
 from imagesmith.instances.machine.accelerator import Accelerator
 from imagesmith.instances.machine.instance import MachineInstance, MachineOptions
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation, Cancelled
+from small_disk import fill, small_disk_at
 
 pytestmark = pytest.mark.tool
 
@@ -42,11 +44,18 @@ def store(tmp_path: Path) -> DiskStore:
     return DiskStore(tmp_path / "disks")
 
 
-def launch(tmp_path: Path, disk: Path, *, seconds: float = 60.0, cancellation: Cancellation | None = None) -> None:
+def launch(
+    tmp_path: Path,
+    disk: Path,
+    *,
+    seconds: float = 60.0,
+    cancellation: Cancellation | None = None,
+    limits: Limits | None = None,
+) -> None:
     MachineInstance.launch(
         tmp_path / "machines/dead-build", disk,
         options=MachineOptions(cpus=1, memory_mb=64, boot_seconds=seconds, entry="credentials"),
-        accelerator=Accelerator(tmp_path, wanted="tcg"), cancellation=cancellation,
+        accelerator=Accelerator(tmp_path, wanted="tcg"), cancellation=cancellation, limits=limits,
     )  # fmt: skip
 
 
@@ -146,3 +155,22 @@ def test_a_killed_qemu_ends_the_launch_with_its_end(store: DiskStore, tmp_path: 
         launch(tmp_path, disk)
     killer.join()
     assert left_over(tmp_path) == []
+
+
+def test_a_host_whose_disk_runs_full_ends_the_machine(store: DiskStore, tmp_path: Path) -> None:
+    """Before the last bytes are gone; the failure says so, and nothing is left on the disk."""
+    disk = boot_disk(store, tmp_path, HANG)
+    with small_disk_at(tmp_path / "machines", megabytes=64) as place:
+
+        def exhaust() -> None:
+            until = time.monotonic() + 30
+            while not (place / "dead-build/qmp").exists() and time.monotonic() < until:
+                time.sleep(0.1)
+            fill(place, leave=8 * 1024**2)
+
+        filler = threading.Thread(target=exhaust)
+        filler.start()
+        with pytest.raises(InstanceError, match=r"[78] MiB are free on the disk of .*, and 16 MiB must stay free"):
+            launch(tmp_path, disk, limits=Limits(free_disk_mb=16))
+        filler.join()
+        assert [item.name for item in place.iterdir()] == ["ballast"]

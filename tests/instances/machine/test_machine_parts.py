@@ -54,7 +54,7 @@ def test_a_seed_lets_in_the_owner_of_the_key_and_nobody_else(tmp_path: Path) -> 
     """The NoCloud disk holds our public key and the machine's own key pair; user data stays as it was given."""
     identity = Identity.fresh()
     user_data = b"#!/bin/sh\necho hello\n"
-    write_seed(tmp_path / "seed.iso", identity, instance_id="i-1", hostname="host-1", user_data=user_data)
+    write_seed(tmp_path / "seed.iso", identity, hostname="host-1", user_data=user_data)
     image = pycdlib.PyCdlib()
     image.open(str(tmp_path / "seed.iso"))
 
@@ -64,7 +64,7 @@ def test_a_seed_lets_in_the_owner_of_the_key_and_nobody_else(tmp_path: Path) -> 
         return data.getvalue()
 
     vendor = json.loads(read("vendor-data").removeprefix(b"#cloud-config\n"))
-    assert json.loads(read("meta-data")) == {"instance-id": "i-1", "local-hostname": "host-1"}
+    assert json.loads(read("meta-data")) == {"instance-id": identity.instance_id, "local-hostname": "host-1"}
     assert read("user-data") == user_data
     assert image.pvd.volume_identifier.decode().strip() == "cidata"
     image.close()

@@ -23,7 +23,7 @@ GUEST_NETWORK = "10.0.3.0/24"
 UEFI_CODE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
 UEFI_VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
-_EMULATED_CPU = "max,avx=off,avx2=off,la57=off,svm=off"
+EMULATED_CPU = "max,avx=off,avx2=off,la57=off,svm=off"
 """Without AVX, which QEMU 7.2 is the first to emulate: with it, services of guests failed one after another because
 systemd could not read its mount table. Five-level page tables and nested virtualisation only cost time."""
 _TRANSLATION_MB = 512
@@ -74,7 +74,7 @@ def command_line(hardware: Hardware, acceleration: Acceleration) -> Sequence[str
 def _accelerator(acceleration: Acceleration) -> list[str]:
     if acceleration == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
-    return ["-accel", f"tcg,thread=multi,tb-size={_TRANSLATION_MB}", "-cpu", _EMULATED_CPU]
+    return ["-accel", f"tcg,thread=multi,tb-size={_TRANSLATION_MB}", "-cpu", EMULATED_CPU]
 
 
 def _console(interactive: bool) -> str:

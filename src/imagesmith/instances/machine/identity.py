@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ class Identity:
 
     client: asyncssh.SSHKey
     host: asyncssh.SSHKey
+    instance_id: str
+    """By which cloud-init tells a new machine from a restart."""
 
     @classmethod
     def fresh(cls) -> Identity:
@@ -40,7 +43,22 @@ class Identity:
         return cls(
             asyncssh.generate_private_key("ssh-ed25519", comment="imagesmith"),
             asyncssh.generate_private_key("ssh-ed25519", comment="imagesmith-build"),
+            f"i-{os.urandom(8).hex()}",
         )
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, str]) -> Identity:
+        """That of a machine whose disk goes on in another one. Raises ValueError, KeyError."""
+        return cls(
+            asyncssh.import_private_key(data["client"]), asyncssh.import_private_key(data["host"]), data["id"]
+        )
+
+    def to_json(self) -> dict[str, str]:
+        """With the private keys: for files that only root reads."""
+        return {
+            "client": self.client.export_private_key().decode(), "host": self.host.export_private_key().decode(),
+            "id": self.instance_id,
+        }  # fmt: skip
 
     @property
     def authorized(self) -> str:
@@ -60,13 +78,13 @@ def credential_strings(identity: Identity) -> tuple[bytes, ...]:
 
 
 def write_seed(
-    path: Path, identity: Identity, *, instance_id: str, hostname: str, user_data: bytes = b"", password: str = ""
+    path: Path, identity: Identity, *, hostname: str, user_data: bytes = b"", password: str = ""
 ) -> None:
     """Write a NoCloud disk. What we need goes as vendor data, so `user_data` is the machine's as it stands.
 
     `password`: of root, for its console; empty leaves it without one.
     """
-    meta = {"instance-id": instance_id, "local-hostname": hostname}
+    meta = {"instance-id": identity.instance_id, "local-hostname": hostname}
     vendor = dict(cloud_config(identity, every_module=bool(user_data or password)))
     if password:
         vendor["chpasswd"] = {"expire": False, "list": f"root:{password}\n"}

@@ -2,8 +2,11 @@
 
 machines/<name>/            the machine's folder, gone with close()
   root.qcow2                overlay: everything the machine changes
+  <key>-<random>.qcow2      what root.qcow2 lies on above the parent, when the run uses the cache (disk_chain.py)
   seed.iso | string-0, 1    who may enter (identity.py)
   qmp, uefi-variables.fd, console.log
+
+deferred launch: nothing happens before the first command, which begins on overlays of earlier machines, if any
 
 launch --> waiting for SSH --> commands <--> reboot --> stop --> copy of the disk --> close
               |  console says panic, emergency shell, nothing to boot
@@ -14,7 +17,6 @@ launch --> waiting for SSH --> commands <--> reboot --> stop --> copy of the dis
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import socket
 import time
@@ -26,10 +28,12 @@ from typing import Literal
 import asyncssh
 
 from imagesmith import processes
+from imagesmith.artifacts.overlays import DiskState
 from imagesmith.instances.limits import Limits
 from imagesmith.instances.machine import shell
 from imagesmith.instances.machine.accelerator import Accelerator, Verdict
 from imagesmith.instances.machine.console import Console
+from imagesmith.instances.machine.disk_chain import DiskChain, make_disk, virtual_size
 from imagesmith.instances.machine.emulator import Emulator
 from imagesmith.instances.machine.hardware import SSH_PORT, UEFI_VARIABLES, Drive, Firmware, Hardware
 from imagesmith.instances.machine.identity import Identity, credential_strings, write_seed
@@ -98,16 +102,22 @@ class MachineInstance(ShellFiles):
         self.options = options
         self.console = Console(folder / "console.log")
         self.disk = folder / "root.qcow2"
-        self._parent = disk
         self._accelerator = accelerator
         self._limits = limits
         self._cancellation = cancellation
-        self._on_line = on_line
+        self.on_line = on_line
+        """Hears what the machine is about to do; may be replaced."""
         self._identity = Identity.fresh()
         self._loop = LoopThread(f"machine-{self.name}")
         self._emulator: Emulator | None = None
         self._connection: asyncssh.SSHClientConnection | None = None
         self._closed = False
+        self._chain = DiskChain(disk)
+        self.state: DiskState | None = None
+        """What its disk is known to come from; None when that is not known, or nobody wants to know."""
+        self.started = False
+        self.at_first_start: Callable[[MachineInstance], None] = lambda _: None
+        """Called once commands run, unless the machine goes on with what an earlier one left."""
 
     @classmethod
     def launch(
@@ -120,18 +130,20 @@ class MachineInstance(ShellFiles):
         limits: Limits | None = None,
         cancellation: Cancellation | None = None,
         on_line: Callable[[str], None] = lambda _: None,
+        deferred: bool = False,
     ) -> MachineInstance:
         """Boot an overlay of `disk` (qcow2, absolute path) in `folder`, and wait until commands run.
 
-        A folder left by an attempt that died is replaced. Raises InstanceError, Cancelled.
+        A folder left by an attempt that died is replaced. `deferred`: all of that when the first command is to run.
+        Raises InstanceError, Cancelled.
         """
         machine = cls(
             folder, disk, options=options, accelerator=accelerator, limits=limits or Limits(),
             cancellation=cancellation, on_line=on_line,
         )  # fmt: skip
         try:
-            machine._prepare()
-            machine._boot()
+            if not deferred:
+                machine._begin()
         except BaseException:
             machine.close()
             raise
@@ -154,6 +166,7 @@ class MachineInstance(ShellFiles):
             on_line=on_line,
         )  # fmt: skip
         try:
+            machine.started = True
             machine._prepare()
             verdict = accelerator.verdict()
             on_line(f"starting {machine.label} under {verdict.acceleration}: {verdict.reason}")
@@ -177,6 +190,24 @@ class MachineInstance(ShellFiles):
         if self._emulator is None:
             raise InstanceError(f"{self.label} is {'closed' if self._closed else 'switched off'}")
         return self._emulator
+
+    @property
+    def parent(self) -> Path:
+        """The disk that it was started on."""
+        return self._chain.parent
+
+    @property
+    def identity(self) -> Identity:
+        """Who may enter it; goes with its disk."""
+        return self._identity
+
+    def resume(self, chain: DiskChain, identity: Identity | None = None) -> None:
+        """Begin on what an earlier machine left, and as that machine. Raises InstanceError once it has started."""
+        if self.started:
+            raise InstanceError(f"{self.label} has started: its disk cannot be changed any more")
+        self._chain = chain
+        self._identity = identity or self._identity
+        self.at_first_start = lambda _: None
 
     def run(
         self,
@@ -216,6 +247,10 @@ class MachineInstance(ShellFiles):
 
     def stop(self) -> None:
         """Shut the guest down and wait until QEMU has ended: its disk is whole then. Raises InstanceError."""
+        if not self.started:
+            self.started = True
+            self._prepare()
+            return
         emulator = self.emulator
         if emulator.running:
             try:
@@ -244,8 +279,9 @@ class MachineInstance(ShellFiles):
         if self._closed:
             return
         self._cancellation = None
-        with contextlib.suppress(InstanceError, Cancelled):
-            self.stop()
+        if self.started:
+            with contextlib.suppress(InstanceError, Cancelled):
+                self.stop()
         self._end()
 
     def close(self) -> None:
@@ -264,13 +300,25 @@ class MachineInstance(ShellFiles):
         self._emulator = None
         self._loop.close()
 
+    def freeze_disk(self, name: str) -> Path:
+        """Call what is on the disk now `name`, in the machine's folder, for ever; changes go on in a new overlay.
+
+        Raises InstanceError.
+        """
+        return self._chain.freeze(self, name)
+
+    def _begin(self) -> None:
+        """Make what the machine consists of, and switch it on."""
+        self.started = True
+        self._prepare()
+        self._boot()
+        self.at_first_start(self)
+
     def _prepare(self) -> None:
         """Make the machine's folder: overlay, volumes, and what lets us in."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, mode=0o700)
-        size = [f"{self.options.root_gb}G"] if self.options.root_gb * _GIB > virtual_size(self._parent) else []
-        backing = ["-F", "qcow2", "-b", str(self._parent)]
-        self._image(["create", "-q", "-f", "qcow2", *backing, str(self.disk), *size])
+        make_disk(self._chain, self.disk, bytes_wanted=self.options.root_gb * _GIB)
         for volume in self.options.volumes:
             self._image(
                 ["create", "-q", "-f", "qcow2", str(self.folder / f"{volume.name}.qcow2"), f"{volume.size_gb}G"]
@@ -283,7 +331,7 @@ class MachineInstance(ShellFiles):
             return
         hostname = "ip-10-0-3-15"
         write_seed(
-            self.folder / "seed.iso", self._identity, instance_id=f"i-{os.urandom(8).hex()}", hostname=hostname,
+            self.folder / "seed.iso", self._identity, hostname=hostname,
             user_data=self.options.user_data, password=self.options.password,
         )  # fmt: skip
 
@@ -308,7 +356,7 @@ class MachineInstance(ShellFiles):
     def _boot(self) -> None:
         """Start QEMU and wait for SSH; a KVM that says nothing is given up for emulation, once."""
         verdict = self._accelerator.verdict()
-        self._on_line(f"starting {self.label} under {verdict.acceleration}: {verdict.reason}")
+        self.on_line(f"starting {self.label} under {verdict.acceleration}: {verdict.reason}")
         self._start(verdict)
         try:
             self._await_shell(self.options.boot_seconds, silent_fails=verdict)
@@ -316,7 +364,7 @@ class MachineInstance(ShellFiles):
             verdict = self._accelerator.distrust(
                 f"a guest said nothing on its console for {_SILENT_SECONDS:.0f} s under KVM: machines are emulated"
             )
-            self._on_line(f"starting {self.label} again under {verdict.acceleration}: {verdict.reason}")
+            self.on_line(f"starting {self.label} again under {verdict.acceleration}: {verdict.reason}")
             self.emulator.close()
             self.console.restart()
             self._start(verdict)
@@ -327,7 +375,7 @@ class MachineInstance(ShellFiles):
 
     def _start(self, verdict: Verdict) -> None:
         self._emulator = Emulator.start(
-            self.name, self._hardware(), verdict.acceleration, folder=self.folder, parents=(self._parent,),
+            self.name, self._hardware(), verdict.acceleration, folder=self.folder, parents=(self._chain.parent,),
             console=self.console, loop=self._loop, limits=self._limits,
             disk_mb=max(virtual_size(self.disk) // 1024**2, *(v.size_gb * 1024 for v in self.options.volumes), 0),
         )  # fmt: skip
@@ -377,6 +425,8 @@ class MachineInstance(ShellFiles):
             raise
 
     def _connected(self) -> asyncssh.SSHClientConnection:
+        if not self.started and not self._closed:
+            self._begin()
         emulator = self.emulator
         if self._connection is None:
             if not emulator.running:
@@ -424,12 +474,3 @@ class MachineInstance(ShellFiles):
 
 class _Silent(Exception):
     """A guest under KVM that says nothing."""
-
-
-def virtual_size(disk: Path) -> int:
-    """The size in bytes that a guest sees of a qcow2 disk."""
-    with disk.open("rb") as file:
-        header = file.read(32)
-    if header[:4] != b"QFI\xfb":
-        raise InstanceError(f"{disk} is no qcow2 disk")
-    return int.from_bytes(header[24:32], "big")

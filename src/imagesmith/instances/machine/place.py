@@ -56,11 +56,12 @@ class MachinePlace:
         options: MachineOptions,
         cancellation: Cancellation | None = None,
         on_line: Callable[[str], None] = lambda _: None,
+        deferred: bool = False,
     ) -> MachineInstance:
         """Boot an overlay of a disk; see MachineInstance.launch."""
         return MachineInstance.launch(
             self.folder / name, disk, options=options, accelerator=self.accelerator, limits=replace(self.limits),
-            cancellation=cancellation, on_line=on_line,
+            cancellation=cancellation, on_line=on_line, deferred=deferred,
         )  # fmt: skip
 
     def remove(self, name: str) -> None:

@@ -55,6 +55,8 @@ if wanted "$flags" instance_log_files "logs"; then
 fi
 wanted "$flags" toe_files "logs of components" && gone "$1"/TOE_*
 wanted "$flags" ssm_log_files "logs of the agent" && gone /var/log/amazon/ssm
+# Until the shutdown the journal goes to memory: otherwise it would be on the disk again.
+journalctl --relinquish-var >/dev/null 2>&1
 echo "removed: journals, leases, histories, temporary files, downloaded packages, machine-id"
 for home in /root /home/*; do
   gone "$home/.bash_history" "$home/.ash_history" "$home/.lesshst" "$home/.viminfo"

@@ -29,7 +29,7 @@ def run_command(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     name = str(inputs["documentName"])
     parameters: Mapping[str, Sequence[str]] = inputs.get("parameters", {})
     _check(name, parameters)
-    instance = run.instance(inputs)
+    instance = run.instance(inputs, changes=name != _AGENT)
     if name == _AGENT:
         run.say(f"{name}: a container has no agent, there is nothing to update")
         return Outcome({"runCommandId": run.command_id, "status": "Success", "output": [""]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,12 @@ from imagesmith.components.reporting import NullReporter, StepPlace
 from imagesmith.components.results import ExecutionResult, StepResult
 from imagesmith.components.runner import run_documents
 from imagesmith.components.services import Services, SystemClock
+from imagesmith.instances.machine.instance import MachineInstance
 from imagesmith.instances.protocol import Instance
 from imagesmith.processes import Stream
 from imagesmith.recipes.dockerfile import split_template
 from imagesmith.recipes.plan import BuildPlan
+from imagesmith.workflows import disk_cache
 from imagesmith.workflows.failures import StepFailed, component_failure
 from imagesmith.workflows.role_access import s3_of
 from imagesmith.workflows.steps.context import Outcome, StepRun
@@ -74,7 +76,7 @@ def execute_components(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     if not any(phase.name in stage.phases for item in documents for phase in item.document.phases):
         run.say(f"no component has a phase {' or '.join(stage.phases)}")
         return Outcome(skipped=True)
-    instance = run.instance(inputs)
+    instance = run.instance(inputs, changes=False)
     with run.timed("components" if stage is BUILD else "tests"):
         result = _run(run, stage, documents, instance)
     return Outcome({"runCommandId": run.command_id, "status": "Success", "output": result.execution_id})
@@ -82,6 +84,45 @@ def execute_components(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
 
 def _run(
     run: StepRun, stage: ComponentStage, documents: Sequence[DocumentRun], instance: Instance
+) -> ExecutionResult:
+    if not isinstance(instance, MachineInstance) or instance.state is None:
+        return _run_all(run, stage, documents, instance)
+    changing = [
+        (component, document)
+        for component, document in zip(run.plan.components, documents, strict=True)
+        if any(phase.name in stage.phases for phase in document.document.phases)
+    ]
+    environment = component_environment(run, stage)
+    ways = disk_cache.stages(run, instance.state, [component for component, _ in changing], environment)
+    known = disk_cache.resume(run, instance, ways)
+    disk_cache.explain(run, ways, known)
+    if known == len(ways):
+        return _nothing_to_run(run)
+
+    def after(index: int) -> None:
+        disk_cache.keep_component(run, instance, ways[known + index])
+
+    try:
+        return _run_all(run, stage, [document for _, document in changing[known:]], instance, after)
+    except StepFailed:
+        instance.state = None
+        raise
+
+
+def _nothing_to_run(run: StepRun) -> ExecutionResult:
+    now = run.shop.clock()
+    return ExecutionResult(
+        execution_id=str(uuid.uuid4()), status="success", started=now, ended=now, documents=(), failure=None,
+        chaining={}, log_url="",
+    )  # fmt: skip
+
+
+def _run_all(
+    run: StepRun,
+    stage: ComponentStage,
+    documents: Sequence[DocumentRun],
+    instance: Instance,
+    after_document: Callable[[int], None] = lambda _: None,
 ) -> ExecutionResult:
     plan = run.plan
     directory = plan.working_directory
@@ -105,6 +146,7 @@ def _run(
         options=options,
         reporter=reporter,
         cancellation=run.cancellation,
+        after_document=after_document,
     )
     if result.status != "success":
         raise component_failure(result, "\n".join(reporter.tail))

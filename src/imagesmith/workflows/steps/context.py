@@ -64,17 +64,33 @@ class StepRun(Work):
         return found
 
     def machine(self, inputs: Mapping[str, Any]) -> MachineInstance:
-        """The machine that the inputs name. Raises InstanceError, InstanceGone, StepFailed."""
-        found = self.instance(inputs)
+        """The machine that the inputs name, for an action that says itself what it makes of the machine's state.
+
+        Raises InstanceError, InstanceGone, StepFailed.
+        """
+        found = self._named(inputs)
         if not isinstance(found, MachineInstance):
             raise StepFailed(f"{inputs['instanceId']} is a {found.kind}, and this needs a machine")
         return found
 
-    def instance(self, inputs: Mapping[str, Any]) -> Instance:
-        """The instance that the inputs name. Raises InstanceError, InstanceGone."""
-        return self.shop.instances.use(
+    def instance(self, inputs: Mapping[str, Any], *, changes: bool = True) -> Instance:
+        """The instance that the inputs name. Raises InstanceError, InstanceGone.
+
+        `changes`: what is done to it may change it in ways that no key of the cache tells.
+        """
+        found = self._named(inputs)
+        if changes and isinstance(found, MachineInstance):
+            found.state = None
+        return found
+
+    def _named(self, inputs: Mapping[str, Any]) -> ContainerInstance | MachineInstance:
+        found = self.shop.instances.use(
             str(inputs["instanceId"]), image_arn=self.plan.image_arn, cancellation=self.cancellation
         )
+        if isinstance(found, MachineInstance):
+            # One that starts later than its launch says so in the log of the step that needs it.
+            found.on_line = self.say
+        return found
 
     def output_digest(self) -> str:
         """The image that the build stage made. Raises StepFailed before there is one."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from imagesmith.instances.machine.instance import MachineInstance
+from imagesmith.instances.protocol import Instance
 from imagesmith.processes import ProcessFailed
 from imagesmith.workflows.container import starting_image
 from imagesmith.workflows.failures import StepFailed
@@ -42,8 +44,9 @@ def bootstrap_for_container(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
 
 
 def wait_for_agent(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
-    """A container is reachable as soon as it runs; it cannot restart."""
-    _answer(run, inputs)
+    """A container is reachable as soon as it runs; a machine that runs is entered already."""
+    if not _starts_later(run.instance(inputs, changes=False)):
+        _answer(run, inputs)
     return Outcome({"status": "Online"})
 
 
@@ -64,8 +67,13 @@ def terminate(instances: Instances, wanted: str, run: StepRun) -> None:
         run.say(f"warning: the instance {wanted} is not removed yet: {error}")
 
 
+def _starts_later(instance: Instance) -> bool:
+    """A machine that starts when a command needs it is waited for then."""
+    return isinstance(instance, MachineInstance) and not instance.started
+
+
 def _answer(run: StepRun, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    done = run.instance(inputs).run(["sh", "-c", "exit 0"], timeout=run.seconds_left)
+    done = run.instance(inputs, changes=False).run(["sh", "-c", "exit 0"], timeout=run.seconds_left)
     if done.returncode != 0:
         raise StepFailed(
             f"the instance {inputs['instanceId']} does not run commands: {done.tail(3) or done.ending}"

@@ -47,6 +47,7 @@ MACHINE_ACTIONS: Final[Mapping[str, Action]] = {
     LAUNCH: machine.launch_instance,
     "ApplyImageConfigurations": ami_distribution.apply_configurations,
     "CollectImageMetadata": machine.collect_metadata,
+    "CollectImageScanFindings": collect_scan_findings,
     "CreateImage": machine.create_image,
     "DistributeImage": ami_distribution.distribute_image,
     "ExecuteComponents": execute_components,
@@ -58,7 +59,6 @@ MACHINE_ACTIONS: Final[Mapping[str, Action]] = {
     "WaitForSSMAgent": wait_for_agent,
 }
 _UNBUILT: Final[Mapping[str, str]] = {
-    "CollectImageScanFindings": "machine images are not scanned by this version; take the step out",
     "CreateImageFromIso": "installation media are not built by this version",
     "RegisterImage": "there are no snapshots here to register from; add a disk with: imagesmith base add",
     "RunSysPrep": "Windows machines are not built by this version",

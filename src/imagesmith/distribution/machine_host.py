@@ -1,0 +1,88 @@
+"""A disk to a host that runs virtual machines (libvirt, plain QEMU), over SSH, into a directory of its.
+
+    connect (our key, its known key) --> DIRECTORY/.NAME.part, as SFTP --> size --> rename to DIRECTORY/NAME
+
+The name appears when the file is whole, so a pool that is refreshed meanwhile never shows half a disk. Only the
+host key of the settings is accepted, and nothing of the SSH configuration of this machine is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import asyncssh
+
+from imagesmith.processes import Cancellation
+from imagesmith.settings import MachineHost
+
+_LOGIN_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.2
+_BLOCK: Final = 256 * 1024
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class CopyFailed(RuntimeError):
+    """A disk that did not reach a host: says which host and why."""
+
+
+def file_name(name: str, form: str) -> str:
+    """The name of a disk on a host: that of the AMI, without what file names had better not hold."""
+    return f"{_UNSAFE.sub('-', name).strip('.-') or 'disk'}.{form}"
+
+
+def copy_disk(
+    host: MachineHost, disk: Path, name: str, *, cancellation: Cancellation, on_line: Callable[[str], None]
+) -> str:
+    """Copy a file to the host's directory under `name`; gives its place there. Raises CopyFailed, Cancelled."""
+    cancellation.check()
+    where = f"{host.user}@{host.address}:{host.port}"
+    target = f"{host.directory.rstrip('/')}/{name}"
+    on_line(f"copying to {where}:{target}")
+    try:
+        asyncio.run(_copied(host, disk, target, cancellation))
+    except (OSError, asyncssh.Error, ValueError) as error:
+        raise CopyFailed(f"the disk cannot be copied to {where}:{target}: {error}") from error
+    return f"{host.address}:{target}"
+
+
+async def _copied(host: MachineHost, disk: Path, target: str, cancellation: Cancellation) -> None:
+    work = asyncio.ensure_future(_copy(host, disk, target))
+    try:
+        while not (await asyncio.wait({work}, timeout=_POLL_SECONDS))[0]:
+            cancellation.check()
+        work.result()
+    finally:
+        work.cancel()
+
+
+async def _copy(host: MachineHost, disk: Path, target: str) -> None:
+    known = asyncssh.import_public_key(host.host_key)
+    folder, _, name = target.rpartition("/")
+    draft = f"{folder}/.{name}.part"
+    async with (
+        asyncssh.connect(
+            host.address, host.port, username=host.user, client_keys=[host.key_file], known_hosts=([known], [], []),
+            config=None, agent_path=None, preferred_auth=["publickey"], login_timeout=_LOGIN_SECONDS,
+        ) as connection,
+        connection.start_sftp_client() as sftp,
+    ):  # fmt: skip
+        try:
+            await sftp.put(str(disk), draft, block_size=_BLOCK, sparse=True)
+            size = (await sftp.stat(draft)).size
+            if size != disk.stat().st_size:
+                raise CopyFailed(f"{size} of {disk.stat().st_size} bytes arrived at {host.address}")
+            await sftp.posix_rename(draft, target)
+        except BaseException:
+            await _forget(sftp, draft)
+            raise
+
+
+async def _forget(sftp: asyncssh.SFTPClient, draft: str) -> None:
+    try:
+        await sftp.remove(draft)
+    except (OSError, asyncssh.Error):
+        return

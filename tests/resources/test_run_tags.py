@@ -1,0 +1,40 @@
+"""What a run is asked for by tags."""
+
+from __future__ import annotations
+
+import pytest
+
+from imagesmith.resources.errors import ApiError
+from imagesmith.resources.run_tags import CACHE, NO_BOOT, Wishes, read_wishes
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({}, Wishes()),
+        ({CACHE: "30m"}, Wishes(1800.0)),
+        ({CACHE: "24h", "team": "web"}, Wishes(86400.0)),
+        ({CACHE: "7d", NO_BOOT: "false"}, Wishes(7 * 86400.0)),
+        ({NO_BOOT: "true"}, Wishes(0.0, no_boot=True)),
+    ],
+)
+def test_wishes_are_read(tags: dict[str, str], expected: Wishes) -> None:
+    """An age with its unit, and true or false; other tags mean nothing."""
+    assert read_wishes(tags, container=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("tags", "container", "words"),
+    [
+        ({CACHE: "0h"}, False, "imagesmith:cache is '0h': expected an age such as 30m"),
+        ({CACHE: "1w"}, False, "imagesmith:cache is '1w'"),
+        ({NO_BOOT: "yes"}, False, "imagesmith:no-boot is 'yes': expected true or false"),
+        ({CACHE: "1h", NO_BOOT: "true"}, False, "cannot be combined"),
+        ({CACHE: "1h"}, True, "it is about machines"),
+        ({NO_BOOT: "true"}, True, "it is about machines"),
+    ],
+)
+def test_a_tag_that_means_nothing_is_refused(tags: dict[str, str], container: bool, words: str) -> None:
+    """The run does not start as if it had not been said."""
+    with pytest.raises(ApiError, match=words):
+        read_wishes(tags, container=container)
