@@ -8,9 +8,10 @@ from datetime import datetime
 
 from sqlalchemy.engine import Connection
 
+from imagesmith.schedule.parsed import ParsedSchedules
 from imagesmith.store import queries, schedules
 from imagesmith.store.schedules import ArmedSchedule
-from imagesmith.values.schedule import parse_schedule
+from imagesmith.values.schedule import Schedule
 
 _MOST_INSTANTS = 1440
 """Per pipeline; one a minute for a day."""
@@ -35,7 +36,7 @@ def agenda(
     """The first `most` pipelines that fire before `until`, the earliest first."""
     rows = schedules.upcoming(tx, account, region, until=until, limit=most)
     documents: Mapping[str, Mapping[str, object]] = queries.documents(tx, [row.pipeline_arn for row in rows])
-    found = []
+    parsed, found = ParsedSchedules(), []
     for row in rows:
         document = documents[row.pipeline_arn]
         schedule = document["schedule"]
@@ -47,15 +48,14 @@ def agenda(
                 row.expression,
                 row.timezone,
                 schedule["pipelineExecutionStartCondition"],
-                _instants(row, now, until),
+                _instants(row, now, until, parsed.read(row.expression, row.timezone)),
             )
         )
     return found
 
 
-def _instants(row: ArmedSchedule, now: datetime, until: datetime) -> tuple[datetime, ...]:
+def _instants(row: ArmedSchedule, now: datetime, until: datetime, rule: Schedule) -> tuple[datetime, ...]:
     """The armed instant and those that follow it; however many were missed, one run stands for them."""
-    rule = parse_schedule(row.expression, row.timezone, lenient=True)
     instants = [row.next_fire]
     while len(instants) < _MOST_INSTANTS:
         following = rule.next_after(max(instants[-1], now), row.anchor)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
+from imagesmith.schedule.parsed import ParsedSchedules
 from imagesmith.store import schedules
 from imagesmith.store.database import Database
 from imagesmith.store.records import from_microseconds, microseconds
 from imagesmith.store.schedules import FireTime
-from imagesmith.values.schedule import Cron, Schedule, UnknownZone, parse_schedule
+from imagesmith.values.schedule import Cron, UnknownZone
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ _BATCH = 1000
 """Rows per unit of work."""
 
 _MOST_KNOWN = 10_000
-"""Different schedules that are kept read; more are read again."""
+"""Different schedules whose next fire time is kept."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class _Rules:
     """
 
     def __init__(self) -> None:
-        self._read: dict[tuple[str, str], Schedule] = {}
+        self._parsed = ParsedSchedules()
         self._known: dict[tuple[str, str], tuple[int, int]] = {}
 
     def rearmed(self, row: FireTime, now: int) -> schedules.Rearmed | None:
@@ -89,24 +90,17 @@ class _Rules:
         if known is not None and known[0] <= since < known[1]:
             return known[1]
         try:
-            rule = self._rule(key)
+            rule = self._parsed.read(*key)
         except UnknownZone as error:
             _log.warning("%s cannot be armed anew: %s", row.pipeline_arn, error)
             return row.next_fire
         found = rule.next_after(from_microseconds(since), from_microseconds(row.anchor))
         following = None if found is None else microseconds(found)
         if following is not None and isinstance(rule, Cron):
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
             self._known[key] = (since, following)
         return following
-
-    def _rule(self, key: tuple[str, str]) -> Schedule:
-        if len(self._read) > _MOST_KNOWN:
-            self._read.clear()
-            self._known.clear()
-        if key not in self._read:
-            # whatever was accepted once stays readable when the switch for lenient expressions is turned off
-            self._read[key] = parse_schedule(*key, lenient=True)
-        return self._read[key]
 
 
 def _batches(moved: Sequence[schedules.Rearmed]) -> Iterator[Sequence[schedules.Rearmed]]:

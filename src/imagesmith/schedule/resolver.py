@@ -13,10 +13,9 @@ from imagesmith.resources.runs import ResolvedRun, resolve_run
 from imagesmith.values.names import canonical_json
 
 _REFERENCES = (
-    "imageRecipeArn", "containerRecipeArn", "infrastructureConfigurationArn", "distributionConfigurationArn",
-    "workflows",
+    "imageRecipeArn", "containerRecipeArn", "infrastructureConfigurationArn", "distributionConfigurationArn"
 )  # fmt: skip
-"""Members of a pipeline that runs.resolve_run looks at."""
+"""Members of a pipeline that runs.resolve_run looks at, and its workflows."""
 
 
 class Resolver:
@@ -24,11 +23,12 @@ class Resolver:
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._found: dict[str, ResolvedRun] = {}
+        self._found: dict[tuple[str | None, ...], ResolvedRun] = {}
 
     def resolve(self, document: Mapping[str, Any]) -> ResolvedRun:
         """See runs.resolve_run. Raises ApiError."""
-        key = canonical_json([document.get(name) for name in _REFERENCES])
+        workflows = document.get("workflows")
+        key = (*map(document.get, _REFERENCES), canonical_json(workflows) if workflows else None)
         if key not in self._found:
             self._found[key] = resolve_run(self._call, document)
         return self._found[key]

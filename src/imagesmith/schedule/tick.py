@@ -24,6 +24,7 @@ from imagesmith.resources.errors import ApiError
 from imagesmith.resources.pipelines import PipelineRun
 from imagesmith.resources.runs import ResolvedRun
 from imagesmith.schedule.decide import Decision, PipelineState, Tick, after_check, at_tick
+from imagesmith.schedule.parsed import ParsedSchedules
 from imagesmith.schedule.resolver import Resolver
 from imagesmith.schedule.start_condition import Baseline, baselines, check_condition, has_condition
 from imagesmith.store import queries, schedules
@@ -31,7 +32,7 @@ from imagesmith.store.numbers import Numbers
 from imagesmith.store.records import Record
 from imagesmith.store.schedules import ArmedSchedule, ScheduledRun
 from imagesmith.values.names import iso_instant, parse_instant
-from imagesmith.values.schedule import UnknownZone, parse_schedule
+from imagesmith.values.schedule import UnknownZone
 from imagesmith.workflows import pipeline_log
 from imagesmith.workflows.records import count_run
 
@@ -89,7 +90,7 @@ def fire_all(
     return fired
 
 
-def pipeline_state(record: Record) -> PipelineState:
+def _state(record: Record, parsed: ParsedSchedules) -> PipelineState:
     """What decide needs of a stored pipeline. Raises UnknownZone when the zone database lost its zone."""
     document = record.document
     schedule = document.get("schedule")
@@ -97,8 +98,7 @@ def pipeline_state(record: Record) -> PipelineState:
         return PipelineState(document["status"] == "ENABLED", None, 0, record.created)
     return PipelineState(
         enabled=document["status"] == "ENABLED",
-        # whatever was accepted once stays readable when the switch for lenient expressions is turned off
-        schedule=parse_schedule(schedule["scheduleExpression"], schedule["timezone"], lenient=True),
+        schedule=parsed.read(schedule["scheduleExpression"], schedule["timezone"]),
         schedule_version=int(document.get(pipelines.VERSION, 0)),
         anchor=parse_instant(document[pipelines.ANCHOR]),
         condition=schedule["pipelineExecutionStartCondition"],
@@ -115,6 +115,7 @@ class _Batch:
     done: Container[tuple[str, datetime]]
     resolver: Resolver
     numbers: Numbers
+    parsed: ParsedSchedules
     tags: Mapping[str, TagState]
 
     @classmethod
@@ -125,7 +126,7 @@ class _Batch:
         # a tick stands for an instant between the one that was armed and now
         done = schedules.runs_between(call.tx, wanted, min(row.next_fire for row in due), call.now)
         found = baselines(call.tx, compared) if compared else {}
-        return cls(records, found, done, Resolver(call), Numbers(call.tx), tags)
+        return cls(records, found, done, Resolver(call), Numbers(call.tx), ParsedSchedules(), tags)
 
 
 def _fire(call: Call, armed: ArmedSchedule, batch: _Batch) -> Fired:
@@ -133,7 +134,7 @@ def _fire(call: Call, armed: ArmedSchedule, batch: _Batch) -> Fired:
     policy = call.settings.schedules
     tick = Tick(armed.next_fire, armed.version)
     try:
-        state = None if record is None else pipeline_state(record)
+        state = None if record is None else _state(record, batch.parsed)
     except UnknownZone as error:
         assert record is not None
         due = Decision("build", "due", tick.due, call.now + _UNREADABLE_RETRY)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from imagesmith.store.prepared import Prepared
 from imagesmith.store.records import Build, Cursor, Record, from_microseconds, microseconds
 from imagesmith.store.tables import builds, counters, inventories, links, resources, tokens
-from imagesmith.store.upsert import counting, for_dialect, upserts
+from imagesmith.store.upsert import counting, for_dialect, inserting, upserting
 from imagesmith.values.version import Version
 
 # made once: see store.upsert
@@ -57,7 +57,8 @@ _NEWEST_OF_SOURCE = (
 )
 _INSERT_LINKS = sa.insert(links)
 _COUNT = counting(counters)
-_PUT_BUILD = upserts(builds)
+_INSERT_ROWS = inserting(resources)
+_PUT_BUILDS = upserting(builds)
 _GET_BUILD = Prepared(sa.select(builds).where(builds.c.image_arn == sa.bindparam("wanted")))
 
 
@@ -120,10 +121,8 @@ def insert(tx: Connection, record: Record, needs: Iterable[str] = ()) -> None:
 
 def insert_many(tx: Connection, records: Sequence[Record]) -> None:
     """Store new resources that need no others to exist. Raises DuplicateRecord."""
-    if not records:
-        return
     try:
-        tx.execute(_INSERT, [_columns(record) for record in records])
+        _INSERT_ROWS.write(tx, [_columns(record) for record in records])
     except IntegrityError as error:
         raise DuplicateRecord(", ".join(record.arn for record in records)) from error
 
@@ -286,8 +285,7 @@ def put_builds(tx: Connection, plans: Sequence[Build]) -> None:
         }
         for build in plans
     ]
-    if values:
-        tx.execute(for_dialect(tx, _PUT_BUILD), values)
+    _PUT_BUILDS.write(tx, values)
 
 
 def get_build(tx: Connection, image_arn: str) -> Build | None:

@@ -20,7 +20,7 @@ from imagesmith.store import queries
 from imagesmith.store.prepared import Prepared
 from imagesmith.store.records import Record, from_microseconds, microseconds
 from imagesmith.store.tables import resources, scheduled_runs, schedules
-from imagesmith.store.upsert import for_dialect, inserts_if_absent, upserts
+from imagesmith.store.upsert import inserting_if_absent, upserting, upserts
 
 _BUILT = ("AVAILABLE", "DEPRECATED", "DISABLED")
 """States of an image that was AVAILABLE once."""
@@ -28,8 +28,8 @@ _BUILT = ("AVAILABLE", "DEPRECATED", "DISABLED")
 _UNDER_WAY = ("PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "INTEGRATING")
 
 # made once: see store.upsert
-_ARM = upserts(schedules)
-_ARM_ONE = Prepared(_ARM)
+_ARM = upserting(schedules)
+_ARM_ONE = Prepared(upserts(schedules))
 _KEEP_TIME = Prepared(
     sa.update(schedules)
     .where(schedules.c.pipeline_arn == sa.bindparam("armed"), schedules.c.next_fire == sa.bindparam("same"))
@@ -37,7 +37,7 @@ _KEEP_TIME = Prepared(
 )
 """Most updates of a pipeline leave its next fire time, whose index SQLite would write anew if it were named."""
 _DISARM = sa.delete(schedules).where(schedules.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)))
-_NOTE_RUN = inserts_if_absent(scheduled_runs)
+_NOTE_RUNS = inserting_if_absent(scheduled_runs)
 _EARLIEST = sa.select(sa.func.min(schedules.c.next_fire)).where(schedules.c.next_fire > sa.bindparam("moment"))
 _DUE = (
     sa.select(schedules.c.pipeline_arn, schedules.c.account, schedules.c.region)
@@ -142,8 +142,8 @@ def arm(tx: Connection, rows: Iterable[ArmedSchedule]) -> None:
         [row] = values
         if not _KEEP_TIME.run(tx, {**row, "armed": row["pipeline_arn"], "same": row["next_fire"]}):
             _ARM_ONE.run(tx, row)
-    elif values:
-        tx.execute(for_dialect(tx, _ARM), values)
+    else:
+        _ARM.write(tx, values)
 
 
 def disarm(tx: Connection, arns: Sequence[str]) -> None:
@@ -252,8 +252,7 @@ def note_runs(tx: Connection, noted: Iterable[ScheduledRun]) -> None:
         }
         for run in noted
     ]
-    if values:
-        tx.execute(for_dialect(tx, _NOTE_RUN), values)
+    _NOTE_RUNS.write(tx, values)
 
 
 def runs_between(

@@ -6,7 +6,8 @@ it, so values come in as parameters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from sqlalchemy.engine import Connection
 Statements = Mapping[str, Any]
 """Dialect name -> statement."""
 
+_POSTGRESQL: Final[Any] = postgresql.dialect()  # type: ignore[no-untyped-call]
 _DIALECTS: Final[tuple[tuple[str, Any], ...]] = (("sqlite", sqlite), ("postgresql", postgresql))
 
 
@@ -46,6 +48,47 @@ def counting(table: sa.Table) -> Statements:
         )
         made[name] = statement.returning(table.c.value)
     return MappingProxyType(made)
+
+
+class Rows:
+    """Writes many rows of a table: inserted, or what `conflict` says when a primary key is taken.
+
+    PostgreSQL takes them as one JSON document: a statement for each row would be a message for each.
+    """
+
+    def __init__(self, table: sa.Table, statements: Statements, *, conflict: str = "") -> None:
+        names = ", ".join(column.name for column in table.c)
+        types = ", ".join(f"{column.name} {column.type.compile(_POSTGRESQL)}" for column in table.c)
+        self._one = statements
+        self._many = sa.text(
+            f"INSERT INTO {table.name} ({names}) SELECT {names} FROM "  # noqa: S608 (names of our own tables)
+            f"json_to_recordset(CAST(:rows AS json)) AS given({types}) {conflict}"
+        )
+
+    def write(self, tx: Connection, values: Sequence[Mapping[str, Any]]) -> None:
+        """Raises sqlalchemy.exc.IntegrityError."""
+        if not values:
+            return
+        if tx.dialect.name == "postgresql" and len(values) > 1:
+            tx.execute(self._many, {"rows": json.dumps(values)})
+            return
+        tx.execute(for_dialect(tx, self._one), values)
+
+
+def inserting(table: sa.Table) -> Rows:
+    statement = sa.insert(table)
+    return Rows(table, {name: statement for name, _ in _DIALECTS})
+
+
+def inserting_if_absent(table: sa.Table) -> Rows:
+    return Rows(table, inserts_if_absent(table), conflict="ON CONFLICT DO NOTHING")
+
+
+def upserting(table: sa.Table) -> Rows:
+    """Of rows with one primary key, `values` may have one only."""
+    keys = ", ".join(column.name for column in table.primary_key)
+    others = ", ".join(f"{column.name} = excluded.{column.name}" for column in table.c if not column.primary_key)
+    return Rows(table, upserts(table), conflict=f"ON CONFLICT ({keys}) DO UPDATE SET {others}")
 
 
 def for_dialect(tx: Connection, statements: Statements) -> Any:
