@@ -5,7 +5,7 @@
 Measured on each database: a tick with nothing due; ten thousand pipelines due in the same minute until all stand in
 the journal of the engine, which begins to carry them out meanwhile, two at a time; recomputing every fire time when
 no zone rule changed, when those of one zone did, and when all did; and how late a lone due pipeline starts. The
-processor time is that of the thread at work. Without --postgresql a server of the machine is started in a temporary
+processor time is that of this process. Without --postgresql a server of the machine is started in a temporary
 folder, with its default settings.
 """
 
@@ -202,10 +202,10 @@ def seconds(work: Any) -> float:
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds that went by, and those of the processor in this thread."""
-    start, used = time.perf_counter(), time.thread_time()
+    """Seconds that went by, and those of the processor in this process."""
+    start, used = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - start, time.thread_time() - used
+    return time.perf_counter() - start, time.process_time() - used
 
 
 def measure(url: str, folder: Path, pipelines: int, due: int) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence, Set
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -28,6 +27,7 @@ from imagesmith.resources.call import Call, Effect
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.service import Service
 from imagesmith.schedule.cascade import dependents, follow
+from imagesmith.schedule.effects import Effects
 from imagesmith.schedule.rearm import rearm_all
 from imagesmith.schedule.start_condition import moving_tag
 from imagesmith.schedule.tick import Fired, fire_all
@@ -84,7 +84,7 @@ class Scheduler:
         self._tags: dict[str, TagState] = {}
         self._cascade = cascade
         self._latest: datetime | None = None
-        self._failed_effects: deque[Effect] = deque()
+        self._effects = Effects()
         self._avoided: dict[str, datetime] = {}
         self._wake = threading.Event()
         self._asleep_until: datetime | None = None
@@ -122,9 +122,14 @@ class Scheduler:
         rearm_all(self._database, now=self._clock, stop=self._stopping.is_set)
 
     def tick(self) -> list[Fired]:
-        """Fire everything that is due, in batches. Raises StoreUnavailable."""
-        self._retry_effects()
-        now = self._clock()
+        """Fire everything that is due, in batches, effects included. Raises StoreUnavailable."""
+        self._effects.retry()
+        try:
+            return self._tick(self._clock())
+        finally:
+            self._effects.finish()
+
+    def _tick(self, now: datetime) -> list[Fired]:
         if self._latest is not None and now < self._latest - _CLOCK_BACK:
             _log.warning("the clock went back from %s to %s", self._latest, now)
             rearm_all(self._database, now=self._clock, stop=self._stopping.is_set)
@@ -189,13 +194,12 @@ class Scheduler:
         def work(call: Call) -> list[Done]:
             done = carry_out(call)
             effects.extend(call.effects)
-            # run below instead, where one that fails does not lose the others
+            # begun below instead, where one that fails does not lose the others
             call.effects.clear()
             return done
 
         done: list[Done] = self._service.scoped("ScheduledRun", _caller(scope), work)
-        for effect in effects:
-            self._carry_out(effect)
+        self._effects.begin(effects)
         return done
 
     def _moving_tags(self, scope: Scope, arns: Sequence[str]) -> dict[str, str]:
@@ -237,17 +241,6 @@ class Scheduler:
                 self._unit(scope, lambda call, batch=batch: follow(call, image_arn, batch))  # type: ignore[misc]
         with self._database.write(f"{image.owner}/{image.region}") as tx:
             cascades.forget_cascades(tx, [image_arn])
-
-    def _carry_out(self, effect: Effect) -> None:
-        try:
-            effect()
-        except Exception:
-            _log.warning("a build could not be enqueued; it is tried again at the next tick", exc_info=True)
-            self._failed_effects.append(effect)
-
-    def _retry_effects(self) -> None:
-        for _ in range(len(self._failed_effects)):
-            self._carry_out(self._failed_effects.popleft())
 
     def _run(self) -> None:
         pause = 1.0
