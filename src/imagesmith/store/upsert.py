@@ -6,7 +6,6 @@ it, so values come in as parameters.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,6 +13,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
+
+from imagesmith.values.json_text import json_text
 
 Statements = Mapping[str, Any]
 """Dialect name -> statement."""
@@ -70,7 +71,7 @@ class Rows:
         if not values:
             return
         if tx.dialect.name == "postgresql" and len(values) > 1:
-            tx.execute(self._many, {"rows": json.dumps(values)})
+            tx.execute(self._many, {"rows": json_text(values)})
             return
         tx.execute(for_dialect(tx, self._one), values)
 
