@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from imagesmith.store.prepared import Prepared
 from imagesmith.store.records import Build, Cursor, Record, from_microseconds, microseconds
 from imagesmith.store.tables import builds, counters, inventories, links, resources, tokens
-from imagesmith.store.upsert import counting, for_dialect, inserting, upserting
+from imagesmith.store.upsert import counting, for_dialect, inserting, upserting, upserts
 from imagesmith.values.version import Version
 
 # made once: see store.upsert
