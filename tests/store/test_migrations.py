@@ -87,3 +87,19 @@ def test_a_changed_document_touches_no_index_on_postgresql(postgresql: str) -> N
         changed, on_their_page = tx.execute(sa.text(statistics)).one()
     database.close()
     assert changed == 200 and on_their_page == 200
+
+
+def test_the_newest_image_of_a_pipeline_is_found_by_its_source_on_postgresql(postgresql: str) -> None:
+    """However few images there are beside the pipelines: statistics of the column alone would mislead the planner."""
+    database = Database(new_postgresql_database(postgresql, "few_images"))
+    migrate.upgrade(database)
+    pipelines = [pipeline(f"p{number:05d}") for number in range(5000)]
+    arns = [record.arn for record in pipelines[:100]]
+    query = schedules.NEWEST_BUILT.params(wanted=arns)
+    with database.write("s") as tx:
+        queries.insert_many(tx, pipelines)
+        tx.execute(sa.text("ANALYZE"))
+        compiled = query.compile(dialect=tx.dialect, compile_kwargs={"literal_binds": True})
+        plan = "\n".join(tx.exec_driver_sql(f"EXPLAIN {compiled}").scalars())
+    database.close()
+    assert "using resources_by_source" in plan and "resources_by_status" not in plan

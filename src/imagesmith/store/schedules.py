@@ -86,7 +86,7 @@ _RUNS_BETWEEN = sa.select(scheduled_runs.c.pipeline_arn, scheduled_runs.c.schedu
     scheduled_runs.c.scheduled_for.between(sa.bindparam("since"), sa.bindparam("until")),
 )
 _PIPELINES = resources.alias("pipelines")
-_NEWEST_BUILT = sa.select(
+NEWEST_BUILT = sa.select(
     _PIPELINES.c.arn,
     sa.select(resources.c.arn)
     .where(resources.c.source == _PIPELINES.c.arn, resources.c.status.in_(_BUILT))
@@ -284,7 +284,7 @@ def forget_runs_before(tx: Connection, moment: datetime) -> None:
 
 def newest_built(tx: Connection, pipeline_arns: Sequence[str]) -> dict[str, Record]:
     """The newest image of each pipeline that reached AVAILABLE, whoever started it."""
-    rows = tx.execute(_NEWEST_BUILT, {"wanted": pipeline_arns})
+    rows = tx.execute(NEWEST_BUILT, {"wanted": pipeline_arns})
     found = {pipeline: image for pipeline, image in rows if image is not None}
     images = queries.get_many(tx, list(found.values())) if found else {}
     return {pipeline: images[image] for pipeline, image in found.items() if image in images}
