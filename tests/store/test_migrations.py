@@ -90,7 +90,7 @@ def test_a_changed_document_touches_no_index_on_postgresql(postgresql: str) -> N
 
 
 def test_the_newest_image_of_a_pipeline_is_found_by_its_source_on_postgresql(postgresql: str) -> None:
-    """However few images there are beside the pipelines: statistics of the column alone would mislead the planner."""
+    """However few images there are: statistics of the column alone would mislead the planner."""
     database = Database(new_postgresql_database(postgresql, "few_images"))
     migrate.upgrade(database)
     pipelines = [pipeline(f"p{number:05d}") for number in range(5000)]

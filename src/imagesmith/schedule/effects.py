@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from imagesmith.resources.call import Effect
 
@@ -34,14 +34,21 @@ class Effects:
             return
         if self._beside is None:
             self._beside = ThreadPoolExecutor(2, thread_name_prefix="scheduler-effects")
-        wait(self._under_way)
+        self._wait()
         self._under_way = [self._beside.submit(self._carry_out, effect) for effect in effects]
 
     def finish(self) -> None:
         """Wait for all that were begun."""
         if self._beside is not None:
             self._beside.shutdown()
-            self._beside, self._under_way = None, ()
+            self._beside = None
+        self._wait()
+
+    def _wait(self) -> None:
+        done, self._under_way = self._under_way, ()
+        for effect in done:
+            # raises what is no Exception: the process is to end
+            effect.result()
 
     def retry(self) -> None:
         """Try those again that failed."""

@@ -1,6 +1,6 @@
 """PostgreSQL: the planner is told that the images of one pipeline are few.
 
-Every resource but an image has an empty source, so statistics see one value and take any other for as common as that:
+Every resource but an image has an empty source, so statistics see one value and take any other for as common:
 the newest image of a pipeline was then looked for among all images that are AVAILABLE. On a store of a million
 pipelines and ten thousand images that took half a second for a hundred of them; by the index of sources it takes a
 millisecond.
