@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesmith.artifacts.locks import file_lock, is_locked
+from imagesmith.values.json_text import json_bytes
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -84,7 +85,7 @@ class LayoutFiles:
     def write_index(self, entries: list[dict[str, Any]]) -> None:
         """Replace the index. The lock is held."""
         document = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
-        self.write(self.path / "index.json", json.dumps(document, indent=1).encode())
+        self.write(self.path / "index.json", json_bytes(document))
 
     def write(self, target: Path, data: bytes) -> None:
         """Create or replace a file in one step, flushed to disk. The lock is held."""

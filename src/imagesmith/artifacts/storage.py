@@ -76,6 +76,8 @@ class ContainerStorage:
         self.root = root
         self.runroot = runroot
         self.probe = probe
+        self._listed: tuple[tuple[tuple[int, int, int] | None, ...], tuple[str, ...]] | None = None
+        """The records of the containers when they were listed, and their names."""
 
     @classmethod
     def open(cls, root: Path, runroot: Path) -> ContainerStorage:
@@ -177,6 +179,23 @@ class ContainerStorage:
                 raise
 
     def containers(self) -> tuple[str, ...]:
+        """Names of the working containers. The tools are asked only when their records are not those of last time:
+        a build that made no container has nothing to ask for."""
+        # looked at before the list is made: a change meanwhile makes the list an old one
+        records = self._container_records()
+        listed = self._listed
+        if listed is None or listed[0] != records:
+            listed = self._listed = (records, self._list_containers())
+        return listed[1]
+
+    def _container_records(self) -> tuple[tuple[int, int, int] | None, ...]:
+        """What changes when a container comes or goes: the files are replaced as a whole, each time."""
+        places = (folder / f"{self.probe.driver}-containers" for folder in (self.root, self.runroot))
+        return tuple(
+            _identity(place / name) for place in places for name in ("containers.json", "volatile-containers.json")
+        )
+
+    def _list_containers(self) -> tuple[str, ...]:
         for attempt in range(_LIST_ATTEMPTS):
             try:
                 # --all: buildah no longer counts what it removed by half, as it does when the disk is full
@@ -353,3 +372,11 @@ def _check_image(image_id: str) -> str:
 
 def _image_id(output: bytes) -> str:
     return _check_image(output.decode().strip().splitlines()[-1].removeprefix("sha256:"))
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

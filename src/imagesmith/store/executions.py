@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from imagesmith.store.prepared import Prepared
 from imagesmith.store.records import Cursor
 from imagesmith.store.tables import step_executions, workflow_executions
 
@@ -58,8 +59,8 @@ _EXECUTIONS, _STEPS = workflow_executions, step_executions
 # made once: see store.upsert
 _INSERT_EXECUTION = sa.insert(_EXECUTIONS)
 _INSERT_STEPS = sa.insert(_STEPS)
-_GET_EXECUTION = sa.select(_EXECUTIONS).where(_EXECUTIONS.c.id == sa.bindparam("wanted"))
-_GET_STEP = sa.select(_STEPS).where(_STEPS.c.id == sa.bindparam("wanted"))
+_GET_EXECUTION = Prepared(sa.select(_EXECUTIONS).where(_EXECUTIONS.c.id == sa.bindparam("wanted")))
+_GET_STEP = Prepared(sa.select(_STEPS).where(_STEPS.c.id == sa.bindparam("wanted")))
 _EXECUTIONS_OF = (
     sa.select(_EXECUTIONS)
     .where(_EXECUTIONS.c.image_arn == sa.bindparam("wanted"))
@@ -70,12 +71,12 @@ _STEPS_OF = (
     .where(_STEPS.c.execution_id == sa.bindparam("wanted"))
     .order_by(_STEPS.c.position, _STEPS.c.id)
 )
-_UPDATE_EXECUTION = (
+_UPDATE_EXECUTION = Prepared(
     sa.update(_EXECUTIONS)
     .where(_EXECUTIONS.c.id == sa.bindparam("changed"))
     .values(status=sa.bindparam("status"), document=sa.bindparam("document"))
 )
-_UPDATE_STEP = (
+_UPDATE_STEP = Prepared(
     sa.update(_STEPS)
     .where(_STEPS.c.id == sa.bindparam("changed"))
     .values(status=sa.bindparam("status"), started=sa.bindparam("started"), document=sa.bindparam("document"))
@@ -97,12 +98,12 @@ def put_execution(tx: Connection, execution: WorkflowExecution, steps: Sequence[
 
 
 def get_execution(tx: Connection, execution_id: str) -> WorkflowExecution | None:
-    row = tx.execute(_GET_EXECUTION, {"wanted": execution_id}).first()
+    row = _GET_EXECUTION.first(tx, {"wanted": execution_id})
     return None if row is None else _execution(row)
 
 
 def get_step(tx: Connection, step_id: str) -> StepExecution | None:
-    row = tx.execute(_GET_STEP, {"wanted": step_id}).first()
+    row = _GET_STEP.first(tx, {"wanted": step_id})
     return None if row is None else _step(row)
 
 
@@ -118,14 +119,14 @@ def steps_of(tx: Connection, execution_id: str) -> list[StepExecution]:
 
 def update_execution(tx: Connection, execution: WorkflowExecution, status: str, changes: Mapping[str, Any]) -> None:
     document = {**execution.document, **changes}
-    tx.execute(_UPDATE_EXECUTION, {"changed": execution.id, "status": status, "document": document})
+    _UPDATE_EXECUTION.run(tx, {"changed": execution.id, "status": status, "document": document})
 
 
 def update_step(
     tx: Connection, step: StepExecution, status: str, changes: Mapping[str, Any], *, started: int | None = None
 ) -> None:
     values = {"changed": step.id, "status": status, "document": {**step.document, **changes}}
-    tx.execute(_UPDATE_STEP, {**values, "started": step.started if started is None else started})
+    _UPDATE_STEP.run(tx, {**values, "started": step.started if started is None else started})
 
 
 def step_counts(tx: Connection, execution_ids: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -59,6 +59,10 @@ _INSERT_LINKS = sa.insert(links)
 _COUNT = counting(counters)
 _INSERT_ROWS = inserting(resources)
 _PUT_BUILDS = upserting(builds)
+_GET_OUTCOME = Prepared(sa.select(builds.c.outcome).where(builds.c.image_arn == sa.bindparam("wanted")))
+_SET_OUTCOME = Prepared(
+    sa.update(builds).where(builds.c.image_arn == sa.bindparam("changed")).values(outcome=sa.bindparam("outcome"))
+)
 _GET_BUILD = Prepared(sa.select(builds).where(builds.c.image_arn == sa.bindparam("wanted")))
 
 
@@ -297,17 +301,15 @@ def get_build(tx: Connection, image_arn: str) -> Build | None:
 
 def update_outcome(tx: Connection, image_arn: str, changes: Mapping[str, Any]) -> None:
     """Merge members into the outcome of a build."""
-    row = tx.execute(sa.select(builds.c.outcome).where(builds.c.image_arn == image_arn)).first()
+    row = _GET_OUTCOME.first(tx, {"wanted": image_arn})
     if row is not None:
-        tx.execute(
-            sa.update(builds).where(builds.c.image_arn == image_arn).values(outcome={**row.outcome, **changes})
-        )
+        _SET_OUTCOME.run(tx, {"changed": image_arn, "outcome": {**row.outcome, **changes}})
 
 
 def add_stages(tx: Connection, image_arn: str, seconds: Mapping[str, float]) -> None:
     """Add to the times of the parts of a build."""
-    build = get_build(tx, image_arn)
-    known = dict(build.outcome.get("stages", {})) if build else {}
+    row = _GET_OUTCOME.first(tx, {"wanted": image_arn})
+    known = dict(row.outcome.get("stages", {})) if row else {}
     added = {name: round(known.get(name, 0.0) + value, 3) for name, value in seconds.items()}
     update_outcome(tx, image_arn, {"stages": {**known, **added}})
 
