@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fixtures_containers import opened_storage
+from imagesmith import processes
 from imagesmith.artifacts.storage import ContainerStorage, StorageError, StorageProbe, runroot_for
 from imagesmith.processes import ProcessFailed
 
@@ -138,3 +140,26 @@ def test_closing_unmounts_everything(tmp_path: Path) -> None:
         assert storage.mounted()
         storage.close()
         assert storage.mounted() == ()
+
+
+def test_containers_are_listed_anew_only_when_one_came_or_went(
+    container_storage: ContainerStorage, tiny_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking again starts no tool; a container that another process made or removed is noticed."""
+    asked: list[list[str]] = []
+    original = processes.check
+
+    def note(argv: list[str], **options: Any) -> Any:
+        asked.append(list(argv))
+        return original(argv, **options)
+
+    monkeypatch.setattr(processes, "check", note)
+    before = container_storage.containers()
+    assert container_storage.containers() == before
+    assert len(asked) == 1
+    elsewhere = ContainerStorage.open(container_storage.root, container_storage.runroot)
+    elsewhere.create("listed-anew", tiny_image)
+    assert set(container_storage.containers()) == {*before, "listed-anew"}
+    elsewhere.remove("listed-anew")
+    assert container_storage.containers() == before
+    assert len([argv for argv in asked if argv[1] == "containers"]) == 3

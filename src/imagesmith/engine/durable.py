@@ -63,6 +63,8 @@ SCHEMA_NUMBER = "imagesmith-2"
 _APPLICATION, _WORKFLOW = "imagesmith", "build"
 _SCHEMA = "imagesmith_engine"
 _RETRY_SECONDS = 1.0
+_ENDING_SECONDS = 2.0
+"""How long after the end of a run the next end is thought to be near."""
 _REJOIN_SECONDS = 60.0
 _DRAIN_SECONDS = 0.1
 _PARKED = "CANCELLED"
@@ -120,6 +122,8 @@ class DurableEngine:
         self._draining = False
         self._lock = threading.Lock()
         self._active: dict[str, _Active] = {}
+        self._last_end = float("-inf")
+        """When a run left this process, on the monotonic clock."""
         self._make_room = make_room
         self._stopping = Cancellation()
         self._retries: list[threading.Thread] = []
@@ -175,8 +179,7 @@ class DurableEngine:
         if self._membership is not None:
             DBOS.listen_queues(self._queues.listened)
         DBOS.launch()
-        if self._membership is not None:
-            self._queues.own_limits(self._dbos, lambda: self._draining)
+        self._queues.own_limits(self._dbos, lambda: self._draining, self._is_ending)
         self._queues.declare()
         if self._membership is not None:
             take_over(self._membership, timer=_TIMER, everything=True)
@@ -360,6 +363,10 @@ class DurableEngine:
         with self._lock:
             if self._active.get(key) is active:
                 del self._active[key]
+            self._last_end = time.monotonic()
+
+    def _is_ending(self) -> bool:
+        return time.monotonic() - self._last_end < _ENDING_SECONDS
 
     def do(self, active: _Active, work: Work, *, shielded: bool) -> Json:
         """Carry out a step with a cancellation that this engine can reach."""
