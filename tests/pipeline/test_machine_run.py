@@ -35,10 +35,15 @@ def add_disk(forge: Forge, folder: Path, *, code: bytes, mebibytes: int = 8) -> 
     with (folder / "blank.raw").open("wb") as file:
         file.write(disk)
         file.truncate(mebibytes * 1024**2)
-    with (folder / "blank.raw").open("rb") as file:
+    return add_disk_file(forge, folder / "blank.raw")
+
+
+def add_disk_file(forge: Forge, disk: Path) -> str:
+    """The AMI of a raw disk."""
+    with disk.open("rb") as file:
         checksum = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     done = subprocess.run(
-        [COMMAND, "base", "add", str(folder / "blank.raw"), "--checksum", checksum, "--name", forge.name("blank"),
+        [COMMAND, "base", "add", str(disk), "--checksum", checksum, "--name", forge.name("blank"),
          "--json", "--data-dir", str(forge.server.data_dir)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
@@ -46,12 +51,13 @@ def add_disk(forge: Forge, folder: Path, *, code: bytes, mebibytes: int = 8) -> 
 
 
 def start(forge: Forge, parent: str, *, recipe: Mapping[str, Any] | None = None, **members: object) -> str:
-    recipe = forge.client.create_image_recipe(
-        name=forge.name("machine"), semanticVersion="1.0.0", parentImage=parent,
-        components=[{"componentArn": forge.component(build="true")}], **(recipe or {}),
-    )["imageRecipeArn"]  # fmt: skip
+    members_of_recipe: dict[str, Any] = dict(recipe or {})
+    members_of_recipe.setdefault("components", [{"componentArn": forge.component(build="true")}])
+    arn = forge.client.create_image_recipe(
+        name=forge.name("machine"), semanticVersion="1.0.0", parentImage=parent, **members_of_recipe
+    )["imageRecipeArn"]
     made = forge.client.create_image(
-        imageRecipeArn=recipe, infrastructureConfigurationArn=forge.infrastructure(), **members
+        imageRecipeArn=arn, infrastructureConfigurationArn=forge.infrastructure(), **members
     )
     return str(made["imageBuildVersionArn"])
 

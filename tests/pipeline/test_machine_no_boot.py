@@ -1,0 +1,134 @@
+"""A machine image that is built without a machine: what its disk holds and what is known of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from artifacts.test_disk_root import FIRST, SIZE, TABLE
+from fixtures_containers import libraries_of, make_tiny_root
+from imagesmith.artifacts.disk_root import open_root, unpack
+from imagesmith.artifacts.disks import DiskStore
+from pipeline.pipeline_support import Forge
+from pipeline.test_machine_run import add_disk_file, start
+
+pytestmark = pytest.mark.tool
+
+BUILD = """\
+name: no-boot
+schemaVersion: 1.0
+phases:
+  - name: build
+    steps:
+      - name: Change
+        action: ExecuteBash
+        inputs:
+          commands:
+            - echo made without a boot >/etc/made
+            - chown 1000:1001 /etc/made
+            - chmod 4750 /etc/made
+            - rm /etc/old
+            - echo left >/tmp/left
+            - ls /dev/vda && exit 1 || exit 0
+"""
+TOOLS = ("mktemp", "find", "sync", "bash", "ls", "rm", "chown", "chmod", "mkdir", "cat")
+STATUS = "Package: web\nStatus: install ok installed\nVersion: 1.2-3\nArchitecture: amd64\n\n"
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk of a small system with something to clean away."""
+    folder = tmp_path_factory.mktemp("no-boot")
+    root = folder / "root"
+    root.mkdir()
+    make_tiny_root(root)
+    for tool in TOOLS:
+        found = shutil.which(tool)
+        assert found
+        for place in (Path(found).resolve(), *libraries_of(Path(found))):
+            target = (
+                root
+                / ("usr/bin" if place == Path(found).resolve() else str(place.parent).lstrip("/"))
+                / (tool if place == Path(found).resolve() else place.name)
+            )
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(place, target)
+    for name in ("tmp", "proc", "dev", "etc/ssh", "root/.ssh", "var/log", "var/tmp", "var/lib/dpkg"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for name in ("etc/ssh/ssh_host_ed25519_key", "root/.ssh/authorized_keys", "var/log/own.log", "etc/machine-id"):
+        (root / name).write_text("of the parent\n")
+    (root / "etc/old").write_text("old\n")
+    (root / "var/lib/dpkg/status").write_text(STATUS)
+    raw = folder / "parent.raw"
+    with raw.open("wb") as file:
+        file.truncate(2 * SIZE)
+    subprocess.run(["sfdisk", "-q", str(raw)], input=TABLE.encode(), check=True)
+    subprocess.run(
+        ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-E", f"offset={FIRST}", "-d", str(root), str(raw),
+         f"{(2 * SIZE - FIRST) // 1024 - 1024}k"],
+        check=True,
+    )  # fmt: skip
+    return raw
+
+
+def test_components_change_the_disk_and_nothing_boots(forge: Forge, parent: Path, tmp_path: Path) -> None:
+    """The new disk has what they wrote, is cleaned, and is known as any other; one wrong bit is found later."""
+    server = forge.server
+    arn = start(
+        forge, add_disk_file(forge, parent), recipe={"components": [{"componentArn": forge.component(data=BUILD)}]},
+        tags={"imagesmith:no-boot": "true"}, imageTestsConfiguration={"imageTestsEnabled": False},
+    )  # fmt: skip
+    (made,) = forge.finished(arn)["outputResources"]["amis"]
+    log = server.log(arn)
+    assert "no machine starts" in log and "starting machine" not in log
+    shown = json.loads(server.command("ami", "show", made["image"], "--json"))
+    assert shown["virtualSize"] == 2 * SIZE
+    out = tmp_path / "out"
+    out.mkdir()
+    with open_root(DiskStore(server.data_dir / "disks").get(shown["digest"]).path) as root:
+        unpack(root, out)
+    changed = (out / "etc/made").stat()
+    assert (changed.st_mode & 0o7777, changed.st_uid, changed.st_gid) == (0o4750, 1000, 1001)
+    assert (out / "etc/made").read_text() == "made without a boot\n" and not (out / "etc/old").exists()
+    gone = ("etc/ssh/ssh_host_ed25519_key", "root/.ssh/authorized_keys", "tmp/left", "etc/resolv.conf", "etc/hosts")
+    assert [name for name in gone if (out / name).exists()] == []
+    assert (out / "etc/machine-id").read_bytes() == b"" == (out / "var/log/own.log").read_bytes()
+    packages = forge.client.list_image_packages(imageBuildVersionArn=arn)["imagePackageList"]
+    assert [(item["packageName"], item["packageVersion"]) for item in packages] == [("web", "1.2-3")]
+    documents = DiskStore(server.data_dir / "disks").documents(shown["digest"])
+    assert {"cyclonedx.json", "spdx.json", "inventory.json"} < set(documents)
+    verified = json.loads(server.command("image", "verify", made["image"], "--json"))
+    assert (verified["image"], verified["digest"]) == (arn, shown["digest"])
+    damage(Path(shown["path"]))
+    said = server.command("image", "verify", made["image"], status=1)
+    assert "is damaged" in said and shown["digest"] in said
+
+
+def damage(disk: Path) -> None:
+    """Change one bit at the end of a file."""
+    disk.chmod(0o600)
+    with disk.open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+
+
+def test_a_restart_needs_a_machine(forge: Forge, parent: Path) -> None:
+    """The component fails with the reason, and nothing of the container is left."""
+    reboot = BUILD.replace("ExecuteBash", "Reboot").partition("        inputs:")[0]
+    component = {"componentArn": forge.component(data=reboot)}
+    arn = start(
+        forge, add_disk_file(forge, parent), recipe={"components": [component]},
+        tags={"imagesmith:no-boot": "true"},
+    )  # fmt: skip
+    assert (
+        "a container cannot restart; run this component on a machine"
+        in forge.finished(arn, "FAILED")["state"]["reason"]
+    )
+    assert forge.server.containers() == []
