@@ -1,17 +1,35 @@
-"""A server whose registry is behind a gate; after every test nothing of its builds is left."""
+"""Servers whose registry is behind a gate; after every test nothing of their builds is left.
+
+`tally` counts what the tests of crashes did; the end of the run prints it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
+from conftest import new_postgresql_database
 from distribution.registry_support import RunningRegistry
 from pipeline.conftest import open_registry, tiny_parent
 from pipeline.leaks import assert_clean
 from pipeline.pipeline_support import REGION, Gate, RunningServer, gate
 
 __all__ = ["open_registry", "tiny_parent"]
+
+DATABASES = ("sqlite", "postgresql")
+HOOK = """\
+#!/bin/sh
+cat >/dev/null
+echo once >>$0.calls
+until [ -e $0.go ]; do sleep 0.05; done
+echo '{"n": 1}'
+"""
+_TALLY = pytest.StashKey[list[str]]()
+
+Tally = Callable[[int, str], None]
+"""(runs, what happened to them)."""
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +59,73 @@ def server(crash_server: RunningServer, registry_gate: Gate) -> Iterator[Running
         crash_server.start()
     yield crash_server
     assert_clean(crash_server)
+
+
+@pytest.fixture(scope="session")
+def stored_servers(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_parent: str,
+    registry_gate: Gate,
+) -> Iterator[Callable[[str], RunningServer]]:
+    """A server on each kind of database, made when it is first asked for."""
+    made: dict[str, RunningServer] = {}
+    with ExitStack() as stack:
+
+        def give(kind: str) -> RunningServer:
+            if kind not in made:
+                folder = tmp_path_factory.mktemp(kind)
+                hook = folder / "hook.sh"
+                hook.write_text(HOOK)
+                hook.chmod(0o755)
+                settings = f'[builds]\nconcurrency = 16\n[hooks.slow]\ncommand = ["{hook}"]\n'
+                if kind == "postgresql":
+                    url = new_postgresql_database(request.getfixturevalue("postgresql"), "crashes")
+                    settings = f'database_url = "{url}"\n{settings}'
+                registries = {REGION: registry_gate.host}
+                server = RunningServer(
+                    folder / "data", parent=tiny_parent, registries=registries, settings=settings
+                )
+                made[kind] = stack.enter_context(server)
+            return made[kind]
+
+        yield give
+        for server in made.values():
+            if server.pid:
+                server.stop()
+            assert_clean(server)
+
+
+@pytest.fixture(params=DATABASES)
+def stored_server(
+    request: pytest.FixtureRequest, stored_servers: Callable[[str], RunningServer], registry_gate: Gate
+) -> Iterator[RunningServer]:
+    """A server on each database, which runs; a hook `slow` waits until the test lets it go on."""
+    registry_gate.open()
+    server = stored_servers(request.param)
+    if not server.pid:
+        server.start()
+    for name in ("calls", "go"):
+        (server.data_dir.parent / f"hook.sh.{name}").unlink(missing_ok=True)
+    yield server
+    assert_clean(server)
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Tally:
+    """Count runs of builds that a test put through something and that all ended as they should."""
+    lines = request.config.stash.setdefault(_TALLY, [])
+
+    def count(runs: int, what: str) -> None:
+        lines.append(f"{request.node.name}: {runs} runs {what}; lost: nothing")
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was done, also when nobody looks at the output of single tests."""
+    lines = config.stash.get(_TALLY, [])
+    if lines:
+        terminalreporter.section("crashes")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)

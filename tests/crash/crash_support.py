@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.leaks import descendants, groups_of
+from pipeline.leaks import descendants, groups_of, running_below
 from pipeline.pipeline_support import (
     HOLD,
     TEMPLATE,
@@ -112,3 +112,10 @@ def freeze(server: RunningServer, *needles: str) -> int:
     pid = eventually(lambda: find_below(server, *needles), f"a process {needles}", seconds=60, pause=0.005)
     os.kill(pid, signal.SIGSTOP)
     return pid
+
+
+def die_and_come_back(server: RunningServer) -> None:
+    """kill -9 of the server; everything it ran ends with it, and it starts again."""
+    server.kill()
+    eventually(lambda: not running_below(server), "everything ends with the server", seconds=10)
+    server.start()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from conftest import new_postgresql_database
-from distribution.registry_support import RunningRegistry
-from pipeline.leaks import assert_clean, running_below
-from pipeline.pipeline_support import HOLD, REGION, RunningServer, eventually, held, release
+from crash.crash_support import die_and_come_back
+from pipeline.pipeline_support import HOLD, RunningServer, eventually, held, release
 from pipeline.workflow_support import (
     TEST,
     TEST_LAUNCH,
@@ -26,44 +23,6 @@ from pipeline.workflow_support import (
 )
 
 pytestmark = pytest.mark.tool
-
-KINDS = ("sqlite", "postgresql")
-HOOK = """\
-#!/bin/sh
-cat >/dev/null
-echo once >>$0.calls
-until [ -e $0.go ]; do sleep 0.05; done
-echo '{"n": 1}'
-"""
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def stored_server(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_parent: str,
-    open_registry: RunningRegistry,
-) -> Iterator[RunningServer]:
-    """A server on each database."""
-    folder = tmp_path_factory.mktemp("stored")
-    settings = ""
-    if request.param == "postgresql":
-        url = new_postgresql_database(request.getfixturevalue("postgresql"), "crashes")
-        settings = f'database_url = "{url}"'
-    hook = folder / "hook.sh"
-    hook.write_text(HOOK)
-    hook.chmod(0o755)
-    settings += f'\n[hooks.slow]\ncommand = ["{hook}"]\n'
-    registries = {REGION: open_registry.host}
-    with RunningServer(folder / "data", parent=tiny_parent, registries=registries, settings=settings) as running:
-        yield running.start()
-        assert_clean(running)
-
-
-def die_and_come_back(server: RunningServer) -> None:
-    server.kill()
-    eventually(lambda: not running_below(server), "everything ends with the server", seconds=10)
-    server.start()
 
 
 def test_a_wait_survives_with_its_instance(stored_server: RunningServer) -> None:
@@ -135,9 +94,6 @@ def test_a_parallel_group_goes_on(stored_server: RunningServer) -> None:
 def test_a_state_machine_is_called_again(stored_server: RunningServer) -> None:
     """A step that works on no instance runs again by itself: what came before it stays."""
     server = stored_server
-    hook = server.data_dir.parent / "hook.sh"
-    for place in (f"{hook}.calls", f"{hook}.go"):
-        (server.data_dir.parent / place).unlink(missing_ok=True)
     calls = server.data_dir.parent / "hook.sh.calls"
     test = workflow(
         server.forge, "TEST",
