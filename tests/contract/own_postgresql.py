@@ -43,8 +43,9 @@ class OwnPostgresql:
                 time.sleep(0.1)
         raise RuntimeError("PostgreSQL did not answer within 15 seconds")
 
-    def stop(self) -> None:
-        self._run("pg_ctl", "-D", str(self._data), "-m", "fast", "-w", "stop")
+    def stop(self, mode: str = "fast") -> None:
+        """`immediate` is a crash: nothing is written, and the next start recovers."""
+        self._run("pg_ctl", "-D", str(self._data), "-m", mode, "-w", "stop")
 
     def end(self) -> None:
         """Stop it if it runs."""

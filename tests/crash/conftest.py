@@ -63,10 +63,7 @@ def server(crash_server: RunningServer, registry_gate: Gate) -> Iterator[Running
 
 @pytest.fixture(scope="session")
 def stored_servers(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_parent: str,
-    registry_gate: Gate,
+    tmp_path_factory: pytest.TempPathFactory, tiny_parent: str, registry_gate: Gate, postgresql: str
 ) -> Iterator[Callable[[str], RunningServer]]:
     """A server on each kind of database, made when it is first asked for."""
     made: dict[str, RunningServer] = {}
@@ -80,7 +77,7 @@ def stored_servers(
                 hook.chmod(0o755)
                 settings = f'[builds]\nconcurrency = 16\n[hooks.slow]\ncommand = ["{hook}"]\n'
                 if kind == "postgresql":
-                    url = new_postgresql_database(request.getfixturevalue("postgresql"), "crashes")
+                    url = new_postgresql_database(postgresql, "crashes")
                     settings = f'database_url = "{url}"\n{settings}'
                 registries = {REGION: registry_gate.host}
                 server = RunningServer(

@@ -6,9 +6,11 @@ import time
 
 import pytest
 
-from crash.crash_support import STAGES, catch
+from crash.conftest import Tally
+from crash.crash_support import STAGES, catch, die_and_come_back
 from pipeline.leaks import assert_clean
-from pipeline.pipeline_support import Gate, RunningServer, eventually
+from pipeline.pipeline_support import HOLD, Gate, RunningServer, eventually, held
+from pipeline.workflow_support import executions
 
 pytestmark = pytest.mark.tool
 
@@ -59,3 +61,23 @@ def test_a_cancel_survives_a_kill(server: RunningServer, registry_gate: Gate) ->
     server.start()
     server.forge.finished(caught.arn, "CANCELLED")
     assert "attempt 2" not in server.log(caught.arn)
+
+
+def test_a_cancel_while_builds_are_recovered(stored_server: RunningServer, tally: Tally) -> None:
+    """At every moment after the restart: all are CANCELLED, none is begun for ever, and nothing is left."""
+    forge = stored_server.forge
+    names = [forge.name("hold") for _ in range(6)]
+    arns = [forge.start(forge.recipe(forge.component(build=HOLD.format(name=name)))) for name in names]
+    for name in names:
+        held(name)
+    die_and_come_back(stored_server)
+    forge = stored_server.forge
+    for number, arn in enumerate(arns):
+        time.sleep(0.05 * number)
+        forge.client.cancel_image_creation(imageBuildVersionArn=arn)
+    for arn in arns:
+        forge.finished(arn, "CANCELLED")
+        assert stored_server.log(arn).count("end | ") == 1
+        assert {run["status"] for run in executions(forge, arn)} == {"CANCELLED"}
+    assert_clean(stored_server)
+    tally(len(arns), "were cancelled while the server recovered them")

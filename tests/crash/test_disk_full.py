@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from crash.conftest import Tally
 from imagesmith.artifacts.layout import OciLayout
 from pipeline.leaks import assert_clean
-from pipeline.pipeline_support import HOLD, RunningServer, held, image_config, release, uris
+from pipeline.pipeline_support import COMMAND, HOLD, RunningServer, held, image_config, release, uris
 from small_disk import fill, free_bytes, small_disk_at
 
 pytestmark = pytest.mark.tool
@@ -108,3 +109,25 @@ def test_a_full_disk_refuses_changes_and_answers_questions(small_disk: RunningSe
     assert forge.state(image["arn"]) == "AVAILABLE"
     ballast.unlink()
     forge.build(recipe)
+
+
+def test_a_server_that_is_killed_on_a_full_disk_goes_on(small_disk: RunningServer, tally: Tally) -> None:
+    """It does not start without a byte, and says so; with space again the build of before ends AVAILABLE."""
+    forge = small_disk.forge
+    name = forge.name("full")
+    arn = forge.start(forge.recipe(forge.component(build=f"echo once >> /count; {HOLD.format(name=name)}")))
+    held(name)
+    (small_disk.data_dir / "reserve").unlink()
+    ballast = fill(small_disk.data_dir)
+    small_disk.kill()
+    done = subprocess.run(
+        [COMMAND, "serve", "--port", "0", "--data-dir", str(small_disk.data_dir)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "No space left on device" in done.stderr, done.stderr
+    ballast.unlink()
+    small_disk.start()
+    release(name)
+    small_disk.forge.finished(arn)
+    assert small_disk.log(arn).count("end | AVAILABLE") == 1
+    tally(1, "was killed on a disk without a free byte")

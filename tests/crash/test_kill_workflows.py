@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
 from crash.crash_support import die_and_come_back
-from pipeline.pipeline_support import HOLD, RunningServer, eventually, held, release
+from pipeline.pipeline_support import COMMAND, HOLD, RunningServer, eventually, held, release
 from pipeline.workflow_support import (
     TEST,
     TEST_LAUNCH,
@@ -111,3 +112,20 @@ def test_a_state_machine_is_called_again(stored_server: RunningServer) -> None:
     assert statuses(forge, execution["workflowExecutionId"]) == {"Call": "COMPLETED"}
     outputs = json.loads(steps(forge, execution["workflowExecutionId"])["Call"]["outputs"])
     assert outputs["status"] == "SUCCEEDED" and json.loads(outputs["output"]) == {"n": 1}
+
+
+def test_a_follower_survives_a_kill(stored_server: RunningServer) -> None:
+    """`image logs -f` waits for the server to come back, at whatever port, and ends with the build."""
+    server = stored_server
+    name = server.forge.name("hold")
+    arn = server.forge.start(server.forge.recipe(server.forge.component(build=HOLD.format(name=name))))
+    held(name)
+    command = [COMMAND, "image", "logs", "-f", arn, "--data-dir", str(server.data_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as follower:
+        assert follower.stdout is not None
+        first = follower.stdout.readline()
+        die_and_come_back(server)
+        release(name)
+        server.forge.finished(arn)
+        assert first + follower.communicate(timeout=60)[0] == server.log(arn)
+        assert follower.returncode == 0

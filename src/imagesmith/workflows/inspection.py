@@ -22,7 +22,7 @@ from imagesmith.artifacts.referrers import Document, attach, attached
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.distribution.client import RegistryError
 from imagesmith.distribution.referrers import push_referrers
-from imagesmith.distribution.registry import PushFailed, push_image
+from imagesmith.distribution.registry import PushFailed
 from imagesmith.inspection import provenance
 from imagesmith.inspection.inventory import Inventory, is_read, take_inventory
 from imagesmith.inspection.sbom import CYCLONEDX_TYPE, SPDX_TYPE, DescribedImage
@@ -39,6 +39,7 @@ from imagesmith.recipes.plan import BuildPlan, PlannedScan
 from imagesmith.settings import Registry, Settings
 from imagesmith.values.names import iso_instant, sha256_hex
 from imagesmith.workflows.failures import StepFailed
+from imagesmith.workflows.kept_push import push_kept
 from imagesmith.workflows.logs import BuildLog
 from imagesmith.workflows.work import Work
 from imagesmith.workflows.workshop import Workshop, instance_name, layout_reference
@@ -224,13 +225,7 @@ def _push_for_scan(work: Work, wanted: PlannedScan, digest: str) -> None:
         return
     # Images of many recipes share the default repository, so its tag says which one it is.
     tags = wanted.tags or (f"{plan.image_arn.split('/')[1]}-{plan.default_tag}",)
-    shop.layout.tag(digest, layout_reference(plan))
-    shop.check_fence(work.cancellation)
-    pushed = push_image(
-        shop.layout.path, layout_reference(plan), digest=digest, registry=registry, repository=wanted.repository,
-        tags=tags, attempts=shop.settings.builds.push_attempts, sleep=work.pause, cancellation=work.cancellation,
-        on_line=lambda line: work.log.line("scan", line),
-    )  # fmt: skip
+    pushed = push_kept(work, registry, stage="scan", digest=digest, repository=wanted.repository, tags=tags)
     work.log.line("scan", f"under scan: {', '.join(pushed.uris)}")
 
 

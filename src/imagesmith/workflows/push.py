@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imagesmith.distribution.registry import PushFailed, push_image
+from imagesmith.distribution.registry import PushFailed
 from imagesmith.recipes.plan import BuildPlan, PushTarget
 from imagesmith.settings import Registry
 from imagesmith.workflows import inspection
 from imagesmith.workflows.failures import StepFailed
+from imagesmith.workflows.kept_push import push_kept
 from imagesmith.workflows.role_access import refused_log_group, refused_targets
 from imagesmith.workflows.work import Work
 from imagesmith.workflows.workshop import Workshop, layout_reference
@@ -97,24 +98,7 @@ def _push(work: Work, target: PushTarget, registry: Registry | None, digest: str
             permanent=True,
         )
     tags = tuple(dict.fromkeys((plan.default_tag, *target.tags)))
-    # the image may have been built on another host
-    shop.layout.tag(digest, layout_reference(plan))
-    shop.check_fence(work.cancellation)
-    with shop.storage.scratch() as scratch:
-        pushed = push_image(
-            shop.layout.path,
-            layout_reference(plan),
-            digest=digest,
-            registry=registry,
-            repository=target.repository,
-            tags=tags,
-            attempts=shop.settings.builds.push_attempts,
-            sleep=work.pause,
-            cancellation=work.cancellation,
-            on_line=lambda line: log.line("distribute", line),
-            environment={"TMPDIR": str(scratch)},
-            scratch=scratch,
-        )
+    pushed = push_kept(work, registry, stage="distribute", digest=digest, repository=target.repository, tags=tags)
     log.line("distribute", f"{target.region}: {', '.join(pushed.uris)} ({pushed.digest})")
     inspection.push_documents(shop, log, "distribute", registry, target.repository, digest)
     return pushed.uris
