@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -114,18 +115,23 @@ def test_a_state_machine_is_called_again(stored_server: RunningServer) -> None:
     assert outputs["status"] == "SUCCEEDED" and json.loads(outputs["output"]) == {"n": 1}
 
 
-def test_a_follower_survives_a_kill(stored_server: RunningServer) -> None:
+def test_a_follower_survives_a_kill(stored_server: RunningServer, tmp_path: Path) -> None:
     """`image logs -f` waits for the server to come back, at whatever port, and ends with the build."""
     server = stored_server
     name = server.forge.name("hold")
     arn = server.forge.start(server.forge.recipe(server.forge.component(build=HOLD.format(name=name))))
     held(name)
+    said = tmp_path / "said"
     command = [COMMAND, "image", "logs", "-f", arn, "--data-dir", str(server.data_dir)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as follower:
-        assert follower.stdout is not None
-        first = follower.stdout.readline()
+    with said.open("wb") as out:
+        follower = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        eventually(said.read_bytes, "the log is followed", seconds=60)
         die_and_come_back(server)
         release(name)
         server.forge.finished(arn)
-        assert first + follower.communicate(timeout=60)[0] == server.log(arn)
-        assert follower.returncode == 0
+        assert follower.wait(60) == 0, said.read_text()
+    finally:
+        follower.kill()
+        follower.wait()
+    assert said.read_text() == server.log(arn)
