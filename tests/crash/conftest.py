@@ -114,7 +114,7 @@ def tally(request: pytest.FixtureRequest) -> Tally:
     lines = request.config.stash.setdefault(_TALLY, [])
 
     def count(runs: int, what: str) -> None:
-        lines.append(f"{request.node.name}: {runs} runs {what}; lost: nothing")
+        lines.append(f"{request.node.name}: {runs} run(s) {what}; lost: nothing")
 
     return count
 

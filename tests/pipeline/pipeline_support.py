@@ -177,6 +177,7 @@ class RunningServer:
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> float:
         """Ask it to end and wait; gives the seconds that took."""
+        assert self.pid, "it does not run"  # a signal to process 0 would reach the tests
         started = time.monotonic()
         os.kill(self.pid, how)
         ended = self._wait(_STOP_SECONDS)
