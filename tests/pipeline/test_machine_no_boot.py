@@ -13,7 +13,8 @@ from artifacts.test_disk_root import FIRST, SIZE, TABLE
 from fixtures_containers import libraries_of, make_tiny_root
 from imagesmith.artifacts.disk_root import open_root, unpack
 from imagesmith.artifacts.disks import DiskStore
-from pipeline.pipeline_support import Forge
+from inspection.test_inspected_builds import debian, feed
+from pipeline.pipeline_support import REGION, Forge, RunningServer
 from pipeline.test_machine_run import add_disk_file, start
 
 pytestmark = pytest.mark.tool
@@ -35,6 +36,17 @@ phases:
             - echo left >/tmp/left
             - ls /dev/vda && exit 1 || exit 0
 """
+SCAN = """\
+name: scan-only
+schemaVersion: 1.0
+steps:
+  - name: Scan
+    action: CollectImageScanFindings
+    onFailure: Abort
+    inputs:
+      instanceId: i-0123456789abcdef0
+"""
+BUILD_ONLY = f"arn:aws:imagebuilder:{REGION}:aws:workflow/build/build-image/x.x.x"
 TOOLS = ("mktemp", "find", "sync", "bash", "ls", "rm", "chown", "chmod", "mkdir", "cat")
 STATUS = "Package: web\nStatus: install ok installed\nVersion: 1.2-3\nArchitecture: amd64\n\n"
 
@@ -132,3 +144,24 @@ def test_a_restart_needs_a_machine(forge: Forge, parent: Path) -> None:
         in forge.finished(arn, "FAILED")["state"]["reason"]
     )
     assert forge.server.containers() == []
+
+
+def test_a_disk_is_scanned_as_it_lies_there(
+    forge: Forge, server: RunningServer, parent: Path, tmp_path: Path
+) -> None:
+    """The findings of its packages are listed for the image, without a machine in the test phase either."""
+    feed(server, tmp_path)
+    workflow = forge.client.create_workflow(
+        name=forge.name("scan"), semanticVersion="1.0.0", type="TEST", data=SCAN
+    )["workflowBuildVersionArn"]  # fmt: skip
+    arn = start(
+        forge, add_disk_file(forge, parent), recipe={"components": [{"componentArn": debian(forge)}]},
+        tags={"imagesmith:no-boot": "true"}, imageScanningConfiguration={"imageScanningEnabled": True},
+        executionRole="builder", workflows=[{"workflowArn": BUILD_ONLY}, {"workflowArn": workflow}],
+    )  # fmt: skip
+    image = forge.finished(arn)
+    assert image["scanState"] == {"status": "COMPLETED"} and image["osVersion"] == "Debian 12"
+    wanted = [{"name": "imageBuildVersionArn", "values": [arn]}]
+    findings = forge.client.list_image_scan_findings(filters=wanted)["findings"]
+    found = [item["packageVulnerabilityDetails"]["vulnerabilityId"] for item in findings]
+    assert found == ["CVE-2024-0001", "CVE-2024-0002"]
