@@ -119,10 +119,10 @@ def test_an_image_reaches_another_host(shared: SharedStore, tmp_path: Path) -> N
     here = OciLayout(tmp_path / "here")
     document = Document("application/x-sbom", "application/json", b"{}")
     attach(here, digest, document)
-    exchange.publish_image(here, digest)
+    exchange.publish_image(here, digest, "team/web:1.0.0-1")
     there = OciLayout(tmp_path / "there", obtain=exchange.obtain_image)
     assert there.read(digest) == here.read(digest)
-    assert there.references() == {"team/web:1.0.0-1": digest}
+    assert exchange.resolve("team/web:1.0.0-1") == digest
     assert attached(there, digest)[0].document == document
     before = len(there.files.read_index())
     exchange.obtain_image(there.files, digest)

@@ -16,6 +16,8 @@ from imagesmith.workflows.logs import log_path
 from pipeline.leaks import assert_clean
 from pipeline.pipeline_support import REGION, RunningServer, eventually
 
+SOON_SECONDS = 150.0
+"""How long a test waits: several hosts on one busy machine start slowly."""
 LEASE_SECONDS = 3
 """Long enough for a busy machine: a worker is heard of six times in it."""
 
@@ -23,16 +25,15 @@ LEASE_SECONDS = 3
 class RunningWorker(RunningServer):
     """One `imagesmith worker` process."""
 
+    start_seconds = SOON_SECONDS
+
     site: Site
     name: str
 
     def _answers(self) -> bool:
         assert not self._wait(0), f"the worker ended: {self.errors.read_text()[-3000:]}"
         seen = self.site.workers().get(self.name)
-        return seen is not None and seen.worker.pid == self.pid and "builds" in self.told()
-
-    def told(self) -> str:
-        return self.errors.read_text() + "builds"
+        return seen is not None and seen.worker.pid == self.pid
 
     def pause(self) -> None:
         """Freeze the process, as a host that hangs; what it started goes on."""
@@ -65,26 +66,30 @@ class Site:
     def __exit__(self, kind: object, *_: object) -> None:
         with self._stack:
             for host in self._hosts:
-                if host.pid and kind is None:
-                    os.kill(host.pid, signal.SIGCONT)
-                    host.stop()
+                if kind is None:
+                    # what a killed worker left is removed when it starts again
+                    if isinstance(host, RunningWorker) and not host.pid:
+                        host.start()
+                    if host.pid:
+                        host.stop()
             if self._database is not None:
                 self._database.close()
             for host in self._hosts if kind is None else ():
                 assert_clean(host)
 
-    def server(self, name: str = "server", *words: str, builds: bool = False) -> RunningServer:
-        """Start a server; without `builds` it leaves them to the workers."""
-        command = ["serve", "--port", "0", *([] if builds else ["--no-worker"]), *words]
+    def server(self, name: str, *, start: bool = True) -> RunningServer:
+        """A server that leaves builds to the workers."""
+        command = ["serve", "--port", "0", "--no-worker"]
         made = RunningServer(
             self.folder / name, parent=self._parent, registries=self._registries,
-            settings=self._lines(name), words=[*command, *self._addresses],
+            settings=self._addresses_as_settings + self._lines(name), words=command,
         )  # fmt: skip
         first = next((host for host in self._hosts if not isinstance(host, RunningWorker)), None)
         if first is not None:
             shutil.copy2(first.data_dir / FILE_NAME, made.data_dir / FILE_NAME)
         self._keep(made)
-        made.start()
+        if start:
+            made.start()
         return made
 
     def worker(self, name: str, *words: str, start: bool = True) -> RunningWorker:
@@ -105,13 +110,13 @@ class Site:
         with self._database.read() as tx:
             return {seen.worker.name: seen for seen in list_workers(tx)}
 
-    def working_on(self, seconds: float = 60) -> str:
-        """The name of a worker that has a run, once there is one."""
+    def working_on(self) -> str:
+        """The name of the one worker that has a run, once there is one."""
 
         def find() -> str:
             return next((name for name, seen in self.workers().items() if seen.running), "")
 
-        return eventually(find, "a worker has a run", seconds=seconds)
+        return eventually(find, "a worker has a run", seconds=SOON_SECONDS)
 
     def log_on(self, host: RunningServer, arn: str) -> str:
         path = log_path(host.data_dir / "logs", arn)
@@ -120,6 +125,11 @@ class Site:
     @property
     def _addresses(self) -> Sequence[str]:
         return ["--database-url", self.database_url, "--artifacts", self.artifacts]
+
+    @property
+    def _addresses_as_settings(self) -> str:
+        """For a server: what is asked on its host must know them as well."""
+        return f'database_url = "{self.database_url}"\nartifacts = "{self.artifacts}"\n'
 
     def _keep(self, host: RunningServer) -> None:
         self._stack.enter_context(host)

@@ -111,6 +111,8 @@ def write_image(folder: Path, reference: str, layer: bytes, config: Mapping[str,
 class RunningServer:
     """One server process on one data directory; its temporary files have a folder of their own beside it."""
 
+    start_seconds = _START_SECONDS
+
     def __init__(
         self,
         data_dir: Path,
@@ -165,7 +167,7 @@ class RunningServer:
         self._nursery.stdin.flush()
         self.pid = int(self._nursery.stdout.readline())
         self._ended = os.pidfd_open(self.pid)
-        eventually(self._answers, f"the server is ready; {self.errors} says why not", seconds=_START_SECONDS)
+        eventually(self._answers, f"the server is ready; {self.errors} says why not", seconds=self.start_seconds)
         return self
 
     def _answers(self) -> bool:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from imagesmith.artifacts.disks import DiskStore
-from imagesmith.artifacts.layout import REFERENCE, OciLayout
+from imagesmith.artifacts.layout import MANIFEST_TYPE, OciLayout
 from imagesmith.artifacts.layout_files import LayoutFiles
 from imagesmith.artifacts.shared import SharedStore, SharedStoreError
 from imagesmith.processes import Cancellation
 
 _LARGEST_MANIFEST = 4 * 1024 * 1024
+_REMEMBERED = 100_000
 
 
 class Exchange:
@@ -27,24 +28,33 @@ class Exchange:
 
     def __init__(self, store: SharedStore) -> None:
         self.store = store
+        self._published: set[str] = set()
 
     # Images
 
-    def publish_image(self, layout: OciLayout, digest: str, *, cancellation: Cancellation | None = None) -> None:
-        """Put an image of the layout into the shared store, with its names and all that is attached to it.
+    def publish_image(
+        self, layout: OciLayout, digest: str, name: str, *, cancellation: Cancellation | None = None
+    ) -> None:
+        """Put an image of the layout into the shared store under a name, with all that is attached to it.
 
-        May be called again, also for an image that got more names or documents. Raises LayoutError,
-        SharedStoreError, Cancelled.
+        May be called again, also for an image that got more documents. Raises LayoutError, SharedStoreError,
+        Cancelled.
         """
-        entries = [entry for entry in layout.files.read_index() if entry["digest"] == digest]
-        entries += layout.artifacts(digest)
+        own = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": len(layout.manifest_bytes(digest))}
+        entries = [own, *layout.artifacts(digest)]
         for entry in entries:
             for part in _parts(layout.manifest(str(entry["digest"])), str(entry["digest"])):
-                self.store.put_blob(part, layout.files.place(part), cancellation=cancellation)
+                self._publish(part, layout.files.place(part), cancellation)
         self.store.put(_document_name(digest), json.dumps({"entries": entries}, sort_keys=True).encode())
-        for entry in entries:
-            if name := entry.get("annotations", {}).get(REFERENCE):
-                self.store.put(f"names/{name}", digest.encode())
+        self.store.put(f"names/{name}", digest.encode())
+
+    def _publish(self, digest: str, place: Path, cancellation: Cancellation | None) -> None:
+        """What this process has put there once stays there: nothing takes a blob away."""
+        if digest not in self._published:
+            self.store.put_blob(digest, place, cancellation=cancellation)
+            if len(self._published) >= _REMEMBERED:
+                self._published.clear()
+            self._published.add(digest)
 
     def resolve(self, reference: str) -> str:
         """The digest of the image that has a name. Raises NotShared, SharedStoreError."""
@@ -68,7 +78,8 @@ class Exchange:
                         elif not files.place(part).exists():
                             raise SharedStoreError(f"blob {part} of image {digest} vanished; try again")
                 known = files.read_index()
-                files.write_index([*known, *(entry for entry in entries if entry not in known)])
+                here = {entry["digest"] for entry in known}
+                files.write_index([*known, *(entry for entry in entries if entry["digest"] not in here)])
 
     def _entries(self, digest: str) -> list[dict[str, Any]]:
         """The index entries of an image, which begin with its own."""

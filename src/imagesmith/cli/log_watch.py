@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from imagesmith.artifacts.shared import SharedStoreError
 from imagesmith.cli.context import CommandFailed, api_errors, connect, settings_of
+from imagesmith.cli.store import opened_store
+from imagesmith.store.workers import list_workers
 from imagesmith.workflows.executions import FINAL_STEP
 from imagesmith.workflows.logs import follow, log_path, step_log_path
 from imagesmith.workflows.records import FINAL
+from imagesmith.workflows.shared_logs import follow_shared
+from imagesmith.workflows.workshop import open_exchange
 
 _POLL_SECONDS = 0.3
 _AWAY_SECONDS = 120.0
@@ -71,18 +76,43 @@ class LogWatch:
     def __init__(self, data_dir: Path, arn: str, step: str) -> None:
         self._arn = arn
         self._step = step
-        self._logs = settings_of(data_dir).data_dir / "logs"
+        self._settings = settings_of(data_dir)
+        self._logs = self._settings.data_dir / "logs"
         self._server = Patient(data_dir)
 
     def lines(self, *, keep_following: bool) -> Iterator[str]:
         """What is there; with `keep_following` also what comes, until the end. Raises CommandFailed."""
         if not self._step:
             path = log_path(self._logs, self._arn)
-            yield from follow(path, self._over(self._image_over, keep_following), _wait, ends=keep_following)
+            over = self._over(self._image_over, keep_following)
+            if self._is_shared:
+                yield from self._from_all_hosts(over, ends=keep_following)
+            else:
+                yield from follow(path, over, _wait, ends=keep_following)
             return
         found = self._wait_for_step(keep_following=keep_following)
         path = step_log_path(self._logs, self._arn, found.execution, self._step)
-        yield from follow(path, self._over(self._step_over, keep_following), _wait)
+        over = self._over(self._step_over, keep_following)
+        if self._is_shared:
+            yield from self._from_all_hosts(over, step=f"{found.execution}/{self._step}", ends=False)
+        else:
+            yield from follow(path, over, _wait)
+
+    @property
+    def _is_shared(self) -> bool:
+        return bool(self._settings.database_url and self._settings.artifacts)
+
+    def _from_all_hosts(self, over: Callable[[], bool], *, step: str = "", ends: bool) -> Iterator[str]:
+        def workers() -> list[str]:
+            with opened_store(self._settings) as tx:
+                return [seen.worker.name for seen in list_workers(tx)]
+
+        try:
+            exchange = open_exchange(self._settings)
+            assert exchange is not None
+            yield from follow_shared(exchange.store, self._arn, workers, over, _wait, step=step, ends=ends)
+        except SharedStoreError as error:
+            raise CommandFailed(f"the log cannot be read: {error}") from error
 
     def _over(self, probe: Callable[[Any], bool], keep_following: bool) -> Callable[[], bool]:
         return lambda: not keep_following or bool(self._server.ask(probe))

@@ -26,6 +26,7 @@ from imagesmith.settings import Settings, SettingsError
 from imagesmith.store.workers import SeenWorker, list_workers
 
 _CLOSE_SECONDS = 60
+_SHOWN_SECONDS = 86400
 _QUEUES = "container.x86_64,machine.x86_64"
 
 
@@ -160,6 +161,7 @@ def list_all(database_url: str | None, data_dir: Path, as_json: bool) -> None:
       imagesmith worker list --database-url postgresql+psycopg://imagesmith@db/imagesmith --json
 
     A worker is silent when it was not heard of for longer than workers.lease_seconds: others go on with its builds.
+    One that is gone is shown for a day.
     """
     settings = settings_of(data_dir, database_url=database_url)
     if not settings.database_url:
@@ -168,7 +170,9 @@ def list_all(database_url: str | None, data_dir: Path, as_json: bool) -> None:
             "several hosts need PostgreSQL: see docs/operations.md, Several hosts",
         )
     with opened_store(settings) as tx:
-        found = list_workers(tx)
+        found = [
+            seen for seen in list_workers(tx) if seen.worker.state != "gone" or seen.silent_seconds < _SHOWN_SECONDS
+        ]
     if as_json:
         print_json([_shown(seen, settings) for seen in found])
         return

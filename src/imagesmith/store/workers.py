@@ -64,7 +64,8 @@ def join(tx: Connection, worker: StoredWorker, *, limit_seconds: float) -> None:
         end(tx, row.id)
     now = _now_of(tx)
     old = (workers.c.state == "gone") & (workers.c.heartbeat < now - _KEPT_SECONDS * _SECOND)
-    tx.execute(sa.delete(workers).where(old))
+    # the newest of every name stays: logs are found by the names of those who wrote them
+    tx.execute(sa.delete(workers).where(old, workers.c.name == worker.name))
     values = {**vars(worker), "queues": list(worker.queues), "started": now, "heartbeat": now}
     tx.execute(sa.insert(workers), values)
 

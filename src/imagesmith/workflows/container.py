@@ -92,7 +92,9 @@ def _kept(work: Work, artifact: ImageArtifact, parent_digest: str) -> str:
     if work.shop.exchange is not None:
         work.shop.check_fence(work.cancellation)
         with work.timed("publish"):
-            work.shop.exchange.publish_image(work.shop.layout, artifact.digest, cancellation=work.cancellation)
+            work.shop.exchange.publish_image(
+                work.shop.layout, artifact.digest, layout_reference(work.plan), cancellation=work.cancellation
+            )
     work.shop.records.note(
         work.plan.image_arn, digest=artifact.digest, size=artifact.size, parent_digest=parent_digest
     )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -93,11 +93,25 @@ class ImageRuns:
         shop = self._shop if journal.fence is None else self._shop.under(journal.fence)
         execution = key.partition("#")[2]
         run = _PartRun(shop, plan, journal, execution) if is_part(key) else _ImageRun(shop, plan, journal)
+        with self._sending(image_arn):
+            try:
+                run.run()
+            except FenceLost:
+                self._shop.abandon(plan, execution)
+                raise
+
+    @contextlib.contextmanager
+    def _sending(self, image_arn: str) -> Iterator[None]:
+        """What the run writes into logs is put where the other hosts find it."""
+        sender = self._shop.sender
+        if sender is None:
+            yield
+            return
+        sender.begin(image_arn)
         try:
-            run.run()
-        except FenceLost:
-            self._shop.abandon(plan, execution)
-            raise
+            yield
+        finally:
+            sender.end(image_arn)
 
 
 class _Run:

@@ -31,6 +31,7 @@ from imagesmith.workflows.instances import Instances
 from imagesmith.workflows.logs import BuildLog, log_path, step_log_path
 from imagesmith.workflows.records import Records
 from imagesmith.workflows.reserve import DiskReserve, insist
+from imagesmith.workflows.shared_logs import LogSender
 
 ROLES = ("before", "after")
 """What a build makes working containers for besides its instances; `<build id>-<role>` is the name of each."""
@@ -56,6 +57,8 @@ class Workshop:
     """With the store that the hosts share; None when there is none."""
     worker: str = ""
     """The name of this worker, where several share the database."""
+    sender: LogSender | None = None
+    """Puts logs where the other hosts find them."""
     fence: Fence | None = None
     """The right to write for one run; None where one process does everything."""
 
@@ -90,6 +93,7 @@ class Workshop:
         return cls(
             settings, records, storage, layout, bases, disks, machine_bases, overlays, machines, instances, reserve,
             clock, exchange, worker,
+            LogSender(exchange.store, settings.data_dir / "logs", worker) if exchange and worker else None,
         )  # fmt: skip
 
     def under(self, fence: Fence) -> Workshop:
@@ -176,6 +180,8 @@ class Workshop:
         return f"{tool} run --isolation=chroot {instance} sh", f"{tool} rm {instance}"
 
     def close(self) -> None:
+        if self.sender is not None:
+            self.sender.close()
         self.instances.close()
         self.storage.close()
 
