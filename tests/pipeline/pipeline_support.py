@@ -390,7 +390,7 @@ class Gate:
         """Somebody connected."""
         self._server = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._server.getsockname()[1]}"
-        self._ends: list[socket.socket] = []
+        self._ends: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept, name="gate", daemon=True)]
         self._threads[0].start()
 
@@ -407,12 +407,10 @@ class Gate:
         self._open.set()
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
-        for end in self._ends:
+        for end in self._ends.copy():
             _hang_up(end)
         for thread in self._threads:
             thread.join(30)
-        for end in self._ends:
-            end.close()
 
     def _accept(self) -> None:
         while True:
@@ -420,27 +418,26 @@ class Gate:
                 client, _ = self._server.accept()
             except OSError:
                 return
-            self._ends.append(client)
+            self._ends.add(client)
             self.waiting.set()
             thread = threading.Thread(target=self._connect, args=(client,), name="gate", daemon=True)
-            self._threads.append(thread)
+            self._threads = [known for known in self._threads if known.is_alive()] + [thread]
             thread.start()
 
     def _connect(self, client: socket.socket) -> None:
+        """Hold a connection until the gate is open, carry both directions to their ends, close both sockets."""
         self._open.wait()
-        if self._closing:
-            return
         host, _, port = self._target.rpartition(":")
-        try:
-            server = socket.create_connection((host, int(port)))
-        except OSError:
-            _hang_up(client)
-            return
-        self._ends.append(server)
-        back = threading.Thread(target=_forward, args=(server, client), name="gate", daemon=True)
-        self._threads.append(back)
-        back.start()
-        _forward(client, server)
+        with client, contextlib.suppress(OSError):
+            if not self._closing:
+                with socket.create_connection((host, int(port))) as server:
+                    self._ends.add(server)
+                    back = threading.Thread(target=_forward, args=(server, client), name="gate", daemon=True)
+                    back.start()
+                    _forward(client, server)
+                    back.join()
+                    self._ends.discard(server)
+            self._ends.discard(client)
 
 
 def _forward(source: socket.socket, sink: socket.socket) -> None:
