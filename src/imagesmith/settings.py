@@ -131,6 +131,8 @@ class Role:
     secrets: tuple[str, ...] = ()
     log_groups: tuple[str, ...] = ()
     """Names or, with `*` at the end, prefixes; the service's own groups need no entry."""
+    hosts: tuple[str, ...] = ()
+    """Of machine_hosts: Regions, `account/region`, or addresses."""
     passed_by: tuple[str, ...] = ("*",)
     """Access key ids and principal ARNs, in which `*` stands for any text."""
 

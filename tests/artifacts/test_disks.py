@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from imagesmith.artifacts.disks import DiskError, DiskStore, examine
+from imagesmith.workflows.failures import explain, is_disk_full
+from small_disk import fill, small_disk_at
 
 pytestmark = pytest.mark.tool
 MIB = 1024 * 1024
@@ -128,3 +130,38 @@ def test_failures_name_the_disk_and_leave_nothing(store: DiskStore, tmp_path: Pa
     dead.touch()
     alive.touch()
     assert store.sweep() == [dead.name] and alive.exists()
+
+
+def test_a_full_disk_leaves_no_half_image(tmp_path: Path) -> None:
+    """The failure is known as one of space, for an image that is captured, taken, enlarged or exported."""
+    (tmp_path / "disk.raw").write_bytes(bytes(510) + b"\x55\xaa" + os.urandom(12 * MIB))
+    overlay = tmp_path / "overlay.qcow2"
+    with small_disk_at(tmp_path / "small", megabytes=32) as place:
+        store = DiskStore(place / "disks")
+        parent = store.take(tmp_path / "disk.raw")
+        qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(parent.path), str(overlay))
+        ballast = fill(place, leave=4 * MIB)
+        for work in (
+            lambda: store.capture(overlay),
+            lambda: store.take(tmp_path / "disk.raw"),
+            lambda: store.enlarge(parent.digest, 64 * MIB),
+            lambda: store.export(parent.digest, place / "out.raw", "raw"),
+        ):
+            with pytest.raises((DiskError, OSError)) as failed:
+                work()
+            assert is_disk_full(failed.value), failed.value
+            assert "no space is left on the disk" in explain(failed.value, "making the image", free=0).reason
+            assert sorted(item.name for item in place.iterdir()) == [ballast.name, "disks"]
+            assert list((store.folder / "drafts").iterdir()) == [] and store.digests() == [parent.digest]
+
+
+def test_a_changed_disk_is_noticed(store: DiskStore, tmp_path: Path) -> None:
+    """A disk whose bytes do not fit its name is damaged; one that was cut is too."""
+    raw_disk(tmp_path / "disk.raw")
+    disk = store.take(tmp_path / "disk.raw")
+    store.check(disk.digest)
+    disk.path.chmod(0o600)
+    with disk.path.open("r+b") as file:
+        file.truncate(disk.size - 1)
+    with pytest.raises(DiskError, match=f"{disk.digest} is damaged: its bytes have the digest sha256:"):
+        store.check(disk.digest)

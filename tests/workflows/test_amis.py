@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from imagesmith.processes import Cancellation
 from imagesmith.recipes.plan import BuildPlan, PlannedMachine, PlannedParent
@@ -16,10 +17,13 @@ from imagesmith.settings import Settings
 from imagesmith.store import amis as catalog
 from imagesmith.store.amis import Ami, AmiNameTaken
 from imagesmith.store.database import Database
-from imagesmith.store.parameters import get_parameter
+from imagesmith.store.parameters import Parameter, get_parameter, put_parameter
+from imagesmith.store.tables import launch_templates
 from imagesmith.workflows import amis
-from imagesmith.workflows.amis import may_launch, rendered
+from imagesmith.workflows.ami_texts import rendered
+from imagesmith.workflows.amis import may_launch
 from imagesmith.workflows.failures import StepFailed
+from imagesmith.workflows.integration import distribute_amis
 from imagesmith.workflows.machine import parent_source, shown_amis
 from imagesmith.workflows.records import Records
 from imagesmith.workflows.work import Work
@@ -94,7 +98,7 @@ def test_a_distribution_reaches_every_region_and_account(work: Work) -> None:
     )  # fmt: skip
     own = amis.register_output(work, DIGEST, entry="cloud-init")
     for _ in range(2):
-        amis.distribute_amis(work)
+        distribute_amis(work)
     with work.shop.records.database.read() as tx:
         found = {(ami.region, ami.account): ami for ami in catalog.list_amis(tx, image_arn=ARN)}
         parameter = get_parameter(tx, ACCOUNT, REGION, "/web/ami")
@@ -118,7 +122,7 @@ def test_a_name_that_is_taken_fails_only_its_region(work: Work) -> None:
     assert "is that of ami-9" in told[0]["errorMessage"] and told[0]["step"] == "CopyAmiRunning"
     taken_name = {"region": "us-east-1", "amiDistributionConfiguration": {"name": "web"}}
     with pytest.raises(StepFailed, match="is that of ami-9") as failed:
-        amis.distribute_amis(with_distribution(work, taken_name))
+        distribute_amis(with_distribution(work, taken_name))
     (failure,) = failed.value.context["distributionFailure"]["regionFailures"]
     assert (failure["region"], failure["status"]) == ("us-east-1", "FAILED")
 
@@ -146,3 +150,75 @@ def test_an_ami_of_somebody_else_needs_a_permission(work: Work) -> None:
     amis.put(work, replace(theirs, document={"launchPermission": {"userGroups": ["all"]}}))
     with pytest.raises(StepFailed, match=r"the disk sha256:1+ is not in"):
         parent_source(work)
+
+
+def test_the_recipe_describes_and_tags_the_ami_of_the_build_region(work: Work) -> None:
+    """Its tags stay over the distribution, whose own win; copies get neither; parameters are looked up."""
+    with work.shop.records.database.write(f"{ACCOUNT}/{REGION}") as tx:
+        put_parameter(tx, ACCOUNT, REGION, Parameter("/team", "blue", work.shop.clock()))
+    machine = PlannedMachine(
+        description="of the recipe", ami_tags={"kind": "recipe", "team": "{{ ssm:/team }}", "lost": "{{ssm:no}}"},
+        distributions=(
+            {"region": REGION, "amiDistributionConfiguration": {"amiTags": {"kind": "distribution"}}},
+            {"region": "us-east-1", "amiDistributionConfiguration": {"description": "of the copy"}},
+            {"region": "eu-north-1"},
+        ),
+    )  # fmt: skip
+    work = replace(work, plan=replace(work.plan, machine=machine))
+    amis.register_output(work, DIGEST, entry="cloud-init")
+    distribute_amis(work)
+    with work.shop.records.database.read() as tx:
+        found = {ami.region: ami.document for ami in catalog.list_amis(tx, image_arn=ARN)}
+    own = found[REGION]
+    assert {name: own["tags"][name] for name in ("kind", "team", "lost")} == {
+        "kind": "distribution", "team": "blue", "lost": "{{ssm:no}}",
+    }  # fmt: skip
+    assert [found[name]["description"] for name in (REGION, "us-east-1", "eu-north-1")] == [
+        "of the recipe", "of the copy", "",
+    ]  # fmt: skip
+    assert "kind" not in found["us-east-1"]["tags"]
+
+
+def test_a_launch_template_has_a_new_default_unless_it_is_not_wanted(work: Work) -> None:
+    """A version for the AMI in the account that was named; the same AMI again is the same version."""
+    templates = [
+        {"launchTemplateId": "lt-1"}, {"launchTemplateId": "lt-2", "setDefaultVersion": False, "accountId": OTHER}
+    ]  # fmt: skip
+    work = with_distribution(work, {"region": REGION, "launchTemplateConfigurations": templates})
+    amis.register_output(work, DIGEST, entry="cloud-init")
+    for _ in range(2):
+        distribute_amis(work)
+    with work.shop.records.database.read() as tx:
+        rows = tx.execute(sa.select(launch_templates).order_by(launch_templates.c.template_id)).all()
+    assert [(row.account, row.template_id, row.version, row.is_default) for row in rows] == [
+        (ACCOUNT, "lt-1", 1, 1), (OTHER, "lt-2", 1, 0),
+    ]  # fmt: skip
+
+
+def test_a_parameter_is_for_a_target_account_of_its_region(work: Work) -> None:
+    """Another account's parameter holds the id of its copy; an account without a copy fails the Region."""
+    parameter = {"parameterName": "/web", "amiAccountId": OTHER, "dataType": "aws:ec2:image"}
+    entry = {
+        "region": "us-east-1", "amiDistributionConfiguration": {"targetAccountIds": [OTHER]},
+        "ssmParameterConfigurations": [parameter],
+    }  # fmt: skip
+    amis.register_output(work, DIGEST, entry="cloud-init")
+    distribute_amis(with_distribution(work, entry))
+    with work.shop.records.database.read() as tx:
+        found = get_parameter(tx, OTHER, "us-east-1", "/web")
+        copies = {ami.account: ami.ami_id for ami in catalog.list_amis(tx, region="us-east-1")}
+    assert found is not None and found.value == copies[OTHER]
+    stranger = {**entry, "ssmParameterConfigurations": [{**parameter, "amiAccountId": "1" * 12}]}
+    with pytest.raises(StepFailed, match="for the account 111111111111, which is no target account of us-east-1"):
+        distribute_amis(with_distribution(work, stranger))
+
+
+def test_a_watermarked_ami_is_not_made_public(work: Work) -> None:
+    """The distribution fails at that step and the AMI stays private."""
+    public = {"region": REGION, "amiDistributionConfiguration": {"launchPermission": {"userGroups": ["all"]}}}
+    machine = PlannedMachine(distributions=(public,), watermarked=True)
+    work = replace(work, plan=replace(work.plan, machine=machine))
+    amis.register_output(work, DIGEST, entry="cloud-init")
+    with pytest.raises(StepFailed, match="is watermarked: it stays private"):
+        distribute_amis(work)
+    assert not may_launch(amis.own_ami(work), OTHER)

@@ -155,6 +155,14 @@ class DiskStore:
             _convert(["-f", "qcow2", *options, str(source), str(draft)], cancellation)
             return self.keep(draft)
 
+    def enlarge(self, digest: str, size: int, *, cancellation: Cancellation | None = None) -> Disk:
+        """A copy of a disk with `size` bytes, the new ones zero. Raises DiskError, Cancelled."""
+        disk = self.get(digest)
+        with self.draft() as draft:
+            shutil.copyfile(disk.path, draft)
+            _qemu_img(["resize", "-q", "-f", "qcow2", str(draft), str(size)], "enlarging a disk", cancellation)
+            return self.keep(draft)
+
     def take(self, source: Path, *, cancellation: Cancellation | None = None) -> Disk:
         """A copy of anybody's raw or qcow2 disk. Raises DiskError, Cancelled."""
         found = examine(source)
@@ -169,12 +177,9 @@ class DiskStore:
 
     def export(self, digest: str, target: Path, form: str, *, cancellation: Cancellation | None = None) -> None:
         """Write a disk as `raw`, `vmdk`, `vhd` or `qcow2`; `target` appears when it is whole. Raises DiskError."""
-        if form not in _OPTIONS:
-            raise DiskError(f"'{form}' is no format for a disk; known are {', '.join(_OPTIONS)}")
-        disk = self.get(digest)
         draft = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            _convert(["-f", "qcow2", "-m", "4", *_OPTIONS[form], str(disk.path), str(draft)], cancellation)
+            self.write(digest, draft, form, cancellation=cancellation)
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             draft.replace(target)
@@ -182,6 +187,13 @@ class DiskStore:
             raise DiskError(f"{target} cannot be written: {error.strerror}") from error
         finally:
             draft.unlink(missing_ok=True)
+
+    def write(self, digest: str, target: Path, form: str, *, cancellation: Cancellation | None = None) -> None:
+        """As export, to a file that the caller keeps out of sight until it is whole."""
+        if form not in _OPTIONS:
+            raise DiskError(f"'{form}' is no format for a disk; known are {', '.join(_OPTIONS)}")
+        disk = self.get(digest)
+        _convert(["-f", "qcow2", "-m", "4", *_OPTIONS[form], str(disk.path), str(target)], cancellation)
 
     def sweep(self) -> list[str]:
         """Remove what dead processes left half written; give the names."""
@@ -253,11 +265,12 @@ def _bounded(path: Path, size: int) -> int:
 
 
 def _convert(arguments: list[str], cancellation: Cancellation | None) -> None:
+    _qemu_img(["convert", *arguments], "copying a disk", cancellation)
+
+
+def _qemu_img(arguments: list[str], what: str, cancellation: Cancellation | None) -> None:
     try:
-        processes.check(
-            ["qemu-img", "convert", *arguments], what="copying a disk", timeout=_CONVERT_SECONDS,
-            cancellation=cancellation,
-        )  # fmt: skip
+        processes.check(["qemu-img", *arguments], what=what, timeout=_CONVERT_SECONDS, cancellation=cancellation)
     except FileNotFoundError as error:
         raise DiskError("qemu-img is not installed; try: apt-get install qemu-utils") from error
     except ProcessFailed as error:

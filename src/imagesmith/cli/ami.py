@@ -145,5 +145,6 @@ def boot(disk_name: str, *, uefi: bool, memory_mb: int | None, data_dir: Path) -
 def _shown(item: Ami) -> dict[str, Any]:
     return {
         "amiId": item.ami_id, "name": item.name, "account": item.account, "region": item.region,
-        "digest": item.digest, "created": iso_instant(item.created), "imageArn": item.image_arn, **item.document,
+        "digest": item.digest, "snapshotId": item.snapshot_id, "created": iso_instant(item.created),
+        "imageArn": item.image_arn, **item.document,
     }  # fmt: skip

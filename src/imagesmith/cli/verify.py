@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -30,18 +29,21 @@ from imagesmith.cli.context import (
     settings_of,
 )
 from imagesmith.cli.disks import disk_store, find_ami
+from imagesmith.cli.store import opened_store
 from imagesmith.distribution.client import RegistryError
 from imagesmith.distribution.referrers import fetch_manifest, fetch_referrers
 from imagesmith.inspection.provenance import KIND, MEDIA_TYPE, Provenance, VerificationFailed
 from imagesmith.inspection.provenance import verify as verify_envelope
 from imagesmith.inspection.signing import PublicKey, SigningError, public_key_path
 from imagesmith.settings import Registry, Settings
+from imagesmith.store import amis
 from imagesmith.values.arn import slug_of
-from imagesmith.workflows.inspection import DISK_PROVENANCE
+from imagesmith.workflows.inspection import DISK_PROVENANCE, disk_provenance
 from imagesmith.workflows.workshop import open_exchange, open_layout
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _AMI = re.compile(r"ami-[0-9a-f]+")
+_BUILD = re.compile(r"/([0-9]+)\.([0-9]+)\.([0-9]+)/([0-9]+)$")
 _NEWEST = re.compile(r":([0-9]+)\.([0-9]+)\.([0-9]+)-([0-9]+)$")
 
 
@@ -57,7 +59,8 @@ def verify(reference: str, key_file: Path | None, data_dir: Path, as_json: bool)
     """Check that an image is what a build of this data directory made, and say who built it of what and when.
 
     \b
-    REFERENCE is a digest, an ARN, NAME, NAME/1.0.0, NAME/1.0.0/3, an AMI, or HOST/REPOSITORY:TAG in a registry.
+    REFERENCE is a digest, an ARN, NAME, NAME/1.0.0, NAME/1.0.0/3, an AMI, the path of a
+    copied qcow2 disk, or HOST/REPOSITORY:TAG in a registry.
     Exit status 1 when anything does not fit.
     Example:  imagesmith image verify web/1.0.0/1 --data-dir ./data
               imagesmith image verify ami-28e4df46c53949a3f --data-dir ./data
@@ -67,8 +70,7 @@ def verify(reference: str, key_file: Path | None, data_dir: Path, as_json: bool)
     path = key_file or public_key_path(settings.data_dir)
     try:
         key = PublicKey.read(path)
-        digest, documents = _find(settings, reference)
-        found = _verified(digest, documents, key)
+        found = _verified(_find(settings, reference), key)
     except (SigningError, DiskError, LayoutError, RegistryError, SharedStoreError, VerificationFailed) as error:
         raise CommandFailed(f"{reference} is not verified: {error}") from error
     if as_json:
@@ -77,47 +79,106 @@ def verify(reference: str, key_file: Path | None, data_dir: Path, as_json: bool)
     make_console().print(_describe(found, path))
 
 
-def _verified(digest: str, documents: Sequence[Referrer], key: PublicKey) -> Provenance:
+def _verified(found: Found, key: PublicKey) -> Provenance:
     """The newest provenance that holds; when none does, why the last one does not."""
-    problem = VerificationFailed(f"no provenance is attached to {digest}; it was not built here, or was stripped")
-    for document in reversed(documents):
+    problem = VerificationFailed(
+        f"no provenance is attached to {found.digest}; it was not built here, or was stripped"
+    )
+    for document in reversed(found.documents):
         try:
-            return verify_envelope(document.document.data, digest, (key,))
+            held = verify_envelope(document.document.data, found.digest, (key,))
+            if found.image in ("", held.image):
+                return held
+            problem = VerificationFailed(f"the provenance is about {held.image}, not about {found.image}")
         except VerificationFailed as error:
             problem = error
     raise problem
 
 
-def _find(settings: Settings, reference: str) -> tuple[str, tuple[Referrer, ...]]:
+@dataclass(frozen=True)
+class Found:
+    """What a reference names, and the provenances beside it."""
+
+    digest: str
+    documents: tuple[Referrer, ...]
+    image: str = ""
+    """The ARN that they must be about; empty: any."""
+
+
+def _find(settings: Settings, reference: str) -> Found:
+    disk = _disk(settings, reference)
+    if disk is not None:
+        return _of_disk(settings, disk)
     host = reference.partition("/")[0]
     if "/" in reference and not reference.startswith("arn:") and (set(".:") & set(host) or host == "localhost"):
         return _in_registry(settings, reference)
-    disk = _disk(settings, reference)
-    if disk:
-        return disk, _of_disk(settings, disk)
     exchange = open_exchange(settings)
     layout = open_layout(settings, exchange)
-    digest = reference if _DIGEST.fullmatch(reference) else _named(layout, exchange, settings, reference)
+    try:
+        digest = reference if _DIGEST.fullmatch(reference) else _named(layout, exchange, settings, reference)
+    except VerificationFailed:
+        disk = _built_disk(settings, reference)
+        if disk is None:
+            raise
+        return _of_disk(settings, disk)
     _check_blobs(layout, digest)
-    return digest, attached(layout, digest, KIND)
+    return Found(digest, attached(layout, digest, KIND))
 
 
-def _disk(settings: Settings, reference: str) -> str:
-    """The digest of the disk that an AMI, or a digest, names; empty when it is about a container image."""
+@dataclass(frozen=True)
+class _Disk:
+    digest: str
+    image: str = ""
+    """The ARN of the image that it must have become; empty: of any."""
+
+
+def _disk(settings: Settings, reference: str) -> _Disk | None:
+    """The disk that an AMI, a digest or a file is; None when the reference is about something else."""
     if _AMI.fullmatch(reference):
-        return find_ami(settings, reference).digest
-    return reference if _DIGEST.fullmatch(reference) and reference in disk_store(settings).digests() else ""
+        ami = find_ami(settings, reference)
+        disk_store(settings).check(ami.digest)
+        return _Disk(ami.digest, ami.image_arn)
+    if _DIGEST.fullmatch(reference) and reference in disk_store(settings).digests():
+        disk_store(settings).check(reference)
+        return _Disk(reference)
+    if Path(reference).is_file():
+        with Path(reference).open("rb") as file:
+            return _Disk(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
+    return None
 
 
-def _of_disk(settings: Settings, digest: str) -> tuple[Referrer, ...]:
-    store = disk_store(settings)
-    store.check(digest)
-    places = [place for name, place in store.documents(digest).items() if name.startswith(DISK_PROVENANCE)]
+def _built_disk(settings: Settings, reference: str) -> _Disk | None:
+    """The disk of a machine image by ARN or name; of several builds, the newest that fits."""
+    account, region, slug, version = _parts(settings, reference)
+    start = f":image/{'/'.join((slug, *version))}/"
+    try:
+        with opened_store(settings) as tx:
+            known = amis.list_amis(tx, account=account, region=region)
+    except CommandFailed:
+        return None
+    fitting = [
+        (tuple(map(int, match.groups())), ami.digest, ami.image_arn)
+        for ami in known
+        if start in f"{ami.image_arn}/" and (match := _BUILD.search(ami.image_arn))
+    ]
+    if not fitting:
+        return None
+    _, digest, image = max(fitting)
+    disk_store(settings).check(digest)
+    return _Disk(digest, image)
+
+
+def _of_disk(settings: Settings, disk: _Disk) -> Found:
+    """What is kept beside a disk about the image that it became, oldest first."""
+    known = disk_store(settings).documents(disk.digest)
+    start = disk_provenance(disk.image) if disk.image else DISK_PROVENANCE
+    places = [place for name, place in known.items() if name.startswith(start)]
     places.sort(key=lambda place: place.stat().st_mtime)
-    return tuple(Referrer("", b"", Document(KIND, MEDIA_TYPE, place.read_bytes())) for place in places)
+    documents = tuple(Referrer("", b"", Document(KIND, MEDIA_TYPE, place.read_bytes())) for place in places)
+    return Found(disk.digest, documents, disk.image)
 
 
-def _in_registry(settings: Settings, reference: str) -> tuple[str, tuple[Referrer, ...]]:
+def _in_registry(settings: Settings, reference: str) -> Found:
     host, _, rest = reference.partition("/")
     repository, at, digest = rest.partition("@")
     tag = ""
@@ -134,17 +195,12 @@ def _in_registry(settings: Settings, reference: str) -> tuple[str, tuple[Referre
     computed = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
     if digest and computed != digest:
         raise VerificationFailed(f"the registry gave a manifest of digest {computed}")
-    return computed, fetch_referrers(registry, repository, computed, KIND)
+    return Found(computed, fetch_referrers(registry, repository, computed, KIND))
 
 
 def _named(layout: OciLayout, exchange: Exchange | None, settings: Settings, reference: str) -> str:
     """The digest of an image by ARN or name; of several builds, the newest that fits."""
-    account, region, path = settings.account, settings.region, reference
-    if reference.startswith("arn:"):
-        _, _, _, region, account, resource = reference.split(":", 5)
-        path = resource.partition("/")[2]
-    name, *version = path.split("/")
-    slug = slug_of(name)
+    account, region, slug, version = _parts(settings, reference)
     start = f"{account}/{region}/{slug}:{'-'.join(version)}"
     if len(version) == 2 and exchange is not None:
         with suppress(NotShared):
@@ -158,6 +214,16 @@ def _named(layout: OciLayout, exchange: Exchange | None, settings: Settings, ref
     if not fitting:
         raise VerificationFailed("no image of this name is kept here; list them with: imagesmith image list")
     return max(fitting)[1]
+
+
+def _parts(settings: Settings, reference: str) -> tuple[str, str, str, list[str]]:
+    """Account, Region, slug and the parts of the version of an ARN or a name."""
+    account, region, path = settings.account, settings.region, reference
+    if reference.startswith("arn:"):
+        _, _, _, region, account, resource = reference.split(":", 5)
+        path = resource.partition("/")[2]
+    name, *version = path.split("/")
+    return account, region, slug_of(name), version
 
 
 def _check_blobs(layout: OciLayout, digest: str) -> None:

@@ -51,6 +51,8 @@ class BuildFacts:
     finished: datetime
     builder: str
     """Id of the key that signs."""
+    parent: str = ""
+    """What the run started from, where that is not the parent of the plan."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def _external(plan: BuildPlan) -> dict[str, Any]:
 
 
 def _dependencies(plan: BuildPlan, facts: BuildFacts) -> list[dict[str, Any]]:
-    parent: dict[str, Any] = {"name": "parent", "uri": plan.parent.reference}
+    parent: dict[str, Any] = {"name": "parent", "uri": facts.parent or plan.parent.reference}
     if facts.parent_digest:
         parent["digest"] = _sha256(facts.parent_digest)
     components = [

@@ -51,6 +51,7 @@ class PlannedRole:
     buckets: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     log_groups: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PlannedRole:
@@ -64,6 +65,16 @@ class PlannedScan:
 
     repository: str
     tags: tuple[str, ...] = ()
+    on_demand: bool = False
+    """The AMI itself is scanned in the test phase, instead of the test instance; its findings are not listed."""
+    maximum_severity: str = ""
+    """What a finding of a scan on demand must not exceed; empty: the scan has no say."""
+    fixable_only: bool = True
+    """Findings without a fix do not count."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PlannedScan:
+        return cls(**{**data, "tags": tuple(data["tags"])})
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,11 @@ class PlannedMachine:
     """Entries of the distribution configuration, as the API shows them."""
     cache_seconds: float = 0.0
     """How old an overlay of an earlier run may be to be used; 0: none is used, none is kept."""
+    description: str = ""
+    """Of the recipe: that of the AMI of the build Region, unless the distribution gives one."""
+    ami_tags: Mapping[str, str] = field(default_factory=dict)
+    """Of the recipe, for the AMI of the build Region."""
+    watermarked: bool = False
     no_boot: bool = False
     """Build components change the root file system in a sandbox, and no machine starts before the tests."""
 
@@ -166,7 +182,7 @@ class BuildPlan:
             **{
                 **data,
                 "parent": PlannedParent(**data["parent"]),
-                "scan": _scan(data.get("scan")),
+                "scan": PlannedScan.from_json(data["scan"]) if data.get("scan") else None,
                 "machine": PlannedMachine.from_json(data["machine"]) if data.get("machine") else None,
                 "role": PlannedRole.from_json(data["role"]) if data.get("role") else None,
                 "components": tuple(PlannedComponent(**item) for item in data["components"]),
@@ -180,7 +196,3 @@ class BuildPlan:
 
 def _members(value: Any) -> dict[str, Any]:
     return vars(value) if is_dataclass(value) else dict(value)
-
-
-def _scan(data: Mapping[str, Any] | None) -> PlannedScan | None:
-    return None if data is None else PlannedScan(data["repository"], tuple(data["tags"]))

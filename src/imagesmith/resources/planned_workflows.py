@@ -58,7 +58,7 @@ def system_variables(
         "cloudWatchLogGroup": image_group(plan),
         "cloudWatchLogStream": f"{plan.version}/{plan.build}",
         "collectImageMetadata": plan.collect_metadata,
-        "collectImageScanFindings": plan.scan is not None,
+        "collectImageScanFindings": plan.scan is not None and not plan.scan.on_demand,
         "dateTime": stamp,
         "imageBuildNumber": plan.build,
         "imageId": plan.parent.reference,

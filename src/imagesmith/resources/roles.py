@@ -44,7 +44,7 @@ def planned_role(call: Call, text: str) -> PlannedRole | None:
         return None
     name = _parts(text)[1]
     role = _configured(call, name, text)
-    return PlannedRole(name, role.registries, role.buckets, role.secrets, role.log_groups)
+    return PlannedRole(name, role.registries, role.buckets, role.secrets, role.log_groups, role.hosts)
 
 
 def _parts(text: str) -> tuple[str, str]:

@@ -244,7 +244,10 @@ def _planned_machine(
         recipe.document.get("additionalInstanceConfiguration", {}).get("userDataOverride", ""),
         tuple((distribution or {}).get("distributions", ())),
         wishes.cache_seconds,
-        wishes.no_boot,
+        description=recipe.document.get("description", ""),
+        ami_tags=dict(recipe.document.get("amiTags", {})),
+        watermarked=bool(recipe.document.get("amiWatermarks")),
+        no_boot=wishes.no_boot,
     )
 
 
@@ -303,7 +306,12 @@ def _planned_scan(scanning: Mapping[str, Any]) -> PlannedScan | None:
     if not scanning.get("imageScanningEnabled"):
         return None
     place = scanning.get("ecrConfiguration", {})
-    return PlannedScan(place.get("repositoryName", _SCAN_REPOSITORY), tuple(place.get("containerTags", ())))
+    condition = scanning.get("scanResultCondition", {})
+    return PlannedScan(
+        place.get("repositoryName", _SCAN_REPOSITORY), tuple(place.get("containerTags", ())),
+        "ON_DEMAND_AMI_CVE" in scanning.get("imageScanningTypes", ()),
+        condition.get("maximumSeverityLabel", ""), condition.get("fixAvailable", True),
+    )  # fmt: skip
 
 
 def _targets(call: Call, recipe: Record, distribution: Mapping[str, Any] | None) -> tuple[PushTarget, ...]:

@@ -6,10 +6,11 @@ the same entry. A name belongs to one AMI of its account and region.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -21,6 +22,8 @@ from imagesmith.values.names import sha256_hex
 
 _UPSERT_AMI = upserts(amis)
 _UPSERT_TEMPLATE = upserts(launch_templates)
+_ID_DIGITS: Final = 17
+_SNAPSHOT: Final = re.compile(rf"snap-([0-9a-f]{{{_ID_DIGITS}}})")
 
 
 class AmiNameTaken(ValueError):
@@ -40,6 +43,11 @@ class Ami:
     image_arn: str = ""
     """The image that it is an output of; empty for a base that was added."""
     document: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def snapshot_id(self) -> str:
+        """What RegisterImage knows the disk by: the same for every AMI that stands for it."""
+        return f"snap-{self.digest.removeprefix('sha256:')[:_ID_DIGITS]}"
 
 
 def ami_id_for(account: str, region: str, name: str, *, source: str) -> str:
@@ -78,6 +86,15 @@ def amis_of_digest(tx: Connection, digest: str) -> list[Ami]:
     """The entries that stand for a disk, newest first."""
     rows = tx.execute(sa.select(amis).where(amis.c.digest == digest).order_by(amis.c.created.desc()))
     return [_ami(row) for row in rows]
+
+
+def amis_of_snapshot(tx: Connection, snapshot_id: str) -> list[Ami]:
+    """The entries whose disk has a snapshot id, newest first; none for a text that is no such id."""
+    found = _SNAPSHOT.fullmatch(snapshot_id)
+    if found is None:
+        return []
+    query = sa.select(amis).where(amis.c.digest.startswith(f"sha256:{found[1]}"))
+    return [_ami(row) for row in tx.execute(query.order_by(amis.c.created.desc(), amis.c.ami_id))]
 
 
 def remove_ami(tx: Connection, ami_id: str) -> None:

@@ -27,7 +27,6 @@ from imagesmith.processes import Cancellation, Cancelled, ProcessFailed
 from imagesmith.recipes.plan import BuildPlan, PlannedWorkflow
 from imagesmith.store.runs import FenceLost
 from imagesmith.values.names import iso_instant, parse_instant
-from imagesmith.workflows.amis import distribute_amis
 from imagesmith.workflows.container import adopt_parent, finished_image, keep_image
 from imagesmith.workflows.document import WorkflowDocument, WorkflowType
 from imagesmith.workflows.dynamic import bind_parameters
@@ -35,6 +34,7 @@ from imagesmith.workflows.executions import execution_id
 from imagesmith.workflows.failures import StepFailed, explain
 from imagesmith.workflows.grammar import ParsedWorkflow, parse_workflow
 from imagesmith.workflows.instances import InstanceGone
+from imagesmith.workflows.integration import distribute_amis
 from imagesmith.workflows.journal import Journal, Json, image_of, is_part, part_key
 from imagesmith.workflows.log_groups import enter_image_log
 from imagesmith.workflows.machine import adopted_disk, built_disk, shown_amis
@@ -42,6 +42,7 @@ from imagesmith.workflows.push import distribute, kept_containers
 from imagesmith.workflows.records import Failure
 from imagesmith.workflows.reserve import insist
 from imagesmith.workflows.run import Ended, WorkflowRun
+from imagesmith.workflows.scan_condition import scan_on_demand
 from imagesmith.workflows.step_work import Place
 from imagesmith.workflows.steps.context import StepRun
 from imagesmith.workflows.work import Work
@@ -249,8 +250,9 @@ class _ImageRun(_Run):
     # TEST
 
     def _test(self, tests: Sequence[Entry], outputs: Mapping[str, Any], digest: str) -> Ended:
-        if not tests:
-            return Ended("COMPLETED")
+        scanned = self._scan_on_demand(digest)
+        if not tests or not scanned.ok:
+            return scanned
         if not self._plan.tests_enabled:
             self._journal.step("tests are off", partial(self._skip_all, tests))
             return Ended("COMPLETED")
@@ -272,6 +274,18 @@ class _ImageRun(_Run):
                 if not ended.ok and not entry.planned.continue_on_failure:
                     return ended
         return Ended("COMPLETED", outputs=found)
+
+    def _scan_on_demand(self, digest: str) -> Ended:
+        """The scan of the AMI itself, where that was asked for; it belongs to the test phase."""
+        scan = self._plan.scan
+        if scan is None or not scan.on_demand:
+            return Ended("COMPLETED")
+
+        def judge(work: Work) -> Json:
+            scan_on_demand(work, scan, digest)
+            return {"status": "COMPLETED"}
+
+        return self._own_work("scan", "TESTING", judge)
 
     def _enter_tests(self, cancellation: Cancellation) -> Json:
         self._insist(partial(self._enter, "TESTING"), cancellation)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ DISK_PROVENANCE = "provenance-"
 _INVENTORY = "inventory.json"
 
 
+def disk_provenance(image_arn: str) -> str:
+    """The name of an image's provenance beside its disk."""
+    return f"{DISK_PROVENANCE}{sha256_hex(image_arn)[:16]}.json"
+
+
 def read_inventory(shop: Workshop, plan: BuildPlan, image_id: str) -> Inventory:
     """Packages and operating system, read from the root file system from outside."""
     name = instance_name(plan, "after")
@@ -85,12 +91,12 @@ def keep_provenance(
 
 
 def signed_provenance(
-    shop: Workshop, plan: BuildPlan, digest: str, *, parent_digest: str, started: datetime
+    shop: Workshop, plan: BuildPlan, digest: str, *, parent_digest: str, started: datetime, parent: str = ""
 ) -> tuple[bytes, str]:
     """How an image came to be, as a signed envelope, and the id of the key."""
     key = SigningKey.open(shop.settings.data_dir)
     facts = provenance.BuildFacts(
-        layout_reference(plan), digest, parent_digest, started, shop.clock(), key.public.id
+        layout_reference(plan), digest, parent_digest, started, shop.clock(), key.public.id, parent
     )
     return key.envelope(provenance.statement(plan, facts)), key.public.id
 
@@ -111,8 +117,8 @@ def push_documents(
         log.line(source, f"attached to {repository}@{digest}: {kinds}")
 
 
-def scan(work: Work, wanted: PlannedScan, digest: str) -> str:
-    """Look for known vulnerabilities and keep what is found; gives the counts in words.
+def scan(work: Work, wanted: PlannedScan, digest: str) -> ScanReport:
+    """Look for known vulnerabilities; what is found is kept, but for a scan on demand (spec/api.md 5.4).
 
     Raises StepFailed, whatever went wrong, and Cancelled.
     """
@@ -123,7 +129,8 @@ def scan(work: Work, wanted: PlannedScan, digest: str) -> str:
             _push_for_scan(work, wanted, digest)
         report = _scanned(shop, plan, digest, work.cancellation)
         shop.records.set_scan_state(plan.image_arn, "COLLECTING")
-        shop.records.put_findings(plan.image_arn, [finding.to_json() for finding in report.findings])
+        if not wanted.on_demand:
+            shop.records.put_findings(plan.image_arn, [finding.to_json() for finding in report.findings])
     except ScanTimedOut as error:
         raise _ended(work, "TIMED_OUT", str(error)) from error
     except (ScanFailed, PushFailed) as error:
@@ -133,8 +140,8 @@ def scan(work: Work, wanted: PlannedScan, digest: str) -> str:
     for note in report.notes:
         log.line("scan", note)
     shop.records.set_scan_state(plan.image_arn, "COMPLETED")
-    log.line("scan", f"COMPLETED: {_words(report)}")
-    return _words(report)
+    log.line("scan", f"COMPLETED: {found_words(report)}")
+    return report
 
 
 def make_scanner(settings: Settings) -> Scanner:
@@ -182,22 +189,34 @@ def disk_inventory(shop: Workshop, digest: str, cancellation: Cancellation) -> I
             return take_inventory(root)
 
 
-def keep_disk_documents(work: Work, digest: str, *, parent_digest: str, started: datetime) -> None:
+def keep_disk_documents(work: Work, digest: str, *, parent: Mapping[str, str], started: datetime) -> None:
     """Keep beside a disk what is in it, as CycloneDX and SPDX, and how it came to be, signed."""
     shop, plan, log = work.shop, work.plan, work.log
-    if plan.collect_metadata:
-        try:
-            with work.timed("inventory"):
-                facts = _disk_facts(work, digest, started)
-        except DiskError as error:
-            log.line("inventory", f"warning: the packages of the disk cannot be read from outside: {error}")
-        else:
-            shop.records.put_inventory(plan.image_arn, facts["rows"], os_version=facts["osVersion"])
-            log.line("inventory", facts["words"])
+    keep_disk_inventory(work, digest, started)
     with work.timed("provenance"):
-        envelope, id = signed_provenance(shop, plan, digest, parent_digest=parent_digest, started=started)
-        shop.disks.attach(digest, f"{DISK_PROVENANCE}{sha256_hex(plan.image_arn)[:16]}.json", envelope)
+        envelope, id = signed_provenance(
+            shop, plan, digest,
+            parent_digest=parent.get("digest", ""), parent=parent.get("image", ""), started=started,
+        )  # fmt: skip
+        shop.disks.attach(digest, disk_provenance(plan.image_arn), envelope)
     log.line("provenance", f"signed with key {id[:16]}")
+
+
+def keep_disk_inventory(work: Work, digest: str, made: datetime) -> None:
+    """Store what is in a disk, where metadata is wanted, and keep it beside the disk.
+
+    A disk that cannot be read from outside keeps what CollectImageMetadata read inside, if it ran.
+    """
+    if not work.plan.collect_metadata:
+        return
+    try:
+        with work.timed("inventory"):
+            facts = _disk_facts(work, digest, made)
+    except DiskError as error:
+        work.log.line("inventory", f"warning: the packages of the disk cannot be read from outside: {error}")
+        return
+    work.shop.records.put_inventory(work.plan.image_arn, facts["rows"], os_version=facts["osVersion"])
+    work.log.line("inventory", facts["words"])
 
 
 def _disk_facts(work: Work, digest: str, started: datetime) -> dict[str, Any]:
@@ -235,7 +254,8 @@ def _ended(work: Work, status: str, reason: str) -> StepFailed:
     return StepFailed(f"the scan is {status}: {reason}")
 
 
-def _words(report: ScanReport) -> str:
+def found_words(report: ScanReport) -> str:
+    """`3 findings: 1 high, 2 low`."""
     counts = {label: sum(item.severity == label for item in report.findings) for label in SEVERITIES}
     shown = ", ".join(f"{count} {label.lower()}" for label, count in counts.items() if count)
     return f"{len(report.findings)} findings{': ' * bool(shown)}{shown}"

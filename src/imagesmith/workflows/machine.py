@@ -15,6 +15,7 @@ from typing import Any
 
 from imagesmith.artifacts.bases import ParentError
 from imagesmith.artifacts.disks import Disk, DiskError
+from imagesmith.instances.machine.hardware import Firmware
 from imagesmith.instances.machine.instance import Entry
 from imagesmith.managed.bases import managed_base
 from imagesmith.recipes.plan import PlannedMachine
@@ -23,7 +24,7 @@ from imagesmith.store.amis import Ami
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import human_size
 from imagesmith.workflows import inspection
-from imagesmith.workflows.amis import may_launch, register_output
+from imagesmith.workflows.amis import may_launch, own_ami, own_id, register_output
 from imagesmith.workflows.failures import StepFailed
 from imagesmith.workflows.work import Work
 from imagesmith.workflows.workshop import Workshop
@@ -35,6 +36,7 @@ class Source:
 
     disk: Disk
     entry: Entry
+    firmware: Firmware = "bios"
 
 
 def planned(work: Work) -> PlannedMachine:
@@ -42,22 +44,29 @@ def planned(work: Work) -> PlannedMachine:
 
 
 def parent_source(work: Work) -> Source:
-    """The parent of the plan. Raises StepFailed, Cancelled."""
+    """The parent of the plan, whose bytes were compared with its digest. Raises StepFailed, Cancelled."""
     parent = work.plan.parent
     work.log.line("parent", parent.reference)
     try:
-        if parent.kind == "managed":
-            return _managed(work)
-        if parent.kind == "image":
-            return Source(work.shop.disks.get(parent.digest), _entry_of(work, parent.digest))
-        if parent.reference.startswith("ami-"):
-            return ami_source(work, parent.reference)
+        source = _found_parent(work)
+        if source is not None:
+            work.shop.disks.check(source.disk.digest)
+            return source
     except (ParentError, DiskError) as error:
         raise StepFailed(f"the parent image {parent.reference} cannot be used: {error}") from error
     raise StepFailed(
         f"the parent image {parent.reference} cannot be used: a disk by path or URL needs a checksum; add it with "
         "'imagesmith base add' and name the ami- id that it prints"
     )
+
+
+def _found_parent(work: Work) -> Source | None:
+    parent = work.plan.parent
+    if parent.kind == "managed":
+        return _managed(work)
+    if parent.kind == "image":
+        return _disk_source(work, parent.digest)
+    return ami_source(work, parent.reference) if parent.reference.startswith("ami-") else None
 
 
 def ami_source(work: Work, ami_id: str) -> Source:
@@ -70,7 +79,7 @@ def ami_source(work: Work, ami_id: str) -> Source:
             "see: imagesmith ami list"
         )
     try:
-        return Source(work.shop.disks.get(found.digest), _entry(found))
+        return Source(work.shop.disks.get(found.digest), _entry(found), _firmware(found))
     except DiskError as error:
         raise StepFailed(f"the AMI {ami_id} cannot be used: {error}") from error
 
@@ -78,16 +87,16 @@ def ami_source(work: Work, ami_id: str) -> Source:
 def output_source(work: Work, digest: str) -> Source:
     """The output image; its instances start as everybody else's would, with cloud-init. Raises StepFailed."""
     try:
-        return Source(work.shop.disks.get(digest), "cloud-init")
+        return Source(work.shop.disks.get(digest), "cloud-init", _firmware(own_ami(work)))
     except DiskError as error:
         raise StepFailed(f"the output image is gone: {error}") from error
 
 
-def keep_disk(work: Work, disk: Disk, *, entry: str) -> Ami:
-    """Register a disk as the output of the run."""
+def keep_disk(work: Work, disk: Disk, *, entry: str, more: Mapping[str, Any] | None = None) -> Ami:
+    """Register a disk as the output of the run; `more` goes into the document of the AMI."""
     if work.shop.exchange is not None:
         work.shop.exchange.publish_disk(work.shop.disks, disk.digest, cancellation=work.cancellation)
-    ami = register_output(work, disk.digest, entry=entry)
+    ami = register_output(work, disk.digest, entry=entry, more=more)
     size = f"{human_size(disk.size)}, {human_size(disk.virtual_size)} for a guest"
     work.log.line("image", f"{ami.ami_id} '{ami.name}' is {disk.digest} ({size})")
     return ami
@@ -99,6 +108,9 @@ def built_disk(work: Work, outputs: Mapping[str, Any], *, started: datetime) -> 
     if not wanted:
         raise StepFailed("Build workflow must have output named ImageId to build AMI.")
     source = ami_source(work, wanted)
+    if wanted != own_id(work):
+        # made by somebody else, whatever the step that named it: the image adopts it (spec/workflows.md 2.4)
+        keep_disk(work, source.disk, entry=source.entry)
     parent = work.shop.records.outcome(work.plan.image_arn).get("parent", {})
     work.shop.records.note(
         work.plan.image_arn,
@@ -106,9 +118,7 @@ def built_disk(work: Work, outputs: Mapping[str, Any], *, started: datetime) -> 
         size=source.disk.size,
         parent_digest=parent.get("digest", ""),
     )
-    inspection.keep_disk_documents(
-        work, source.disk.digest, parent_digest=parent.get("digest", ""), started=started
-    )
+    inspection.keep_disk_documents(work, source.disk.digest, parent=parent, started=started)
     return source.disk.digest
 
 
@@ -119,6 +129,7 @@ def adopted_disk(work: Work) -> str:
     work.shop.records.note(
         work.plan.image_arn, digest=source.disk.digest, size=source.disk.size, parent_digest=source.disk.digest
     )
+    inspection.keep_disk_inventory(work, source.disk.digest, work.shop.clock())
     return source.disk.digest
 
 
@@ -146,12 +157,18 @@ def _managed(work: Work) -> Source:
     return Source(disk, "credentials")
 
 
-def _entry_of(work: Work, digest: str) -> Entry:
-    """How machines of a disk let us in: as the newest AMI of that disk does."""
+def _disk_source(work: Work, digest: str) -> Source:
+    """How machines of a disk start and let us in: as the newest AMI of that disk does. Raises DiskError."""
+    disk = work.shop.disks.get(digest)
     with work.shop.records.database.read() as tx:
         found = amis.amis_of_digest(tx, digest)
-    return _entry(found[0]) if found else "cloud-init"
+    return Source(disk, _entry(found[0]), _firmware(found[0])) if found else Source(disk, "cloud-init")
 
 
 def _entry(ami: Ami) -> Entry:
     return "credentials" if ami.document.get("entry") == "credentials" else "cloud-init"
+
+
+def _firmware(ami: Ami) -> Firmware:
+    """What starts a machine of an AMI, as RegisterImage was told."""
+    return "uefi" if str(ami.document.get("bootMode", "")).startswith("uefi") else "bios"

@@ -12,7 +12,7 @@ from typing import Any
 
 from imagesmith.components.services import S3Config
 from imagesmith.recipes.plan import BuildPlan, PlannedRole, PushTarget
-from imagesmith.settings import Registry, Settings
+from imagesmith.settings import MachineHost, Registry, Role, Settings
 from imagesmith.values.globs import matches_any
 
 OWN_LOG_GROUPS = "/aws/imagebuilder/"
@@ -59,6 +59,42 @@ def s3_of(plan: BuildPlan, config: S3Config) -> S3Config:
         return config
     values = {item.name: getattr(config, item.name) for item in fields(config)}
     return _RoleS3Config(**values, role=plan.role)
+
+
+class RoleRefused(RuntimeError):
+    """A role that is not configured, or does not reach what was asked for: says what to add to the settings."""
+
+
+def export_s3(plan: BuildPlan, config: S3Config, roles: Mapping[str, Role], *, role: str, bucket: str) -> S3Config:
+    """The S3 access of an export, under the role that the export names (spec/api.md 6.3).
+
+    The run's own role must reach the bucket too, where it has one: whoever writes a distribution could otherwise
+    name a role that they may not use. Raises RoleRefused.
+    """
+    if not roles:
+        return s3_of(plan, config)
+    name = role_name(role)
+    if name not in roles:
+        raise RoleRefused(f"the export role {role} does not exist; configure it as [roles.{name}]")
+    reach = [PlannedRole(name, buckets=roles[name].buckets), *([plan.role] if plan.role else [])]
+    for item in reach:
+        if not matches_any(item.buckets, bucket):
+            raise RoleRefused(
+                f"the role {item.name} has no access to the bucket {bucket}; "
+                f'add it to buckets in [roles."{item.name}"]'
+            )
+    return config
+
+
+def refused_host(plan: BuildPlan, account: str, region: str, host: MachineHost) -> str:
+    """The sentence for a host that the role does not reach, or nothing."""
+    role = plan.role
+    if role is None or any(entry in ("*", region, f"{account}/{region}", host.address) for entry in role.hosts):
+        return ""
+    return (
+        f"the execution role {role.name} has no access to the host {host.address} of the Region {region}; "
+        f'add "{region}" to hosts in [roles."{role.name}"]'
+    )
 
 
 def _reaches(role: PlannedRole, account: str, region: str, registry: Registry) -> bool:

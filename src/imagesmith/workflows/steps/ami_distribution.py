@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imagesmith.workflows.amis import configure, copy_to_regions, insist_completed, permit
+from imagesmith.workflows.amis import copy_to_regions, insist_completed, permit
 from imagesmith.workflows.failures import StepFailed
+from imagesmith.workflows.integration import integrate
 from imagesmith.workflows.steps.context import Outcome, StepRun
 
 
@@ -21,13 +22,15 @@ def distribute_image(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
 def modify_attributes(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     """Launch permissions of what a DistributeImage step distributed."""
     _known_regions(inputs, "attributes")
-    return Outcome({"modifiedImages": permit(run, inputs["distributedImages"], inputs.get("attributes"))})
+    told = permit(run, inputs["distributedImages"], inputs.get("attributes"))
+    insist_completed(told, "modifiedImages")
+    return Outcome({"modifiedImages": told})
 
 
 def apply_configurations(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     """Launch templates, parameters and exports of what a DistributeImage step distributed."""
     _known_regions(inputs, "configurations")
-    return Outcome({"configuredImages": configure(run, inputs["distributedImages"], inputs.get("configurations"))})
+    return Outcome({"configuredImages": integrate(run, inputs["distributedImages"], inputs.get("configurations"))})
 
 
 def _known_regions(inputs: Mapping[str, Any], name: str) -> None:

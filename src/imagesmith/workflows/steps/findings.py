@@ -24,11 +24,16 @@ def collect_metadata(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
 
 def collect_scan_findings(run: StepRun, _inputs: Mapping[str, Any]) -> Outcome:
     """Scan the output image; what is found is kept for ListImageScanFindings."""
+    if run.plan.scan is not None and run.plan.scan.on_demand:
+        raise StepFailed(
+            "imageScanningTypes is ON_DEMAND_AMI_CVE, so the AMI is scanned and not the test instance: run the "
+            "step only if $.imagebuilder.collectImageScanFindings is true"
+        )
     if run.plan.scan is None:
         raise StepFailed(
             "scanning is not enabled for this image: set imageScanningConfiguration.imageScanningEnabled, or run "
             "the step only if $.imagebuilder.collectImageScanFindings is true"
         )
     with run.timed("scan"):
-        words = inspection.scan(run, run.plan.scan, run.output_digest())
+        words = inspection.found_words(inspection.scan(run, run.plan.scan, run.output_digest()))
     return Outcome({"runCommandId": run.command_id, "status": "Success", "output": words})

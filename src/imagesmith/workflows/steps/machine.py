@@ -22,7 +22,7 @@ from imagesmith.instances.machine.sanitize import MARKER, SCRIPT, sanitize
 from imagesmith.instances.protocol import Instance, InstanceError
 from imagesmith.values.names import human_size, sha256_hex
 from imagesmith.workflows import disk_cache
-from imagesmith.workflows.failures import StepFailed
+from imagesmith.workflows.failures import StepFailed, explain
 from imagesmith.workflows.machine import Source, ami_source, keep_disk, output_source, parent_source, planned
 from imagesmith.workflows.steps import no_boot
 from imagesmith.workflows.steps.context import Outcome, StepRun
@@ -193,8 +193,8 @@ def _captured(run: StepRun, machine: MachineInstance) -> Disk:
     try:
         with run.timed("image"):
             return run.shop.disks.capture(machine.disk, cancellation=run.cancellation)
-    except DiskError as error:
-        raise StepFailed(str(error)) from error
+    except (DiskError, OSError) as error:
+        raise explain(error, "making the image", free=run.shop.reserve.free) from error
 
 
 def _options(run: StepRun, inputs: Mapping[str, Any], source: Source) -> MachineOptions:
@@ -209,8 +209,9 @@ def _options(run: StepRun, inputs: Mapping[str, Any], source: Source) -> Machine
     user_data = base64.b64decode(machine.user_data) if run.type == "BUILD" else b""
     entry = source.entry if run.type == "BUILD" and not user_data else "cloud-init"
     return replace(
-        run.shop.machines.options(types), root_gb=root_gb, volumes=volumes, user_data=user_data, entry=entry
-    )
+        run.shop.machines.options(types), root_gb=root_gb, volumes=volumes, user_data=user_data, entry=entry,
+        firmware=source.firmware,
+    )  # fmt: skip
 
 
 def _volumes(devices: Sequence[Mapping[str, Any]]) -> tuple[int, tuple[Volume, ...]]:

@@ -23,6 +23,7 @@ from imagesmith.workflows.steps.instance import (
     terminate_instance,
     wait_for_agent,
 )
+from imagesmith.workflows.steps.registration import register_image
 
 WAIT: Final = "WaitForAction"
 """Carried out by the run itself, because nothing runs while it waits."""
@@ -53,6 +54,7 @@ MACHINE_ACTIONS: Final[Mapping[str, Action]] = {
     "ExecuteComponents": execute_components,
     "ExecuteStateMachine": execute_state_machine,
     "ModifyImageAttributes": ami_distribution.modify_attributes,
+    "RegisterImage": register_image,
     "RunCommand": run_command,
     "SanitizeInstance": machine.sanitize_instance,
     "TerminateInstance": terminate_instance,
@@ -60,7 +62,6 @@ MACHINE_ACTIONS: Final[Mapping[str, Action]] = {
 }
 _UNBUILT: Final[Mapping[str, str]] = {
     "CreateImageFromIso": "installation media are not built by this version",
-    "RegisterImage": "there are no snapshots here to register from; add a disk with: imagesmith base add",
     "RunSysPrep": "Windows machines are not built by this version",
 }
 

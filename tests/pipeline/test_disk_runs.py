@@ -1,0 +1,219 @@
+"""Runs that make machine images of small disks without a machine: what is known of them, and RegisterImage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artifacts.test_disk_root import disk_of
+from inspection.scan_samples import STATUS, TRACKER
+from pipeline.pipeline_support import COMMAND, REGION, Forge
+from pipeline.test_machine_run import start
+from pipeline.workflow_support import ROLE, workflow
+
+pytestmark = pytest.mark.tool
+
+ADOPT = {"workflowArn": f"arn:aws:imagebuilder:{REGION}:aws:workflow/distribution/distribute-image/x.x.x"}
+REGISTER = """\
+name: register
+schemaVersion: 1.0
+steps:
+  - name: Register
+    action: RegisterImage
+    inputs: %s
+outputs:
+  - {name: ImageId, value: "$.stepOutputs.Register.imageId"}
+"""
+SCAN = """\
+name: scan
+schemaVersion: 1.0
+steps:
+  - {name: Scan, action: CollectImageScanFindings, inputs: {instanceId: i-none}}
+"""
+SCANNING = {"imageScanningEnabled": True}
+TESTS = {"imageTestsEnabled": True}
+
+
+@dataclass(frozen=True)
+class Base:
+    """A disk in the catalog whose root file system is that of a Debian with known vulnerable packages."""
+
+    ami: str
+    digest: str
+
+    @property
+    def snapshot(self) -> str:
+        return f"snap-{self.digest[7:24]}"
+
+
+@pytest.fixture(scope="session")
+def disk_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, place = tmp_path_factory.mktemp("root"), tmp_path_factory.mktemp("place")
+    for name in ("etc", "usr/lib", "var/lib/dpkg", "srv/x.dist-info", "srv/node_modules/left-pad"):
+        (root / name).mkdir(parents=True)
+    (root / "var/lib/dpkg/status").write_text(STATUS)
+    (root / "usr/lib/os-release").write_text('ID=debian\nNAME="Debian GNU/Linux"\nVERSION_ID=12\n')
+    (root / "etc/os-release").symlink_to("../usr/lib/os-release")
+    (root / "srv/x.dist-info/METADATA").write_text("Name: Jinja2\nVersion: 3.1.2\n")
+    (root / "srv/node_modules/left-pad/package.json").write_text('{"name": "left-pad", "version": "1.3.0"}')
+    return disk_of(root, place)
+
+
+@pytest.fixture
+def base(forge: Forge, disk_file: Path) -> Base:
+    return add(forge, disk_file)
+
+
+def add(forge: Forge, disk: Path) -> Base:
+    checksum = f"sha256:{hashlib.sha256(disk.read_bytes()).hexdigest()}"
+    done = subprocess.run(
+        [COMMAND, "base", "add", str(disk), "--checksum", checksum, "--name", forge.name("debian"), "--json",
+         "--data-dir", str(forge.server.data_dir)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    made = json.loads(done.stdout)
+    return Base(str(made["amiId"]), str(made["digest"]))
+
+
+def registering(forge: Forge, inputs: Mapping[str, Any]) -> dict[str, str]:
+    return {"workflowArn": workflow(forge, "BUILD", REGISTER % json.dumps(dict(inputs)))}
+
+
+def root_of(base: Base, **ebs: Any) -> dict[str, Any]:
+    return {"blockDeviceMapping": [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": base.snapshot, **ebs}}]}
+
+
+def built(forge: Forge, base: Base, *workflows: Mapping[str, str], end: str = "AVAILABLE", **more: Any) -> Any:
+    arn = start(forge, base.ami, workflows=list(workflows), executionRole=ROLE, **more)
+    return forge.finished(arn, end)
+
+
+def packages(forge: Forge, arn: str) -> set[str]:
+    found = forge.client.list_image_packages(imageBuildVersionArn=arn)["imagePackageList"]
+    return {item["packageName"] for item in found}
+
+
+def shown(forge: Forge, ami: str) -> dict[str, Any]:
+    return dict(json.loads(forge.server.command("ami", "show", ami, "--json")))
+
+
+def test_a_registered_disk_is_known_and_signed_like_a_container(forge: Forge, base: Base, tmp_path: Path) -> None:
+    """Packages of all kinds are listed, both documents and the provenance lie beside the disk, and all verifies."""
+    image = built(forge, base, registering(forge, root_of(base)))
+    assert image["osVersion"] == "Debian 12"
+    assert packages(forge, image["arn"]) == {"libssl3", "zlib1g", "Jinja2", "left-pad"}
+    (ami,) = image["outputResources"]["amis"]
+    facts = shown(forge, ami["image"])
+    assert (facts["digest"], facts["snapshotId"]) == (base.digest, base.snapshot)
+    folder = forge.server.data_dir / "disks/documents" / base.digest[7:]
+    parts = json.loads((folder / "cyclonedx.json").read_bytes())["components"]
+    assert {"libssl3", "left-pad"} <= {item["name"] for item in parts}
+    spdx = json.loads((folder / "spdx.json").read_bytes())
+    assert spdx["spdxVersion"] == "SPDX-2.3" and "Jinja2" in {item["name"] for item in spdx["packages"]}
+    copy = tmp_path / "copied.qcow2"
+    copy.write_bytes(Path(facts["path"]).read_bytes())
+    for reference in (ami["image"], image["arn"], f"{image['name']}/1.0.0/1", base.digest, str(copy)):
+        answer = json.loads(forge.server.command("image", "verify", reference, "--json"))
+        assert answer["digest"] == base.digest
+        assert (answer["parent"], answer["parent_digest"]) == (base.snapshot, base.digest)
+    found = json.loads(forge.server.command("image", "verify", ami["image"], "--json"))
+    assert found["image"] == image["arn"]
+    with copy.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"x")
+    assert "no provenance is attached" in forge.server.command("image", "verify", str(copy), status=1)
+    assert "no image of this name" in forge.server.command("image", "verify", "nobody/1.0.0", status=1)
+
+
+def test_a_parent_that_is_distributed_as_it_is_is_read_too(forge: Forge, base: Base) -> None:
+    """Its packages are listed; nothing was built, so the image is not signed."""
+    image = built(forge, base, ADOPT, imageTestsConfiguration={"imageTestsEnabled": False})
+    assert "libssl3" in packages(forge, image["arn"])
+    answer = forge.server.command("image", "verify", image["arn"], status=1)
+    assert "no provenance is attached" in answer
+
+
+def test_a_registered_image_is_what_its_inputs_say(forge: Forge, base: Base) -> None:
+    """Description, boot mode and a larger disk; tags of the snapshot stand under those of the service."""
+    inputs = root_of(base, VolumeSize=1) | {
+        "rootDeviceName": "/dev/xvda", "bootMode": "uefi", "description": "registered", "includeSnapshotTags": True,
+        "enaSupport": True,
+    }  # fmt: skip
+    first = built(forge, base, registering(forge, root_of(base)), imageTestsConfiguration=TESTS)
+    inner = Base(first["outputResources"]["amis"][0]["image"], base.digest)
+    image = built(forge, inner, registering(forge, inputs))
+    (ami,) = image["outputResources"]["amis"]
+    facts = shown(forge, ami["image"])
+    assert (facts["description"], facts["bootMode"], facts["virtualSize"]) == ("registered", "uefi", 1024**3)
+    assert facts["tags"]["Ec2ImageBuilderArn"] == image["arn"] and facts["digest"] != base.digest
+    assert "warning: enaSupport means nothing here" in forge.server.log(image["arn"])
+    assert "libssl3" in packages(forge, image["arn"])
+
+
+def test_a_scan_of_a_disk_is_listed_like_that_of_a_container(forge: Forge, base: Base, tmp_path: Path) -> None:
+    """A test workflow's scanning step finds what is known of the disk's packages; nothing starts for it."""
+    feed(forge, tmp_path)
+    image = built(
+        forge, base, registering(forge, root_of(base)), {"workflowArn": workflow(forge, "TEST", SCAN)},
+        imageScanningConfiguration=SCANNING,
+    )  # fmt: skip
+    assert image["scanState"] == {"status": "COMPLETED"}, forge.server.log(image["arn"])
+    wanted = [{"name": "imageBuildVersionArn", "values": [image["arn"]]}]
+    findings = forge.client.list_image_scan_findings(filters=wanted)["findings"]
+    assert [(item["packageVulnerabilityDetails"]["vulnerabilityId"], item["severity"]) for item in findings] == [
+        ("CVE-2024-0001", "HIGH"), ("CVE-2024-0002", "INFORMATIONAL"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("condition", "end"),
+    [
+        ({"maximumSeverityLabel": "HIGH"}, "AVAILABLE"),
+        ({"maximumSeverityLabel": "MEDIUM"}, "FAILED"),
+        (None, "AVAILABLE"),
+    ],
+)
+def test_a_scan_on_demand_judges_the_image(
+    forge: Forge, base: Base, tmp_path: Path, condition: dict[str, Any] | None, end: str
+) -> None:
+    """A finding with a fix that is worse than the condition fails the test phase; findings are not listed."""
+    feed(forge, tmp_path)
+    scanning = {**SCANNING, "imageScanningTypes": ["ON_DEMAND_AMI_CVE"]}
+    scanning |= {"scanResultCondition": condition} if condition else {}
+    image = built(forge, base, registering(forge, root_of(base)), end=end, imageScanningConfiguration=scanning)
+    assert "COMPLETED: 2 findings" in forge.server.log(image["arn"])
+    wanted = [{"name": "imageBuildVersionArn", "values": [image["arn"]]}]
+    assert forge.client.list_image_scan_findings(filters=wanted)["findings"] == []
+    if end == "FAILED":
+        assert "worse than MEDIUM: CVE-2024-0001 (HIGH)" in image["state"]["reason"]
+        assert image["state"]["failureContext"]["imageStatus"] == "TESTING"
+
+
+def test_a_damaged_parent_fails_the_build_before_a_machine_starts(forge: Forge, tmp_path: Path) -> None:
+    """The bytes of the disk are compared with its digest; the reason has both."""
+    with (tmp_path / "own.raw").open("wb") as file:
+        file.write(os.urandom(510) + b"\x55\xaa" + os.urandom(65024))
+    parent = add(forge, tmp_path / "own.raw")
+    place = forge.server.data_dir / "disks/sha256" / parent.digest[7:]
+    place.chmod(0o600)
+    with place.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff" if file.read(1) != b"\xff" else b"\x00")
+    image = forge.finished(start(forge, parent.ami), "FAILED")
+    assert f"the disk {parent.digest} is damaged: its bytes have the digest sha256:" in image["state"]["reason"]
+    assert list((forge.server.data_dir / "machines").glob("i-*")) == []
+    log = forge.server.log(image["arn"])
+    assert "starting machine" not in log
+
+
+def feed(forge: Forge, folder: Path) -> None:
+    (folder / "tracker.json").write_text(json.dumps(TRACKER))
+    assert "3 advisories" in forge.server.command("advisories", "import", str(folder / "tracker.json"))
