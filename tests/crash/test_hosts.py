@@ -94,7 +94,9 @@ def hosts(site: Site, front: RunningServer) -> Workers:
 @pytest.fixture
 def workers(site: Site, hosts: Workers) -> Workers:
     """Two workers that run, and of which the others know."""
-    for worker in hosts.values():
+    for name, worker in hosts.items():
+        if worker.pid and site.workers()[name].worker.state != "alive":
+            worker.kill()  # a test before this one failed
         if not worker.pid:
             worker.start()
     soon(lambda: all(site.workers()[name].worker.state == "alive" for name in hosts), "both workers take work")
@@ -133,6 +135,7 @@ def test_an_image_of_one_worker_is_the_parent_on_another(
     """What one built is tested, pushed, built upon and verified on hosts that never had it."""
     forge = front.forge
     os.kill(workers["two"].pid, signal.SIGTERM)
+    soon(lambda: site.workers()["two"].worker.state in ("draining", "gone"), "it takes nothing new")
     first = forge.build(forge.recipe(forge.component(build="echo one > /made", test="grep one /made")))
     ended(site, workers["one"], first["arn"], "AVAILABLE")
     workers["two"].kill()

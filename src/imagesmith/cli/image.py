@@ -23,14 +23,23 @@ from imagesmith.cli.context import (
     settings_of,
 )
 from imagesmith.cli.facts import BuildFacts, read_facts
+from imagesmith.cli.lazy import LazyGroup
 from imagesmith.cli.log_watch import LogWatch
 from imagesmith.inspection.changes import PackageChanges, compare_packages
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import human_size
 from imagesmith.workflows.logs import log_path, parse_line
 
+_MORE = {
+    "findings": "imagesmith.cli.findings:findings",
+    "verify": "imagesmith.cli.verify:verify",
+    "steps": "imagesmith.cli.image_steps:steps",
+    "approve": "imagesmith.cli.image_steps:approve",
+    "reject": "imagesmith.cli.image_steps:reject",
+}
 
-@click.group()
+
+@click.group(cls=LazyGroup, lazy=_MORE)
 def image() -> None:
     """Look at images: builds, their logs, what is inside."""
 

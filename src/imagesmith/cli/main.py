@@ -7,27 +7,19 @@ import sys
 import click
 
 from imagesmith import __version__
-from imagesmith.cli.advisories import advisories
-from imagesmith.cli.ami import ami
-from imagesmith.cli.base import base
-from imagesmith.cli.component import component
 from imagesmith.cli.context import CommandFailed
-from imagesmith.cli.doctor import doctor
-from imagesmith.cli.env import env
-from imagesmith.cli.event import event
-from imagesmith.cli.findings import findings
-from imagesmith.cli.image import image
-from imagesmith.cli.image_steps import approve, reject, steps
-from imagesmith.cli.parameter import parameter
-from imagesmith.cli.pipeline import pipeline
-from imagesmith.cli.schedule import schedule
-from imagesmith.cli.serve import serve
-from imagesmith.cli.verify import verify
-from imagesmith.cli.worker import worker
-from imagesmith.cli.workflow import workflow
+from imagesmith.cli.lazy import LazyGroup
+
+_COMMANDS = {
+    name: f"imagesmith.cli.{name}:{name}"
+    for name in (
+        "serve", "worker", "env", "pipeline", "image", "ami", "base", "component", "workflow", "schedule",
+        "parameter", "event", "advisories", "doctor",
+    )
+}  # fmt: skip
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="imagesmith")
 def commands() -> None:
     """A self-hosted image factory that speaks EC2 Image Builder's API.
@@ -37,15 +29,6 @@ def commands() -> None:
     Point clients at it:   eval "$(imagesmith env --data-dir ./data)"
     Run a pipeline:        imagesmith pipeline run web --follow --data-dir ./data
     """
-
-
-for command in (
-    serve, worker, env, pipeline, image, ami, base, component, workflow, schedule, parameter, event, advisories,
-    doctor,
-):  # fmt: skip
-    commands.add_command(command)
-for command in (findings, verify, steps, approve, reject):
-    image.add_command(command)
 
 
 def main() -> None:

@@ -32,7 +32,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import pysqlite3
 import sqlalchemy as sa
 from dbos import (
     DBOS,
@@ -45,15 +44,18 @@ from dbos import (
 )
 from dbos import error as dbos_errors
 
+from imagesmith.engine.journal_database import open_journal, waiting_queues
+from imagesmith.engine.lookout import Lookout
 from imagesmith.engine.membership import Membership
 from imagesmith.engine.queues import TIMERS, Queues, queue_of
+from imagesmith.engine.run_journal import JournalUnavailable, RunJournal
 from imagesmith.engine.takeover import take_over
 from imagesmith.engine.watch import Duties, Watch
 from imagesmith.processes import Cancellation, Cancelled
-from imagesmith.store.database import SESSION_OPTIONS, StoreUnavailable
+from imagesmith.store.database import StoreUnavailable
 from imagesmith.store.runs import Fence, FenceLost
 from imagesmith.store.workers import WorkerNameTaken
-from imagesmith.workflows.journal import Journal, Json, Poll, Work, WorkFailed
+from imagesmith.workflows.journal import Journal, Json, Poll, Work
 
 _log = logging.getLogger(__name__)
 
@@ -61,12 +63,14 @@ SCHEMA_NUMBER = "imagesmith-2"
 """What DBOS calls the application version: only builds journalled under the same number are taken up again."""
 
 _APPLICATION, _WORKFLOW = "imagesmith", "build"
-_SCHEMA = "imagesmith_engine"
 _RETRY_SECONDS = 1.0
 _ENDING_SECONDS = 2.0
 """How long after the end of a run the next end is thought to be near."""
 _REJOIN_SECONDS = 60.0
+_REJOIN_SHUT_SECONDS = 5.0
 _DRAIN_SECONDS = 0.1
+_CLOSING_SECONDS = 0.05
+_LISTENER_SECONDS = 0.2
 _PARKED = "CANCELLED"
 _TIMER = "timer"
 _AWAY = (sa.exc.DBAPIError, StoreUnavailable)
@@ -77,10 +81,6 @@ Program = Callable[[str, Journal], None]
 
 class Interrupted(BaseException):
     """The process is stopping, or the run is parked; the step counts as never run."""
-
-
-class JournalUnavailable(BaseException):
-    """The journal cannot be written or read. A BaseException: a program that explains failures must not keep it."""
 
 
 @dataclass
@@ -132,6 +132,7 @@ class DurableEngine:
         self._dbos: DBOS | None = None
         self._journal: sa.Engine | None = None
         self._client: DBOSClient | None = None
+        self._lookout: Lookout | None = None
 
     def launch(self) -> None:
         """Open the journal, take up interrupted builds and begin to work. Raises WorkerNameTaken."""
@@ -148,19 +149,14 @@ class DurableEngine:
         serializer = DBOSPortableJSONSerializer()
         config: DBOSConfig = {
             "name": _APPLICATION,
-            "system_database_url": self._journal_url,
             "application_version": SCHEMA_NUMBER,
             "executor_id": executor,
             "serializer": serializer,
             "log_level": "ERROR",
+            # nothing here waits for notifications; closing waits for this interval
+            "notification_listener_polling_interval_sec": _LISTENER_SECONDS,
         }
-        if self._journal_url.startswith("sqlite"):
-            self._journal = config["system_database_engine"] = _sqlite_engine(self._journal_url)
-        else:
-            url = _with_options(self._journal_url)
-            config["dbos_system_schema"] = _SCHEMA
-            config["system_database_url"] = url
-            self._journal = sa.create_engine(url, pool_pre_ping=True, pool_size=1, max_overflow=4)
+        self._journal = open_journal(self._journal_url, config)
         self._dbos = DBOS(config=config)
         self._client = DBOSClient(
             system_database_engine=self._journal, dbos_system_schema=config.get("dbos_system_schema"),
@@ -179,10 +175,13 @@ class DurableEngine:
         if self._membership is not None:
             DBOS.listen_queues(self._queues.listened)
         DBOS.launch()
-        self._queues.own_limits(self._dbos, lambda: self._draining, self._is_ending)
+        self._last_end = time.monotonic()  # what is recovered is enqueued a moment after the launch
+        self._lookout = Lookout((*self._queues.builds, *self._queues.parts), ending=self._is_ending)
+        self._queues.own_limits(self._dbos, lambda: self._draining, self._lookout.rest)
         self._queues.declare()
         if self._membership is not None:
             take_over(self._membership, timer=_TIMER, everything=True)
+            self._lookout.watch(waiting_queues(self._journal))
         self._ready.set()
 
     def start(self, key: str) -> None:
@@ -237,7 +236,7 @@ class DurableEngine:
         if self._dbos is not None:
             for thread in self._retries:
                 thread.join()
-            DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience_seconds)
+            self._shut(self._dbos, patience_seconds)
             self._dbos = None
         self._client = None
         if self._journal is not None:
@@ -247,9 +246,21 @@ class DurableEngine:
             with contextlib.suppress(StoreUnavailable):
                 self._membership.leave()
 
+    def _shut(self, dbos: DBOS, patience_seconds: float) -> None:
+        """Have DBOS begin nothing more, wait for what it runs, and end it: it would wait for whole seconds."""
+        for event in dbos.background_thread_stop_events:
+            event.set()
+        if self._lookout is not None:
+            self._lookout.close()
+        until = time.monotonic() + patience_seconds
+        while dbos._active_workflows_set.activeList() and time.monotonic() < until:
+            time.sleep(_CLOSING_SECONDS)
+        DBOS.destroy(destroy_registry=True)
+
     def drain(self, is_over: Callable[[], bool]) -> None:
         """Take nothing new and wait until what runs has ended, or `is_over` says so; close() comes next."""
         self._draining = True
+        time.sleep(_DRAIN_SECONDS)  # a look for work that had begun may still take something
         if self._membership is not None:
             self._surely(self._membership.drain, "saying that this worker drains")
         while self.running and not is_over():
@@ -266,7 +277,9 @@ class DurableEngine:
         while self.running and time.monotonic() < until:
             time.sleep(_DRAIN_SECONDS)
         while not self._stopping.requested:
-            DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=5)
+            if self._dbos is not None:
+                self._shut(self._dbos, _REJOIN_SHUT_SECONDS)
+                self._dbos = None
             try:
                 self._open()
             except (*_AWAY, WorkerNameTaken) as error:
@@ -280,6 +293,12 @@ class DurableEngine:
         queue = self._first_queues([key])[key]
         with SetWorkflowID(key):
             DBOS.enqueue_workflow(queue, self._run_workflow, key)
+        self._call(queue)
+
+    def _call(self, *queues: str) -> None:
+        """Have queues of this process looked into, all when none is named."""
+        if self._lookout is not None:
+            self._lookout.call(*queues)
 
     def _first_queues(self, keys: Sequence[str]) -> Mapping[str, str]:
         """Where new runs wait."""
@@ -290,6 +309,7 @@ class DurableEngine:
     def _resume(self, key: str) -> None:
         queue = queue_of(key) if self._membership is None else self._membership.queue_of(key)
         DBOS.resume_workflow(key, queue_name=queue)
+        self._call(queue)
 
     def _enqueue_many(self, keys: Sequence[str]) -> None:
         assert self._client is not None and self._journal is not None
@@ -303,6 +323,7 @@ class DurableEngine:
                     "app_version": SCHEMA_NUMBER,
                 }
                 self._client.enqueue_in_transaction(connection, options, key)
+        self._call(*set(queues.values()))
 
     def _wake(self, key: str) -> None:
         # under the lock that _park() holds: a run either sees the flag or is parked before it is resumed
@@ -322,7 +343,8 @@ class DurableEngine:
             active = self._active[key] = _Active()
         try:
             active.fence = self._claimed(key, executor)
-            self._program(key, _RunJournal(self, key, active))
+            do, poll = partial(self._do, active), partial(self._poll, key, active)
+            self._program(key, RunJournal(self, active.fence, do, poll))
         except JournalUnavailable as error:
             resume = partial(self._resume_own, key, executor)
             self._retry(resume, f"going on with {key}", error.__cause__ or error)
@@ -364,13 +386,14 @@ class DurableEngine:
             if self._active.get(key) is active:
                 del self._active[key]
             self._last_end = time.monotonic()
+        self._call()
 
     def _is_ending(self) -> bool:
         return time.monotonic() - self._last_end < _ENDING_SECONDS
 
-    def do(self, active: _Active, work: Work, *, shielded: bool) -> Json:
+    def _do(self, active: _Active, work: Work, is_cancellable: bool) -> Json:
         """Carry out a step with a cancellation that this engine can reach."""
-        cancellation = self._stopping if shielded else active.cancellation
+        cancellation = active.cancellation if is_cancellable else self._stopping
         return self._outcome(active, lambda: self._roomy(work, cancellation))
 
     def _roomy(self, work: Work, cancellation: Cancellation) -> Json:
@@ -392,7 +415,7 @@ class DurableEngine:
             _log.error("a step failed in an unexpected way", exc_info=True)
             return {"error": f"{type(error).__name__}: {error}"}
 
-    def poll(self, key: str, name: str, active: _Active, poll: Poll, seconds: float) -> Json:
+    def _poll(self, key: str, active: _Active, name: str, poll: Poll, seconds: float) -> Json:
         """What `poll` gives; parks the run for as long as that is None."""
         while True:
             with self._lock:
@@ -452,74 +475,6 @@ class DurableEngine:
         thread.start()
 
 
-class _RunJournal:
-    """The journal of one run, as its program sees it."""
-
-    @property
-    def fence(self) -> Fence | None:
-        return self._active.fence
-
-    def __init__(self, engine: DurableEngine, key: str, active: _Active) -> None:
-        self._engine = engine
-        self._key = key
-        self._active = active
-
-    def step(self, name: str, work: Work) -> Json:
-        return _journalled(name, lambda: self._engine.do(self._active, work, shielded=False))
-
-    def conclude(self, name: str, work: Work) -> Json:
-        return _journalled(name, lambda: self._engine.do(self._active, work, shielded=True))
-
-    def wait(self, name: str, poll: Poll, *, seconds: float) -> Json:
-        return _journalled(name, lambda: self._engine.poll(self._key, name, self._active, poll, seconds))
-
-    def start(self, key: str) -> None:
-        self._engine.start(key)
-
-    def cancel(self, key: str) -> None:
-        self._engine.cancel(key)
-
-    def wake(self, key: str) -> None:
-        self._engine.wake(key)
-
-
-def _journalled(name: str, action: Callable[[], Json]) -> Json:
-    """The result of a step. Raises Cancelled, WorkFailed, JournalUnavailable, FenceLost."""
-    try:
-        outcome: Json = DBOS.run_step({"name": name}, action)
-    except sa.exc.DBAPIError as error:
-        raise JournalUnavailable(str(error)) from error
-    except dbos_errors.DBOSWorkflowConflictIDError as error:
-        raise FenceLost(f"another process goes on with this run: {error}") from error
-    if "cancelled" in outcome:
-        raise Cancelled
-    if "error" in outcome:
-        raise WorkFailed(outcome["error"])
-    result: Json = outcome["result"]
-    return result
-
-
 def _outside(action: Callable[..., Any], *arguments: Any) -> None:
     """Call DBOS as from outside of any workflow: inside of a step it would take the call for a part of that."""
     contextvars.Context().run(action, *arguments)
-
-
-def _with_options(url: str) -> str:
-    """The journal gets the settings of our own connections: a frozen process must not hold its locks."""
-    parsed = sa.make_url(url)
-    if "options" in parsed.query:
-        return url
-    return parsed.update_query_dict({"options": SESSION_OPTIONS}).render_as_string(hide_password=False)
-
-
-def _sqlite_engine(url: str) -> sa.Engine:
-    """The journal's engine on a new enough SQLite, with the connection settings DBOS would use itself."""
-    engine = sa.create_engine(url, module=pysqlite3, connect_args={"check_same_thread": False})
-
-    def configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = "IMMEDIATE"
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    sa.event.listen(engine, "connect", configure)
-    return engine

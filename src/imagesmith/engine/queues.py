@@ -9,13 +9,13 @@
 DBOS keeps the limits of a queue in the database, one for all processes. Here every worker has its own, and it holds
 for all its queues together: so what a process reads of a queue is given its own limit (`own_limits`).
 
-DBOS looks at a queue in intervals, also when a place became free. Looking is most of what an idle server does, so
-it is done often only while builds end one after the other.
+When a queue is looked into is for engine/lookout.py to say.
 """
 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,7 +30,8 @@ TIMERS: Final = "timers"
 CAPABILITIES: Final = ("container.x86_64", "machine.x86_64")
 PARTS_AT_ONCE: Final = 5
 _POLL_SECONDS: Final = 0.2
-_ENDING_POLL_SECONDS: Final = 0.04
+_LOOK_SECONDS: Final = 0.002
+"""Between the end of a rest and the look."""
 _TIMER_POLL_SECONDS: Final = 1.0
 WORKER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -72,23 +73,28 @@ class Queues:
             _declare(parts_queue(name), 1 if self.is_shared else PARTS_AT_ONCE)
         DBOS.register_queue(TIMERS, polling_interval_sec=_TIMER_POLL_SECONDS, on_conflict="always_update")
 
-    def own_limits(self, dbos: Any, draining: Callable[[], bool], ending: Callable[[], bool]) -> None:
-        """Give what this process reads of its queues its own limits and interval from now on.
+    def own_limits(self, dbos: Any, draining: Callable[[], bool], rest: Callable[[str], None]) -> None:
+        """Give what this process reads of its queues its own limits from now on, and its own times.
 
-        `dbos` is DBOS's instance. Its table of queues is read before every look for work; until this is called,
-        the limit of one that stands there holds. `ending`: builds ended here a moment ago.
+        `dbos` is DBOS's instance. The thread of a queue reads its row before every look for work; until this is
+        called, the limit of one that stands there holds. `rest`: returns when it is time to look into a queue.
         """
         system, running = dbos._sys_db, dbos._active_workflows_set
-        read = system.get_queue
+        read, listened = system.get_queue, frozenset((*self.builds, *self.parts))
 
         def get_queue(name: str, **options: Any) -> Any:
+            # enqueueing reads the row as well, and must not wait
+            is_look = name in listened and threading.current_thread().name == f"queue-worker-{name}"
+            if is_look:
+                rest(name)
             queue = read(name, **options)
             if queue is not None and name in self.builds:
                 others = sum(running.count_for_queue(other) for other in self.builds if other != name)
                 queue._worker_concurrency = 0 if draining() else max(self.concurrency - others, 0)
-                queue._polling_interval_sec = _ENDING_POLL_SECONDS if ending() else _POLL_SECONDS
             elif queue is not None and name in self.parts:
                 queue._worker_concurrency = 0 if draining() else PARTS_AT_ONCE
+            if queue is not None and is_look:
+                queue._polling_interval_sec = _LOOK_SECONDS
             return queue
 
         system.get_queue = get_queue

@@ -170,7 +170,8 @@ def test_a_host_whose_disk_runs_full_ends_the_machine(store: DiskStore, tmp_path
 
         filler = threading.Thread(target=exhaust)
         filler.start()
-        with pytest.raises(InstanceError, match=r"[78] MiB are free on the disk of .*, and 16 MiB must stay free"):
+        # the machine may be ended while the disk is still being filled
+        with pytest.raises(InstanceError, match=r"(\d|1[0-5]) MiB are free on the disk of .*, and 16 MiB"):
             launch(tmp_path, disk, limits=Limits(free_disk_mb=16))
         filler.join()
         assert [item.name for item in place.iterdir()] == ["ballast"]

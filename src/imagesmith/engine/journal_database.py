@@ -1,0 +1,66 @@
+"""The database of the journal, opened as DBOS needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import pysqlite3
+import sqlalchemy as sa
+from dbos import DBOSConfig
+
+from imagesmith.store.database import SESSION_OPTIONS
+
+_SCHEMA = "imagesmith_engine"
+_queue, _status = sa.Column("queue_name", sa.Text), sa.Column("status", sa.Text)
+_WORKFLOWS = sa.Table("workflow_status", sa.MetaData(), _queue, _status, schema=_SCHEMA)
+
+
+def open_journal(url: str, config: DBOSConfig) -> sa.Engine:
+    """The engine of a journal; what DBOS has to know of it is added to its configuration."""
+    if url.startswith("sqlite"):
+        engine = _sqlite_engine(url)
+        config["system_database_url"] = url
+        config["system_database_engine"] = engine
+        return engine
+    url = _with_options(url)
+    config["system_database_url"] = url
+    config["dbos_system_schema"] = _SCHEMA
+    return sa.create_engine(url, pool_pre_ping=True, pool_size=1, max_overflow=4)
+
+
+def waiting_queues(engine: sa.Engine) -> Callable[[Collection[str]], Iterable[str]]:
+    """Which of some queues hold a run that waits; for PostgreSQL, where other processes enqueue as well."""
+    without_transaction = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def find(queues: Collection[str]) -> Iterable[str]:
+        # a question for each queue: what waits in it may be thousands
+        some = [
+            sa.select(_queue).where(_queue == queue, _status == "ENQUEUED").limit(1).subquery().select()
+            for queue in queues
+        ]
+        with without_transaction.connect() as connection:
+            return connection.scalars(sa.union_all(*some)).all()
+
+    return find
+
+
+def _with_options(url: str) -> str:
+    """The journal gets the settings of our own connections: a frozen process must not hold its locks."""
+    parsed = sa.make_url(url)
+    if "options" in parsed.query:
+        return url
+    return parsed.update_query_dict({"options": SESSION_OPTIONS}).render_as_string(hide_password=False)
+
+
+def _sqlite_engine(url: str) -> sa.Engine:
+    """On a new enough SQLite, with the connection settings DBOS would use itself."""
+    engine = sa.create_engine(url, module=pysqlite3, connect_args={"check_same_thread": False})
+
+    def configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = "IMMEDIATE"
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    sa.event.listen(engine, "connect", configure)
+    return engine
