@@ -1,0 +1,93 @@
+"""When a queue is looked into: at once when something was put there, and never before without a reason."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable, Iterator
+
+import pytest
+
+from imagesmith.engine.lookout import Lookout
+
+
+class Looks:
+    """A thread that looks into a queue again and again."""
+
+    def __init__(self, lookout: Lookout, queue: str) -> None:
+        self._lookout = lookout
+        self._queue = queue
+        self._looked = threading.Semaphore(0)
+        self._over = False
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._over:
+            self._lookout.rest(self._queue)
+            self._looked.release()
+
+    def one(self, seconds: float = 30) -> bool:
+        """Whether there was another look."""
+        return self._looked.acquire(timeout=seconds)
+
+    def end(self) -> None:
+        self._over = True
+        self._lookout.close()
+        self._thread.join()
+
+
+@pytest.fixture
+def lookout(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lookout]:
+    """One whose rests are longer than a test."""
+    for name in ("_REST_SECONDS", "_WATCHED_REST_SECONDS"):
+        monkeypatch.setattr(f"imagesmith.engine.lookout.{name}", 600.0)
+    made = Lookout(["builds", "parts"], ending=lambda: False)
+    yield made
+    made.close()
+
+
+def test_a_call_ends_the_rest_of_its_queue_only(lookout: Lookout) -> None:
+    """Each call is one look; a queue of others is nobody's to look into."""
+    builds, parts = Looks(lookout, "builds"), Looks(lookout, "parts")
+    for _ in range(3):
+        lookout.call("builds", "of-others")
+        assert builds.one()
+    assert not parts.one(0.2)
+    lookout.call()
+    assert builds.one() and parts.one()
+    builds.end()
+    parts.end()
+
+
+def test_what_is_put_there_before_the_rest_is_seen(lookout: Lookout) -> None:
+    """A call that comes between two rests is not lost."""
+    lookout.call("builds")
+    lookout.rest("builds")
+
+
+def test_what_other_processes_put_there_is_found(lookout: Lookout) -> None:
+    """Also after a question that failed."""
+    asked = 0
+
+    def find(queues: Collection[str]) -> Iterable[str]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise OSError("the database is away")
+        return [name for name in queues if name == "parts"]
+
+    parts, builds = Looks(lookout, "parts"), Looks(lookout, "builds")
+    lookout.watch(find)
+    assert parts.one() and parts.one()
+    assert not builds.one(0.2)
+    parts.end()
+    builds.end()
+
+
+def test_a_place_that_became_free_is_looked_for_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody says when, so queues hardly rest while runs end."""
+    monkeypatch.setattr("imagesmith.engine.lookout._REST_SECONDS", 600.0)
+    lookout = Lookout(["builds"], ending=lambda: True)
+    builds = Looks(lookout, "builds")
+    assert all(builds.one() for _ in range(10))
+    builds.end()

@@ -1,0 +1,92 @@
+"""One of several workers on a PostgreSQL: what it takes and how much at once."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from conftest import new_postgresql_database
+from imagesmith.engine.durable import DurableEngine, Program
+from imagesmith.engine.membership import Membership
+from imagesmith.engine.queues import CAPABILITIES, Queues
+from imagesmith.processes import Cancellation
+from imagesmith.store.database import Database
+from imagesmith.store.migrate import upgrade
+from imagesmith.store.workers import StoredWorker
+from imagesmith.workflows.journal import Journal, Json
+from pipeline.pipeline_support import eventually
+
+RUNS = 8
+TOGETHER = 2
+
+
+@pytest.fixture
+def url(postgresql: str, overall: int) -> str:
+    return new_postgresql_database(postgresql, f"shared_queues_{overall}")
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    opened = Database(url)
+    upgrade(opened)
+    yield opened
+    opened.close()
+
+
+@contextmanager
+def worker(database: Database, url: str, program: Program, place: Path, *, overall: int) -> Iterator[DurableEngine]:
+    """A worker with four places of its own."""
+    numbers = count(1)
+    stored = StoredWorker("", "one", "here", os.getpid(), str(place), CAPABILITIES, 4)
+    membership = Membership(database, stored, limit_seconds=60, new_id=lambda: f"worker-{next(numbers)}")
+    queues = Queues.shared("one", CAPABILITIES, concurrency=4, overall=overall)
+    engine = DurableEngine(url, program, concurrency=4, membership=membership, queues=queues)
+    engine.launch()
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+class Counted:
+    """A program of one short step, and how many of it ran at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self.most = 0
+        self.ended: list[str] = []
+
+    def __call__(self, key: str, journal: Journal) -> None:
+        def work(_: Cancellation) -> Json:
+            with self._lock:
+                self._running += 1
+                self.most = max(self.most, self._running)
+            time.sleep(0.3)
+            with self._lock:
+                self._running -= 1
+                self.ended.append(key)
+            return {}
+
+        journal.step("work", work)
+
+
+@pytest.mark.tool
+@pytest.mark.parametrize(("overall", "most"), [(TOGETHER, TOGETHER), (0, 4)], ids=["overall", "own"])
+def test_no_more_run_at_once_than_may(
+    database: Database, url: str, tmp_path: Path, overall: int, most: int
+) -> None:
+    """Of what all workers together may, and of what one may; all end, once each."""
+    program = Counted()
+    with worker(database, url, program, tmp_path, overall=overall) as engine:
+        engine.start_many([f"image-{number}" for number in range(RUNS)])
+        eventually(lambda: len(program.ended) == RUNS, "all runs end", seconds=60)
+    assert sorted(program.ended) == [f"image-{number}" for number in range(RUNS)]
+    assert program.most == most
