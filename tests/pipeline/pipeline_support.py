@@ -167,7 +167,13 @@ class RunningServer:
         self._nursery.stdin.flush()
         self.pid = int(self._nursery.stdout.readline())
         self._ended = os.pidfd_open(self.pid)
-        eventually(self._answers, f"the server is ready; {self.errors} says why not", seconds=self.start_seconds)
+        try:
+            eventually(
+                self._answers, f"the server is ready; {self.errors} says why not", seconds=self.start_seconds
+            )
+        except BaseException:
+            self.kill()  # the tests after this one start it again
+            raise
         return self
 
     def _answers(self) -> bool:

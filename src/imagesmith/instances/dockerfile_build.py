@@ -21,7 +21,7 @@ from pathlib import Path
 from imagesmith import processes
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.bubblewrap import Bind, View
-from imagesmith.instances.limits import ControlGroups, Limits
+from imagesmith.instances.limits import ControlGroups, Limits, find_groups
 from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.instances.sandbox import HOLDER, Sandbox
@@ -187,8 +187,7 @@ def sweep_dockerfile_builds(storage: ContainerStorage) -> None:
 def _remove_runtime_groups(work: Path) -> None:
     """runc's groups are named after buildah's bundle folders, and nobody else removes them after a kill."""
     for bundle in (work / "tmp").glob("buildah*"):
-        groups = tuple(Path("/sys/fs/cgroup").glob(f"*/**/buildah-{bundle.name}"))
-        ControlGroups(groups, ()).remove()
+        ControlGroups(find_groups(f"buildah-{bundle.name}".__eq__), ()).remove()
 
 
 def _explain(done: processes.Completed, timeout: float) -> str:

@@ -10,7 +10,9 @@ A limit that this machine cannot enforce is named in `missing`, in words; nothin
 from __future__ import annotations
 
 import contextlib
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,12 +81,9 @@ def make_groups(name: str, limits: Limits, *, mount: Path = _CGROUP) -> ControlG
 
 def remove_group(folder: Path) -> bool:
     """Remove a group with all groups below it; False when something in it still lives."""
-    if not folder.is_dir():
-        return True
-    below = sorted((place for place in folder.rglob("*") if place.is_dir()), reverse=True)
     try:
-        for place in (*below, folder):
-            place.rmdir()
+        for place, _, _ in os.walk(folder, topdown=False):
+            Path(place).rmdir()
     except OSError:
         return False
     return True
@@ -92,7 +91,22 @@ def remove_group(folder: Path) -> bool:
 
 def leftover_groups(prefix: str, *, mount: Path = _CGROUP) -> tuple[Path, ...]:
     """Groups whose name starts with `prefix`, of this process or of one that was killed."""
-    return (*mount.glob(f"*/**/imagesmith-{prefix}*"), *(mount / "imagesmith").glob(f"{prefix}*"))
+    return (
+        *find_groups(lambda name: name.startswith(f"imagesmith-{prefix}"), mount=mount),
+        *(mount / "imagesmith").glob(f"{prefix}*"),
+    )
+
+
+def find_groups(is_wanted: Callable[[str], bool], *, mount: Path = _CGROUP) -> tuple[Path, ...]:
+    """The groups of any controller with such a name; groups of others come and go meanwhile."""
+    # Path.glob fails when a folder vanishes between its listing and its reading, os.walk passes over it
+    return tuple(
+        Path(folder) / name
+        for controller in sorted(mount.iterdir())
+        for folder, names, _ in os.walk(controller)
+        for name in names
+        if is_wanted(name)
+    )
 
 
 def _make_v1(name: str, limits: Limits, mount: Path) -> ControlGroups:

@@ -10,6 +10,7 @@ so those of several workers (a build that was taken over, members of a group) ar
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -61,7 +62,9 @@ class LogSender:
         """Put what has grown. A store that cannot be reached fails no build."""
         own = log_path(self._logs, image_arn)
         folder = own.with_suffix("")
-        for place in (own, *sorted(folder.rglob("*.log"))):
+        # not rglob: it fails when a folder goes away meanwhile
+        inside = (Path(where) / name for where, _, names in os.walk(folder) for name in names)
+        for place in (own, *sorted(path for path in inside if path.suffix == ".log")):
             try:
                 size = place.stat().st_size if place.exists() else 0
                 if size != self._sent.get(place, 0):
