@@ -176,12 +176,13 @@ class DurableEngine:
             DBOS.listen_queues(self._queues.listened)
         DBOS.launch()
         self._last_end = time.monotonic()  # what is recovered is enqueued a moment after the launch
-        self._lookout = Lookout((*self._queues.builds, *self._queues.parts), ending=self._is_ending)
+        self._lookout = Lookout(self._queues.runs, ending=self._is_ending)
         self._queues.own_limits(self._dbos, lambda: self._draining, self._lookout.rest)
         self._queues.declare()
         if self._membership is not None:
             take_over(self._membership, timer=_TIMER, everything=True)
-            self._lookout.watch(waiting_queues(self._journal))
+            if self._queues.runs:
+                self._lookout.watch(waiting_queues(self._journal, self._queues.runs))
         self._ready.set()
 
     def start(self, key: str) -> None:

@@ -29,18 +29,20 @@ def open_journal(url: str, config: DBOSConfig) -> sa.Engine:
     return sa.create_engine(url, pool_pre_ping=True, pool_size=1, max_overflow=4)
 
 
-def waiting_queues(engine: sa.Engine) -> Callable[[Collection[str]], Iterable[str]]:
+def waiting_queues(engine: sa.Engine, queues: Collection[str]) -> Callable[[], Iterable[str]]:
     """Which of some queues hold a run that waits; for PostgreSQL, where other processes enqueue as well."""
     without_transaction = engine.execution_options(isolation_level="AUTOCOMMIT")
-
-    def find(queues: Collection[str]) -> Iterable[str]:
-        # a question for each queue: what waits in it may be thousands
-        some = [
+    # a question for each queue: what waits in it may be thousands
+    question = sa.union_all(
+        *(
             sa.select(_queue).where(_queue == queue, _status == "ENQUEUED").limit(1).subquery().select()
             for queue in queues
-        ]
+        )
+    )
+
+    def find() -> Iterable[str]:
         with without_transaction.connect() as connection:
-            return connection.scalars(sa.union_all(*some)).all()
+            return connection.scalars(question).all()
 
     return find
 

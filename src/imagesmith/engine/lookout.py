@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ _REST_SECONDS = 2.0
 _WATCHED_REST_SECONDS = 5.0
 _ENDING_SECONDS = 0.04
 _WATCH_SECONDS = 0.2
+_PATIENCE_SECONDS = 2.0
 
 
 class Lookout:
@@ -48,13 +49,13 @@ class Lookout:
             # before the look, not after it: what is put there meanwhile gets a look of its own
             call.clear()
 
-    def watch(self, find: Callable[[Collection[str]], Iterable[str]]) -> None:
-        """Ask `find` again and again which of the queues hold something that other processes put there."""
+    def watch(self, find: Callable[[], Iterable[str]]) -> None:
+        """Ask again and again which queues hold something that other processes put there."""
 
         def watch() -> None:
             while not self._closed.wait(_WATCH_SECONDS):
                 try:
-                    found = tuple(find(tuple(self._calls)))
+                    found = tuple(find())
                 except Exception as error:
                     _log.debug("looking at the queues failed: %s", error)
                 else:
@@ -69,7 +70,8 @@ class Lookout:
         self._closed.set()
         self.call()
         if self._watcher is not None:
-            self._watcher.join()
+            # it may be in the middle of a question to a database that does not answer
+            self._watcher.join(_PATIENCE_SECONDS)
 
     def _rest_seconds(self) -> float:
         if self._ending():

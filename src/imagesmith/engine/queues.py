@@ -63,8 +63,12 @@ class Queues:
         return tuple(parts_queue(name) for name in self.builds)
 
     @property
+    def runs(self) -> tuple[str, ...]:
+        return (*self.builds, *self.parts)
+
+    @property
     def listened(self) -> tuple[str, ...]:
-        return (*self.builds, *self.parts, TIMERS)
+        return (*self.runs, TIMERS)
 
     def declare(self) -> None:
         """Have the journal know the queues. DBOS is launched."""
@@ -80,7 +84,7 @@ class Queues:
         called, the limit of one that stands there holds. `rest`: returns when it is time to look into a queue.
         """
         system, running = dbos._sys_db, dbos._active_workflows_set
-        read, listened = system.get_queue, frozenset((*self.builds, *self.parts))
+        read, listened = system.get_queue, frozenset(self.runs)
 
         def get_queue(name: str, **options: Any) -> Any:
             # enqueueing reads the row as well, and must not wait
