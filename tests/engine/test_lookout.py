@@ -39,9 +39,9 @@ class Looks:
 @pytest.fixture
 def lookout(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lookout]:
     """One whose rests are longer than a test."""
-    for name in ("_REST_SECONDS", "_WATCHED_REST_SECONDS"):
+    for name in ("_REST_SECONDS", "_WATCHED_REST_SECONDS", "_SETTLING_REST_SECONDS"):
         monkeypatch.setattr(f"imagesmith.engine.lookout.{name}", 600.0)
-    made = Lookout(["builds", "parts"], ending=lambda: False)
+    made = Lookout(["builds", "parts"], has_room=lambda _: True)
     yield made
     made.close()
 
@@ -84,10 +84,24 @@ def test_what_other_processes_put_there_is_found(lookout: Lookout) -> None:
     builds.end()
 
 
-def test_a_place_that_became_free_is_looked_for_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody says when, so queues hardly rest while runs end."""
-    monkeypatch.setattr("imagesmith.engine.lookout._REST_SECONDS", 600.0)
-    lookout = Lookout(["builds"], ending=lambda: True)
+def test_without_room_nobody_looks(lookout: Lookout) -> None:
+    """What was put there is found as soon as there is a place, without a further call."""
+    room = threading.Event()
+    full = Lookout(["builds"], has_room=lambda _: room.is_set())
+    builds = Looks(full, "builds")
+    full.call("builds")
+    assert not builds.one(0.2)
+    room.set()
+    assert builds.one()
+    builds.end()
+
+
+def test_the_end_of_a_run_is_a_reason_to_look(lookout: Lookout) -> None:
+    """Into every queue; where the queues are watched, the watcher knows better."""
     builds = Looks(lookout, "builds")
-    assert all(builds.one() for _ in range(10))
+    lookout.ended()
+    assert builds.one()
+    lookout.watch(list)
+    lookout.ended()
+    assert not builds.one(0.2)
     builds.end()

@@ -64,8 +64,6 @@ SCHEMA_NUMBER = "imagesmith-2"
 
 _APPLICATION, _WORKFLOW = "imagesmith", "build"
 _RETRY_SECONDS = 1.0
-_ENDING_SECONDS = 2.0
-"""How long after the end of a run the next end is thought to be near."""
 _REJOIN_SECONDS = 60.0
 _REJOIN_SHUT_SECONDS = 5.0
 _DRAIN_SECONDS = 0.1
@@ -122,8 +120,6 @@ class DurableEngine:
         self._draining = False
         self._lock = threading.Lock()
         self._active: dict[str, _Active] = {}
-        self._last_end = float("-inf")
-        """When a run left this process, on the monotonic clock."""
         self._make_room = make_room
         self._stopping = Cancellation()
         self._retries: list[threading.Thread] = []
@@ -175,9 +171,13 @@ class DurableEngine:
         if self._membership is not None:
             DBOS.listen_queues(self._queues.listened)
         DBOS.launch()
-        self._last_end = time.monotonic()  # what is recovered is enqueued a moment after the launch
-        self._lookout = Lookout(self._queues.runs, ending=self._is_ending)
-        self._queues.own_limits(self._dbos, lambda: self._draining, self._lookout.rest)
+        count = self._dbos._active_workflows_set.count_for_queue
+
+        def limit(queue: str) -> int:
+            return 0 if self._draining else self._queues.limit(queue, count)
+
+        self._lookout = Lookout(self._queues.runs, has_room=lambda queue: count(queue) < limit(queue))
+        self._queues.own_limits(self._dbos, limit, self._lookout.rest)
         self._queues.declare()
         if self._membership is not None:
             take_over(self._membership, timer=_TIMER, everything=True)
@@ -297,7 +297,7 @@ class DurableEngine:
         self._call(queue)
 
     def _call(self, *queues: str) -> None:
-        """Have queues of this process looked into, all when none is named."""
+        """Have queues of this process looked into."""
         if self._lookout is not None:
             self._lookout.call(*queues)
 
@@ -386,11 +386,8 @@ class DurableEngine:
         with self._lock:
             if self._active.get(key) is active:
                 del self._active[key]
-            self._last_end = time.monotonic()
-        self._call()
-
-    def _is_ending(self) -> bool:
-        return time.monotonic() - self._last_end < _ENDING_SECONDS
+        if self._lookout is not None:
+            self._lookout.ended()
 
     def _do(self, active: _Active, work: Work, is_cancellable: bool) -> Json:
         """Carry out a step with a cancellation that this engine can reach."""

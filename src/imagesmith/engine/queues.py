@@ -77,26 +77,29 @@ class Queues:
             _declare(parts_queue(name), 1 if self.is_shared else PARTS_AT_ONCE)
         DBOS.register_queue(TIMERS, polling_interval_sec=_TIMER_POLL_SECONDS, on_conflict="always_update")
 
-    def own_limits(self, dbos: Any, draining: Callable[[], bool], rest: Callable[[str], None]) -> None:
+    def limit(self, name: str, count: Callable[[str], int]) -> int:
+        """How many runs of a queue this process may have at once; `count`: how many it has of one."""
+        if name in self.parts:
+            return PARTS_AT_ONCE
+        return max(self.concurrency - sum(count(other) for other in self.builds if other != name), 0)
+
+    def own_limits(self, dbos: Any, limit: Callable[[str], int], rest: Callable[[str], None]) -> None:
         """Give what this process reads of its queues its own limits from now on, and its own times.
 
         `dbos` is DBOS's instance. The thread of a queue reads its row before every look for work; until this is
         called, the limit of one that stands there holds. `rest`: returns when it is time to look into a queue.
         """
-        system, running = dbos._sys_db, dbos._active_workflows_set
-        read, listened = system.get_queue, frozenset(self.runs)
+        system = dbos._sys_db
+        read, runs = system.get_queue, frozenset(self.runs)
 
         def get_queue(name: str, **options: Any) -> Any:
             # enqueueing reads the row as well, and must not wait
-            is_look = name in listened and threading.current_thread().name == f"queue-worker-{name}"
+            is_look = name in runs and threading.current_thread().name == f"queue-worker-{name}"
             if is_look:
                 rest(name)
             queue = read(name, **options)
-            if queue is not None and name in self.builds:
-                others = sum(running.count_for_queue(other) for other in self.builds if other != name)
-                queue._worker_concurrency = 0 if draining() else max(self.concurrency - others, 0)
-            elif queue is not None and name in self.parts:
-                queue._worker_concurrency = 0 if draining() else PARTS_AT_ONCE
+            if queue is not None and name in runs:
+                queue._worker_concurrency = limit(name)
             if queue is not None and is_look:
                 queue._polling_interval_sec = _LOOK_SECONDS
             return queue
