@@ -47,6 +47,7 @@ from dbos import error as dbos_errors
 from imagesmith.engine.journal_database import open_journal, waiting_queues
 from imagesmith.engine.lookout import Lookout
 from imagesmith.engine.membership import Membership
+from imagesmith.engine.places import Places
 from imagesmith.engine.queues import TIMERS, Queues, queue_of
 from imagesmith.engine.run_journal import JournalUnavailable, RunJournal
 from imagesmith.engine.takeover import take_over
@@ -159,8 +160,15 @@ class DurableEngine:
             serializer=serializer, application_name=_APPLICATION, lazy=True,
         )  # fmt: skip
 
+        places = Places(self._queues.places, is_open=lambda: not self._draining)
+        lookout = self._lookout = Lookout(self._queues.runs, has_room=places.has_room)
+
         def run(key: str) -> str:
-            return self._run(key, executor)
+            try:
+                with places.running(key):
+                    return self._run(key, executor)
+            finally:
+                lookout.ended()
 
         def timer(key: str) -> str:
             self.wake(key)
@@ -171,18 +179,13 @@ class DurableEngine:
         if self._membership is not None:
             DBOS.listen_queues(self._queues.listened)
         DBOS.launch()
-        count = self._dbos._active_workflows_set.count_for_queue
-
-        def limit(queue: str) -> int:
-            return 0 if self._draining else self._queues.limit(queue, count)
-
-        self._lookout = Lookout(self._queues.runs, has_room=lambda queue: count(queue) < limit(queue))
-        self._queues.own_limits(self._dbos, limit, self._lookout.rest)
+        places.guard(self._dbos._sys_db)
+        self._queues.rest_before_looks(self._dbos._sys_db, lookout.rest)
         self._queues.declare()
         if self._membership is not None:
             take_over(self._membership, timer=_TIMER, everything=True)
             if self._queues.runs:
-                self._lookout.watch(waiting_queues(self._journal, self._queues.runs))
+                lookout.watch(waiting_queues(self._journal, self._queues.runs))
         self._ready.set()
 
     def start(self, key: str) -> None:
@@ -386,8 +389,6 @@ class DurableEngine:
         with self._lock:
             if self._active.get(key) is active:
                 del self._active[key]
-        if self._lookout is not None:
-            self._lookout.ended()
 
     def _do(self, active: _Active, work: Work, is_cancellable: bool) -> Json:
         """Carry out a step with a cancellation that this engine can reach."""

@@ -1,4 +1,4 @@
-"""The queues that builds wait in, and how many a process takes from them.
+"""The queues that builds wait in.
 
     one process        builds, parts
     several hosts      container.x86_64, machine.x86_64           who can build that
@@ -6,17 +6,14 @@
                        @<worker>, @<worker>.parts                 runs whose instance is on that worker
     always             timers
 
-DBOS keeps the limits of a queue in the database, one for all processes. Here every worker has its own, and it holds
-for all its queues together: so what a process reads of a queue is given its own limit (`own_limits`).
-
-When a queue is looked into is for engine/lookout.py to say.
+How many runs a process takes is said in engine/places.py, and when it looks into a queue in engine/lookout.py.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -77,30 +74,26 @@ class Queues:
             _declare(parts_queue(name), 1 if self.is_shared else PARTS_AT_ONCE)
         DBOS.register_queue(TIMERS, polling_interval_sec=_TIMER_POLL_SECONDS, on_conflict="always_update")
 
-    def limit(self, name: str, count: Callable[[str], int]) -> int:
-        """How many runs of a queue this process may have at once; `count`: how many it has of one."""
-        if name in self.parts:
-            return PARTS_AT_ONCE
-        return max(self.concurrency - sum(count(other) for other in self.builds if other != name), 0)
+    @property
+    def places(self) -> Mapping[str, tuple[str, int]]:
+        """For Places: builds share their number over all queues, each queue of parts has its own."""
+        builds = dict.fromkeys(self.builds, (BUILDS, self.concurrency))
+        return builds | {name: (name, PARTS_AT_ONCE) for name in self.parts}
 
-    def own_limits(self, dbos: Any, limit: Callable[[str], int], rest: Callable[[str], None]) -> None:
-        """Give what this process reads of its queues its own limits from now on, and its own times.
+    def rest_before_looks(self, system: Any, rest: Callable[[str], None]) -> None:
+        """Have the threads of these queues look when `rest` returns; `system` is DBOS's database.
 
-        `dbos` is DBOS's instance. The thread of a queue reads its row before every look for work; until this is
-        called, the limit of one that stands there holds. `rest`: returns when it is time to look into a queue.
+        Such a thread reads the row of its queue, waits for the interval that stands there, and looks for work.
         """
-        system = dbos._sys_db
         read, runs = system.get_queue, frozenset(self.runs)
 
         def get_queue(name: str, **options: Any) -> Any:
             # enqueueing reads the row as well, and must not wait
-            is_look = name in runs and threading.current_thread().name == f"queue-worker-{name}"
-            if is_look:
-                rest(name)
+            if name not in runs or threading.current_thread().name != f"queue-worker-{name}":
+                return read(name, **options)
+            rest(name)
             queue = read(name, **options)
-            if queue is not None and name in runs:
-                queue._worker_concurrency = limit(name)
-            if queue is not None and is_look:
+            if queue is not None:
                 queue._polling_interval_sec = _LOOK_SECONDS
             return queue
 
