@@ -28,6 +28,7 @@ from imagesmith.cli.facts import read_facts
 from imagesmith.cli.findings import describe_findings, findings_of
 from imagesmith.cli.follow import follow_build
 from imagesmith.cli.image import describe_changes, packages_of
+from imagesmith.cli.log_watch import Patient
 from imagesmith.inspection.changes import compare_packages
 from imagesmith.values.names import human_size
 from imagesmith.workflows.records import FINAL
@@ -142,7 +143,7 @@ def build(client: Any, pipeline: str, data_dir: Path, *, asks: bool = False) -> 
     helper = threading.Thread(target=approve, args=(client, arn, data_dir), daemon=True)
     if asks:
         helper.start()
-    image = dict(follow_build(client, arn, data_dir, console=console))
+    image = dict(follow_build(Patient(data_dir), arn, data_dir, console=console))
     if image["state"]["status"] != "AVAILABLE":
         raise SystemExit(f"the build ended {image['state']}")
     return image
@@ -254,7 +255,8 @@ def main() -> None:
         url = start_server(stack, data_dir, registry)
         console.print(f"server {url}, registry {registry}")
         key = first_key(data_dir, settings_of(data_dir))  # the first start of the server wrote it
-        client = boto3.client(
+        # not the type of the stubs: they demand client tokens, which botocore fills in
+        client: Any = boto3.client(
             "imagebuilder",
             endpoint_url=url,
             region_name=REGION,
