@@ -30,8 +30,8 @@ from imagesmith.cli.follow import follow_build
 from imagesmith.cli.image import describe_changes, packages_of
 from imagesmith.cli.log_watch import Patient
 from imagesmith.inspection.changes import compare_packages
+from imagesmith.values.final_states import FINAL
 from imagesmith.values.names import human_size
-from imagesmith.workflows.records import FINAL
 
 HERE = Path(__file__).parent
 NAME = "demo-web"

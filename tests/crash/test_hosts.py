@@ -22,7 +22,7 @@ from moto.server import ThreadedMotoServer
 from conftest import new_postgresql_database
 from crash.hosts_support import SOON_SECONDS, RunningWorker, Site
 from distribution.registry_support import RunningRegistry
-from imagesmith.workflows.records import FINAL
+from imagesmith.values.final_states import FINAL
 from pipeline.pipeline_support import HOLD, Forge, RunningServer, eventually, find_processes, held, release, uris
 from pipeline.workflow_support import (
     TEST,

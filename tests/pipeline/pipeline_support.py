@@ -35,9 +35,9 @@ from botocore.config import Config
 from fixtures_containers import make_tiny_root
 from imagesmith.cli.context import ServerAddress
 from imagesmith.streams import wait_readable
+from imagesmith.values.final_states import FINAL
 from imagesmith.wire.keys import KeyRing
 from imagesmith.workflows.logs import log_path
-from imagesmith.workflows.records import FINAL
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from distribution.registry_support import RunningRegistry
-from imagesmith.workflows.records import FINAL
+from imagesmith.values.final_states import FINAL
 from pipeline.pipeline_support import (
     HOLD,
     PARENT_ENV,

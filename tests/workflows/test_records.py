@@ -11,8 +11,9 @@ import pytest
 from imagesmith.store import queries, schedules
 from imagesmith.store.database import Database
 from imagesmith.store.records import Build, Record
+from imagesmith.values.final_states import FINAL
 from imagesmith.values.version import Version
-from imagesmith.workflows.records import FINAL, Failure, Records
+from imagesmith.workflows.records import Failure, Records
 from support import MovingClock
 
 BASE = "arn:aws:imagebuilder:eu-west-1:123456789012"

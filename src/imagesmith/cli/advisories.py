@@ -18,7 +18,7 @@ from imagesmith.cli.context import (
 )
 from imagesmith.inspection.scanning.database import AdvisoriesError, AdvisoryDatabase
 from imagesmith.inspection.scanning.feeds import Imported, import_advisories
-from imagesmith.workflows.inspection import advisories_folder
+from imagesmith.workflows.stores import advisories_folder
 
 
 @click.group()

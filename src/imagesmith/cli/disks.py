@@ -22,7 +22,7 @@ from imagesmith.processes import Cancellation
 from imagesmith.settings import Settings
 from imagesmith.store import amis
 from imagesmith.store.amis import Ami
-from imagesmith.workflows.workshop import open_disks, open_exchange
+from imagesmith.workflows.stores import open_disks, open_exchange
 
 _OURS = re.compile(r"(?:component|boot|copy)-([0-9]+)(?:-disk)?")
 

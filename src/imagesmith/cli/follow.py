@@ -13,8 +13,8 @@ from rich.text import Text
 
 from imagesmith.cli.context import make_console
 from imagesmith.cli.log_watch import Patient
+from imagesmith.values.final_states import FINAL
 from imagesmith.workflows.logs import follow, log_path, parse_line
-from imagesmith.workflows.records import FINAL
 
 _POLL_SECONDS = 0.3
 _STATES = ("PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "INTEGRATING", "AVAILABLE")

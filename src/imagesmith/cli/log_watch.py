@@ -12,11 +12,10 @@ from imagesmith.artifacts.shared import SharedStoreError
 from imagesmith.cli.context import CommandFailed, api_errors, connect, settings_of
 from imagesmith.cli.store import opened_store
 from imagesmith.store.workers import list_workers
-from imagesmith.workflows.executions import FINAL_STEP
+from imagesmith.values.final_states import FINAL, FINAL_STEP
 from imagesmith.workflows.logs import follow, log_path, step_log_path
-from imagesmith.workflows.records import FINAL
 from imagesmith.workflows.shared_logs import follow_shared
-from imagesmith.workflows.workshop import open_exchange
+from imagesmith.workflows.stores import open_exchange
 
 _POLL_SECONDS = 0.3
 _AWAY_SECONDS = 120.0

@@ -32,14 +32,20 @@ from imagesmith.cli.disks import disk_store, find_ami
 from imagesmith.cli.store import opened_store
 from imagesmith.distribution.client import RegistryError
 from imagesmith.distribution.referrers import fetch_manifest, fetch_referrers
-from imagesmith.inspection.provenance import KIND, MEDIA_TYPE, Provenance, VerificationFailed
+from imagesmith.inspection.provenance import (
+    DISK_PROVENANCE,
+    KIND,
+    MEDIA_TYPE,
+    Provenance,
+    VerificationFailed,
+    disk_provenance,
+)
 from imagesmith.inspection.provenance import verify as verify_envelope
 from imagesmith.inspection.signing import PublicKey, SigningError, public_key_path
 from imagesmith.settings import Registry, Settings
 from imagesmith.store import amis
 from imagesmith.values.arn import slug_of
-from imagesmith.workflows.inspection import DISK_PROVENANCE, disk_provenance
-from imagesmith.workflows.workshop import open_exchange, open_layout
+from imagesmith.workflows.stores import open_exchange, open_layout
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _AMI = re.compile(r"ami-[0-9a-f]+")

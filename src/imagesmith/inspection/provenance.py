@@ -30,6 +30,8 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPES = {"container": "urn:imagesmith:container-build:v1", "machine": "urn:imagesmith:machine-build:v1"}
 MASK = "***"
 IMAGE_ANNOTATION = "imagesmith.image"
+DISK_PROVENANCE = "provenance-"
+"""How the names of those documents beside a disk begin: one for each image that became this disk."""
 
 _SECRET = re.compile(
     r"pass(word|phrase|wd)?|secret|token|credential|api_?key|private_?key|access_?key", re.IGNORECASE
@@ -180,3 +182,8 @@ def _read(document: Mapping[str, Any], digest: str, key: str) -> Provenance:
 
 def _sha256(digest: str) -> dict[str, str]:
     return {"sha256": digest.removeprefix("sha256:")}
+
+
+def disk_provenance(image_arn: str) -> str:
+    """The name of an image's provenance beside its disk."""
+    return f"{DISK_PROVENANCE}{sha256_hex(image_arn)[:16]}.json"

@@ -31,11 +31,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from imagesmith.resources.errors import ApiError, unavailable
+from imagesmith.values.final_states import FINAL, FINAL_STEP
 from imagesmith.wire.messages import Request, Response
 from imagesmith.wire.service import Ask, Service
-from imagesmith.workflows.executions import FINAL_STEP
 from imagesmith.workflows.logs import LAST_LINE_WAITS, LogReader, is_last, log_path, step_log_path
-from imagesmith.workflows.records import FINAL
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]

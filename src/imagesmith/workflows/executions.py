@@ -27,11 +27,10 @@ from imagesmith.store.database import Database
 from imagesmith.store.events import put_event
 from imagesmith.store.executions import WAITING, StepExecution, WorkflowExecution
 from imagesmith.store.records import microseconds
+from imagesmith.values.final_states import FINAL_EXECUTION, FINAL_STEP
 from imagesmith.values.names import iso_instant
 from imagesmith.workflows.document import Step, WorkflowDocument
 
-FINAL_EXECUTION = frozenset({"COMPLETED", "FAILED", "ROLLBACK_COMPLETED", "CANCELLED", "SKIPPED"})
-FINAL_STEP = frozenset({"COMPLETED", "FAILED", "SKIPPED", "CANCELLED"})
 _MESSAGE_LIMIT = 500
 _NEVER = 0
 _KEPT = ("_deaths", "_cancel", "_given", "startTime")

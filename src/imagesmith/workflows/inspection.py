@@ -26,6 +26,7 @@ from imagesmith.distribution.referrers import push_referrers
 from imagesmith.distribution.registry import PushFailed
 from imagesmith.inspection import provenance
 from imagesmith.inspection.inventory import Inventory, is_read, take_inventory
+from imagesmith.inspection.provenance import disk_provenance
 from imagesmith.inspection.sbom import CYCLONEDX_TYPE, SPDX_TYPE, DescribedImage
 from imagesmith.inspection.sbom.cyclonedx import cyclonedx_document
 from imagesmith.inspection.sbom.spdx import spdx_document
@@ -38,21 +39,15 @@ from imagesmith.inspection.signing import SigningKey
 from imagesmith.processes import Cancellation
 from imagesmith.recipes.plan import BuildPlan, PlannedScan
 from imagesmith.settings import Registry, Settings
-from imagesmith.values.names import iso_instant, sha256_hex
+from imagesmith.values.names import iso_instant
 from imagesmith.workflows.failures import StepFailed
 from imagesmith.workflows.kept_push import push_kept
 from imagesmith.workflows.logs import BuildLog
+from imagesmith.workflows.stores import advisories_folder
 from imagesmith.workflows.work import Work
 from imagesmith.workflows.workshop import Workshop, instance_name, layout_reference
 
-DISK_PROVENANCE = "provenance-"
-"""How the names of those documents beside a disk begin: one for each image that became this disk."""
 _INVENTORY = "inventory.json"
-
-
-def disk_provenance(image_arn: str) -> str:
-    """The name of an image's provenance beside its disk."""
-    return f"{DISK_PROVENANCE}{sha256_hex(image_arn)[:16]}.json"
 
 
 def read_inventory(shop: Workshop, plan: BuildPlan, image_id: str) -> Inventory:
@@ -151,10 +146,6 @@ def make_scanner(settings: Settings) -> Scanner:
         return EmbeddedScanner(AdvisoryDatabase(advisories_folder(settings)), seconds=chosen.timeout_seconds)
     make = trivy if chosen.scanner == "trivy" else grype
     return make(chosen.scanner_database, seconds=chosen.timeout_seconds)
-
-
-def advisories_folder(settings: Settings) -> Path:
-    return settings.data_dir / "advisories"
 
 
 def _scanned(shop: Workshop, plan: BuildPlan, digest: str, cancellation: Cancellation) -> ScanReport:

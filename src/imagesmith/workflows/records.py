@@ -26,10 +26,10 @@ from imagesmith.store.database import Database, StoreUnavailable
 from imagesmith.store.events import put_event
 from imagesmith.store.findings import put_findings
 from imagesmith.store.records import Record
+from imagesmith.values.final_states import FINAL
 from imagesmith.values.names import iso_instant, parse_instant
 from imagesmith.values.run_counts import Result, RunEffect, Trigger, after_run, failure_limit
 
-FINAL = frozenset({"AVAILABLE", "FAILED", "CANCELLED", "DEPRECATED", "DISABLED", "DELETED"})
 _SCANNING = frozenset({"PENDING", "SCANNING", "COLLECTING"})
 """Scan states that nobody would ever move on once the image has ended."""
 

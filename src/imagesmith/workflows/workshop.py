@@ -15,7 +15,6 @@ from imagesmith.artifacts.exchange import Exchange
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.machine_bases import MachineBases
 from imagesmith.artifacts.overlays import OverlayCache
-from imagesmith.artifacts.shared import open_shared_store
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.components.services import S3Config
 from imagesmith.instances.dockerfile_build import sweep_dockerfile_builds
@@ -32,6 +31,7 @@ from imagesmith.workflows.logs import BuildLog, log_path, step_log_path
 from imagesmith.workflows.records import Records
 from imagesmith.workflows.reserve import DiskReserve, insist
 from imagesmith.workflows.shared_logs import LogSender
+from imagesmith.workflows.stores import open_disks, open_exchange, open_layout, s3_config
 
 ROLES = ("before", "after")
 """What a build makes working containers for besides its instances; `<build id>-<role>` is the name of each."""
@@ -184,33 +184,6 @@ class Workshop:
             self.sender.close()
         self.instances.close()
         self.storage.close()
-
-
-def s3_config(settings: Settings) -> S3Config:
-    """Raises OSError when the file with the secret key cannot be read."""
-    secret = settings.s3_secret_key_file
-    return S3Config(
-        endpoint_url=settings.s3_endpoint_url,
-        region=settings.region,
-        access_key_id=settings.s3_access_key_id,
-        secret_access_key=Path(secret).read_text(encoding="utf-8").strip() if secret else "",
-    )
-
-
-def open_exchange(settings: Settings) -> Exchange | None:
-    """Raises SharedStoreError for a store that cannot be used."""
-    if not settings.artifacts:
-        return None
-    return Exchange(open_shared_store(settings.artifacts, s3_config(settings).client))
-
-
-def open_layout(settings: Settings, exchange: Exchange | None) -> OciLayout:
-    """The layout of the data directory, which brings from the shared store what it lacks."""
-    return OciLayout(settings.data_dir / "oci", obtain=None if exchange is None else exchange.obtain_image)
-
-
-def open_disks(settings: Settings, exchange: Exchange | None) -> DiskStore:
-    return DiskStore(settings.data_dir / "disks", obtain=None if exchange is None else exchange.obtain_disk)
 
 
 def limits_of(settings: Settings) -> Limits:
