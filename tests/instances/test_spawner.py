@@ -52,6 +52,13 @@ def test_the_group_of_a_command_ends_with_it(instance: ContainerInstance) -> Non
     assert b"3131" not in lines and b"3232" in lines
 
 
+def test_a_daemon_may_leave_the_group_after_its_command(instance: ContainerInstance) -> None:
+    """The program that began it ends first, and the daemon is a daemon only a moment later."""
+    instance.run(["/bin/sh", "-c", "(sleep 0.05; exec setsid sleep 3333) </dev/null >/dev/null 2>&1 &"])
+    lines = instance.run(["/bin/sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]).stdout
+    assert b"sleep 3333" in lines
+
+
 def test_nothing_of_commands_is_left_in_the_spawner(instance: ContainerInstance) -> None:
     """Descriptors and dead children do not add up over commands that end well, fail, and run out of time."""
 

@@ -33,6 +33,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -47,6 +48,8 @@ SECCOMP_MODE_FILTER = 2
 CAPABILITY_VERSION_3 = 0x20080522
 DESCRIPTORS = 5
 OOM_SCORE = "/proc/self/oom_score_adj"
+DAEMON_SECONDS = 0.2
+"""How long the group of a command that has ended may take to become empty."""
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
@@ -117,12 +120,29 @@ class Command:
         status = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         assert status is not None
         code = status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
+        # a daemon leaves the group a moment after its parent has ended (nginx: fork, exit, setsid)
+        until = time.monotonic() + DAEMON_SECONDS
+        while is_inhabited(self.pid) and time.monotonic() < until:
+            time.sleep(DAEMON_SECONDS / 40)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         answer(self.answers, f"exit {code}")
         self.answers.close()
         os.close(self.ended)
+
+
+def is_inhabited(group: int) -> bool:
+    """Whether a process group has members that live; its leader has ended."""
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == group:
+            continue
+        with contextlib.suppress(OSError, ValueError):  # it ended meanwhile
+            with open(f"/proc/{name}/stat") as file:
+                state, _, number = file.read().rpartition(")")[2].split()[:3]
+            if int(number) == group and state != "Z":
+                return True
+    return False
 
 
 class Spawner:

@@ -103,7 +103,9 @@ def retry_image(call: Call, request: Request) -> dict[str, Any]:
         raise invalid_request(
             f"The image {image.arn} is {image.status}; only a failed or cancelled one is retried."
         )
-    raise invalid_request(f"The image {image.arn} has no artifact to go on from: its build did not succeed.")
+    raise invalid_request(
+        f"The image {image.arn} cannot be retried: this version does not go back to a phase yet. Build it again."
+    )
 
 
 def _execution(call: Call, id: str) -> WorkflowExecution:
