@@ -56,12 +56,15 @@ def worker(database: Database, url: str, program: Program, place: Path, *, overa
 
 
 class Counted:
-    """A program of one short step, and how many of it ran at once."""
+    """A program of one step that waits until as many run as may; and how many ran at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: int) -> None:
         self._lock = threading.Lock()
+        self._enough = threading.Event()
+        self._wanted = wanted
         self._running = 0
         self.most = 0
+        self.waited_in_vain: list[str] = []
         self.ended: list[str] = []
 
     def __call__(self, key: str, journal: Journal) -> None:
@@ -69,7 +72,11 @@ class Counted:
             with self._lock:
                 self._running += 1
                 self.most = max(self.most, self._running)
-            time.sleep(0.3)
+                if self._running == self._wanted:
+                    self._enough.set()
+            if not self._enough.wait(30):
+                self.waited_in_vain.append(key)
+            time.sleep(0.1)
             with self._lock:
                 self._running -= 1
                 self.ended.append(key)
@@ -84,9 +91,12 @@ def test_no_more_run_at_once_than_may(
     database: Database, url: str, tmp_path: Path, overall: int, most: int
 ) -> None:
     """Of what all workers together may, and of what one may; all end, once each."""
-    program = Counted()
+    program = Counted(most)
     with worker(database, url, program, tmp_path, overall=overall) as engine:
-        engine.start_many([f"image-{number}" for number in range(RUNS)])
+        engine.start("image-0")
+        eventually(lambda: program.most, "the first run begins", seconds=60)
+        engine.start_many([f"image-{number}" for number in range(1, RUNS)])
         eventually(lambda: len(program.ended) == RUNS, "all runs end", seconds=60)
     assert sorted(program.ended) == [f"image-{number}" for number in range(RUNS)]
     assert program.most == most
+    assert program.waited_in_vain == []

@@ -95,6 +95,8 @@ class Queues:
             queue = read(name, **options)
             if queue is not None:
                 queue._polling_interval_sec = _LOOK_SECONDS
+                # what stands there holds for nobody: Places say how many when something is taken
+                queue._worker_concurrency = None
             return queue
 
         system.get_queue = get_queue
