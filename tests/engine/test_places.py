@@ -66,7 +66,7 @@ def test_what_was_taken_counts_before_it_begins(system: System, places: Places) 
 
 
 def test_a_place_is_free_again_after_the_run(system: System, places: Places) -> None:
-    """Also when the same run was taken anew before it had left."""
+    """For any queue that shares the places."""
     keys = taken(system, "one")
     with places.running(keys[0]):
         assert places.free("two") == 0

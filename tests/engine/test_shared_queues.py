@@ -12,32 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from conftest import new_postgresql_database
 from imagesmith.engine.durable import DurableEngine, Program
 from imagesmith.engine.membership import Membership
 from imagesmith.engine.queues import CAPABILITIES, Queues
 from imagesmith.processes import Cancellation
 from imagesmith.store.database import Database
-from imagesmith.store.migrate import upgrade
 from imagesmith.store.workers import StoredWorker
 from imagesmith.workflows.journal import Journal, Json
 from pipeline.pipeline_support import eventually
 
 RUNS = 8
 TOGETHER = 2
-
-
-@pytest.fixture
-def url(postgresql: str, overall: int) -> str:
-    return new_postgresql_database(postgresql, f"shared_queues_{overall}")
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    opened = Database(url)
-    upgrade(opened)
-    yield opened
-    opened.close()
 
 
 @contextmanager
@@ -86,13 +71,14 @@ class Counted:
 
 
 @pytest.mark.tool
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize(("overall", "most"), [(TOGETHER, TOGETHER), (0, 4)], ids=["overall", "own"])
 def test_no_more_run_at_once_than_may(
-    database: Database, url: str, tmp_path: Path, overall: int, most: int
+    database: Database, database_url: str, tmp_path: Path, overall: int, most: int
 ) -> None:
     """Of what all workers together may, and of what one may; all end, once each."""
     program = Counted(most)
-    with worker(database, url, program, tmp_path, overall=overall) as engine:
+    with worker(database, database_url, program, tmp_path, overall=overall) as engine:
         engine.start("image-0")
         eventually(lambda: program.most, "the first run begins", seconds=60)
         engine.start_many([f"image-{number}" for number in range(1, RUNS)])

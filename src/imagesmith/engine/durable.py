@@ -1,4 +1,4 @@
-"""Builds as durable workflows: the one module that knows DBOS.
+"""Builds as durable workflows on DBOS.
 
     start(key) --> queue --> program(key, journal) --> [step] -> [step] -> ... each box is journalled
                      ^                |

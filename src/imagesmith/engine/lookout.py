@@ -26,7 +26,7 @@ _SETTLING_SECONDS = 5.0
 _SETTLING_REST_SECONDS = 0.2
 _WATCH_SECONDS = 0.2
 _BETWEEN_SECONDS = 0.04
-"""Between two looks into a queue: DBOS counts what it took only when that has begun."""
+"""Between two looks into a queue, also when calls come faster."""
 _PATIENCE_SECONDS = 2.0
 
 

@@ -95,7 +95,7 @@ class Queues:
             queue = read(name, **options)
             if queue is not None:
                 queue._polling_interval_sec = _LOOK_SECONDS
-                # what stands there holds for nobody: Places say how many when something is taken
+                # the limit that stands there is for the looks before these; Places say how many when runs are taken
                 queue._worker_concurrency = None
             return queue
 

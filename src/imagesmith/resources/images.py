@@ -19,14 +19,12 @@ from imagesmith.store.findings import forget_findings
 from imagesmith.store.instances import forget_instances
 from imagesmith.store.records import Record
 from imagesmith.store.runs import forget_runs
+from imagesmith.values.final_states import FINAL
 
 Request = Mapping[str, Any]
 
 KIND = "image"
 _ARN = "imageBuildVersionArn"
-
-TERMINAL = frozenset({"AVAILABLE", "CANCELLED", "FAILED", "DEPRECATED", "DISABLED", "DELETED"})
-"""States in which nothing runs any more (spec/api.md 5.1)."""
 
 _FILTERS = {
     "name": member("name"),
@@ -60,7 +58,7 @@ def get(call: Call, request: Request) -> dict[str, Any]:
 def cancel(call: Call, request: Request) -> dict[str, Any]:
     """Ask a build to stop. One that still waits is CANCELLED at once; a running one follows soon."""
     record = find(call, request[_ARN], path=_ARN, kind=KIND)
-    if record.status in TERMINAL:
+    if record.status in FINAL:
         raise invalid_value(_ARN, "The image is in a terminal state and cannot be cancelled.")
     queries.request_cancel(call.tx, record.arn)
     if record.status == "PENDING":
@@ -87,7 +85,7 @@ def delete(call: Call, request: Request) -> dict[str, Any]:
     record = find(call, request[_ARN], path=_ARN, kind=KIND)
     if record.account != call.account:
         raise not_found(KIND, request[_ARN])
-    if record.status not in TERMINAL or queries.is_needed(call.tx, record.arn):
+    if record.status not in FINAL or queries.is_needed(call.tx, record.arn):
         raise in_dependency(record.arn)
     queries.delete(call.tx, record.arn)
     forget_findings(call.tx, record.arn)

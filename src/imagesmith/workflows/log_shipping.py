@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from imagesmith.workflows.log_groups import FOLDER
+from imagesmith.workflows.logs import logs_below
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class LogShipper:
     def ship(self) -> int:
         """One round; gives how many were put. Raises what boto3 raises, or OSError, at the first that cannot be."""
         count = 0
-        for path in sorted(self._logs()):
+        for path in logs_below(self._root):
             state = _state(path)
             if state is None:
                 continue
@@ -93,9 +94,6 @@ class LogShipper:
             if last:
                 return
             self._stopping.wait(ROUND_SECONDS)
-
-    def _logs(self) -> Iterator[Path]:
-        return self._root.rglob("*.log")
 
     @property
     def _s3(self) -> Any:

@@ -47,6 +47,12 @@ def step_log_path(logs: Path, image_arn: str, execution: str, step: str) -> Path
     return log_path(logs, image_arn).with_suffix("") / execution / f"{step}.log"
 
 
+def logs_below(folder: Path) -> list[Path]:
+    """Every log in a folder, in order; what others remove meanwhile is passed over, where rglob() would fail."""
+    files = (Path(where) / name for where, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in files if path.suffix == ".log")
+
+
 class BuildLog:
     """Writes one build's log; several stages append one after another. `copy` gets every line as well."""
 

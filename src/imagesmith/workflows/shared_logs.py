@@ -10,13 +10,12 @@ so those of several workers (a build that was taken over, members of a group) ar
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from imagesmith.artifacts.shared import NotShared, SharedStore, SharedStoreError
-from imagesmith.workflows.logs import LAST_LINE_WAITS, is_last, log_path
+from imagesmith.workflows.logs import LAST_LINE_WAITS, is_last, log_path, logs_below
 
 _log = logging.getLogger(__name__)
 
@@ -62,9 +61,7 @@ class LogSender:
         """Put what has grown. A store that cannot be reached fails no build."""
         own = log_path(self._logs, image_arn)
         folder = own.with_suffix("")
-        # not rglob: it fails when a folder goes away meanwhile
-        inside = (Path(where) / name for where, _, names in os.walk(folder) for name in names)
-        for place in (own, *sorted(path for path in inside if path.suffix == ".log")):
+        for place in (own, *logs_below(folder)):
             try:
                 size = place.stat().st_size if place.exists() else 0
                 if size != self._sent.get(place, 0):
