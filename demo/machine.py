@@ -6,18 +6,14 @@ of one takes minutes instead of seconds.
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import boto3
-from run import HERE, REGION, build, console, run_command, start_server
-
-from imagesmith.cli.context import first_key, settings_of
+from services import HERE, REGION, address_of, demo_folder, end_on_signals, start_server
+from web import build, console, make_client, run_command
 
 NAME = "demo-machine"
 EPOCH = 1_700_000_000
@@ -66,19 +62,12 @@ def start_build(client: Any, data_dir: Path) -> dict[str, Any]:
 def main() -> None:
     """Run the demo."""
     started = time.monotonic()
-    folder = Path(os.environ.get("IMAGESMITH_DEMO_DIR", HERE.parent / ".demo")).absolute()
-    data_dir = folder / "machine-data"
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
+    data_dir = demo_folder() / "machine-data"
+    end_on_signals()
     with ExitStack() as stack:
-        url = start_server(stack, data_dir, "registry.invalid")
+        url = address_of(start_server(stack, data_dir, "registry.invalid"))
         console.print(f"server {url}")
-        key = first_key(data_dir, settings_of(data_dir))
-        client = boto3.client(
-            "imagebuilder", endpoint_url=url, region_name=REGION, aws_access_key_id=key.access_key_id,
-            aws_secret_access_key=key.secret,
-        )  # fmt: skip
+        client = make_client(url, data_dir)
         image = start_build(client, data_dir)
         (ami,) = image["outputResources"]["amis"]
         console.rule(f"{ami['image']} {ami['name']}")
