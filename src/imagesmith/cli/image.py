@@ -36,12 +36,14 @@ _MORE = {
     "steps": "imagesmith.cli.image_steps:steps",
     "approve": "imagesmith.cli.image_steps:approve",
     "reject": "imagesmith.cli.image_steps:reject",
+    "cancel": "imagesmith.cli.image_actions:cancel",
+    "retry": "imagesmith.cli.image_actions:retry",
 }
 
 
 @click.group(cls=LazyGroup, lazy=_MORE)
 def image() -> None:
-    """Look at images: builds, their logs, what is inside."""
+    """Look at images: builds, their logs, what is inside; answer, cancel and retry them."""
 
 
 @image.command("list")

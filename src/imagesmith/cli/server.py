@@ -72,9 +72,9 @@ def make_server(
         stack.callback(app.close)
         engine.launch()
         stack.callback(engine.close)
-        for image_arn in working.records.pending():
-            engine.start(image_arn)
-            engine.wake(image_arn)
+        for key in working.records.pending():
+            engine.start(key)
+            engine.wake(key)
         questions = Cancellation()
         scheduler = make_scheduler(service, database, settings, clock=clock, cancellation=questions)
         service.with_clock(scheduler.wake)

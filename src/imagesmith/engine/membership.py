@@ -18,7 +18,7 @@ from imagesmith.store import runs, workers
 from imagesmith.store.database import Database, StoreBusy
 from imagesmith.store.runs import Fence
 from imagesmith.store.workers import StoredWorker
-from imagesmith.workflows.journal import image_of
+from imagesmith.workflows.journal import image_of, part_of
 
 _PATIENCE_SECONDS = 0.1
 
@@ -95,9 +95,9 @@ class Membership:
 
     def queue_of(self, key: str) -> str:
         """Where a run is to wait: for the worker that has its instance, else for any that can do it."""
-        image_arn, _, execution = key.partition("#")
+        image_arn = image_of(key)
         with self._database.read() as tx:
-            home = runs.home_of(tx, image_arn, execution)
+            home = runs.home_of(tx, image_arn, part_of(key))
             kinds = {} if home else runs.kinds_of(tx, [image_arn])
         return queue_of(key, own_queue(home) if home else capability(kinds.get(image_arn, "")))
 

@@ -23,7 +23,6 @@ _EXECUTION: Final = (
 _STEP: Final = (
     "name", "description", "action", "rollbackStatus", "message", "inputs", "outputs", "startTime", "endTime",
 )  # fmt: skip
-_RETRYABLE: Final = frozenset({"FAILED", "CANCELLED"})
 
 
 def list_executions(call: Call, request: Request) -> dict[str, Any]:
@@ -92,20 +91,6 @@ def send_action(call: Call, request: Request) -> dict[str, Any]:
         builds, key = call.builds, str(step.document.get("_run", step.image_arn))
         call.effects.append(lambda: builds.wake(key))
     return {"stepExecutionId": step.id, _ARN: step.image_arn}
-
-
-def retry_image(call: Call, request: Request) -> dict[str, Any]:
-    """Go back to the phase that failed; only machine images can (spec/workflows.md 11.2)."""
-    image = find(call, request[_ARN], path=_ARN, kind=IMAGE)
-    if image.document["type"] != "AMI":
-        raise invalid_request(f"The image {image.arn} is a container image; only machine images can be retried.")
-    if image.status not in _RETRYABLE:
-        raise invalid_request(
-            f"The image {image.arn} is {image.status}; only a failed or cancelled one is retried."
-        )
-    raise invalid_request(
-        f"The image {image.arn} cannot be retried: this version does not go back to a phase yet. Build it again."
-    )
 
 
 def _execution(call: Call, id: str) -> WorkflowExecution:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from imagesmith.resources import runs
@@ -20,6 +21,7 @@ from imagesmith.store.instances import forget_instances
 from imagesmith.store.records import Record
 from imagesmith.store.runs import forget_runs
 from imagesmith.values.final_states import FINAL
+from imagesmith.workflows.retry import current_key
 
 Request = Mapping[str, Any]
 
@@ -64,14 +66,15 @@ def cancel(call: Call, request: Request) -> dict[str, Any]:
     if record.status == "PENDING":
         document = {**record.document, "state": {"status": "CANCELLED"}}
         queries.replace(call.tx, replace(record, document=document, status="CANCELLED"))
-        _follow_pipeline(call, record, "CANCELLED")
+        follow_pipeline(call, record, "CANCELLED")
     if call.builds is not None:
-        builder = call.builds
-        call.effects.append(lambda: builder.cancel(record.arn))
+        build = queries.get_build(call.tx, record.arn)
+        key = current_key(build) if build else record.arn
+        call.effects.append(partial(call.builds.cancel, key))
     return {_ARN: record.arn}
 
 
-def _follow_pipeline(call: Call, image: Record, status: str) -> None:
+def follow_pipeline(call: Call, image: Record, status: str) -> None:
     """lastRunStatus follows the newest image of the pipeline (spec/pipelines.md 1)."""
     pipeline = queries.get(call.tx, image.source) if image.source else None
     newest = queries.newest_of_source(call.tx, image.source) if pipeline else None

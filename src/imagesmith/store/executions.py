@@ -159,6 +159,13 @@ def images_with_status(tx: Connection, statuses: Iterable[str]) -> list[str]:
     return [str(row[0]) for row in tx.execute(query)]
 
 
+def mark_retried(tx: Connection, image_arn: str, type: str) -> None:
+    """Say of the runs of an image that are of a type that they are repeated."""
+    for execution in executions_of(tx, image_arn):
+        if execution.document.get("type") == type:
+            update_execution(tx, execution, execution.status, {"_retried": True})
+
+
 def forget_executions(tx: Connection, image_arn: str) -> None:
     tx.execute(sa.delete(_STEPS).where(_STEPS.c.image_arn == image_arn))
     tx.execute(sa.delete(_EXECUTIONS).where(_EXECUTIONS.c.image_arn == image_arn))

@@ -318,6 +318,12 @@ def request_cancel(tx: Connection, image_arn: str) -> None:
     tx.execute(sa.update(builds).where(builds.c.image_arn == image_arn).values(cancel_requested=True))
 
 
+def reopen_build(tx: Connection, image_arn: str, changes: Mapping[str, Any]) -> None:
+    """Have a build that ended go on: nobody has asked it to stop. Merges members into its outcome."""
+    tx.execute(sa.update(builds).where(builds.c.image_arn == image_arn).values(cancel_requested=False))
+    update_outcome(tx, image_arn, changes)
+
+
 def put_inventory(tx: Connection, image_arn: str, packages: Sequence[Mapping[str, Any]]) -> None:
     tx.execute(sa.delete(inventories).where(inventories.c.image_arn == image_arn))
     tx.execute(sa.insert(inventories).values(image_arn=image_arn, packages=[dict(item) for item in packages]))

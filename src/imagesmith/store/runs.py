@@ -98,6 +98,19 @@ def kinds_of(tx: Connection, image_arns: Collection[str]) -> dict[str, str]:
     return found
 
 
+def retry_numbers(tx: Connection, image_arns: Collection[str]) -> dict[str, int]:
+    """Image -> how often it was retried, for those that were."""
+    wanted = sorted(image_arns)
+    number = builds.c.outcome[("retry", "number")].as_integer()
+    found: dict[str, int] = {}
+    for start in range(0, len(wanted), _AT_ONCE):
+        query = sa.select(builds.c.image_arn, number).where(
+            builds.c.image_arn.in_(wanted[start : start + _AT_ONCE]), number.is_not(None)
+        )
+        found |= {str(image): int(count) for image, count in tx.execute(query)}
+    return found
+
+
 def home_of(tx: Connection, image_arn: str, execution: str = "") -> str:
     """The name of the living worker that has an instance of a build, or of one run of it; empty: there is none."""
     query = (

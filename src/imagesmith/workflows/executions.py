@@ -210,8 +210,8 @@ class Executions:
                 if step is not None:
                     executions.update_step(tx, step, step.status, {"rollbackStatus": status})
 
-    def set_status(self, id: str, status: str, message: str = "") -> None:
-        """Move a run that has not ended; a final state gets its time."""
+    def set_status(self, id: str, status: str, message: str = "", outputs: Mapping[str, Any] | None = None) -> None:
+        """Move a run that has not ended; a final state gets its time. `outputs`: what it put out, for a retry."""
         with self._writing() as tx:
             execution = executions.get_execution(tx, id)
             if execution is None or execution.status in FINAL_EXECUTION:
@@ -219,7 +219,15 @@ class Executions:
             changes: dict[str, Any] = {"endTime": iso_instant(self._clock())} if status in FINAL_EXECUTION else {}
             if message:
                 changes["message"] = message[:_MESSAGE_LIMIT]
+            if outputs is not None:
+                changes["_outputs"] = dict(outputs)
             executions.update_execution(tx, execution, status, changes)
+
+    def outputs(self, id: str) -> Mapping[str, Any]:
+        """What a run put out that is COMPLETED; nothing for any other."""
+        with self._database.read() as tx:
+            execution = executions.get_execution(tx, id)
+        return {} if execution is None else execution.document.get("_outputs", {})
 
     def count_death(self, id: str) -> int:
         """How often the server died in a run, this time included."""

@@ -5,6 +5,7 @@
                            or the parent   unit; a unit is one, or a   or the distribution of
                            as it is        group of parallel parts     the plan
        any of them -> FAILED | CANCELLED
+                      a retry goes on from there, in TESTING or DISTRIBUTING (workflows/retry.py)
 
 The run of an image is one run of the engine. The workflows of a parallel group are runs of their own, at most
 _AT_ONCE at a time; the image's run waits for them and starts the next when one has ended.
@@ -13,7 +14,6 @@ _AT_ONCE at a time; the image's run waits for them and starts the next when one 
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,23 +24,21 @@ from typing import Any, Final, TypeVar
 from imagesmith.artifacts.storage import StorageError
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation, Cancelled, ProcessFailed
-from imagesmith.recipes.plan import BuildPlan, PlannedWorkflow
+from imagesmith.recipes.plan import BuildPlan
 from imagesmith.store.runs import FenceLost
 from imagesmith.values.names import iso_instant, parse_instant
 from imagesmith.workflows.container import adopt_parent, finished_image, keep_image
-from imagesmith.workflows.document import WorkflowDocument, WorkflowType
-from imagesmith.workflows.dynamic import bind_parameters
-from imagesmith.workflows.executions import execution_id
+from imagesmith.workflows.entries import Entry, entries_of, kept_outputs
 from imagesmith.workflows.failures import StepFailed, explain
-from imagesmith.workflows.grammar import ParsedWorkflow, parse_workflow
 from imagesmith.workflows.instances import InstanceGone
 from imagesmith.workflows.integration import distribute_amis
-from imagesmith.workflows.journal import Journal, Json, image_of, is_part, part_key
+from imagesmith.workflows.journal import Journal, Json, image_of, part_key, part_of, retry_key
 from imagesmith.workflows.log_groups import enter_image_log
 from imagesmith.workflows.machine import adopted_disk, built_disk, shown_amis
 from imagesmith.workflows.push import distribute, kept_containers
 from imagesmith.workflows.records import Failure
 from imagesmith.workflows.reserve import insist
+from imagesmith.workflows.retry import Retry, current_key
 from imagesmith.workflows.run import Ended, WorkflowRun
 from imagesmith.workflows.scan_condition import scan_on_demand
 from imagesmith.workflows.step_work import Place
@@ -69,17 +67,6 @@ class Result:
     containers: Sequence[Mapping[str, Any]] = ()
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One workflow of the plan, ready to run."""
-
-    id: str
-    position: int
-    planned: PlannedWorkflow
-    document: WorkflowDocument
-    parameters: Mapping[str, Any]
-
-
 class ImageRuns:
     """The program of the engine: carries out the run of an image, or of one of its parallel parts."""
 
@@ -88,12 +75,16 @@ class ImageRuns:
 
     def run(self, key: str, journal: Journal) -> None:
         image_arn = image_of(key)
-        plan = insist(lambda: self._shop.records.plan(image_arn), self._shop.reserve, Cancellation())
-        if plan is None:
+        build = insist(lambda: self._shop.records.build(image_arn), self._shop.reserve, Cancellation())
+        execution = part_of(key)
+        # what is left of a run that a retry followed has no say any more
+        if build is None or (not execution and key != current_key(build)):
             return
+        plan, retry = BuildPlan.from_json(build.plan), Retry.of(build.outcome)
         shop = self._shop if journal.fence is None else self._shop.under(journal.fence)
-        execution = key.partition("#")[2]
-        run = _PartRun(shop, plan, journal, execution) if is_part(key) else _ImageRun(shop, plan, journal)
+        run: _PartRun | _ImageRun = _ImageRun(shop, plan, journal, retry)
+        if execution:
+            run = _PartRun(shop, plan, journal, retry, execution)
         with self._sending(image_arn):
             try:
                 run.run()
@@ -118,23 +109,18 @@ class ImageRuns:
 class _Run:
     """What the run of an image and that of a part have in common."""
 
-    def __init__(self, shop: Workshop, plan: BuildPlan, journal: Journal) -> None:
+    def __init__(self, shop: Workshop, plan: BuildPlan, journal: Journal, retry: Retry) -> None:
         self._shop = shop
         self._plan = plan
         self._arn = plan.image_arn
         self._journal = journal
+        self._retry = retry
+        self._key = retry_key(self._arn, retry.number)
+        """Of the image's run."""
         self._executions = shop.executions(plan.image_arn)
 
     def _entries(self) -> list[Entry]:
-        entries = []
-        for position, planned in enumerate(self._plan.workflows):
-            parsed = _parsed(planned.text, planned.type)
-            if parsed.document is None:
-                raise StepFailed(f"the workflow {planned.arn} cannot be used: {parsed.first}")
-            id = execution_id(self._arn, f"{planned.type.lower()}-{position}")
-            parameters = bind_parameters(parsed.document, planned.parameters)
-            entries.append(Entry(id, position, planned, parsed.document, parameters))
-        return entries
+        return entries_of(self._plan, self._retry)
 
     def _workflow(self, entry: Entry, place: Place, **options: Any) -> WorkflowRun:
         return WorkflowRun(
@@ -155,7 +141,7 @@ class _ImageRun(_Run):
             begun = self._journal.step("begin", self._begin)
             if begun["status"] == "over":
                 return
-            result = self._stages(parse_instant(begun["at"]))
+            result = self._stages(begun)
         except Cancelled:
             result = Result("CANCELLED")
         except StepFailed as error:
@@ -166,6 +152,9 @@ class _ImageRun(_Run):
         self._journal.conclude("finish", partial(self._finish, result))
 
     def _begin(self, cancellation: Cancellation) -> Json:
+        if self._retry.number:
+            return self._insist(self._begin_again, cancellation)
+
         def move() -> bool:
             return self._shop.records.move(self._arn, "CREATING")
 
@@ -174,21 +163,42 @@ class _ImageRun(_Run):
         at = iso_instant(self._shop.clock())
         return {"status": "ok", "at": at}
 
-    def _stages(self, started: datetime) -> Result:
+    def _begin_again(self) -> Json:
+        """What the run before left: its output image, and what its workflows put out."""
+        if not self._shop.records.is_running(self._arn, self._retry.number):
+            return {"status": "over"}
+        with self._shop.log(self._arn) as log:
+            log.line("workflow", f"retry {self._retry.number} begins in {self._retry.phase}")
+        entries = self._entries()
+        built = {
+            "outputs": kept_outputs(self._executions, entries, "BUILD"),
+            "digest": self._shop.records.outcome(self._arn)["digest"],
+        }
+        tested = {"outputs": kept_outputs(self._executions, entries, "TEST")}
+        at = iso_instant(self._shop.clock())
+        return {"status": "ok", "at": at, "built": built, "tested": tested}
+
+    def _stages(self, begun: Json) -> Result:
         entries = self._entries()
         builds = [entry for entry in entries if entry.planned.type == "BUILD"]
         tests = [entry for entry in entries if entry.planned.type == "TEST"]
         distributions = [entry for entry in entries if entry.planned.type == "DISTRIBUTION"]
-        built = self._build(builds[0], started) if builds else self._adopt()
+        if self._retry.number:
+            built = Ended("COMPLETED", **begun["built"])
+        else:
+            built = self._build(builds[0], parse_instant(begun["at"])) if builds else self._adopt()
         if not built.ok:
             return _failed("BUILDING", built)
         outputs, digest = dict(built.outputs), built.digest
-        tested = self._test(tests, outputs, digest)
+        if self._retry.phase == "DISTRIBUTING":
+            tested = Ended("COMPLETED", **begun["tested"])
+        else:
+            tested = self._test(tests, outputs, digest)
         if not tested.ok:
             return _failed("TESTING", tested)
         outputs |= tested.outputs
         if distributions:
-            place = Place(distributions[0].id, distributions[0].position, self._arn, outputs, digest)
+            place = Place(distributions[0].id, distributions[0].position, self._key, outputs, digest)
             done = self._workflow(distributions[0], place).run(partial(self._enter, "DISTRIBUTING"))
         else:
             done = self._own_distribution(digest)
@@ -220,7 +230,7 @@ class _ImageRun(_Run):
             return {"digest": built_disk(run, outputs, started=started)}
 
         finish = [("keep", adopt)] if self._plan.kind == "machine" else [("commit", commit), ("keep", keep)]
-        run = self._workflow(entry, Place(entry.id, entry.position, self._arn), finish=finish)
+        run = self._workflow(entry, Place(entry.id, entry.position, self._key), finish=finish)
         return run.run(partial(self._enter, "BUILDING"))
 
     def _commit(self, run: StepRun, outputs: Mapping[str, Any]) -> Json:
@@ -265,7 +275,7 @@ class _ImageRun(_Run):
             known = {**outputs, **found}
             if len(unit) == 1:
                 entry = unit[0]
-                place = Place(entry.id, entry.position, self._arn, known, digest, until, limit)
+                place = Place(entry.id, entry.position, self._key, known, digest, until, limit)
                 results = [self._workflow(entry, place).run()]
             else:
                 results = self._group(unit, known, digest, until)
@@ -393,6 +403,9 @@ class _ImageRun(_Run):
     def _finish(self, result: Result, stopping: Cancellation) -> Json:
         """Remove what the build leaves behind and write the final state, however long that takes."""
         self._shop.reserve.make_room(stopping)
+        number = self._retry.number
+        if not self._insist(lambda: self._shop.records.is_running(self._arn, number), stopping):
+            return {}
         cancelled = result.status == "CANCELLED" or self._insist(
             lambda: self._shop.records.is_cancelled(self._arn), stopping
         )
@@ -427,7 +440,7 @@ class _ImageRun(_Run):
         outputs = {"containers": containers} if containers else None
         if self._plan.kind == "machine":
             outputs = {"amis": shown_amis(self._shop, self._arn)}
-        self._shop.records.finish(self._arn, status, failure=failure, outputs=outputs)
+        self._shop.records.finish(self._arn, status, failure=failure, outputs=outputs, number=self._retry.number)
         with contextlib.suppress(OSError), self._shop.log(self._arn) as log:
             log.line("end", status if failure is None else f"{status}: {failure.reason}")
 
@@ -435,12 +448,14 @@ class _ImageRun(_Run):
 class _PartRun(_Run):
     """One workflow of a parallel group."""
 
-    def __init__(self, shop: Workshop, plan: BuildPlan, journal: Journal, id: str) -> None:
-        super().__init__(shop, plan, journal)
+    def __init__(self, shop: Workshop, plan: BuildPlan, journal: Journal, retry: Retry, id: str) -> None:
+        super().__init__(shop, plan, journal, retry)
         self._id = id
 
     def run(self) -> None:
-        entry = next(item for item in self._entries() if item.id == self._id)
+        entry = next((item for item in self._entries() if item.id == self._id), None)
+        if entry is None:
+            return  # of a run that a retry followed
         given = self._insist(lambda: self._executions.given(self._id), Cancellation())
         minutes = self._plan.tests_timeout_minutes
         place = Place(
@@ -465,14 +480,8 @@ class _PartRun(_Run):
                 except (ProcessFailed, OSError) as error:
                     _log.warning("the instance %s stays until its image ends: %s", known.id, error)
         self._insist(lambda: self._executions.keep_result(self._id, ended), stopping)
-        self._journal.wake(self._arn)
+        self._journal.wake(self._key)
         return {}
-
-
-@functools.lru_cache(maxsize=64)
-def _parsed(text: str, type: WorkflowType) -> ParsedWorkflow:
-    """Reading a document takes longer than running it, and most images run the same few."""
-    return parse_workflow(text, type)
 
 
 def _units(tests: Sequence[Entry]) -> list[list[Entry]]:

@@ -5,7 +5,11 @@
       journal.wait(...)   leaves the engine until somebody wakes the run; holds no thread and no place meanwhile
 
 A run must be deterministic apart from its steps: given the same results, the same steps in the same order.
-A key names a run for ever; `<image ARN>` is an image's, `<image ARN>#<name>` one of its parallel parts.
+A key names a run for ever:
+
+    <image ARN>           the run of an image
+    <image ARN>~<number>  the same image once more: its first, second, ... retry
+    <image ARN>#<name>    one of its parallel parts, whose name no other run of the image has
 """
 
 from __future__ import annotations
@@ -75,9 +79,19 @@ def part_key(image_arn: str, name: str) -> str:
     return f"{image_arn}#{name}"
 
 
+def retry_key(image_arn: str, number: int) -> str:
+    """The key of an image's run: the first one's, or that of a retry with a number."""
+    return f"{image_arn}~{number}" if number else image_arn
+
+
 def image_of(key: str) -> str:
     """The image that a run is for."""
-    return key.partition("#")[0]
+    return key.partition("#")[0].partition("~")[0]
+
+
+def part_of(key: str) -> str:
+    """The name of the part; empty for the run of an image."""
+    return key.partition("#")[2]
 
 
 def is_part(key: str) -> bool:

@@ -25,10 +25,13 @@ from imagesmith.store.cascades import put_cascade
 from imagesmith.store.database import Database, StoreUnavailable
 from imagesmith.store.events import put_event
 from imagesmith.store.findings import put_findings
-from imagesmith.store.records import Record
+from imagesmith.store.records import Build, Record
+from imagesmith.store.runs import retry_numbers
 from imagesmith.values.final_states import FINAL
 from imagesmith.values.names import iso_instant, parse_instant
 from imagesmith.values.run_counts import Result, RunEffect, Trigger, after_run, failure_limit
+from imagesmith.workflows.journal import retry_key
+from imagesmith.workflows.retry import Retry
 
 _SCANNING = frozenset({"PENDING", "SCANNING", "COLLECTING"})
 """Scan states that nobody would ever move on once the image has ended."""
@@ -70,6 +73,19 @@ class Records:
         with self.database.read() as tx:
             build = queries.get_build(tx, image_arn)
         return None if build is None else BuildPlan.from_json(build.plan)
+
+    def build(self, image_arn: str) -> Build | None:
+        """What a run obeys and what came of it; None when its image was deleted."""
+        with self.database.read() as tx:
+            return queries.get_build(tx, image_arn)
+
+    def is_running(self, image_arn: str, number: int) -> bool:
+        """Whether the image has not ended, and its run is still the one with this number (workflows/retry.py)."""
+        with self.database.read() as tx:
+            record, build = queries.get(tx, image_arn), queries.get_build(tx, image_arn)
+        if record is None or build is None or record.status in FINAL:
+            return False
+        return Retry.of(build.outcome).number == number
 
     def outcome(self, image_arn: str) -> Mapping[str, Any]:
         with self.database.read() as tx:
@@ -151,15 +167,18 @@ class Records:
         *,
         failure: Failure | None = None,
         outputs: Mapping[str, Any] | None = None,
+        number: int = 0,
     ) -> bool:
         """Enter a final state and let the pipeline know; False when the image was final already.
 
-        `outputs` has the shape of outputResources.
+        `outputs` has the shape of outputResources. `number` is that of the run: a retry may have followed it.
         """
         with self._scope(image_arn) as tx:
             record = queries.get(tx, image_arn)
-            if record is None or record.status in FINAL:
+            if record is None or record.status in FINAL or self._number(tx, image_arn) != number:
                 return False
+            if status != "AVAILABLE":
+                queries.update_outcome(tx, image_arn, {"ended_in": record.status})
             state: dict[str, Any] = {"status": status}
             if failure is not None:
                 state["reason"] = _shortened(failure.reason)
@@ -179,10 +198,16 @@ class Records:
         return True
 
     def pending(self) -> list[str]:
-        """Images that wait for an engine, oldest first: the sweep at start-up (design.md, How data flows)."""
+        """Keys of runs that wait for an engine, oldest first: the sweep at start-up (design.md, How data flows)."""
         unfinished = ("PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "INTEGRATING")
         with self.database.read() as tx:
-            return [record.arn for record in queries.by_status(tx, "image", unfinished)]
+            found = [record.arn for record in queries.by_status(tx, "image", unfinished)]
+            numbers = retry_numbers(tx, found)
+        return [retry_key(image_arn, numbers.get(image_arn, 0)) for image_arn in found]
+
+    def _number(self, tx: Connection, image_arn: str) -> int:
+        build = queries.get_build(tx, image_arn)
+        return Retry.of(build.outcome).number if build else 0
 
     def _scope(self, image_arn: str) -> Any:
         _, _, _, region, account, _ = image_arn.split(":")
@@ -202,6 +227,8 @@ class Records:
         # a cascade starts a SCHEDULED run that is no run of the pipeline's own schedule
         other: Trigger = "event" if record.document.get("buildType") == "SCHEDULED" else "manual"
         trigger: Trigger = "schedule" if build and build.plan.get("scheduled") else other
+        if build and Retry.of(build.outcome).number:
+            trigger = "retry"
         result = cast("Result", status)
         stamp = iso_instant(self._clock())
         return count_run(tx, pipeline, result, trigger=trigger, stamp=stamp, image_arn=record.arn)

@@ -148,7 +148,7 @@ class WorkflowRun:
             if result["status"] == "FAILED":
                 return self._roll_back(name, "", ran, scope, result)
             facts.update(result["facts"])
-        self._journal.conclude(f"{self._tag} over", lambda it: self._close("COMPLETED", "", it))
+        self._journal.conclude(f"{self._tag} over", lambda it: self._close("COMPLETED", "", it, outputs))
         return Ended("COMPLETED", outputs=outputs, containers=containers, digest=facts.get("digest", ""))
 
     def _last(self, name: str, finish: Finish, given: Mapping[str, Any], cancellation: Cancellation) -> Json:
@@ -227,8 +227,10 @@ class WorkflowRun:
             return "FAILED"
         return "COMPLETED"
 
-    def _close(self, status: str, reason: str, stopping: Cancellation) -> Json:
-        self._steps.insist(lambda: self._executions.set_status(self._place.id, status, reason), stopping)
+    def _close(
+        self, status: str, reason: str, stopping: Cancellation, outputs: Mapping[str, Any] | None = None
+    ) -> Json:
+        self._steps.insist(lambda: self._executions.set_status(self._place.id, status, reason, outputs), stopping)
         with self._shop.log(self._plan.image_arn) as log:
             log.line("workflow", f"{self._place.id} {status}")
         return {"status": status}
