@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.markup import escape
@@ -22,13 +22,14 @@ from imagesmith.cli.context import (
     print_json,
     settings_of,
 )
-from imagesmith.cli.facts import BuildFacts, read_facts
 from imagesmith.cli.lazy import LazyGroup
-from imagesmith.cli.log_watch import LogWatch
 from imagesmith.inspection.changes import PackageChanges, compare_packages
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import human_size
 from imagesmith.workflows.logs import log_path, parse_line
+
+if TYPE_CHECKING:
+    from imagesmith.cli.facts import BuildFacts
 
 _MORE = {
     "findings": "imagesmith.cli.findings:findings",
@@ -81,6 +82,9 @@ def show(reference: str, data_dir: Path, as_json: bool) -> None:
     REFERENCE is an ARN, NAME (newest build), NAME/1.0.0 or NAME/1.0.0/3.
     Example:  imagesmith image show web/1.0.0/1 --data-dir ./data
     """
+    # commands that only ask the API do not wait for what reads the database
+    from imagesmith.cli.facts import read_facts
+
     with api_errors():
         found = get_image(data_dir, reference)
     facts = read_facts(settings_of(data_dir), found["arn"])
@@ -105,6 +109,8 @@ def logs(reference: str, keep_following: bool, step: str, data_dir: Path, as_jso
               imagesmith image logs -f web/1.0.0/1 --step ApplyBuildComponents --data-dir ./data
     Over HTTP: GET /logs/image?imageBuildVersionArn=ARN (server-sent events, signed like the API; docs/builds.md).
     """
+    from imagesmith.cli.log_watch import LogWatch
+
     with api_errors():
         arn = get_image(data_dir, reference)["arn"]
     watch = LogWatch(data_dir, arn, step)
