@@ -12,12 +12,13 @@ import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
-
-import asyncssh
+from typing import TYPE_CHECKING, Final
 
 from imagesmith.processes import Cancellation
 from imagesmith.settings import MachineHost
+
+if TYPE_CHECKING:
+    import asyncssh
 
 _LOGIN_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.2
@@ -38,6 +39,8 @@ def copy_disk(
     host: MachineHost, disk: Path, name: str, *, cancellation: Cancellation, on_line: Callable[[str], None]
 ) -> str:
     """Copy a file to the host's directory under `name`; gives its place there. Raises CopyFailed, Cancelled."""
+    import asyncssh  # when the first disk goes to a host, not when a server starts
+
     cancellation.check()
     where = f"{host.user}@{host.address}:{host.port}"
     target = f"{host.directory.rstrip('/')}/{name}"
@@ -60,6 +63,8 @@ async def _copied(host: MachineHost, disk: Path, target: str, cancellation: Canc
 
 
 async def _copy(host: MachineHost, disk: Path, target: str) -> None:
+    import asyncssh
+
     known = asyncssh.import_public_key(host.host_key)
     folder, _, name = target.rpartition("/")
     draft = f"{folder}/.{name}.part"
@@ -82,6 +87,8 @@ async def _copy(host: MachineHost, disk: Path, target: str) -> None:
 
 
 async def _forget(sftp: asyncssh.SFTPClient, draft: str) -> None:
+    import asyncssh
+
     try:
         await sftp.remove(draft)
     except (OSError, asyncssh.Error):

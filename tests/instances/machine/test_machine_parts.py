@@ -18,12 +18,12 @@ import pycdlib
 import pytest
 
 from imagesmith.instances.machine.accelerator import Accelerator, Verdict, probe
+from imagesmith.instances.machine.command import Command, CommandTooLong
 from imagesmith.instances.machine.console import Console
 from imagesmith.instances.machine.hardware import Drive, Hardware, command_line
 from imagesmith.instances.machine.identity import Identity, credential_strings, write_seed
 from imagesmith.instances.machine.loop import LoopThread
 from imagesmith.instances.machine.place import MachinePlace
-from imagesmith.instances.machine.shell import Command, CommandTooLong
 from imagesmith.settings import InstanceType, Settings
 
 

@@ -14,10 +14,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import asyncssh
 import pycdlib
+
+if TYPE_CHECKING:
+    import asyncssh
 
 _HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 _MODULES = {
@@ -40,6 +42,8 @@ class Identity:
     @classmethod
     def fresh(cls) -> Identity:
         """New Ed25519 keys, from the system's randomness."""
+        import asyncssh  # when the first machine begins, not when a server does
+
         return cls(
             asyncssh.generate_private_key("ssh-ed25519", comment="imagesmith"),
             asyncssh.generate_private_key("ssh-ed25519", comment="imagesmith-build"),
@@ -49,6 +53,8 @@ class Identity:
     @classmethod
     def from_json(cls, data: Mapping[str, str]) -> Identity:
         """That of a machine whose disk goes on in another one. Raises ValueError, KeyError."""
+        import asyncssh
+
         return cls(
             asyncssh.import_private_key(data["client"]), asyncssh.import_private_key(data["host"]), data["id"]
         )

@@ -23,15 +23,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import asyncssh
+from typing import TYPE_CHECKING, Literal
 
 from imagesmith import processes
 from imagesmith.artifacts.overlays import DiskState
 from imagesmith.instances.limits import Limits
-from imagesmith.instances.machine import shell
 from imagesmith.instances.machine.accelerator import Accelerator, Verdict
+from imagesmith.instances.machine.command import Command, CommandTooLong, ShellLost
 from imagesmith.instances.machine.console import Console
 from imagesmith.instances.machine.disk_chain import DiskChain, make_disk, virtual_size
 from imagesmith.instances.machine.emulator import Emulator
@@ -43,6 +41,9 @@ from imagesmith.instances.protocol import InstanceError, Snapshot
 from imagesmith.instances.shell_files import ShellFiles
 from imagesmith.processes import Cancellation, Cancelled, Completed, OnOutput
 from imagesmith.streams import wait_readable
+
+if TYPE_CHECKING:
+    import asyncssh
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -223,14 +224,16 @@ class MachineInstance(ShellFiles):
         limit: int = 1024 * 1024,
     ) -> Completed:
         """Run a program as root inside. A program that does not exist ends with status 127, as in a shell."""
-        command = shell.Command(tuple(argv), {**self.environment, **(env or {})}, cwd or "/", limit)
+        from imagesmith.instances.machine import shell
+
+        command = Command(tuple(argv), {**self.environment, **(env or {})}, cwd or "/", limit)
         connection = self._connected()
         work = shell.execute(connection, command, input=input, timeout=timeout, on_output=on_output)
         try:
             return self._loop.call(work, check=self._check)
-        except shell.CommandTooLong as error:
+        except CommandTooLong as error:
             raise InstanceError(f"{self.label}: {error}") from error
-        except shell.ShellLost as error:
+        except ShellLost as error:
             self._connection = None
             raise self._failure(f"lost while '{argv[0]}' ran: {error}") from error
 
@@ -398,7 +401,7 @@ class MachineInstance(ShellFiles):
                     return
                 reason = "it has not gone down yet"
                 connection.abort()
-            except (OSError, asyncssh.Error, TimeoutError) as error:
+            except OSError as error:
                 reason = f"{error or type(error).__name__}"
             time.sleep(_RETRY_SECONDS)
         raise self._failure(f"could not be entered within {seconds:.0f} s: {reason}")
@@ -416,6 +419,8 @@ class MachineInstance(ShellFiles):
         raise TimeoutError("nothing answered on its SSH port")
 
     def _connect(self, until: float) -> asyncssh.SSHClientConnection:
+        from imagesmith.instances.machine import shell
+
         # QEMU itself takes the connection, long before the guest can: only the greeting of sshd tells.
         sock = connect_inside(self.emulator.network, SSH_PORT, timeout=_BANNER_SECONDS)
         try:
@@ -450,11 +455,13 @@ class MachineInstance(ShellFiles):
 
     def _boot_id(self, connection: asyncssh.SSHClientConnection) -> str:
         """Which boot of the guest answers. Raises ShellLost when it goes down meanwhile, TimeoutError."""
-        command = shell.Command(("cat", "/proc/sys/kernel/random/boot_id"), self.environment, "/", 100)
+        from imagesmith.instances.machine import shell
+
+        command = Command(("cat", "/proc/sys/kernel/random/boot_id"), self.environment, "/", 100)
         work = shell.execute(connection, command, input=None, timeout=None, on_output=None)
         done = self._loop.call(work, timeout=_LOGIN_SECONDS, check=self._check)
         if done.returncode != 0:
-            raise shell.ShellLost(f"it does not tell which boot it is: {done.tail(1)}")
+            raise ShellLost(f"it does not tell which boot it is: {done.tail(1)}")
         return done.stdout.decode().strip()
 
     def _send_away(self, command: Literal["reboot", "poweroff"]) -> None:

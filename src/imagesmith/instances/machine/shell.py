@@ -1,23 +1,22 @@
 """Commands in a machine, over SSH.
 
-command line   cd DIRECTORY && exec env -i NAME=VALUE... argv     one string, every word quoted
 end            the exit status of the program; what it left running may hold its pipes open for ever
 timeout        SIGKILL to its process group, by sshd
+
+Imported when the first machine is entered: a server that has none does not wait for an SSH client.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import shlex
 import signal as signals
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import asyncssh
 
+from imagesmith.instances.machine.command import Command, ShellLost
 from imagesmith.instances.machine.identity import Identity
 from imagesmith.processes import Completed, OnOutput
 from imagesmith.streams import Tail
@@ -29,38 +28,6 @@ _KEEPALIVE_COUNT = 6
 _QUIET_SECONDS = 0.3
 """Output may still be under way when the exit status arrives; without any for so long, the program has said all."""
 _CHUNK = 256 * 1024
-_LONGEST_COMMAND = 128 * 1024 - 1
-"""What Linux takes as one argument, and the command line is one of the login shell."""
-
-Connect = Callable[[], socket.socket]
-
-
-class ShellLost(ConnectionError):
-    """The connection to the machine broke: it went down, or does not answer any more."""
-
-
-class CommandTooLong(ValueError):
-    """A command line that the machine's kernel would refuse."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """One program to run."""
-
-    argv: tuple[str, ...]
-    environment: Mapping[str, str]
-    directory: str
-    limit: int
-
-    @property
-    def line(self) -> str:
-        """What the login shell is given. Raises CommandTooLong."""
-        variables = [f"{name}={value}" for name, value in self.environment.items()]
-        words = shlex.join(["env", "-i", *variables, *self.argv])
-        line = f"cd {shlex.quote(self.directory)} && exec {words}"
-        if len(line.encode(errors="surrogateescape")) > _LONGEST_COMMAND:
-            raise CommandTooLong(f"the arguments of {self.argv[0][:200]} are longer than one command line takes")
-        return line
 
 
 class _Channel(asyncssh.SSHClientSession[bytes]):
@@ -108,13 +75,16 @@ class _Channel(asyncssh.SSHClientSession[bytes]):
 
 
 async def connect(sock: socket.socket, identity: Identity) -> asyncssh.SSHClientConnection:
-    """Log in as root through a connected socket. Raises OSError, asyncssh.Error."""
-    return await asyncssh.connect(
-        sock=sock, config=None, username="root", client_keys=[identity.client], agent_path=None,
-        known_hosts=([identity.host.convert_to_public()], [], []), server_host_key_algs=["ssh-ed25519"],
-        preferred_auth=["publickey"], login_timeout=_LOGIN_SECONDS, keepalive_interval=_KEEPALIVE_SECONDS,
-        keepalive_count_max=_KEEPALIVE_COUNT, compression_algs=None,
-    )  # fmt: skip
+    """Log in as root through a connected socket. Raises OSError, ShellLost among them."""
+    try:
+        return await asyncssh.connect(
+            sock=sock, config=None, username="root", client_keys=[identity.client], agent_path=None,
+            known_hosts=([identity.host.convert_to_public()], [], []), server_host_key_algs=["ssh-ed25519"],
+            preferred_auth=["publickey"], login_timeout=_LOGIN_SECONDS, keepalive_interval=_KEEPALIVE_SECONDS,
+            keepalive_count_max=_KEEPALIVE_COUNT, compression_algs=None,
+        )  # fmt: skip
+    except asyncssh.Error as error:
+        raise ShellLost(f"no login: {error}") from error
 
 
 async def execute(
