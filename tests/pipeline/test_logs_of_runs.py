@@ -141,7 +141,7 @@ def test_an_image_is_in_its_log_group(logging_server: RunningServer, bucket: tup
         text = body(client, f"{root}/{group}/1.0.0/{number}/{image['name']}.log")
         assert text == logging_server.log(image["arn"]) and text.endswith("end | AVAILABLE\n")
     (key,) = keys(client, f"{root}/mine/clock/")
-    assert key.endswith(f"/{pipeline.rpartition('/')[2]}.log")
+    assert key.endswith(f".{pipeline.rpartition('/')[2]}.log")
     assert [word in body(client, key) for word in (f"started {run['arn']}", "is AVAILABLE")] == [True, True]
 
 

@@ -55,7 +55,7 @@ def record(**members: Any) -> Record:
 
 
 def day_in(folder: Path, group: str) -> Path:
-    return group_folder(folder, Arn.parse(ARN), group) / "2026/11/23/web.log"
+    return group_folder(folder, Arn.parse(ARN), group) / "2026-11-23.web.log"
 
 
 @given(group=GROUPS)

@@ -111,7 +111,8 @@ def exists(tx: Connection, arn: str) -> bool:
 
 def get_many(tx: Connection, arns: Sequence[str]) -> dict[str, Record]:
     """Those of `arns` that are stored."""
-    return {row.arn: _record(row) for row in tx.execute(_GET_MANY, {"wanted": arns})}
+    # all at once: row by row the driver gives the interpreter away for each, and waits to get it back
+    return {row.arn: _record(row) for row in tx.execute(_GET_MANY, {"wanted": arns}).all()}
 
 
 def insert(tx: Connection, record: Record, needs: Iterable[str] = ()) -> None:

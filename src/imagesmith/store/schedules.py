@@ -159,13 +159,13 @@ def earliest_after(tx: Connection, moment: datetime) -> datetime | None:
 
 def due(tx: Connection, now: datetime, limit: int) -> list[DuePipeline]:
     """Pipelines whose fire time is not after `now`, the longest due first."""
-    rows = tx.execute(_DUE, {"now": microseconds(now), "most": limit})
+    rows = tx.execute(_DUE, {"now": microseconds(now), "most": limit}).all()
     return [DuePipeline(row.pipeline_arn, row.account, row.region) for row in rows]
 
 
 def of_pipelines(tx: Connection, arns: Sequence[str]) -> Mapping[str, ArmedSchedule]:
     """The rows of those that are armed."""
-    return {row.pipeline_arn: _armed(row) for row in tx.execute(_OF_PIPELINES, {"wanted": arns})}
+    return {row.pipeline_arn: _armed(row) for row in tx.execute(_OF_PIPELINES, {"wanted": arns}).all()}
 
 
 def of_pipeline(tx: Connection, arn: str) -> ArmedSchedule | None:
@@ -206,7 +206,7 @@ class FireTime(NamedTuple):
 
 def fire_times(tx: Connection, after: str, limit: int) -> list[FireTime]:
     """The next armed pipelines in the order of their ARNs, whatever their scope."""
-    return [FireTime._make(row) for row in tx.execute(_FIRE_TIMES, {"after": after, "most": limit})]
+    return [FireTime._make(row) for row in tx.execute(_FIRE_TIMES, {"after": after, "most": limit}).all()]
 
 
 class Rearmed(NamedTuple):

@@ -1,10 +1,11 @@
 """Log groups: the names under which logs are found besides their own (spec/api.md 4.1, spec/pipelines.md 9).
 
     log-groups/<account>/<region>/<group>/<version>/<build>/<image>.log      of an image build
-    log-groups/<account>/<region>/<group>/<YYYY>/<MM>/<DD>/<pipeline>.log    of a day of a pipeline
+    log-groups/<account>/<region>/<group>/<YYYY-MM-DD>.<pipeline>.log        of a day of a pipeline
 
 A log is there as a second name of the same file (a hard link): written once, live, and kept when the other name is
-removed. With `log_groups = "s3://..."` in the settings the tree is what still has to go there (log_shipping).
+removed. A day is no folder: making folders is most of what the first line of a log costs. With
+`log_groups = "s3://..."` in the settings the tree is what still has to go there (log_shipping).
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def enter_pipeline_log(settings: Settings, pipeline: Record, log: Path, day: dat
     arn = Arn.parse(pipeline.arn)
     group = pipeline_group(pipeline.document)
     folder = group_folder(settings.data_dir, arn, group)
-    place = folder / f"{day.astimezone(UTC):%Y/%m/%d}" / f"{arn.slug}.log"
+    place = folder / f"{day.astimezone(UTC):%Y-%m-%d}.{arn.slug}.log"
     if place.exists():
         return
     role = settings.roles.get(role_name(pipeline.document.get("executionRole", "")))
