@@ -1,10 +1,11 @@
 """Builds against buildah: one pipeline run and `buildah bud` of the equivalent Dockerfile, in turn, medians.
 
-    .venv/bin/python benchmarks/builds.py [--rounds 5]
+    .venv/bin/python benchmarks/builds.py [--rounds 5] [--postgresql]
 
 The Dockerfile has three RUN steps, then two components of two steps each write files and install nothing, so that
 the mirror plays no part. Both sides start from the same base in the same kind of storage. Also printed: the time
-from StartImagePipelineExecution to the first command in the container.
+from StartImagePipelineExecution to the first command in the container; with --postgresql the server keeps its store
+and its journal in one that is started for the benchmark.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from imagesmith.cli.context import connect, settings_of
 from imagesmith.cli.facts import read_facts
 from imagesmith.values.names import parse_instant
 from imagesmith.workflows.logs import log_path
+from schedule_clock import local_postgresql
 
 REGION = "us-east-1"
 WORK = "head -c 20000000 /dev/urandom > /srv/file-{n} && sha256sum /srv/file-{n}"
@@ -149,10 +152,19 @@ def first_command(data_dir: Path, client: Any, image_arn: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    data_dir = Path(tempfile.mkdtemp(prefix="imagesmith-bench-"))
-    server = start_server(data_dir)
-    try:
+    parser.add_argument("--postgresql", action="store_true", help="instead of SQLite")
+    options = parser.parse_args()
+    rounds = options.rounds
+    with ExitStack() as stack:
+        data_dir = Path(tempfile.mkdtemp(prefix="imagesmith-bench-"))
+        stack.callback(shutil.rmtree, data_dir, ignore_errors=True)
+        if options.postgresql:
+            database = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            url = stack.enter_context(local_postgresql(database))
+            (data_dir / "settings.toml").write_text(f'database_url = "{url}"\n')
+        server = start_server(data_dir)
+        stack.callback(server.wait, 30)
+        stack.callback(server.send_signal, signal.SIGTERM)
         client = connect(data_dir)
         untyped: Any = client
         pipeline = make_pipeline(untyped)
@@ -166,15 +178,12 @@ def main() -> None:
             firsts.append(first_command(data_dir, untyped, arn))
             theirs.append(run_buildah(storage, base))
         stages = read_facts(settings_of(data_dir), arn).stages
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(30)
-        shutil.rmtree(data_dir, ignore_errors=True)
     mine, peer = statistics.median(ours), statistics.median(theirs)
     print(f"pipeline run, median of {rounds}: {mine:.2f} s   stages of the last: {dict(stages)}")
     print(f"buildah bud, median of {rounds}: {peer:.2f} s")
     print(f"ratio: {mine / peer:.2f} (goal: at most 1.15)")
-    print(f"start to first command, median: {statistics.median(firsts) * 1000:.0f} ms (goal: under 500 ms)")
+    goal = 1000 if options.postgresql else 500
+    print(f"start to first command, median: {statistics.median(firsts) * 1000:.0f} ms (goal: under {goal} ms)")
 
 
 if __name__ == "__main__":

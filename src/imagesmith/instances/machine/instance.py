@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,12 +34,12 @@ from imagesmith.instances.machine.disk_chain import DiskChain, make_disk, virtua
 from imagesmith.instances.machine.emulator import Emulator
 from imagesmith.instances.machine.hardware import SSH_PORT, UEFI_VARIABLES, Drive, Firmware, Hardware
 from imagesmith.instances.machine.identity import Identity, credential_strings, write_seed
+from imagesmith.instances.machine.knock import NOTHING, greeted
 from imagesmith.instances.machine.loop import LoopThread
 from imagesmith.instances.network import connect_inside
 from imagesmith.instances.protocol import InstanceError, Snapshot
 from imagesmith.instances.shell_files import ShellFiles
 from imagesmith.processes import Cancellation, Cancelled, Completed, OnOutput
-from imagesmith.streams import wait_readable
 
 if TYPE_CHECKING:
     import asyncssh
@@ -48,10 +47,9 @@ if TYPE_CHECKING:
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _TOOL_SECONDS = 120.0
-_BANNER_SECONDS = 15.0
+_CONNECT_SECONDS = 15.0
 _LOGIN_SECONDS = 120.0
 _RETRY_SECONDS = 1.0
-_POLL_SECONDS = 0.2
 _SILENT_SECONDS = 30.0
 """A firmware under working KVM says something on the console long before."""
 _DOWN_SECONDS = 180.0
@@ -389,13 +387,17 @@ class MachineInstance(ShellFiles):
         """Wait until commands run, in a boot of another id than `other_than`."""
         started = time.monotonic()
         watch = silent_fails is not None and silent_fails.acceleration == "kvm" and not silent_fails.proven
-        reason = "nothing answered on its SSH port"
-        while time.monotonic() - started < seconds:
+        reason = NOTHING
+
+        def check() -> None:
             self._check()
             if watch and self.console.bytes == 0 and time.monotonic() - started > _SILENT_SECONDS:
                 raise _Silent
+
+        while time.monotonic() - started < seconds:
+            check()
             try:
-                connection = self._connect(started + seconds)
+                connection = self._connect(started + seconds, check)
                 if self._boot_id(connection) != other_than:
                     self._connection = connection
                     return
@@ -406,26 +408,13 @@ class MachineInstance(ShellFiles):
             time.sleep(_RETRY_SECONDS)
         raise self._failure(f"could not be entered within {seconds:.0f} s: {reason}")
 
-    def _await_greeting(self, sock: socket.socket, until: float) -> None:
-        """Wait for the first bytes of sshd. Raises OSError, TimeoutError."""
-        until = min(until, time.monotonic() + _BANNER_SECONDS)
-        while time.monotonic() < until:
-            self._check()
-            if not wait_readable(sock.fileno(), _POLL_SECONDS):
-                continue
-            if not sock.recv(4, socket.MSG_PEEK):
-                raise ConnectionError("its SSH port is closed")
-            return
-        raise TimeoutError("nothing answered on its SSH port")
-
-    def _connect(self, until: float) -> asyncssh.SSHClientConnection:
+    def _connect(self, until: float, check: Callable[[], None]) -> asyncssh.SSHClientConnection:
         from imagesmith.instances.machine import shell
 
-        # QEMU itself takes the connection, long before the guest can: only the greeting of sshd tells.
-        sock = connect_inside(self.emulator.network, SSH_PORT, timeout=_BANNER_SECONDS)
+        network = self.emulator.network
+        sock = greeted(lambda: connect_inside(network, SSH_PORT, timeout=_CONNECT_SECONDS), until, check)
         try:
             sock.setblocking(False)
-            self._await_greeting(sock, until)
             return self._loop.call(shell.connect(sock, self._identity), timeout=_LOGIN_SECONDS, check=self._check)
         except BaseException:
             sock.close()
