@@ -44,10 +44,11 @@ if serial --unit=0 --speed=115200; then
 fi
 menuentry "Debian GNU/Linux" {
   search --no-floppy --fs-uuid --set=root @UUID@
-  linux /vmlinuz root=UUID=@UUID@ ro console=tty0 console=ttyS0,115200n8
+  linux /vmlinuz @ARGUMENTS@
   initrd /initrd.img
 }
 """
+_ARGUMENTS = "root=UUID=@UUID@ ro console=tty0 console=ttyS0,115200n8"
 _MODULES = "part_gpt ext2 search search_fs_uuid normal configfile linux echo test serial terminal"
 
 # "$1" is the new root. Debian's own GRUB makes the boot images, in the root, so this machine needs none.
@@ -101,10 +102,20 @@ class RootFileSystem:
     def finish_script(self) -> str:
         """What the bootstrap runs at its end, so that the disk boots."""
         return (
-            _BOOT_LOADER.replace("@GRUB_CFG@", _GRUB_CFG)
+            _BOOT_LOADER.replace("@GRUB_CFG@", self.boot_menu)
             .replace("@UUID@", self.uuid)
             .replace("@MODULES@", _MODULES)
         )
+
+    @property
+    def boot_menu(self) -> str:
+        """The grub.cfg that a base is made with."""
+        return _GRUB_CFG.replace("@ARGUMENTS@", self.kernel_arguments).replace("@UUID@", self.uuid)
+
+    @property
+    def kernel_arguments(self) -> str:
+        """What that grub.cfg tells the kernel."""
+        return _ARGUMENTS.replace("@UUID@", self.uuid)
 
 
 def assemble(

@@ -84,7 +84,7 @@ def _machine(stack: ExitStack, data_dir: Path, reference: str, say: Say, cancell
     settings = settings_of(data_dir)
     place = own_machines(settings)
     disk, entry = stack.enter_context(used_disk(place, settings, reference, say=say, cancellation=cancellation))
-    options = replace(place.options(), entry=entry)
+    options = replace(place.options(), entry=entry, quick=True)
     name = f"component-{os.getpid()}"
     return place.launch(name, disk.path, options=options, cancellation=cancellation, on_line=say)
 

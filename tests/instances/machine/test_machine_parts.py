@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import pytest
 from imagesmith.instances.machine.accelerator import Accelerator, Verdict, probe
 from imagesmith.instances.machine.command import Command, CommandTooLong
 from imagesmith.instances.machine.console import Console
-from imagesmith.instances.machine.hardware import Drive, Hardware, command_line
+from imagesmith.instances.machine.hardware import EMULATED_CPU, Drive, Hardware, Kernel, command_line
+from imagesmith.instances.machine.hasten import PREFIX
 from imagesmith.instances.machine.identity import Identity, credential_strings, write_seed
 from imagesmith.instances.machine.loop import LoopThread
 from imagesmith.instances.machine.place import MachinePlace
@@ -39,7 +41,7 @@ def test_the_command_line_says_everything_and_nothing_is_there_by_default() -> N
     assert {
         ("-smp", "3"),
         ("-m", "2048M"),
-        ("-cpu", "max,avx=off,avx2=off,la57=off,svm=off"),
+        ("-cpu", EMULATED_CPU),
         ("-display", "none"),
     } <= pairs(argv)
     assert {"-nodefaults", "-no-user-config"} <= set(argv)
@@ -48,6 +50,14 @@ def test_the_command_line_says_everything_and_nothing_is_there_by_default() -> N
     assert "type=11,path=/machine/string-0" in text and "OVMF_CODE" in text
     assert ("-cpu", "host") in pairs(command_line(Hardware(1, 512, drives), "kvm"))
     assert "restrict=on" in " ".join(command_line(Hardware(1, 512, drives, outbound=False), "tcg"))
+    assert not {"-kernel", "-action"} & set(argv)
+    direct = command_line(Hardware(1, 512, drives, kernel=Kernel("vmlinuz", "initrd.img", "ro x")), "tcg")
+    assert {
+        ("-kernel", "/machine/vmlinuz"),
+        ("-initrd", "/machine/initrd.img"),
+        ("-append", "ro x"),
+        ("-action", "reboot=shutdown"),
+    } <= pairs(direct)
 
 
 def test_a_seed_lets_in_the_owner_of_the_key_and_nobody_else(tmp_path: Path) -> None:
@@ -174,6 +184,9 @@ def test_commands_are_quoted_and_bounded() -> None:
     """No word of a command means anything to the shell that takes it, and a line that is too long is refused."""
     command = Command(("echo", "$HOME; rm -rf /"), {"A": "b c"}, "/a b", 10)
     assert command.line == "cd '/a b' && exec env -i 'A=b c' echo '$HOME; rm -rf /'"
+    assert replace(command, prefix=PREFIX).line.startswith(
+        "cd '/a b' && exec setarch x86_64 -R env -i 'A=b c' echo "
+    )
     with pytest.raises(CommandTooLong, match="the arguments of echo"):
         _ = Command(("echo", "x" * 140_000), {}, "/", 10).line
 

@@ -30,6 +30,8 @@ pytestmark = [pytest.mark.tool, pytest.mark.timeout(1500)]
 
 _OPEN = 'timeout 5 bash -c "echo >/dev/tcp/$1/$2" 2>/dev/null && echo open || echo closed'
 
+_STARTED = "cat /proc/sys/kernel/randomize_va_space /proc/1/personality /proc/cmdline"
+
 
 @dataclass
 class Life:
@@ -68,10 +70,12 @@ def listener() -> Iterator[int]:
 def life(machine_base: MadeBase, tmp_path_factory: pytest.TempPathFactory, listener: int) -> Life:
     """A machine on the base: used, restarted, sanitised, stopped, its disk captured."""
     life = Life(tmp_path_factory.mktemp("life"), machine_base)
-    machine = boot(life, machine_base.disk.path, "web-build", entry="credentials")
+    machine = boot(life, machine_base.disk.path, "web-build", entry="credentials", quick=True)
     try:
         use(life, machine, listener)
+        life.said["first start"] = machine.run(["sh", "-c", _STARTED])
         machine.reboot()
+        life.said["second start"] = machine.run(["sh", "-c", _STARTED])
         life.said["after reboot"] = machine.run(["cat", "/root/file", "/proc/sys/kernel/random/boot_id"])
         machine.run(["sh", "-c", "echo ls >/root/.bash_history; echo x >/var/log/own.log"])
         machine.run(["sh", "-c", MARKER, "sh", "/tmp"])
@@ -148,6 +152,14 @@ def test_a_restart_is_a_restart(life: Life) -> None:
     """The guest runs another boot afterwards, with its files."""
     file, boot_id = life.text("after reboot").split()
     assert file == "kept" and boot_id != life.text("before reboot").strip()
+
+
+def test_a_quick_start_is_of_the_kernel_and_a_restart_of_the_disk(life: Life) -> None:
+    """The first start has no boot loader, and the setting for addresses is the usual one all the same."""
+    random, personality, arguments = life.text("first start").split("\n", 2)
+    assert (random, personality) == ("2", "00000000") and "BOOT_IMAGE" not in arguments and "root=UUID" in arguments
+    random, _, arguments = life.text("second start").split("\n", 2)
+    assert random == "2" and arguments.startswith("BOOT_IMAGE=/vmlinuz ") and "norandmaps" not in arguments
 
 
 def test_nothing_is_left_of_a_closed_machine(life: Life) -> None:

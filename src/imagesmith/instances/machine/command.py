@@ -1,6 +1,6 @@
 """What a machine is asked to run: one line for its login shell.
 
-cd DIRECTORY && exec env -i NAME=VALUE... argv     one string, every word quoted
+cd DIRECTORY && exec PREFIX env -i NAME=VALUE... argv     one string, every word quoted
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ class Command:
     environment: Mapping[str, str]
     directory: str
     limit: int
+    prefix: tuple[str, ...] = ()
+    """A program that starts the rest of the line, see hasten.py."""
 
     @property
     def line(self) -> str:
         """What the login shell is given. Raises CommandTooLong."""
         variables = [f"{name}={value}" for name, value in self.environment.items()]
-        words = shlex.join(["env", "-i", *variables, *self.argv])
+        words = shlex.join([*self.prefix, "env", "-i", *variables, *self.argv])
         line = f"cd {shlex.quote(self.directory)} && exec {words}"
         if len(line.encode(errors="surrogateescape")) > _LONGEST:
             raise CommandTooLong(f"the arguments of {self.argv[0][:200]} are longer than one command line takes")

@@ -66,6 +66,10 @@ class DiskChain:
     def top(self) -> Path:
         return self.overlays[-1] if self.overlays else self.parent
 
+    def reopened(self) -> None:
+        """A new QEMU has opened the disk: it knows the names of its own command line only."""
+        self._node = "root"
+
     def freeze(self, machine: Running, name: str) -> Path:
         """See MachineInstance.freeze_disk."""
         disk, frozen = machine.disk, machine.disk.with_name(name)

@@ -14,12 +14,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import QMPClient, QMPError
+from qemu.qmp import EventListener, QMPClient, QMPError
 
 from imagesmith import processes
 from imagesmith.instances.bubblewrap import Bind, View
@@ -34,6 +35,7 @@ from imagesmith.processes import Cancellation, Completed, Stream
 _FILE_SPARE_MB = 1024
 _QMP_SECONDS = 30.0
 _END_SECONDS = 20.0
+_POLL_SECONDS = 0.05
 _NO_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--")
 
 
@@ -51,6 +53,7 @@ class Emulator:
         self._kill = Cancellation()
         self._thread: threading.Thread | None = None
         self._client: QMPClient | None = None
+        self._endings = EventListener("SHUTDOWN")
 
     @classmethod
     def start(
@@ -70,6 +73,8 @@ class Emulator:
         emulator = cls(name, folder, console, loop)
         try:
             emulator._start(hardware, acceleration, parents, limits, disk_mb)
+            if hardware.kernel is not None:
+                emulator._listen()
         except BaseException:
             emulator.close()
             raise
@@ -78,6 +83,17 @@ class Emulator:
     @property
     def running(self) -> bool:
         return self._thread is not None and not self._ended.is_set()
+
+    @property
+    def restarted(self) -> bool:
+        """The guest restarted itself, and QEMU ended because it was to start a kernel of ours only once."""
+        if self.running or self._client is None:
+            return False
+        with contextlib.suppress(Exception):
+            # what QEMU said last may not have been read yet
+            self.loop.call(self._client.disconnect(), timeout=_END_SECONDS)
+        endings: list[Mapping[str, Any]] = [*self._endings.history]
+        return any(event["data"]["reason"] == "guest-reset" for event in endings)
 
     @property
     def network(self) -> Path:
@@ -156,6 +172,14 @@ class Emulator:
         self._thread = threading.Thread(target=live, name=f"machine-{self.name}", daemon=True)
         self._thread.start()
 
+    def _listen(self) -> None:
+        """Connect to QEMU now, so that its last words are heard. Raises InstanceError."""
+        until = time.monotonic() + _QMP_SECONDS
+        while self.running and not (self.folder / "qmp").exists() and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
+        if self.running:
+            self.execute("query-status")
+
     async def _execute(self, command: str, arguments: Mapping[str, Any] | None) -> Any:
         if self._client is None:
             self._client = await self._connect()
@@ -169,4 +193,5 @@ class Emulator:
             await client.connect(f"/proc/self/fd/{folder}/qmp")
         finally:
             os.close(folder)
+        client.register_listener(self._endings)
         return client

@@ -23,9 +23,13 @@ GUEST_NETWORK = "10.0.3.0/24"
 UEFI_CODE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
 UEFI_VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
-EMULATED_CPU = "max,avx=off,avx2=off,la57=off,svm=off"
+EMULATED_CPU = "max,avx=off,avx2=off,la57=off,svm=off,erms=off,fsrm=off,smap=off,mpx=off,pku=off"
 """Without AVX, which QEMU 7.2 is the first to emulate: with it, services of guests failed one after another because
-systemd could not read its mount table. Five-level page tables and nested virtualisation only cost time."""
+systemd could not read its mount table. Five-level page tables and nested virtualisation only cost time, and so do:
+erms, fsrm    guests then copy with `rep movsb`, which is emulated byte by byte
+smap          every copy to or from a program switches it twice, and each switch leaves the translated code
+mpx, pku      more registers to save whenever the guest's kernel changes programs
+What x86-64-v2 asks for stays: there are guests that start with nothing less."""
 _TRANSLATION_MB = 512
 """Memory of TCG for translated code; its own choice would be a gigabyte."""
 OVERHEAD_MB = _TRANSLATION_MB + 512
@@ -43,6 +47,18 @@ class Drive:
 
 
 @dataclass(frozen=True)
+class Kernel:
+    """What is started instead of the firmware's choice: files in the machine's folder, and what the kernel is told.
+
+    When the guest restarts, QEMU ends instead of starting the same kernel once more.
+    """
+
+    file: str
+    initrd: str
+    arguments: str
+
+
+@dataclass(frozen=True)
 class Hardware:
     """What a machine has. `strings` are files in its folder whose contents become SMBIOS strings."""
 
@@ -54,6 +70,7 @@ class Hardware:
     outbound: bool = True
     interactive: bool = False
     """The serial console is a socket that somebody will connect to, as `ami boot` does; QEMU waits for that."""
+    kernel: Kernel | None = None
 
 
 def command_line(hardware: Hardware, acceleration: Acceleration) -> Sequence[str]:
@@ -62,7 +79,7 @@ def command_line(hardware: Hardware, acceleration: Acceleration) -> Sequence[str
         PROGRAM, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35,hpet=off,graphics=off",
         *_accelerator(acceleration), "-smp", str(hardware.cpus), "-m", f"{hardware.memory_mb}M",
         "-rtc", "base=utc", "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-        *_firmware(hardware.firmware),
+        *_firmware(hardware.firmware), *_kernel(hardware.kernel),
         "-chardev", _console(hardware.interactive), "-serial", "chardev:console",
         "-qmp", f"unix:{FOLDER}/qmp,server=on,wait=off",
         "-device", "virtio-rng-pci", *_network(hardware.outbound),
@@ -89,6 +106,15 @@ def _firmware(firmware: Firmware) -> list[str]:
     return [
         "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={UEFI_CODE}",
         "-drive", f"if=pflash,unit=1,format=raw,file={FOLDER}/uefi-variables.fd",
+    ]  # fmt: skip
+
+
+def _kernel(kernel: Kernel | None) -> list[str]:
+    if kernel is None:
+        return []
+    return [
+        "-kernel", f"{FOLDER}/{kernel.file}", "-initrd", f"{FOLDER}/{kernel.initrd}", "-append", kernel.arguments,
+        "-action", "reboot=shutdown",
     ]  # fmt: skip
 
 

@@ -9,6 +9,8 @@ machines/<name>/            the machine's folder, gone with close()
 deferred launch: nothing happens before the first command, which begins on overlays of earlier machines, if any
 
 launch --> waiting for SSH --> commands <--> reboot --> stop --> copy of the disk --> close
+              |                                  |  a kernel that QEMU started itself (direct.py): QEMU ends, and
+              |                                  |  another one starts from the disk
               |  console says panic, emergency shell, nothing to boot
               |  QEMU ended; the time is over; KVM that says nothing: again, emulated
               +--> InstanceError with the last lines of the console
@@ -18,9 +20,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -30,9 +33,12 @@ from imagesmith.instances.limits import Limits
 from imagesmith.instances.machine.accelerator import Accelerator, Verdict
 from imagesmith.instances.machine.command import Command, CommandTooLong, ShellLost
 from imagesmith.instances.machine.console import Console
+from imagesmith.instances.machine.direct import SAME_ADDRESSES, first_kernel
 from imagesmith.instances.machine.disk_chain import DiskChain, make_disk, virtual_size
 from imagesmith.instances.machine.emulator import Emulator
-from imagesmith.instances.machine.hardware import SSH_PORT, UEFI_VARIABLES, Drive, Firmware, Hardware
+from imagesmith.instances.machine.hardware import SSH_PORT, UEFI_VARIABLES, Drive, Firmware, Hardware, Kernel
+from imagesmith.instances.machine.hasten import SCRIPT as HASTEN
+from imagesmith.instances.machine.hasten import prefix_of
 from imagesmith.instances.machine.identity import Identity, credential_strings, write_seed
 from imagesmith.instances.machine.knock import NOTHING, greeted
 from imagesmith.instances.machine.loop import LoopThread
@@ -87,6 +93,8 @@ class MachineOptions:
     """Of root, at the console; empty for none."""
     interactive: bool = False
     """Its console is for somebody to connect to: see MachineInstance.start."""
+    quick: bool = False
+    """It may start and run commands in ways that only save time, as machines that a build works in do."""
 
 
 class MachineInstance(ShellFiles):
@@ -113,6 +121,10 @@ class MachineInstance(ShellFiles):
         self._emulator: Emulator | None = None
         self._connection: asyncssh.SSHClientConnection | None = None
         self._closed = False
+        self._verdict: Verdict | None = None
+        self._kernel: Kernel | None = None
+        """Of the disk, for its first start."""
+        self._prefix: tuple[str, ...] = ()
         self._chain = DiskChain(disk)
         self.state: DiskState | None = None
         """What its disk is known to come from; None when that is not known, or nobody wants to know."""
@@ -224,8 +236,8 @@ class MachineInstance(ShellFiles):
         """Run a program as root inside. A program that does not exist ends with status 127, as in a shell."""
         from imagesmith.instances.machine import shell
 
-        command = Command(tuple(argv), {**self.environment, **(env or {})}, cwd or "/", limit)
         connection = self._connected()
+        command = Command(tuple(argv), {**self.environment, **(env or {})}, cwd or "/", limit, self._prefix)
         work = shell.execute(connection, command, input=input, timeout=timeout, on_output=on_output)
         try:
             return self._loop.call(work, check=self._check)
@@ -328,7 +340,9 @@ class MachineInstance(ShellFiles):
             )
         if self.options.firmware == "uefi":
             shutil.copyfile(UEFI_VARIABLES, self.folder / "uefi-variables.fd")
-        if self.options.entry == "credentials" and not self.options.user_data:
+        if self._enters_by_credentials:
+            if self.options.quick and self.options.firmware == "bios":
+                self._kernel = first_kernel(self.disk, self.folder)
             for index, text in enumerate(credential_strings(self._identity)):
                 (self.folder / f"string-{index}").write_bytes(text)
             return
@@ -338,13 +352,17 @@ class MachineInstance(ShellFiles):
             user_data=self.options.user_data, password=self.options.password,
         )  # fmt: skip
 
+    @property
+    def _enters_by_credentials(self) -> bool:
+        return self.options.entry == "credentials" and not self.options.user_data
+
     def _image(self, arguments: Sequence[str]) -> None:
         try:
             processes.check(["qemu-img", *arguments], what="making a disk", timeout=_TOOL_SECONDS)
         except (processes.ProcessFailed, FileNotFoundError) as error:
             raise InstanceError(f"{self.label} has no disk: {error}") from error
 
-    def _hardware(self) -> Hardware:
+    def _hardware(self, kernel: Kernel | None) -> Hardware:
         drives = [Drive("root", self.disk.name)]
         drives += [Drive(volume.name, f"{volume.name}.qcow2") for volume in self.options.volumes]
         if (self.folder / "seed.iso").exists():
@@ -353,14 +371,14 @@ class MachineInstance(ShellFiles):
         options = self.options
         return Hardware(
             options.cpus, options.memory_mb, tuple(drives), tuple(strings), options.firmware, options.outbound,
-            options.interactive,
+            options.interactive, kernel,
         )  # fmt: skip
 
     def _boot(self) -> None:
         """Start QEMU and wait for SSH; a KVM that says nothing is given up for emulation, once."""
         verdict = self._accelerator.verdict()
         self.on_line(f"starting {self.label} under {verdict.acceleration}: {verdict.reason}")
-        self._start(verdict)
+        self._start(verdict, self._kernel)
         try:
             self._await_shell(self.options.boot_seconds, silent_fails=verdict)
         except _Silent:
@@ -370,16 +388,29 @@ class MachineInstance(ShellFiles):
             self.on_line(f"starting {self.label} again under {verdict.acceleration}: {verdict.reason}")
             self.emulator.close()
             self.console.restart()
-            self._start(verdict)
+            self._start(verdict, self._kernel)
             self._await_shell(self.options.boot_seconds)
         self._accelerator.trust(verdict)
+        if self.options.quick and verdict.acceleration == "tcg":
+            self._hasten()
         if self.options.user_data:
             self.run(["/bin/sh", "-c", _CLOUD_INIT_ENDED], timeout=self.options.boot_seconds)
 
-    def _start(self, verdict: Verdict) -> None:
+    def _hasten(self) -> None:
+        """Commands at the same addresses, and what the kernel was told about that undone; see hasten.py."""
+        undo = "undo" if self._kernel is not None else ""
+        done = self.run(["/bin/sh", "-c", HASTEN, "hasten", undo], timeout=_TOOL_SECONDS)
+        if done.returncode != 0 or done.timed_out:
+            raise InstanceError(f"{self.label}: kernel.randomize_va_space cannot be set: {done.tail(3)}")
+        self._prefix = prefix_of(done)
+
+    def _start(self, verdict: Verdict, kernel: Kernel | None = None) -> None:
+        if kernel is not None and verdict.acceleration == "tcg":
+            kernel = replace(kernel, arguments=f"{kernel.arguments} {SAME_ADDRESSES}")
+        self._verdict = verdict
         self._emulator = Emulator.start(
-            self.name, self._hardware(), verdict.acceleration, folder=self.folder, parents=(self._chain.parent,),
-            console=self.console, loop=self._loop, limits=self._limits,
+            self.name, self._hardware(kernel), verdict.acceleration, folder=self.folder,
+            parents=(self._chain.parent,), console=self.console, loop=self._loop, limits=self._limits,
             disk_mb=max(virtual_size(self.disk) // 1024**2, *(v.size_gb * 1024 for v in self.options.volumes), 0),
         )  # fmt: skip
 
@@ -411,8 +442,10 @@ class MachineInstance(ShellFiles):
     def _connect(self, until: float, check: Callable[[], None]) -> asyncssh.SSHClientConnection:
         from imagesmith.instances.machine import shell
 
-        network = self.emulator.network
-        sock = greeted(lambda: connect_inside(network, SSH_PORT, timeout=_CONNECT_SECONDS), until, check)
+        def begin() -> socket.socket:
+            return connect_inside(self.emulator.network, SSH_PORT, timeout=_CONNECT_SECONDS)
+
+        sock = greeted(begin, until, check)
         try:
             sock.setblocking(False)
             return self._loop.call(shell.connect(sock, self._identity), timeout=_LOGIN_SECONDS, check=self._check)
@@ -425,7 +458,7 @@ class MachineInstance(ShellFiles):
             self._begin()
         emulator = self.emulator
         if self._connection is None:
-            if not emulator.running:
+            if not emulator.running and not self._went_on():
                 raise self._failure(emulator.last_words())
             self._await_shell(_LOGIN_SECONDS)
         assert self._connection is not None
@@ -436,11 +469,21 @@ class MachineInstance(ShellFiles):
         if self._cancellation is not None:
             self._cancellation.check()
         emulator = self.emulator
-        if not emulator.running:
+        if not emulator.running and not self._went_on():
             sandbox = emulator.sandbox.last_words() if emulator.sandbox is not None else ""
             raise self._failure(sandbox or emulator.last_words())
         if self.console.trouble:
             raise self._failure(self.console.trouble)
+
+    def _went_on(self) -> bool:
+        """Start from the disk what restarted itself after a start of its kernel; whether that was it."""
+        if self._verdict is None or not self.emulator.restarted:
+            return False
+        self.on_line(f"{self.label} restarts, from its disk now")
+        self.emulator.close()
+        self._chain.reopened()
+        self._start(self._verdict)
+        return True
 
     def _boot_id(self, connection: asyncssh.SSHClientConnection) -> str:
         """Which boot of the guest answers. Raises ShellLost when it goes down meanwhile, TimeoutError."""

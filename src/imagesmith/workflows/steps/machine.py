@@ -210,7 +210,7 @@ def _options(run: StepRun, inputs: Mapping[str, Any], source: Source) -> Machine
     entry = source.entry if run.type == "BUILD" and not user_data else "cloud-init"
     return replace(
         run.shop.machines.options(types), root_gb=root_gb, volumes=volumes, user_data=user_data, entry=entry,
-        firmware=source.firmware,
+        firmware=source.firmware, quick=run.type == "BUILD",
     )  # fmt: skip
 
 
