@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.tool, pytest.mark.timeout(1500)]
 
 def deferred(folder: Path, name: str, base: MadeBase) -> MachineInstance:
     return MachineInstance.launch(
-        folder / "machines" / name, base.disk.path, options=MachineOptions(entry="credentials"),
+        folder / "machines" / name, base.disk.path, options=MachineOptions(entry="credentials", quick=True),
         accelerator=Accelerator(folder / "machines"), deferred=True,
     )  # fmt: skip
 
