@@ -28,6 +28,17 @@ def test_an_image_holds_resolved_copies_of_what_it_was_made_from(api: Api) -> No
     assert "sourcePipelineArn" not in image and "reason" not in image["state"]
 
 
+def test_the_metadata_options_of_the_infrastructure_reach_the_machine(api: Api) -> None:
+    """Session tokens are required where httpTokens says so, and only there."""
+    recipe = api.image_recipe()
+    for tokens in ("required", "optional"):
+        infrastructure = api.infrastructure(name=tokens, instanceMetadataOptions={"httpTokens": tokens})
+        made = api.client.create_image(imageRecipeArn=recipe, infrastructureConfigurationArn=infrastructure)
+        plan = api.records.plan(made["imageBuildVersionArn"])
+        assert plan is not None and plan.machine is not None
+        assert plan.machine.tokens_required == (tokens == "required")
+
+
 def test_a_version_arn_resolves_to_the_newest_available_build(api: Api) -> None:
     """Running and failed builds never resolve."""
     recipe = api.recipe()

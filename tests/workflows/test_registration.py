@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,33 +11,16 @@ import pytest
 
 from artifacts.test_disks import raw_disk
 from imagesmith.artifacts.disks import Disk
-from imagesmith.processes import Cancellation
-from imagesmith.settings import Settings
 from imagesmith.store.amis import Ami
-from imagesmith.store.database import Database
 from imagesmith.workflows import amis
 from imagesmith.workflows.failures import StepFailed
-from imagesmith.workflows.records import Records
 from imagesmith.workflows.steps.context import StepRun
 from imagesmith.workflows.steps.registration import register_image
-from imagesmith.workflows.workshop import Workshop
-from support import MovingClock
-from workflows.test_amis import ACCOUNT, ARN, OTHER, PLAN, REGION
+from workflows.test_amis import ACCOUNT, ARN, OTHER, REGION
 
 pytestmark = pytest.mark.tool
 
 BASE = Ami("ami-" + "1" * 17, ACCOUNT, REGION, "base", "", datetime(2026, 1, 1, tzinfo=UTC))
-
-
-@pytest.fixture
-def run(sqlite_database: Database, clock: MovingClock, tmp_path: Path) -> Iterator[StepRun]:
-    shop = Workshop.open(Settings(tmp_path / "data"), Records(sqlite_database, clock), clock)
-    with shop.log(ARN) as log:
-        yield StepRun(
-            shop, PLAN, log, Cancellation(), type="BUILD", execution="wf-1", step_id="step-1", step_name="Register",
-            digest="", seconds_left=60.0,
-        )  # fmt: skip
-    shop.close()
 
 
 @pytest.fixture

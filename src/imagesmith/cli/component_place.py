@@ -22,9 +22,11 @@ from imagesmith.cli.context import CommandFailed, settings_of
 from imagesmith.cli.disks import own_machines, used_disk
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.host import HostInstance
+from imagesmith.instances.machine.metadata import InstanceFacts
 from imagesmith.instances.protocol import Instance, InstanceError
 from imagesmith.managed.bases import managed_base
 from imagesmith.processes import Cancellation
+from imagesmith.workflows.instances import instance_id
 
 Say = Callable[[str], None]
 
@@ -84,8 +86,9 @@ def _machine(stack: ExitStack, data_dir: Path, reference: str, say: Say, cancell
     settings = settings_of(data_dir)
     place = own_machines(settings)
     disk, entry = stack.enter_context(used_disk(place, settings, reference, say=say, cancellation=cancellation))
-    options = replace(place.options(), entry=entry, quick=True)
     name = f"component-{os.getpid()}"
+    facts = InstanceFacts(instance_id(name, ""), settings.account, settings.region)
+    options = replace(place.options(), entry=entry, quick=True, facts=facts)
     return place.launch(name, disk.path, options=options, cancellation=cancellation, on_line=say)
 
 

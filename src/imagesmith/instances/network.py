@@ -13,7 +13,7 @@ import ipaddress
 import os
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,8 +107,16 @@ def host_addresses(fib_trie: str) -> Sequence[str]:
 
 def connect_inside(namespace: Path, port: int, *, timeout: float) -> socket.socket:
     """A connection to a port on the loopback of a network namespace. Raises OSError."""
+    return _inside(namespace, lambda: socket.create_connection(("127.0.0.1", port), timeout))
 
-    def connect() -> socket.socket:
+
+def listen_inside(namespace: Path, address: str, port: int) -> socket.socket:
+    """A socket that listens in a network namespace, on an address that it has. Raises OSError."""
+    return _inside(namespace, lambda: socket.create_server((address, port)))
+
+
+def _inside(namespace: Path, make: Callable[[], socket.socket]) -> socket.socket:
+    def enter() -> socket.socket:
         descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
         try:
             library = ctypes.CDLL(None, use_errno=True)
@@ -116,11 +124,11 @@ def connect_inside(namespace: Path, port: int, *, timeout: float) -> socket.sock
                 raise OSError(ctypes.get_errno(), "setns", str(namespace))
         finally:
             os.close(descriptor)
-        return socket.create_connection(("127.0.0.1", port), timeout)
+        return make()
 
     # A namespace belongs to a thread: this one enters it and ends, the socket stays in it for good.
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(connect).result()
+        return pool.submit(enter).result()
 
 
 def resolver_text(kind: NetworkKind) -> str:

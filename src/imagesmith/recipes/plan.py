@@ -116,6 +116,8 @@ class PlannedMachine:
     watermarked: bool = False
     no_boot: bool = False
     """Build components change the root file system in a sandbox, and no machine starts before the tests."""
+    tokens_required: bool = False
+    """`instanceMetadataOptions.httpTokens` of the infrastructure is `required`."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PlannedMachine:

@@ -248,6 +248,7 @@ def _planned_machine(
         ami_tags=dict(recipe.document.get("amiTags", {})),
         watermarked=bool(recipe.document.get("amiWatermarks")),
         no_boot=wishes.no_boot,
+        tokens_required=infrastructure.get("instanceMetadataOptions", {}).get("httpTokens") == "required",
     )
 
 

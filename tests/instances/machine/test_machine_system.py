@@ -21,6 +21,7 @@ from fixtures_machines import MadeBase
 from imagesmith.artifacts.disks import Disk, DiskStore, examine
 from imagesmith.instances.machine.accelerator import Accelerator
 from imagesmith.instances.machine.instance import MachineInstance, MachineOptions
+from imagesmith.instances.machine.metadata import InstanceFacts
 from imagesmith.instances.machine.sanitize import MARKER, sanitize
 from imagesmith.instances.protocol import Instance, InstanceError
 from imagesmith.processes import Completed
@@ -29,7 +30,11 @@ from instances.machine.test_machine_failures import left_over, machine_process
 pytestmark = [pytest.mark.tool, pytest.mark.timeout(1500)]
 
 _OPEN = 'timeout 5 bash -c "echo >/dev/tcp/$1/$2" 2>/dev/null && echo open || echo closed'
-
+_METADATA = (
+    "exec 3<>/dev/tcp/169.254.169.254/80; "
+    "printf 'GET /latest/meta-data/instance-id HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
+)
+FACTS = InstanceFacts("i-0123456789abcdef0", "111111111111", "eu-west-1")
 _STARTED = "cat /proc/sys/kernel/randomize_va_space /proc/1/personality /proc/cmdline"
 
 
@@ -70,11 +75,12 @@ def listener() -> Iterator[int]:
 def life(machine_base: MadeBase, tmp_path_factory: pytest.TempPathFactory, listener: int) -> Life:
     """A machine on the base: used, restarted, sanitised, stopped, its disk captured."""
     life = Life(tmp_path_factory.mktemp("life"), machine_base)
-    machine = boot(life, machine_base.disk.path, "web-build", entry="credentials", quick=True)
+    machine = boot(life, machine_base.disk.path, "web-build", entry="credentials", quick=True, facts=FACTS)
     try:
         use(life, machine, listener)
         life.said["first start"] = machine.run(["sh", "-c", _STARTED])
         machine.reboot()
+        life.said["metadata after reboot"] = machine.run(["bash", "-c", _METADATA])
         life.said["second start"] = machine.run(["sh", "-c", _STARTED])
         life.said["after reboot"] = machine.run(["cat", "/root/file", "/proc/sys/kernel/random/boot_id"])
         machine.run(["sh", "-c", "echo ls >/root/.bash_history; echo x >/var/log/own.log"])
@@ -118,7 +124,8 @@ def use(life: Life, machine: MachineInstance, listener: int) -> None:
     for name, address in (("its host", "10.0.3.2"), ("outer host", "10.0.2.2"), ("loopback", host)):
         life.said[name] = machine.run(["sh", "-c", _OPEN, "sh", address, str(listener)])
     life.said["own address"] = machine.run(["sh", "-c", _OPEN, "sh", outside[0], str(listener)])
-    life.said["metadata"] = machine.run(["sh", "-c", _OPEN, "sh", "169.254.169.254", "80"])
+    life.said["metadata"] = machine.run(["bash", "-c", _METADATA])
+    life.said["link-local"] = machine.run(["sh", "-c", _OPEN, "sh", "169.254.169.253", "80"])
     socket.create_connection((outside[0], listener), 5).close()
 
 
@@ -144,8 +151,14 @@ def test_streams_and_files_are_whole(life: Life) -> None:
 def test_the_guest_reaches_the_mirror_and_nothing_of_the_host(life: Life) -> None:
     """A port that is open on the host's loopback and on its address is closed from inside, by every way."""
     assert "Reading package lists" in life.text("mirror")
-    ways = ("its host", "outer host", "loopback", "own address", "metadata")
+    ways = ("its host", "outer host", "loopback", "own address", "link-local")
     assert {way: life.text(way).strip() for way in ways} == dict.fromkeys(ways, "closed")
+
+
+def test_the_guest_finds_its_metadata_service(life: Life) -> None:
+    """The machine's own id, at the address of EC2's service, which also answers after a restart."""
+    for said in ("metadata", "metadata after reboot"):
+        assert life.text(said).splitlines()[-1] == FACTS.instance_id
 
 
 def test_a_restart_is_a_restart(life: Life) -> None:

@@ -3,6 +3,7 @@
     thread of ours          processes.run(...): reads the console; ends with QEMU, or ends it
       sandbox               namespaces that hold tools, the machine's folder, the parent disk and /dev/kvm
         slirp4netns         the way out: not to the host's loopback, nor to its own addresses (instances/network.py)
+        169.254.169.254     answered by this process (metadata.py)
         QEMU                no capabilities, seccomp; its user network is inside the sandbox's
           guest
 
@@ -28,6 +29,7 @@ from imagesmith.instances.limits import Limits
 from imagesmith.instances.machine.console import Console
 from imagesmith.instances.machine.hardware import FOLDER, OVERHEAD_MB, Acceleration, Hardware, command_line
 from imagesmith.instances.machine.loop import LoopThread
+from imagesmith.instances.machine.metadata import InstanceFacts, MetadataService
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.instances.sandbox import HOLDER, Sandbox
 from imagesmith.processes import Cancellation, Completed, Stream
@@ -54,6 +56,7 @@ class Emulator:
         self._thread: threading.Thread | None = None
         self._client: QMPClient | None = None
         self._endings = EventListener("SHUTDOWN")
+        self._metadata: MetadataService | None = None
 
     @classmethod
     def start(
@@ -68,11 +71,15 @@ class Emulator:
         loop: LoopThread,
         limits: Limits,
         disk_mb: int,
+        facts: InstanceFacts | None = None,
     ) -> Emulator:
-        """Start QEMU on the disks in `folder`; `parents` are what they are overlays of. Raises InstanceError."""
+        """Start QEMU on the disks in `folder`; `parents` are what they are overlays of. Raises InstanceError.
+
+        `facts`: what its metadata service tells; without them there is none.
+        """
         emulator = cls(name, folder, console, loop)
         try:
-            emulator._start(hardware, acceleration, parents, limits, disk_mb)
+            emulator._start(hardware, acceleration, parents, limits, disk_mb, facts)
             if hardware.kernel is not None:
                 emulator._listen()
         except BaseException:
@@ -129,6 +136,9 @@ class Emulator:
                 self.loop.call(self._client.disconnect(), timeout=2.0)
             self._client = None
         self._kill.cancel()
+        if self._metadata is not None:
+            self._metadata.close()
+            self._metadata = None
         if self.sandbox is not None:
             self.sandbox.close()
         if self._thread is not None:
@@ -141,6 +151,7 @@ class Emulator:
         parents: tuple[Path, ...],
         limits: Limits,
         disk_mb: int,
+        facts: InstanceFacts | None,
     ) -> None:
         binds = [Bind(self.folder, FOLDER, writable=True)]
         binds += [Bind(parent, str(parent)) for parent in parents]
@@ -153,6 +164,12 @@ class Emulator:
             ),
             disk=self.folder,
         )  # fmt: skip
+        if facts is not None:
+            self.sandbox.ready()
+            try:
+                self._metadata = MetadataService(facts, self.sandbox.namespace("net"))
+            except (OSError, processes.ProcessFailed) as error:
+                raise InstanceError(f"machine {self.name} has no metadata service: {error}") from error
         entry = self.sandbox.enter([*_NO_RIGHTS, *command_line(hardware, acceleration)])
 
         def keep(stream: Stream, chunk: bytes) -> None:

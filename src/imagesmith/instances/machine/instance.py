@@ -42,6 +42,7 @@ from imagesmith.instances.machine.hasten import prefix_of
 from imagesmith.instances.machine.identity import Identity, credential_strings, write_seed
 from imagesmith.instances.machine.knock import NOTHING, greeted
 from imagesmith.instances.machine.loop import LoopThread
+from imagesmith.instances.machine.metadata import HOSTNAME, InstanceFacts
 from imagesmith.instances.network import connect_inside
 from imagesmith.instances.protocol import InstanceError, Snapshot
 from imagesmith.instances.shell_files import ShellFiles
@@ -95,6 +96,8 @@ class MachineOptions:
     """Its console is for somebody to connect to: see MachineInstance.start."""
     quick: bool = False
     """It may start and run commands in ways that only save time, as machines that a build works in do."""
+    facts: InstanceFacts | None = None
+    """For the instance metadata service; without them there is none."""
 
 
 class MachineInstance(ShellFiles):
@@ -346,9 +349,8 @@ class MachineInstance(ShellFiles):
             for index, text in enumerate(credential_strings(self._identity)):
                 (self.folder / f"string-{index}").write_bytes(text)
             return
-        hostname = "ip-10-0-3-15"
         write_seed(
-            self.folder / "seed.iso", self._identity, hostname=hostname,
+            self.folder / "seed.iso", self._identity, hostname=HOSTNAME,
             user_data=self.options.user_data, password=self.options.password,
         )  # fmt: skip
 
@@ -411,6 +413,7 @@ class MachineInstance(ShellFiles):
         self._emulator = Emulator.start(
             self.name, self._hardware(kernel), verdict.acceleration, folder=self.folder,
             parents=(self._chain.parent,), console=self.console, loop=self._loop, limits=self._limits,
+            facts=self.options.facts,
             disk_mb=max(virtual_size(self.disk) // 1024**2, *(v.size_gb * 1024 for v in self.options.volumes), 0),
         )  # fmt: skip
 

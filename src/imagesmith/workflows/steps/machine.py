@@ -18,10 +18,12 @@ from imagesmith.artifacts.rootfs import Root
 from imagesmith.inspection.inventory import Inventory, take_inventory
 from imagesmith.instances.machine.disk_chain import DiskChain
 from imagesmith.instances.machine.instance import MachineInstance, MachineOptions, Volume
+from imagesmith.instances.machine.metadata import InstanceFacts
 from imagesmith.instances.machine.sanitize import MARKER, SCRIPT, sanitize
 from imagesmith.instances.protocol import Instance, InstanceError
 from imagesmith.values.names import human_size, sha256_hex
 from imagesmith.workflows import disk_cache
+from imagesmith.workflows.amis import own_id
 from imagesmith.workflows.failures import StepFailed, explain
 from imagesmith.workflows.machine import Source, ami_source, keep_disk, output_source, parent_source, planned
 from imagesmith.workflows.steps import no_boot
@@ -60,6 +62,7 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     else:
         source = output_source(run, run.output_digest())
     options = _options(run, inputs, source)
+    options = replace(options, facts=machine_facts(run, override, options))
     if no_boot.wanted(run):
         done = no_boot.launch(run, source, options)
         return replace(done, facts={**facts, **done.facts})
@@ -211,6 +214,20 @@ def _options(run: StepRun, inputs: Mapping[str, Any], source: Source) -> Machine
     return replace(
         run.shop.machines.options(types), root_gb=root_gb, volumes=volumes, user_data=user_data, entry=entry,
         firmware=source.firmware, quick=run.type == "BUILD",
+    )  # fmt: skip
+
+
+def machine_facts(run: StepRun, override: str, options: MachineOptions) -> InstanceFacts:
+    """What the metadata service of the machine tells."""
+    parent = run.plan.parent.reference
+    started_on = parent if parent.startswith("ami-") else ""
+    if run.type != "BUILD" and run.digest:
+        started_on = own_id(run)
+    types = planned(run).instance_types
+    known = (name for name in types if name in run.shop.machines.instance_types)
+    return InstanceFacts(
+        run.own_instance, run.plan.account, run.plan.region, override or started_on,
+        next(known, types[0] if types else ""), options.user_data, planned(run).tokens_required,
     )  # fmt: skip
 
 

@@ -1,0 +1,192 @@
+"""Instance metadata as EC2 gives it (IMDS, versions 1 and 2), for the guest of one machine.
+
+    guest --> QEMU's user network --> 169.254.169.254:80 in the machine's network namespace --> MetadataService
+
+It tells what a run knows about its machine and nothing secret: there are no credentials. What is not known is not
+there (404). One request at a time is answered, each connection for one request and a few seconds, so a guest can
+keep nobody busy but itself. `respond` decides, and knows no sockets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Final
+
+from imagesmith import processes
+from imagesmith.instances.network import listen_inside
+
+ADDRESS: Final = "169.254.169.254"
+PORT: Final = 80
+HOSTNAME: Final = "ip-10-0-3-15"
+_GUEST_ADDRESS: Final = "10.0.3.15"
+_MAC: Final = "52:54:00:12:34:56"
+"""What QEMU gives a machine's first network card."""
+_TOKEN: Final = "x-aws-ec2-metadata-token"  # noqa: S105 - the name of a header
+_TTL: Final = "x-aws-ec2-metadata-token-ttl-seconds"
+_LONGEST_SECONDS: Final = 21600
+_VERSION: Final = re.compile(r"latest|1\.0|\d{4}-\d{2}-\d{2}")
+_REQUEST_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.1
+_TOOL_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True)
+class InstanceFacts:
+    """What a machine may know about itself; what is empty is not shown."""
+
+    instance_id: str
+    account: str
+    region: str
+    ami_id: str = ""
+    instance_type: str = ""
+    user_data: bytes = b""
+    tokens_required: bool = False
+    """`httpTokens` of the infrastructure is `required`: only version 2 is answered."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] | None = None
+
+
+def respond(
+    facts: InstanceFacts, method: str, path: str, headers: Mapping[str, str], *, secret: bytes, now: float
+) -> Answer:
+    """What a request gets; names of `headers` in lower case, `now` in seconds, `secret` of this service alone."""
+    path = path.partition("?")[0]
+    if method == "PUT" and path.rstrip("/") == "/latest/api/token":
+        return _token_for(headers, secret, now)
+    if method not in ("GET", "HEAD"):
+        return Answer(405, headers={"Allow": "GET, HEAD, PUT"})
+    token = headers.get(_TOKEN)
+    if (token is None and facts.tokens_required) or (token is not None and not _valid(token, secret, now)):
+        return Answer(401)
+    version, _, name = path.lstrip("/").partition("/")
+    if not version:
+        return Answer(200, b"latest\n")
+    body = _found(_tree(facts), name) if _VERSION.fullmatch(version) else None
+    return Answer(404) if body is None else Answer(200, body)
+
+
+def _token_for(headers: Mapping[str, str], secret: bytes, now: float) -> Answer:
+    """A token holds when it ends, and who issued it, so none has to be kept."""
+    wanted = headers.get(_TTL, "")
+    if "x-forwarded-for" in headers:
+        return Answer(403)
+    if not re.fullmatch(r"[0-9]{1,5}", wanted) or not 1 <= int(wanted) <= _LONGEST_SECONDS:
+        return Answer(400)
+    end = f"{now + int(wanted):.0f}"
+    return Answer(200, f"{end}-{_mark(end, secret)}".encode(), {_TTL: wanted})
+
+
+def _valid(token: str, secret: bytes, now: float) -> bool:
+    end, _, mark = token.partition("-")
+    same = hmac.compare_digest(mark.encode(errors="replace"), _mark(end, secret).encode())
+    return same and end.isascii() and end.isdecimal() and now < int(end)
+
+
+def _mark(end: str, secret: bytes) -> str:
+    return hmac.new(secret, end.encode(errors="replace"), hashlib.sha256).hexdigest()
+
+
+def _tree(facts: InstanceFacts) -> Mapping[str, bytes]:
+    """Every file, by its path below the version."""
+    zone = f"{facts.region}a"
+    texts = {
+        "ami-id": facts.ami_id, "hostname": HOSTNAME, "instance-id": facts.instance_id,
+        "instance-type": facts.instance_type, "local-hostname": HOSTNAME, "local-ipv4": _GUEST_ADDRESS, "mac": _MAC,
+        "placement/availability-zone": zone, "placement/region": facts.region,
+        "services/domain": "amazonaws.com", "services/partition": "aws",
+    }  # fmt: skip
+    document = {
+        "accountId": facts.account, "architecture": "x86_64", "availabilityZone": zone, "imageId": facts.ami_id,
+        "instanceId": facts.instance_id, "instanceType": facts.instance_type, "privateIp": _GUEST_ADDRESS,
+        "region": facts.region, "version": "2017-09-30",
+    }  # fmt: skip
+    known = {name: value for name, value in document.items() if value}
+    tree = {f"meta-data/{name}": text.encode() for name, text in texts.items() if text}
+    tree["dynamic/instance-identity/document"] = json.dumps(known, indent=2).encode()
+    if facts.user_data:
+        tree["user-data"] = facts.user_data
+    return tree
+
+
+def _found(tree: Mapping[str, bytes], name: str) -> bytes | None:
+    """A file, or the names in a folder, those of folders with a slash at their end."""
+    name = name.rstrip("/")
+    if name in tree:
+        return tree[name]
+    prefix = f"{name}/" if name else ""
+    below = [path.removeprefix(prefix).partition("/") for path in tree if path.startswith(prefix)]
+    return "\n".join(sorted({first + slash for first, slash, _ in below})).encode() if below else None
+
+
+class MetadataService:
+    """Answers in the network namespace of a machine until `close()`."""
+
+    def __init__(self, facts: InstanceFacts, namespace: Path) -> None:
+        """Raises OSError, ProcessFailed when the address cannot be had."""
+        processes.check(
+            ["nsenter", f"--net={namespace}", "--", "ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"],
+            what="giving the machine its metadata address", timeout=_TOOL_SECONDS,
+        )  # fmt: skip
+        self._server = _Server(facts, listen_inside(namespace, ADDRESS, PORT))
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="instance-metadata", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(HTTPServer):
+    def __init__(self, facts: InstanceFacts, sock: socket.socket) -> None:
+        super().__init__((ADDRESS, PORT), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = sock
+        self.facts = facts
+        self.secret = secrets.token_bytes(32)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A guest that breaks its connection off is nobody's fault."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "EC2ws"
+    sys_version = ""
+    timeout = _REQUEST_SECONDS
+
+    def _answer(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        facts, secret = self.server.facts, self.server.secret
+        answer = respond(facts, self.command, self.path, headers, secret=secret, now=time.time())
+        self.send_response(answer.status)
+        for name, value in {
+            "Content-Type": "text/plain", "Content-Length": str(len(answer.body)), **(answer.headers or {}),
+        }.items():  # fmt: skip
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - names of the base class
+
+    def log_message(self, format: str, *args: object) -> None:
+        """What a guest asks is not ours to tell."""

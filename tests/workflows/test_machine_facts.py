@@ -1,0 +1,42 @@
+"""What the metadata service of a build's machine is told to tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from imagesmith.instances.machine.instance import MachineOptions
+from imagesmith.instances.machine.metadata import InstanceFacts
+from imagesmith.recipes.plan import PlannedMachine, PlannedParent
+from imagesmith.workflows.amis import own_id
+from imagesmith.workflows.steps.context import StepRun
+from imagesmith.workflows.steps.machine import machine_facts
+from workflows.test_amis import ACCOUNT, PLAN, REGION
+
+pytestmark = pytest.mark.tool
+
+OPTIONS = MachineOptions(user_data=b"#!/bin/sh")
+
+
+def test_a_build_knows_its_parent_and_its_owner(run: StepRun) -> None:
+    """Account and Region of the run, the parent's id, the first type of the infrastructure, the user data."""
+    machine = PlannedMachine(instance_types=("m5.large", "m5.xlarge"), tokens_required=True)
+    run = replace(run, plan=replace(PLAN, machine=machine))
+    assert machine_facts(run, "", OPTIONS) == InstanceFacts(
+        run.own_instance, ACCOUNT, REGION, PLAN.parent.reference, "m5.large", b"#!/bin/sh", True
+    )
+
+
+def test_a_parent_that_is_in_no_catalog_has_no_id(run: StepRun) -> None:
+    """The managed base is no AMI, so there is none to tell; an override is one."""
+    arn = f"arn:aws:imagebuilder:{REGION}:aws:image/debian-12-x86/1.0.0/1"
+    run = replace(run, plan=replace(PLAN, parent=PlannedParent("managed", arn)))
+    assert machine_facts(run, "", OPTIONS).ami_id == ""
+    assert machine_facts(run, "ami-2", OPTIONS).ami_id == "ami-2"
+
+
+def test_a_test_knows_the_image_that_it_tests(run: StepRun) -> None:
+    """The AMI that the run made."""
+    run = replace(run, type="TEST", digest="sha256:" + "1" * 64)
+    assert machine_facts(run, "", OPTIONS).ami_id == own_id(run)
