@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from imagesmith.instances.machine.instance import MachineOptions
 from imagesmith.instances.machine.metadata import InstanceFacts
+from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.recipes.plan import PlannedMachine, PlannedParent
 from imagesmith.workflows.amis import own_id
 from imagesmith.workflows.steps.context import StepRun

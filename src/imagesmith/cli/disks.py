@@ -15,7 +15,7 @@ from imagesmith.artifacts.machine_bases import MachineBases
 from imagesmith.artifacts.shared import SharedStoreError
 from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.store import opened_store
-from imagesmith.instances.machine.instance import Entry
+from imagesmith.instances.machine.options import Entry
 from imagesmith.instances.machine.place import MachinePlace
 from imagesmith.managed.bases import managed_base, managed_bases
 from imagesmith.processes import Cancellation

@@ -20,7 +20,8 @@ from imagesmith import __version__
 from imagesmith.artifacts.overlays import DiskState, Entry, Found, next_key, overlay_file
 from imagesmith.instances.machine.disk_chain import DiskChain
 from imagesmith.instances.machine.identity import Identity
-from imagesmith.instances.machine.instance import MachineInstance, MachineOptions
+from imagesmith.instances.machine.instance import MachineInstance
+from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.recipes.plan import PlannedComponent
 from imagesmith.values.names import sha256_hex
 from imagesmith.workflows.machine import planned

@@ -22,7 +22,8 @@ from pathlib import Path
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.limits import Limits
-from imagesmith.instances.machine.instance import MachineInstance, MachineOptions
+from imagesmith.instances.machine.instance import MachineInstance
+from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.instances.machine.place import MachinePlace
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation

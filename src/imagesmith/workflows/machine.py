@@ -16,7 +16,7 @@ from typing import Any
 from imagesmith.artifacts.bases import ParentError
 from imagesmith.artifacts.disks import Disk, DiskError
 from imagesmith.instances.machine.hardware import Firmware
-from imagesmith.instances.machine.instance import Entry
+from imagesmith.instances.machine.options import Entry
 from imagesmith.managed.bases import managed_base
 from imagesmith.recipes.plan import PlannedMachine
 from imagesmith.store import amis

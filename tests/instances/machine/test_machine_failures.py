@@ -15,7 +15,8 @@ import pytest
 from imagesmith.artifacts.disks import DiskStore
 from imagesmith.instances.limits import Limits
 from imagesmith.instances.machine.accelerator import Accelerator
-from imagesmith.instances.machine.instance import MachineInstance, MachineOptions
+from imagesmith.instances.machine.instance import MachineInstance
+from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation, Cancelled
 from small_disk import fill, small_disk_at

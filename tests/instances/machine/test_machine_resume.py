@@ -15,7 +15,8 @@ from imagesmith.artifacts.disks import DiskStore
 from imagesmith.instances.machine.accelerator import Accelerator
 from imagesmith.instances.machine.disk_chain import DiskChain
 from imagesmith.instances.machine.identity import Identity
-from imagesmith.instances.machine.instance import MachineInstance, MachineOptions
+from imagesmith.instances.machine.instance import MachineInstance
+from imagesmith.instances.machine.options import MachineOptions
 from instances.machine.test_machine_failures import left_over
 
 pytestmark = [pytest.mark.tool, pytest.mark.timeout(1500)]

@@ -20,8 +20,9 @@ import pytest
 from fixtures_machines import MadeBase
 from imagesmith.artifacts.disks import Disk, DiskStore, examine
 from imagesmith.instances.machine.accelerator import Accelerator
-from imagesmith.instances.machine.instance import MachineInstance, MachineOptions
+from imagesmith.instances.machine.instance import MachineInstance
 from imagesmith.instances.machine.metadata import InstanceFacts
+from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.instances.machine.sanitize import MARKER, sanitize
 from imagesmith.instances.protocol import Instance, InstanceError
 from imagesmith.processes import Completed

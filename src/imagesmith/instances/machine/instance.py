@@ -23,7 +23,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -36,13 +36,14 @@ from imagesmith.instances.machine.console import Console
 from imagesmith.instances.machine.direct import SAME_ADDRESSES, first_kernel
 from imagesmith.instances.machine.disk_chain import DiskChain, make_disk, virtual_size
 from imagesmith.instances.machine.emulator import Emulator
-from imagesmith.instances.machine.hardware import SSH_PORT, UEFI_VARIABLES, Drive, Firmware, Hardware, Kernel
+from imagesmith.instances.machine.hardware import SSH_PORT, UEFI_VARIABLES, Drive, Hardware, Kernel
 from imagesmith.instances.machine.hasten import SCRIPT as HASTEN
 from imagesmith.instances.machine.hasten import prefix_of
 from imagesmith.instances.machine.identity import Identity, credential_strings, write_seed
 from imagesmith.instances.machine.knock import NOTHING, greeted
 from imagesmith.instances.machine.loop import LoopThread
-from imagesmith.instances.machine.metadata import HOSTNAME, InstanceFacts
+from imagesmith.instances.machine.metadata import HOSTNAME
+from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.instances.network import connect_inside
 from imagesmith.instances.protocol import InstanceError, Snapshot
 from imagesmith.instances.shell_files import ShellFiles
@@ -64,40 +65,6 @@ _SETTLE_SECONDS = 1.0
 _GIB = 1024**3
 # Not `cloud-init status --wait`: after one module that failed it says so at once, while others still run.
 _CLOUD_INIT_ENDED = "until [ -e /run/cloud-init/result.json ]; do sleep 1; done"
-
-Entry = Literal["cloud-init", "credentials"]
-
-
-@dataclass(frozen=True)
-class Volume:
-    """A disk beside the root, empty."""
-
-    name: str
-    size_gb: int
-
-
-@dataclass(frozen=True)
-class MachineOptions:
-    """What one machine is made of."""
-
-    cpus: int = 2
-    memory_mb: int = 1024
-    root_gb: int = 0
-    """Size of the root disk; 0 keeps that of the parent. It never shrinks."""
-    volumes: tuple[Volume, ...] = ()
-    entry: Entry = "cloud-init"
-    user_data: bytes = b""
-    firmware: Firmware = "bios"
-    boot_seconds: float = 900.0
-    outbound: bool = True
-    password: str = ""
-    """Of root, at the console; empty for none."""
-    interactive: bool = False
-    """Its console is for somebody to connect to: see MachineInstance.start."""
-    quick: bool = False
-    """It may start and run commands in ways that only save time, as machines that a build works in do."""
-    facts: InstanceFacts | None = None
-    """For the instance metadata service; without them there is none."""
 
 
 class MachineInstance(ShellFiles):

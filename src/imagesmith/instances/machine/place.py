@@ -14,7 +14,8 @@ from pathlib import Path
 
 from imagesmith.instances.limits import Limits
 from imagesmith.instances.machine.accelerator import Accelerator
-from imagesmith.instances.machine.instance import MachineInstance, MachineOptions
+from imagesmith.instances.machine.instance import MachineInstance
+from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.processes import Cancellation
 from imagesmith.settings import InstanceType, Machines, Settings
 

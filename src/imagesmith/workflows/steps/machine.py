@@ -17,8 +17,9 @@ from imagesmith.artifacts.overlays import DiskState, next_key
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.inspection.inventory import Inventory, take_inventory
 from imagesmith.instances.machine.disk_chain import DiskChain
-from imagesmith.instances.machine.instance import MachineInstance, MachineOptions, Volume
+from imagesmith.instances.machine.instance import MachineInstance
 from imagesmith.instances.machine.metadata import InstanceFacts
+from imagesmith.instances.machine.options import MachineOptions, Volume
 from imagesmith.instances.machine.sanitize import MARKER, SCRIPT, sanitize
 from imagesmith.instances.protocol import Instance, InstanceError
 from imagesmith.values.names import human_size, sha256_hex

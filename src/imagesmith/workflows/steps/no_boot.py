@@ -15,7 +15,7 @@ from typing import Any
 
 from imagesmith.artifacts.disk_root import open_root, repack, unpack
 from imagesmith.artifacts.disks import Disk, DiskError
-from imagesmith.instances.machine.instance import MachineOptions
+from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.workflows.failures import StepFailed
 from imagesmith.workflows.machine import Source, planned
 from imagesmith.workflows.steps.context import Outcome, StepRun
