@@ -310,9 +310,7 @@ class MachineInstance(ShellFiles):
             )
         if self.options.firmware == "uefi":
             shutil.copyfile(UEFI_VARIABLES, self.folder / "uefi-variables.fd")
-        if self._enters_by_credentials:
-            if self.options.quick and self.options.firmware == "bios":
-                self._kernel = first_kernel(self.disk, self.folder)
+        if self.options.entry == "credentials" and not self.options.user_data:
             for index, text in enumerate(credential_strings(self._identity)):
                 (self.folder / f"string-{index}").write_bytes(text)
             return
@@ -320,10 +318,6 @@ class MachineInstance(ShellFiles):
             self.folder / "seed.iso", self._identity, hostname=HOSTNAME,
             user_data=self.options.user_data, password=self.options.password,
         )  # fmt: skip
-
-    @property
-    def _enters_by_credentials(self) -> bool:
-        return self.options.entry == "credentials" and not self.options.user_data
 
     def _image(self, arguments: Sequence[str]) -> None:
         try:
@@ -347,6 +341,9 @@ class MachineInstance(ShellFiles):
         """Start QEMU and wait for SSH; a KVM that says nothing is given up for emulation, once."""
         verdict = self._accelerator.verdict()
         self.on_line(f"starting {self.label} under {verdict.acceleration}: {verdict.reason}")
+        # a machine with a seed for cloud-init starts as anybody's would
+        if self.options.quick and self.options.firmware == "bios" and not (self.folder / "seed.iso").exists():
+            self._kernel = first_kernel(self.disk, self.folder)
         self._start(verdict, self._kernel)
         try:
             self._await_shell(self.options.boot_seconds, silent_fails=verdict)

@@ -40,9 +40,14 @@ class MachinePlace:
     def accelerator(self) -> Accelerator:
         return Accelerator(self.folder, wanted=self.machines.accelerator)
 
+    def type_of(self, instance_types: Sequence[str]) -> str:
+        """The first type that the settings know, else the first one; empty when there is none."""
+        known = (name for name in instance_types if name in self.instance_types)
+        return next(known, instance_types[0] if instance_types else "")
+
     def options(self, instance_types: Sequence[str] = ()) -> MachineOptions:
         """The hardware of the first instance type that the settings know, else their default."""
-        known = next((self.instance_types[name] for name in instance_types if name in self.instance_types), None)
+        known = self.instance_types.get(self.type_of(instance_types))
         return MachineOptions(
             cpus=known.cpus if known else self.machines.cpus,
             memory_mb=known.memory_mb if known else self.machines.memory_mb,

@@ -63,7 +63,7 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     else:
         source = output_source(run, run.output_digest())
     options = _options(run, inputs, source)
-    options = replace(options, facts=machine_facts(run, override, options))
+    options = replace(options, facts=machine_facts(run, inputs, options))
     if no_boot.wanted(run):
         done = no_boot.launch(run, source, options)
         return replace(done, facts={**facts, **done.facts})
@@ -203,7 +203,6 @@ def _captured(run: StepRun, machine: MachineInstance) -> Disk:
 
 def _options(run: StepRun, inputs: Mapping[str, Any], source: Source) -> MachineOptions:
     machine = planned(run)
-    types: Sequence[str] = inputs.get("instanceTypesOverride") or machine.instance_types
     root_gb, volumes = _volumes(machine.block_devices)
     if 0 < root_gb * _GIB < source.disk.virtual_size:
         raise StepFailed(
@@ -213,23 +212,26 @@ def _options(run: StepRun, inputs: Mapping[str, Any], source: Source) -> Machine
     user_data = base64.b64decode(machine.user_data) if run.type == "BUILD" else b""
     entry = source.entry if run.type == "BUILD" and not user_data else "cloud-init"
     return replace(
-        run.shop.machines.options(types), root_gb=root_gb, volumes=volumes, user_data=user_data, entry=entry,
-        firmware=source.firmware, quick=run.type == "BUILD",
+        run.shop.machines.options(_types(run, inputs)), root_gb=root_gb, volumes=volumes, user_data=user_data,
+        entry=entry, firmware=source.firmware, quick=run.type == "BUILD",
     )  # fmt: skip
 
 
-def machine_facts(run: StepRun, override: str, options: MachineOptions) -> InstanceFacts:
+def machine_facts(run: StepRun, inputs: Mapping[str, Any], options: MachineOptions) -> InstanceFacts:
     """What the metadata service of the machine tells."""
     parent = run.plan.parent.reference
     started_on = parent if parent.startswith("ami-") else ""
     if run.type != "BUILD" and run.digest:
         started_on = own_id(run)
-    types = planned(run).instance_types
-    known = (name for name in types if name in run.shop.machines.instance_types)
     return InstanceFacts(
-        run.own_instance, run.plan.account, run.plan.region, override or started_on,
-        next(known, types[0] if types else ""), options.user_data, planned(run).tokens_required,
+        run.own_instance, run.plan.account, run.plan.region, str(inputs.get("imageIdOverride", "")) or started_on,
+        run.shop.machines.type_of(_types(run, inputs)), options.user_data, planned(run).tokens_required,
     )  # fmt: skip
+
+
+def _types(run: StepRun, inputs: Mapping[str, Any]) -> Sequence[str]:
+    """The instance types to be tried, in order."""
+    return inputs.get("instanceTypesOverride") or planned(run).instance_types
 
 
 def _volumes(devices: Sequence[Mapping[str, Any]]) -> tuple[int, tuple[Volume, ...]]:
