@@ -48,8 +48,10 @@ from imagesmith.wire.keys import AccessKey, KeyRing
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 PIPELINES = 16
-MOST_PER_SECOND, MOST_OF_MOTO = 3000, 800
-"""Requests that are signed for each second of load."""
+FIRST_PER_SECOND = 1000
+"""Changes that are signed for each second of the first load; later ones follow what was measured."""
+SPARE = 1.5
+"""How many more changes are signed than a load of that rate sends."""
 
 TOOLS = Path(sys.executable).parent
 TEMPLATE = """\
@@ -111,8 +113,15 @@ end
 """Reads the requests, each after a line with its length, and prints counts and microseconds at the end."""
 
 
+class TooFewRequests(Exception):
+    """The server answered faster than requests had been signed: some were sent twice, so the load is void."""
+
+    def __init__(self, sent: int) -> None:
+        self.sent = sent
+
+
 def load(port: int, requests: Sequence[bytes], connections: int, seconds: int) -> Load:
-    """Send requests for some seconds and measure. No request is sent twice when there are enough."""
+    """Send requests for some seconds and measure. Raises TooFewRequests when a change was sent twice."""
     with tempfile.TemporaryDirectory(prefix="imagesmith-benchmark-") as folder:
         script, file = Path(folder) / "load.lua", Path(folder) / "requests"
         script.write_text(SCRIPT)
@@ -123,12 +132,33 @@ def load(port: int, requests: Sequence[bytes], connections: int, seconds: int) -
             capture_output=True, text=True, check=True,
         )  # fmt: skip
     count, microseconds, refused, wrong, p99 = map(int, done.stdout.splitlines()[-1].split())
+    # before the refusals: a change that is sent twice may be refused
+    if requests[0].startswith((b"PUT", b"POST")) and count > len(requests):
+        raise TooFewRequests(count)
     if refused:
         raise RuntimeError(f"{refused} of {count} requests were refused")
-    if requests[0].startswith((b"PUT", b"POST")) and count > len(requests):
-        raise RuntimeError(f"only {len(requests)} requests were made for {count}")
     del wrong  # moto's server closes connections as it likes; wrk opens new ones
     return Load(count / microseconds * 1e6, p99 / 1000)
+
+
+@dataclass
+class Subject:
+    """What is measured, with as many requests as its speed needs."""
+
+    port: int
+    make: Callable[[int], Sequence[bytes]]
+    """Signed requests: this many, or fewer when they may be sent again."""
+    per_second: float = FIRST_PER_SECOND
+
+    def load(self, connections: int, seconds: int) -> Load:
+        while True:
+            try:
+                found = load(self.port, self.make(int(self.per_second * seconds)), connections, seconds)
+            except TooFewRequests as error:
+                self.per_second = max(error.sent / seconds, self.per_second) * SPARE
+            else:
+                self.per_second = max(found.rate * SPARE, self.per_second)
+                return found
 
 
 def page_times(port: int, pages: Sequence[bytes]) -> list[float]:
@@ -283,19 +313,18 @@ COMPARED = (
 
 def compare_rates(ours: Peer, pipelines: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> None:
     seconds, connections = arguments.seconds, arguments.connections
-    many, few = MOST_PER_SECOND * seconds, MOST_OF_MOTO * seconds
     with moto_server() as moto:
-        subjects: dict[str, tuple[int, Callable[[], list[bytes]]]] = {
-            "GetImagePipeline": (ours.port, lambda: our_get(ours, pipelines)),
-            "UpdateImagePipeline": (ours.port, lambda: our_update(ours, pipelines, many)),
+        subjects = {
+            "GetImagePipeline": Subject(ours.port, lambda _: our_get(ours, pipelines)),
+            "UpdateImagePipeline": Subject(ours.port, partial(our_update, ours, pipelines)),
         }
         for item in COMPARED:
-            subjects[f"moto {item.name} get"] = (moto.port, partial(item.get, moto))
-            subjects[f"moto {item.name} create"] = (moto.port, partial(item.create, moto, few))
+            subjects[f"moto {item.name} get"] = Subject(moto.port, lambda _, item=item: item.get(moto))  # type: ignore[misc]
+            subjects[f"moto {item.name} create"] = Subject(moto.port, partial(item.create, moto))
         measured: dict[str, list[Load]] = {name: [] for name in subjects}
         for number in range(arguments.rounds + 1):
-            for name, (port, make) in subjects.items():
-                found = load(port, make(), connections, seconds)
+            for name, subject in subjects.items():
+                found = subject.load(connections, seconds)
                 if number:  # the first round warms up
                     measured[name].append(found)
     for name, loads in measured.items():

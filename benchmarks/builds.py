@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.build_logs.logs import log_path
 from imagesmith.cli.context import connect, settings_of
 from imagesmith.cli.facts import read_facts
 from imagesmith.values.names import parse_instant
-from imagesmith.workflows.logs import log_path
 from schedule_clock import local_postgresql
 
 REGION = "us-east-1"

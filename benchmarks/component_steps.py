@@ -27,14 +27,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from fixtures_containers import import_tiny_image
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.components.grammar import parse_component
 from imagesmith.components.runner import DocumentRun, run_documents
 from imagesmith.components.services import SystemClock
+from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.host import HostInstance
 from imagesmith.instances.protocol import Instance
+from testing.containers import import_tiny_image
 
 HEAD = (
     "schemaVersion: 1.0\nparameters:\n  - Name: {type: string, default: x}\nphases:\n  - name: build\n    steps:\n"
@@ -109,7 +110,7 @@ def in_container(storage: ContainerStorage, image: str, text: str) -> float:
     """Run a document in a container of its own: what ran inside counts as used once the container is closed."""
     container = ContainerInstance.launch(storage, image, name="bench", network="none")
     try:
-        container.run(["/bin/true"])
+        container.run(Command(["/bin/true"]))
         return run(text, container)
     finally:
         container.close()

@@ -20,9 +20,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from fixtures_containers import import_tiny_image, opened_storage
 from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
+from testing.containers import import_tiny_image, opened_storage
 
 MIB = b"x" * 1024 * 1024
 
@@ -48,7 +49,7 @@ def print_calls(storage: ContainerStorage, image: str, rounds: int) -> None:
     peer = ["buildah", "run", "bench-peer", "--", "/bin/true"]
     own_times, peer_times, write_times, read_times = [], [], [], []
     for _ in range(rounds):
-        own_times.append(timed(lambda: instance.run(["/bin/true"])))
+        own_times.append(timed(lambda: instance.run(Command(["/bin/true"]))))
         peer_times.append(timed(lambda: storage.tool(peer, what="the peer")))
         write_times.append(timed(lambda: instance.write("/tmp/file", MIB)))
         read_times.append(timed(lambda: instance.read("/tmp/file")))
@@ -75,7 +76,7 @@ def one_launch(storage: ContainerStorage, image: str, name: str) -> Iterator[tup
     started = time.perf_counter()
     instance = ContainerInstance.launch(storage, image, name=name)
     yield "all of launch", time.perf_counter() - started
-    yield "first command", timed(lambda: instance.run(["/bin/true"]))
+    yield "first command", timed(lambda: instance.run(Command(["/bin/true"])))
     yield "close", timed(instance.close)
 
 

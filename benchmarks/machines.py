@@ -33,13 +33,13 @@ from typing import Any
 
 from builds import REGION, start_server
 from imagesmith.artifacts.disks import DiskStore
+from imagesmith.build_logs.logs import log_path
 from imagesmith.cli.context import connect
 from imagesmith.instances.machine.accelerator import Accelerator
 from imagesmith.instances.machine.hardware import EMULATED_CPU
-from imagesmith.instances.machine.identity import Identity, credential_strings
+from imagesmith.instances.machine.ssh_keys import MachineIdentity, credential_strings
 from imagesmith.resources.run_tags import CACHE, NO_BOOT
 from imagesmith.settings import Machines
-from imagesmith.workflows.logs import log_path
 
 COMMANDS = (
     "export DEBIAN_FRONTEND=noninteractive",
@@ -120,7 +120,7 @@ def build(client: Any, pipeline: str, data_dir: Path, tags: Mapping[str, str], *
 
 def packer(base: Path, acceleration: str) -> Took:
     """How long `packer build` took on a disk."""
-    identity = Identity.fresh()
+    identity = MachineIdentity.fresh()
     with tempfile.TemporaryDirectory(prefix="bench-packer-", dir=base.parent.parent) as folder:
         place = Path(folder)
         key = place / "key"

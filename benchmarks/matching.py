@@ -24,10 +24,10 @@ from univers.versions import DebianVersion
 
 from imagesmith.inspection.inventory import Inventory
 from imagesmith.inspection.packages import OsRelease, Package
+from imagesmith.inspection.scanning.advisories import Advisory, AdvisoryRecord, Affected
 from imagesmith.inspection.scanning.database import AdvisoryDatabase
 from imagesmith.inspection.scanning.embedded import EmbeddedScanner
-from imagesmith.inspection.scanning.osv import Advisory, Affected
-from imagesmith.inspection.scanning.protocol import ScanTarget
+from imagesmith.inspection.scanning.scanner import ScanTarget
 from imagesmith.processes import Cancellation
 
 SYSTEM = OsRelease(id="debian", version_id="12", name="Debian GNU/Linux")
@@ -40,12 +40,14 @@ def version(generator: random.Random, newest: int = 30) -> str:
     return f"{upstream}-{generator.randint(1, 9)}+deb12u{generator.randint(1, 9)}"
 
 
-def feed(generator: random.Random, count: int) -> Iterator[tuple[Advisory, tuple[Affected, ...]]]:
+def feed(generator: random.Random, count: int) -> Iterator[AdvisoryRecord]:
     for number in range(count):
         name = f"package-{int(generator.paretovariate(0.3)) % NAMES}"
         events = (("introduced", "0"), ("fixed", version(generator)))
         affected = Affected("Debian:12", name, (events if generator.random() < 0.95 else events[:1],))
-        yield Advisory(f"CVE-2026-{number:06}", "MEDIUM", "benchmark", description="x" * 200), (affected,)
+        name = f"CVE-2026-{number:06}"
+        advisory = Advisory(name, "MEDIUM", "benchmark", description="x" * 200)
+        yield AdvisoryRecord(name, number, advisory, (affected,))
 
 
 def plain_way(database: AdvisoryDatabase, packages: tuple[Package, ...]) -> float:

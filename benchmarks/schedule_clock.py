@@ -28,19 +28,19 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from imagesmith.engine.durable import DurableEngine
+from imagesmith.builds.journal import Journal
+from imagesmith.engine.process import EngineProcess
 from imagesmith.processes import Cancellation
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.managed import managed_content
 from imagesmith.resources.service import Service
 from imagesmith.schedule.clock import Scheduler
-from imagesmith.schedule.rearm import Rearmed, rearm_all
+from imagesmith.schedule.rearm import RearmReport, rearm_all
 from imagesmith.settings import Quotas, Settings
 from imagesmith.store import tables
 from imagesmith.store.database import Database
 from imagesmith.store.migrate import upgrade
 from imagesmith.store.records import microseconds
-from imagesmith.workflows.journal import Journal
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 START = datetime(2026, 11, 23, 12, 0, 20, tzinfo=UTC)
@@ -78,22 +78,22 @@ class Builds:
     def __init__(self, journal_url: str) -> None:
         self.started = 0
         self._url = journal_url
-        self._engine = DurableEngine(journal_url, _build, concurrency=2)
+        self._engine = EngineProcess(journal_url, _build, concurrency=2)
         self._engine.launch()
 
     def start(self, key: str) -> None:
-        self._engine.start(key)
+        self._engine.queue.start(key)
         self.started += 1
 
     def start_many(self, keys: Sequence[str]) -> None:
-        self._engine.start_many(keys)
+        self._engine.queue.start_many(keys)
         self.started += len(keys)
 
     def cancel(self, key: str) -> None:
-        self._engine.cancel(key)
+        self._engine.queue.cancel(key)
 
     def wake(self, key: str) -> None:
-        self._engine.wake(key)
+        self._engine.queue.wake(key)
 
     def journalled(self) -> int:
         """How many runs the journal knows."""
@@ -245,9 +245,9 @@ def rearming(fleet: Fleet, pipelines: int) -> None:
             moved = tx.execute(
                 sa.text(f"UPDATE schedules SET next_fire = next_fire + {HOUR} WHERE {where}")
             ).rowcount
-        results: list[Rearmed] = []
+        results: list[RearmReport] = []
         taken, used = timed(lambda: results.append(rearm_all(fleet.database, now=fleet.clock)))  # noqa: B023
-        assert results == [Rearmed(seen=pipelines, changed=moved)], (results, moved)
+        assert results == [RearmReport(seen=pipelines, changed=moved)], (results, moved)
         figure = f"{taken:.1f} s for {moved:,} rows moved, {used:.1f} s of processor time"
         report(f"re-arming, {what}", figure, "120 s")
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from time import thread_time_ns
-from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
 from imagesmith.values.schedule import parse_schedule
+from imagesmith.values.zones import zone_named
 
 BOTH_ACCEPT = (
     ("cron(0 10 * * ? *)", "0 10 * * *"),
@@ -85,7 +85,7 @@ class Pair:
 
 def measure(ours: str, theirs: str, zone: str, moments: Sequence[datetime]) -> tuple[Pair, Pair]:
     """("next", "read + next") of one expression in one zone."""
-    walls = [moment.astimezone(ZoneInfo(zone)) for moment in moments]
+    walls = [moment.astimezone(zone_named(zone)) for moment in moments]
     schedule, other = parse_schedule(ours, zone), croniter(theirs)
     alone = Pair(
         timed(schedule.next_after, moments),

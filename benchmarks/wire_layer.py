@@ -30,12 +30,12 @@ from botocore.credentials import Credentials
 
 from imagesmith.resources.dispatch import Caller
 from imagesmith.settings import Settings
-from imagesmith.wire.app import Limits, create_app
+from imagesmith.wire.app import HttpLimits, create_app
 from imagesmith.wire.keys import AccessKey, KeyRing
 from imagesmith.wire.messages import Request
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import serve
-from imagesmith.wire.service import Service
+from imagesmith.wire.service import ApiService
 from imagesmith.wire.signature import Verifier
 
 KEY = AccessKey("AKIABENCHMARK0000001", "s" * 40, "123456789012", "arn:aws:iam::123456789012:root")
@@ -76,7 +76,7 @@ def new_id() -> str:
 def run_server(ready: Connection, threads: int) -> None:
     settings = Settings(data_dir=Path())
     app = create_app(
-        Nothing(), keys=KeyRing([KEY]), settings=settings, clock=now, ids=new_id, limits=Limits(threads=threads)
+        Nothing(), keys=KeyRing([KEY]), settings=settings, clock=now, ids=new_id, limits=HttpLimits(threads=threads)
     )
     serve(app, "127.0.0.1", 0, on_ready=lambda _, port: ready.send(port))
 
@@ -127,7 +127,7 @@ def over_http(port: int, connections: int, seconds: float) -> None:
 
 
 def without_network(rounds: int = 5000) -> None:
-    service = Service(
+    service = ApiService(
         Nothing(),
         Verifier(KeyRing([KEY]), clock=now),
         api=Api.load(),
@@ -154,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=Limits().threads)
+    parser.add_argument("--threads", type=int, default=HttpLimits().threads)
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}")
     without_network()

@@ -19,15 +19,16 @@ from botocore.exceptions import BotoCoreError
 from rich.table import Table
 from services import HERE, REGION
 
-from imagesmith.cli.context import first_key, make_console, settings_of
+from imagesmith.cli.context import first_key, settings_of
 from imagesmith.cli.facts import read_facts
-from imagesmith.cli.findings import describe_findings, findings_of
 from imagesmith.cli.follow import follow_build
 from imagesmith.cli.image import describe_changes, packages_of
-from imagesmith.cli.log_watch import Patient
+from imagesmith.cli.log_watch import RetryingClient
+from imagesmith.cli.scan_findings import describe_findings, findings_of
+from imagesmith.cli.screen import make_console
 from imagesmith.inspection.changes import compare_packages
-from imagesmith.values.final_states import FINAL
 from imagesmith.values.names import human_size
+from imagesmith.values.states import FINAL_IMAGE
 
 NAME = "demo-web"
 console = make_console()
@@ -37,7 +38,7 @@ def clean_up(client: Any) -> None:
     """Remove what an earlier run of the demo created; images stay, builds of an interrupted run are cancelled."""
     for pipeline in client.list_image_pipelines(filters=[{"name": "name", "values": [NAME]}])["imagePipelineList"]:
         for image in client.list_image_pipeline_images(imagePipelineArn=pipeline["arn"])["imageSummaryList"]:
-            if image["state"]["status"] not in FINAL:
+            if image["state"]["status"] not in FINAL_IMAGE:
                 client.cancel_image_creation(imageBuildVersionArn=image["arn"])
         client.delete_image_pipeline(imagePipelineArn=pipeline["arn"])
     for recipe in client.list_container_recipes(filters=[{"name": "name", "values": [NAME]}])[
@@ -79,7 +80,7 @@ def build(client: Any, pipeline: str, data_dir: Path, *, asks: bool = False) -> 
     helper = threading.Thread(target=approve, args=(client, arn, data_dir), daemon=True)
     if asks:
         helper.start()
-    image = dict(follow_build(Patient(data_dir), arn, data_dir, console=console))
+    image = dict(follow_build(RetryingClient(data_dir), arn, data_dir, console=console))
     if image["state"]["status"] != "AVAILABLE":
         raise SystemExit(f"the build ended {image['state']}")
     return image

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.pipeline_support import find_processes
+from testing.pipeline_support import find_processes
 
 DEMO = Path(__file__).parents[1] / "demo" / "run.py"
 

@@ -1,12 +1,16 @@
 """The one way to run a program: argv lists, own process group, bounded output, always reaped.
 
-    run(argv) --> Popen in a new session --> pump both pipes --> wait
-                        |                                          |
+    run(argv) --> start() in a new session --> pump both pipes --> wait
+                        |                                           |
                         +-- timeout, cancellation, exception: killpg(KILL), then reap
 
+    start(argv)         a program that its caller ends; a Background (background.py) runs beside its caller
+
 A child dies with this process: `setpriv --pdeathsig KILL` is put before the argv (the signal is tied to the
-thread that forked, and that thread waits here until the child is gone). `tree=True` also puts the program into
-a PID and mount namespace of its own, so that everything it started and everything it mounted goes with it.
+thread that forked, and that thread waits here until the child has ended). A parent that dies before the child has
+requested the signal sends none, so the child then checks that its parent still lives, see `_while_alive`.
+`tree=True` also puts the program into a PID and mount namespace of its own, so that its processes and mounts end
+with it.
 """
 
 from __future__ import annotations
@@ -27,14 +31,14 @@ from imagesmith.streams import Stream as Stream
 from imagesmith.streams import Tail, pump
 
 DEFAULT_LIMIT = 1024 * 1024
-"""Bytes of each stream that are kept; what goes beyond is counted and passed to `on_output` only."""
+"""Bytes of each stream that are kept; further output is only counted and passed to `on_output`."""
 
 BASE_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
-"""What a tool of the host inherits; keys and tokens of the server are not among it."""
+"""Variables that a tool of the host inherits; keys and tokens of the server are not among them."""
 
 _REAP_SECONDS = 1.0
 _ENTERING = ("nsenter", "unshare")
-"""Programs that do nothing but wait for the one they started in other namespaces."""
+"""Programs that only wait for the program that they started in other namespaces."""
 
 
 class Cancelled(BaseException):
@@ -42,7 +46,7 @@ class Cancelled(BaseException):
 
 
 class Cancellation:
-    """A flag that ends the programs which look at it, from any thread."""
+    """A flag, set from any thread, that ends the programs started with it."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -74,15 +78,17 @@ class Completed:
     seconds: float
     timed_out: bool = False
     dropped: int = 0
+    cut: bool = False
+    """A process that it left behind held its streams: later output of that process is lost."""
 
     @property
     def command(self) -> str:
-        """The command line as one can paste it into a shell."""
+        """The command line, quoted for a shell."""
         return shlex.join(self.argv)
 
     @property
     def ending(self) -> str:
-        """How it ended, in words: `exit status 1`, `killed by SIGKILL`, `timed out`."""
+        """Its end in words: `exit status 1`, `killed by SIGKILL`, `timed out`."""
         if self.timed_out:
             return "timed out"
         if self.returncode < 0:
@@ -91,7 +97,7 @@ class Completed:
         return f"exit status {self.returncode}"
 
     def tail(self, lines: int = 20) -> str:
-        """The last lines of both streams, errors last, as a person wants to read them."""
+        """The last lines of both streams, standard error last, for a person to read."""
         text = (self.stdout + (b"\n" if self.stdout and self.stderr else b"") + self.stderr).decode(
             errors="replace"
         )
@@ -99,7 +105,7 @@ class Completed:
 
 
 class ProcessFailed(RuntimeError):
-    """A program ended with a failure: says which, with what last words."""
+    """A program failed; the text names it and shows its last output."""
 
     def __init__(self, completed: Completed, what: str = "") -> None:
         self.completed = completed
@@ -116,12 +122,26 @@ def host_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {"PATH": os.defpath, "LANG": "C.UTF-8", **kept, **(extra or {})}
 
 
-def supervised(argv: Sequence[str], *, tree: bool) -> list[str]:
-    """The argv that dies with this process; see the module text."""
+def supervised(argv: Sequence[str], *, tree: bool, cwd: str | os.PathLike[str] | None = None) -> list[str]:
+    """An argv whose process dies with this one; see the module text. It must be started in `cwd`."""
     prefix = ["setpriv", "--pdeathsig", "KILL", "--"]
     if tree:
-        prefix += ["unshare", "--fork", "--pid", "--mount-proc", "--kill-child=KILL", "--"]
-    return [*prefix, *argv]
+        prefix += ["unshare", "--fork", "--pid", "--kill-child=KILL", "--"]
+    prefix += _while_alive("cwd" if cwd is None else f"root{Path(cwd).absolute()}")
+    if tree:
+        # only now: inside the namespace, this process is not visible in /proc
+        return [*prefix, "unshare", "--mount-proc", "--", *argv]
+    # `env` would take a program with such a name for a variable
+    return [*prefix, *(("nice", "-n", "0") if "=" in argv[0] else ()), *argv]
+
+
+def _while_alive(folder: str) -> list[str]:
+    """Enter a folder through this process's entry in /proc, which exists only while the process lives; else fail.
+
+    The kernel drops the root and folder of a dying process before it signals the children: a child that passes this
+    point after it has requested the signal receives it. This needs no right beyond reading one's own processes.
+    """
+    return ["env", f"--chdir=/proc/{os.getpid()}/{folder}", "--"]
 
 
 def run(
@@ -136,38 +156,43 @@ def run(
     limit: int = DEFAULT_LIMIT,
     tree: bool = False,
     pass_fds: Sequence[int] = (),
+    leave: bool = False,
 ) -> Completed:
     """Run a program to its end and return how it ended; a non-zero status is not an error here.
 
     `env` is the whole environment (None: host_environment()); `timeout` is in seconds and kills the process
-    group, giving `timed_out`. Raises Cancelled after killing the group when `cancellation` is requested, and
-    FileNotFoundError when the program does not exist.
+    group, which sets `timed_out`. With `leave`, processes that the program left behind when it ended by itself are
+    not killed. Raises Cancelled after killing the group when `cancellation` is requested, and FileNotFoundError
+    when the program does not exist.
     """
     if cancellation is not None:
         cancellation.check()
     started = time.monotonic()
-    process = subprocess.Popen(
-        supervised(argv, tree=tree),
-        env=dict(host_environment() if env is None else env),
+    process = start(
+        supervised(argv, tree=tree, cwd=cwd),
+        env=env,
         cwd=cwd,
         stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        start_new_session=True,
-        pass_fds=tuple(pass_fds),
+        pass_fds=pass_fds,
     )
     tails: dict[Stream, Tail] = {"stdout": Tail(limit), "stderr": Tail(limit)}
-    deadline = None if timeout is None else started + timeout
     assert process.stdout is not None and process.stderr is not None
+    timed_out = True
     try:
         with _pidfd(process.pid) as ended:
             timed_out = pump(
                 process.stdin, {"stdout": process.stdout, "stderr": process.stderr}, ended, tails,
-                data=input, deadline=deadline, on_output=on_output,
+                data=input, timeout=timeout, on_output=on_output,
                 stop=lambda: cancellation is not None and cancellation.requested,
             )  # fmt: skip
     finally:
-        kill_group(process)
+        stopped = cancellation is not None and cancellation.requested
+        if leave and not timed_out and not stopped:
+            process.wait()
+        else:
+            kill_group(process)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 with contextlib.suppress(OSError):
@@ -182,11 +207,33 @@ def run(
         seconds=time.monotonic() - started,
         timed_out=timed_out,
         dropped=tails["stdout"].dropped + tails["stderr"].dropped,
+        cut=tails["stdout"].cut or tails["stderr"].cut,
     )
 
 
+def start(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.DEVNULL,
+    stderr: int = subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own; only its caller waits for it or ends it.
+
+    `env` is the whole environment (None: host_environment()). It outlives this process unless its caller
+    prevents that, as run() does with supervised(). Raises FileNotFoundError when the program does not exist.
+    """
+    return subprocess.Popen(
+        argv, env=dict(host_environment() if env is None else env), cwd=cwd, start_new_session=True,
+        stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=tuple(pass_fds),
+    )  # fmt: skip
+
+
 def check(argv: Sequence[str], *, what: str = "", **options: object) -> Completed:
-    """run(), raising ProcessFailed unless the status is 0."""
+    """Like run(), but raises ProcessFailed unless the status is 0."""
     completed = run(argv, **options)  # type: ignore[arg-type]
     if completed.returncode != 0 or completed.timed_out:
         raise ProcessFailed(completed, what)
@@ -194,7 +241,7 @@ def check(argv: Sequence[str], *, what: str = "", **options: object) -> Complete
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill whatever is left of the process's group and reap the process itself."""
+    """Kill the remaining processes of the group and reap the process itself."""
     if process.poll() is None:
         _end_entered(process)
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -203,17 +250,20 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end_entered(process: subprocess.Popen[bytes]) -> None:
-    """End what `nsenter` or `unshare` started, before they are killed themselves.
+    """End the program that `nsenter` or `unshare` started, before they are killed themselves.
 
-    Its namespace cannot end until its parent has reaped it. Were both killed at once, that would be left to the
-    machine's init, which may take its time or, in a container without one, not be there.
+    A namespace cannot end until the parent of its first process has reaped it. If both were killed at once, the
+    machine's init would have to reap it, which may be slow or, in a container without an init, never happen.
     """
     with contextlib.suppress(OSError):
         place = Path(f"/proc/{process.pid}")
         if (place / "comm").read_text().strip() not in _ENTERING:
             return
-        for child in (place / "task" / str(process.pid) / "children").read_text().split():
+        children = (place / "task" / str(process.pid) / "children").read_text().split()
+        for child in children:
             os.kill(int(child), signal.SIGKILL)
+        if not children:
+            return
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_REAP_SECONDS)
 

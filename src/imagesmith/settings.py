@@ -16,35 +16,84 @@
       advisories/        what is known about vulnerabilities
       signing/           the key that provenance is signed with, mode 0600, and its public half
 
-Order of precedence: command line, environment (IMAGESMITH_*), file, defaults.
+Order of precedence: command line, environment (IMAGESMITH_*), file, defaults. Each member declares what it may be
+(values/declared.py); the page docs/settings.md is made of the declarations.
 """
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_origin, get_type_hints
+
+from imagesmith.values.damaged import misplaced
+from imagesmith.values.declared import Keys, Range, Text, plain_type, problem, rule_of
+from imagesmith.values.ecr import EcrError, ecr_address
+from imagesmith.values.names import REGION
+
+DATA_DIR_VARIABLE: Final = "IMAGESMITH_DATA_DIR"
 
 AuthMode = Literal["static", "none"]
+
+_MOST_PER_SECOND: Final = 1_000_000
+_ADDRESS: Final = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]{0,253}[A-Za-z0-9])?)"
+_PORT: Final = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+
+_ANY: Final = Text(r".*", "a string of one line", optional=True)
+_SOME: Final = Text(r".+", "a string of one line that is not empty")
+_WORKER: Final = Text(
+    r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "1 to 63 letters, digits, `.`, `_` and `-`", optional=True
+)
+_DATABASE: Final = Text(
+    rf"postgresql(\+psycopg)?://(\S*@)?({_ADDRESS}(:{_PORT})?)?(/[^\s/?]*)?(\?\S*)?",
+    "postgresql+psycopg://USER:PASSWORD@HOST/NAME",
+    optional=True,
+)
+_PATH: Final = Text(r".+", "a path", optional=True)
+_URL: Final = Text(
+    rf"https?://([^/@\s]+@)?{_ADDRESS}(:{_PORT})?(/\S*)?", "http://HOST or https://HOST", optional=True
+)
+_MIRROR: Final = Text(rf"https?://{_ADDRESS}(:{_PORT})?(/\S*)?|file:///\S+", "http://HOST/PATH", optional=True)
+_HOST: Final = Text(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?|" + _ADDRESS, "a host name or an address")
+_REGISTRY: Final = Text(
+    rf"{_ADDRESS}(:{_PORT})?(/[a-z0-9][a-z0-9._/-]*)?", "HOST, HOST:PORT or HOST:PORT/PATH, without a scheme"
+)
+_REGION: Final = Text(REGION, "a Region, like eu-west-1")
+_OF_REGION: Final = Text(rf"([0-9]{{12}}/)?{REGION}", "a Region, or ACCOUNT/REGION")
+_OPERATION: Final = Text(r"\*|[A-Z][A-Za-z]{2,63}", "an operation, or * for all others")
+_COUNT: Final = Range(0, 1_000_000)
+_CPUS: Final = Range(1, 512)
+
+
+def _seconds(low: int, high: int) -> Range:
+    return Range(low, high, "seconds")
+
+
+def _megabytes(low: int) -> Range:
+    return Range(low, 16_777_216, "MiB")
 
 
 class SettingsError(ValueError):
     """A settings file or variable that cannot be used: names the file, the key and what was expected."""
 
 
+class NoRegistry(ValueError):
+    """An address of ECR whose account and Region no configured registry stands for."""
+
+
 @dataclass(frozen=True)
 class Registry:
-    """Where the images of one region go: the meaning of "ECR" here (design.md, Artifacts)."""
+    """Where the images of one region go: the meaning of "ECR" here (docs/design.md, Artifacts)."""
 
-    url: str
+    url: Annotated[str, _REGISTRY]
     """`host[:port][/path]`, without a scheme."""
-    username: str = ""
-    password_file: str = ""
-    """Path of a file that holds the password; the password itself never stands in settings."""
+    username: Annotated[str, _ANY] = ""
+    password_file: Annotated[str, _PATH] = ""
+    """Path of a file with the password; settings never contain the password itself."""
     insecure: bool = False
     """Plain HTTP or an unverified certificate; for loopback and tests."""
 
@@ -53,62 +102,65 @@ class Registry:
 class Quotas:
     """Limits per account and region (spec/api.md 4.8)."""
 
-    components: int = 1000
-    image_recipes: int = 1000
-    container_recipes: int = 1000
-    infrastructure_configurations: int = 1000
-    distribution_configurations: int = 1000
-    workflows: int = 1000
-    image_pipelines: int = 75
-    components_per_recipe: int = 20
-    parameters_per_component: int = 25
-    document_bytes: int = 65536
-    parameter_value_characters: int = 1024
-    workflows_per_image: int = 10
-    target_accounts: int = 50
-    launch_templates_per_region: int = 5
-    ssm_parameters_per_region: int = 10
+    components: Annotated[int, _COUNT] = 1000
+    image_recipes: Annotated[int, _COUNT] = 1000
+    container_recipes: Annotated[int, _COUNT] = 1000
+    infrastructure_configurations: Annotated[int, _COUNT] = 1000
+    distribution_configurations: Annotated[int, _COUNT] = 1000
+    workflows: Annotated[int, _COUNT] = 1000
+    image_pipelines: Annotated[int, _COUNT] = 75
+    components_per_recipe: Annotated[int, _COUNT] = 20
+    parameters_per_component: Annotated[int, _COUNT] = 25
+    document_bytes: Annotated[int, Range(1, 1_000_000, "bytes")] = 65536
+    parameter_value_characters: Annotated[int, Range(1, 1_000_000, "characters")] = 1024
+    workflows_per_image: Annotated[int, _COUNT] = 10
+    target_accounts: Annotated[int, _COUNT] = 50
+    launch_templates_per_region: Annotated[int, _COUNT] = 5
+    ssm_parameters_per_region: Annotated[int, _COUNT] = 10
 
 
 @dataclass(frozen=True)
 class Builds:
     """How builds run on this worker."""
 
-    concurrency: int = 2
-    step_timeout_seconds: int = 7200
-    memory_mb: int = 4096
-    processes: int = 4096
-    push_attempts: int = 4
-    base_max_age_days: int = 7
+    concurrency: Annotated[int, Range(1, 1024, "builds")] = 2
+    step_timeout_seconds: Annotated[int, _seconds(1, 30 * 86400)] = 7200
+    memory_mb: Annotated[int, _megabytes(16)] = 4096
+    processes: Annotated[int, Range(16, 4_194_304, "processes")] = 4096
+    push_attempts: Annotated[int, Range(1, 100, "attempts")] = 12
+    """Attempts of a pull or push while a registry is unavailable: five minutes, the pauses double from 0.5 s."""
+    registry_pause_seconds: Annotated[int, Range(1, 3600, "seconds")] = 60
+    """The longest pause between two attempts, also if a Retry-After of the registry is longer."""
+    base_max_age_days: Annotated[int, Range(0, 36_500, "days")] = 7
     strict_chaining: bool = False
-    """A path under an input key without `.$` is a text, as the service says (spec/workflows.md 13, no. 3)."""
-    free_disk_mb: int = 512
-    """What a build must leave free on the disk of the data directory; one that goes below is ended."""
+    """A path under an input key without `.$` is a string, as in the service (spec/workflows.md 13, no. 3)."""
+    free_disk_mb: Annotated[int, _megabytes(0)] = 512
+    """Space that a build must leave free on the disk of the data directory; a build that exceeds it is stopped."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Several hosts on one PostgreSQL; the same on all of them, but for the name."""
+    """Several hosts on one PostgreSQL; the values are the same on all of them, except the name."""
 
-    name: str = ""
-    """Of this worker, unique among all. Empty: made of the host's name and the data directory."""
-    lease_seconds: int = 30
-    """A worker that is silent for longer is given up, and others go on with its builds."""
-    drain_seconds: int = 600
-    """How long a worker that is to end waits for its builds before it hands them over."""
-    overall_concurrency: int = 0
-    """Container builds, and likewise machine builds, at one time on all workers together; 0: no limit."""
+    name: Annotated[str, _WORKER] = ""
+    """Name of this worker, unique among all workers. Empty: derived from the host's name and the data directory."""
+    lease_seconds: Annotated[int, _seconds(1, 86400)] = 30
+    """A worker without a heartbeat for longer loses its lease; other workers take over its builds."""
+    drain_seconds: Annotated[int, _seconds(0, 7 * 86400)] = 600
+    """How long a stopping worker waits for its builds before it hands them over."""
+    overall_concurrency: Annotated[int, Range(0, 65_536, "builds")] = 0
+    """Limit of container builds, and of machine builds, at the same time on all workers; 0: no limit."""
 
 
 @dataclass(frozen=True)
 class Schedules:
-    """The clock (spec/pipelines.md)."""
+    """The clock (spec/pipelines.md 3)."""
 
-    misfire_grace_seconds: int = 3600
+    misfire_grace_seconds: Annotated[int, _seconds(0, 366 * 86400)] = 3600
     overlap: Literal["allow", "skip"] = "allow"
     lenient_cron: bool = False
     container_tag_updates: bool = False
-    """A base that is a registry tag counts as updated when the tag moved; each tick then asks the registry."""
+    """A base that is a registry tag counts as updated when the tag moved; each tick then queries the registry."""
     cascade: bool = False
     """An image that becomes AVAILABLE starts the pipelines whose base it is."""
 
@@ -117,47 +169,47 @@ class Schedules:
 class RateLimit:
     """A token bucket: `rate` requests per second on average, up to `burst` at once."""
 
-    rate: float
-    burst: int = 1
+    rate: Annotated[float, Range(0, _MOST_PER_SECOND, "requests a second", above=True)]
+    burst: Annotated[int, Range(1, _MOST_PER_SECOND, "requests")] = 1
 
 
 @dataclass(frozen=True)
 class Role:
-    """What a run under this execution role may use, and who may name it; `*` in a list means everything."""
+    """What a run under this execution role may use, and who may pass it; `*` in a list means everything."""
 
-    registries: tuple[str, ...] = ()
-    """Regions, `account/region`, or URLs as in `registries`; a URL also stands for every path below it."""
-    buckets: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = ()
-    log_groups: tuple[str, ...] = ()
+    registries: Annotated[tuple[str, ...], _SOME] = ()
+    """Regions, `account/region`, or URLs as in `registries`; a URL includes every path below it."""
+    buckets: Annotated[tuple[str, ...], _SOME] = ()
+    secrets: Annotated[tuple[str, ...], _SOME] = ()
+    log_groups: Annotated[tuple[str, ...], _SOME] = ()
     """Names or, with `*` at the end, prefixes; the service's own groups need no entry."""
-    hosts: tuple[str, ...] = ()
+    hosts: Annotated[tuple[str, ...], _SOME] = ()
     """Of machine_hosts: Regions, `account/region`, or addresses."""
-    passed_by: tuple[str, ...] = ("*",)
-    """Access key ids and principal ARNs, in which `*` stands for any text."""
+    passed_by: Annotated[tuple[str, ...], _SOME] = ("*",)
+    """Access key ids and principal ARNs, in which `*` matches any text."""
 
 
 @dataclass(frozen=True)
 class Hook:
-    """What stands in for a state machine, a topic or a function: a program of this machine, or a URL.
+    """The replacement for a state machine, a topic or a function: a program of this machine, or a URL.
 
-    A program gets JSON on its standard input and answers with JSON on its standard output; a URL gets it as POST.
+    A program reads JSON from its standard input and writes JSON to its standard output; a URL receives it by POST.
     """
 
-    command: tuple[str, ...] = ()
-    url: str = ""
+    command: Annotated[tuple[str, ...], _SOME] = ()
+    url: Annotated[str, _URL] = ""
 
 
 @dataclass(frozen=True)
 class Advisories:
-    """How images are scanned, and where what is known about vulnerabilities comes from."""
+    """How images are scanned, and the source of the advisories."""
 
-    source: str = ""
+    source: Annotated[str, _ANY] = ""
     """Folder, file or URL that `imagesmith advisories update` imports."""
     scanner: Literal["embedded", "trivy", "grype"] = "embedded"
-    scanner_database: str = ""
+    scanner_database: Annotated[str, _PATH] = ""
     """Folder of the database of trivy or grype."""
-    timeout_seconds: int = 900
+    timeout_seconds: Annotated[int, _seconds(1, 86400)] = 900
     """How long one scan may take."""
 
 
@@ -165,8 +217,8 @@ class Advisories:
 class InstanceType:
     """What a virtual machine of one type has."""
 
-    cpus: int
-    memory_mb: int
+    cpus: Annotated[int, _CPUS]
+    memory_mb: Annotated[int, _megabytes(64)]
 
 
 @dataclass(frozen=True)
@@ -175,60 +227,67 @@ class Machines:
 
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     """`auto`: KVM where a guest really ran under it, else emulation."""
-    cpus: int = 2
-    memory_mb: int = 1024
-    boot_timeout_seconds: int = 900
-    cache_mb: int = 20480
-    """What overlays kept between runs may take; the least recently used go first."""
-    cache_max_age_hours: int = 168
-    """Older overlays are removed, whatever a run allows."""
+    cpus: Annotated[int, _CPUS] = 2
+    memory_mb: Annotated[int, _megabytes(64)] = 1024
+    boot_timeout_seconds: Annotated[int, _seconds(1, 86400)] = 900
+    cache_mb: Annotated[int, _megabytes(0)] = 20480
+    """Disk space for overlays that are kept between runs; the least recently used are removed first."""
+    cache_max_age_hours: Annotated[int, Range(0, 876_000, "hours")] = 168
+    """Older overlays are removed, even if a run allows a greater age."""
 
 
 @dataclass(frozen=True)
 class MachineHost:
-    """A host that runs virtual machines, and gets every disk that is distributed to its Region."""
+    """A host that runs virtual machines and receives every disk that is distributed to its Region."""
 
-    address: str
-    key_file: str
-    """Path of our private key."""
-    host_key: str
+    address: Annotated[str, _HOST]
+    key_file: Annotated[str, _SOME]
+    """Path of the private key for this host."""
+    host_key: Annotated[
+        str, Text(r"(ssh|ecdsa|sk)-\S+ [A-Za-z0-9+/=]+( .*)?", "a public key, like ssh-ed25519 AAAA...")
+    ]
     """The host's public key, `ssh-ed25519 AAAA...`; no other is accepted."""
-    directory: str = "/var/lib/libvirt/images"
-    user: str = "root"
-    port: int = 22
+    directory: Annotated[str, Text(r"/.*", "an absolute path")] = "/var/lib/libvirt/images"
+    user: Annotated[str, Text(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", "a user name")] = "root"
+    port: Annotated[int, Range(1, 65_535)] = 22
 
 
 @dataclass(frozen=True)
 class Settings:
     data_dir: Path
-    database_url: str = ""
+    database_url: Annotated[str, _DATABASE] = ""
     """Empty: SQLite in the data directory."""
-    host: str = "127.0.0.1"
-    port: int = 8474
-    account: str = "000000000000"
-    region: str = "us-east-1"
-    partition: str = "aws"
+    host: Annotated[str, _HOST] = "127.0.0.1"
+    port: Annotated[int, Range(0, 65_535)] = 8474
+    account: Annotated[str, Text(r"[0-9]{12}", "12 digits")] = "000000000000"
+    region: Annotated[str, _REGION] = "us-east-1"
+    partition: Annotated[str, Text(r"[a-z][a-z0-9-]{0,30}", "a partition, like aws")] = "aws"
     auth: AuthMode = "static"
-    idempotency_hours: int = 24
-    artifacts: str = ""
-    """Where several hosts share artifacts: `s3://bucket[/prefix]`, or a folder that all mount. Empty: nowhere."""
-    s3_endpoint_url: str = ""
+    idempotency_hours: Annotated[int, Range(1, 8_784, "hours")] = 24
+    artifacts: Annotated[
+        str,
+        Text(
+            r"s3://[^/\s]+(/.*)?|(?![a-z0-9]+://).+", "s3://BUCKET, s3://BUCKET/PREFIX or a folder", optional=True
+        ),
+    ] = ""
+    """Artifact store that several hosts share: `s3://bucket[/prefix]`, or a folder that all mount. Empty: none."""
+    s3_endpoint_url: Annotated[str, _URL] = ""
     """Endpoint for `s3://` sources; empty: AWS itself."""
-    s3_access_key_id: str = ""
-    s3_secret_key_file: str = ""
-    log_groups: str = ""
-    """Where the logs of log groups go: `s3://BUCKET[/PREFIX]`; empty: a folder of the data directory."""
-    debian_mirror: str = ""
+    s3_access_key_id: Annotated[str, _ANY] = ""
+    s3_secret_key_file: Annotated[str, _PATH] = ""
+    log_groups: Annotated[str, Text(r"s3://[^/]+(/.*)?", "s3://BUCKET or s3://BUCKET/PREFIX", optional=True)] = ""
+    """The store of log groups: `s3://BUCKET[/PREFIX]`; empty: a folder of the data directory."""
+    debian_mirror: Annotated[str, _MIRROR] = ""
     """Empty: the mirror that this machine's apt uses."""
-    local_image_folders: tuple[str, ...] = ()
+    local_image_folders: Annotated[tuple[str, ...], _SOME] = ()
     """Folders that `oci:`, `oci-archive:` and `docker-archive:` parents may be read from; none by default."""
-    registries: Mapping[str, Registry] = field(default_factory=dict)
+    registries: Annotated[Mapping[str, Registry], Keys(_OF_REGION)] = field(default_factory=dict)
     """Key: `region`, or `account/region`, which wins."""
-    rate_limits: Mapping[str, RateLimit] = field(default_factory=dict)
+    rate_limits: Annotated[Mapping[str, RateLimit], Keys(_OPERATION)] = field(default_factory=dict)
     """Key: an operation, or `*` for each operation without an entry of its own. Empty: no limits."""
-    roles: Mapping[str, Role] = field(default_factory=dict)
+    roles: Annotated[Mapping[str, Role], Keys(_SOME)] = field(default_factory=dict)
     """Key: the name of an execution role, with its path. Empty: any name is accepted and nothing is withheld."""
-    hooks: Mapping[str, Hook] = field(default_factory=dict)
+    hooks: Annotated[Mapping[str, Hook], Keys(_SOME)] = field(default_factory=dict)
     """Key: the ARN or name that workflows use."""
     quotas: Quotas = field(default_factory=Quotas)
     builds: Builds = field(default_factory=Builds)
@@ -236,9 +295,11 @@ class Settings:
     schedules: Schedules = field(default_factory=Schedules)
     advisories: Advisories = field(default_factory=Advisories)
     machines: Machines = field(default_factory=Machines)
-    instance_types: Mapping[str, InstanceType] = field(default_factory=dict)
+    instance_types: Annotated[
+        Mapping[str, InstanceType], Keys(Text(r"[a-z0-9-]+\.[a-z0-9-]+", "an instance type, like t3.medium"))
+    ] = field(default_factory=dict)
     """Key: an instance type, like `t3.medium`. Types that are not here get what `machines` says."""
-    machine_hosts: Mapping[str, MachineHost] = field(default_factory=dict)
+    machine_hosts: Annotated[Mapping[str, MachineHost], Keys(_OF_REGION)] = field(default_factory=dict)
     """Key: a Region, or `account/region`, whose AMIs are copied there."""
 
     @property
@@ -251,10 +312,26 @@ class Settings:
     def machine_host_for(self, account: str, region: str) -> MachineHost | None:
         return self.machine_hosts.get(f"{account}/{region}") or self.machine_hosts.get(region)
 
-    def registry_at(self, reference: str) -> Registry | None:
-        """The configured registry that an image reference is on, for its credentials."""
-        host = reference.split("/")[0]
-        return next((item for item in self.registries.values() if item.url.split("/")[0] == host), None)
+    def locate(self, reference: str) -> tuple[str, Registry | None]:
+        """Where an image of a registry is pulled from, and the configured registry that this is, if it is one.
+
+        An address of ECR means the registry of its account and Region, and never anything outside of the settings.
+        Raises NoRegistry.
+        """
+        try:
+            address = ecr_address(reference)
+        except EcrError as error:
+            raise NoRegistry(str(error)) from error
+        if address is not None:
+            registry = self.registry_for(address.account, address.region)
+            if registry is None:
+                raise NoRegistry(
+                    f"{reference} is on the ECR of account {address.account} in {address.region}, and no registry "
+                    f'is configured for it; add [registries."{address.account}/{address.region}"] to the settings'
+                )
+            return f"{registry.url.rstrip('/')}/{address.image}", registry
+        host = reference.removeprefix("docker://").split("/")[0]
+        return reference, next((item for item in self.registries.values() if item.url.split("/")[0] == host), None)
 
 
 _TABLES: Final[Mapping[str, type]] = MappingProxyType(
@@ -267,114 +344,146 @@ _TABLES: Final[Mapping[str, type]] = MappingProxyType(
         "machine_hosts": MachineHost,
     }
 )
-_ACCELERATORS: Final = ("auto", "kvm", "tcg")
-_MOST_PER_SECOND: Final = 1_000_000
+_GROUPS: Final = (Quotas, Builds, Workers, Schedules, Advisories, Machines)
 
 
 def load_settings(
     data_dir: Path, *, file: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any]
 ) -> Settings:
-    """Read the settings. `overrides` holds what the command line gave (None: not given). Raises SettingsError."""
+    """Read the settings. Raises SettingsError.
+
+    `overrides` holds what the command line gave (None: not given), by dotted key: `port`, `workers.name`.
+    """
     path = file or data_dir / "settings.toml"
     table: dict[str, Any] = {}
     if file is not None or path.exists():
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SettingsError(f"settings file {path}: {error}") from error
-    hints = get_type_hints(Settings)
-    for name, kind in hints.items():
-        text = environment.get(f"IMAGESMITH_{name.upper()}")
-        if text is not None and kind in (str, int, AuthMode):
-            table[name] = _number(name, text) if kind is int else text
-    table |= {name: value for name, value in overrides.items() if value is not None}
-    settings: Settings = _build(Settings, {**table, "data_dir": data_dir}, str(path))
-    if settings.auth not in ("static", "none"):
-        raise SettingsError(f"{path}: auth is {settings.auth!r}, expected 'static' or 'none'")
-    if settings.advisories.scanner not in ("embedded", "trivy", "grype"):
-        raise SettingsError(
-            f"{path}: advisories.scanner is {settings.advisories.scanner!r}, "
-            "expected 'embedded', 'trivy' or 'grype'"
-        )
-    if settings.schedules.overlap not in ("allow", "skip"):
-        raise SettingsError(
-            f"{path}: schedules.overlap is {settings.schedules.overlap!r}, expected 'allow' or 'skip'"
-        )
-    if settings.schedules.misfire_grace_seconds < 0:
-        raise SettingsError(
-            f"{path}: schedules.misfire_grace_seconds is {settings.schedules.misfire_grace_seconds}, "
-            "expected 0 or more seconds"
-        )
-    if settings.workers.lease_seconds < 1:
-        raise SettingsError(
-            f"{path}: workers.lease_seconds is {settings.workers.lease_seconds}, expected 1 or more seconds"
-        )
-    if settings.machines.accelerator not in _ACCELERATORS:
-        raise SettingsError(
-            f"{path}: machines.accelerator is {settings.machines.accelerator!r}, "
-            f"expected one of {', '.join(_ACCELERATORS)}"
-        )
-    if not (settings.account.isdigit() and len(settings.account) == 12):
-        raise SettingsError(f"{path}: account is {settings.account!r}, expected 12 digits")
-    _check_rates(settings.rate_limits, path)
-    if settings.log_groups and not re.fullmatch(r"s3://[^/]+(/.*)?", settings.log_groups):
-        raise SettingsError(
-            f"{path}: log_groups is {settings.log_groups!r}, expected s3://BUCKET or s3://BUCKET/PREFIX"
-        )
+            raise SettingsError(f"settings file {path}: {misplaced(error) or error}") from error
+    if "data_dir" in table:
+        raise SettingsError(f"{path}: data_dir cannot be set in a file; use --data-dir or set {DATA_DIR_VARIABLE}")
+    labels: dict[str, str] = {}
+    for variable, keys, kind in environment_names():
+        text = environment.get(variable)
+        if text is None:
+            continue
+        value = _of_text(variable, text, kind)
+        _put(table, keys, value)
+        labels[".".join(keys)] = variable
+    for dotted, value in overrides.items():
+        if value is not None:
+            keys = tuple(dotted.split("."))
+            _put(table, keys, value)
+            labels[dotted] = f"--{keys[-1].replace('_', '-')}: {dotted}"
+    settings: Settings = _build(Settings, {**table, "data_dir": data_dir}, str(path), labels=labels)
     for name, hook in settings.hooks.items():
         if bool(hook.command) == bool(hook.url):
             raise SettingsError(f"{path}: hooks.{name} needs either a command or a url")
     return replace(settings, data_dir=data_dir.absolute())
 
 
-def _check_rates(rates: Mapping[str, RateLimit], path: Path) -> None:
-    for name, limit in rates.items():
-        if not (0 < limit.rate <= _MOST_PER_SECOND and 1 <= limit.burst <= _MOST_PER_SECOND):
-            raise SettingsError(
-                f"{path}: rate_limits.{name} is rate = {limit.rate}, burst = {limit.burst}; "
-                f"expected a rate above 0 and a burst of at least 1, both up to {_MOST_PER_SECOND}"
-            )
+def _put(table: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
+    """Set a member; what should be a table and is none stays, and is refused with the rest."""
+    *group, name = keys
+    for key in group:
+        table = table.setdefault(key, {})
+    if isinstance(table, dict):
+        table[name] = value
 
 
-def _number(name: str, text: str) -> int:
+def misspelt_variables(environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Variables that look like settings but are not, each with the probably intended one, or "".
+
+    A warning and no refusal: Kubernetes sets such variables for a service that is called imagesmith.
+    """
+    known = [name for name, _, _ in environment_names()] + [DATA_DIR_VARIABLE]
+    return [
+        (name, next(iter(get_close_matches(name, known, n=1, cutoff=0.8)), ""))
+        for name in sorted(environment)
+        if name.startswith("IMAGESMITH_") and name not in known
+    ]
+
+
+def environment_names() -> list[tuple[str, tuple[str, ...], Any]]:
+    """Variables such as IMAGESMITH_BUILDS_MEMORY_MB, each with the keys that it stands for and their type."""
+    found: list[tuple[str, tuple[str, ...], Any]] = []
+    for name, hint in get_type_hints(Settings).items():
+        if hint in _GROUPS:
+            found += [
+                (f"IMAGESMITH_{name}_{member}".upper(), (name, member), kind)
+                for member, kind in get_type_hints(hint).items()
+            ]
+        elif hint in (str, int) or get_origin(hint) is Literal:
+            found.append((f"IMAGESMITH_{name}".upper(), (name,), hint))
+    return found
+
+
+def _of_text(variable: str, text: str, kind: Any) -> Any:
     try:
-        return int(text)
-    except ValueError as error:
-        raise SettingsError(f"IMAGESMITH_{name.upper()} is {text!r}, expected a number") from error
+        if kind is int:
+            return int(text)
+        return {"true": True, "false": False}[text.lower()] if kind is bool else text
+    except (ValueError, KeyError) as error:
+        expected = "true or false" if kind is bool else "a number"
+        raise SettingsError(f"{variable} is {text!r}, expected {expected}") from error
 
 
-def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
-    """A frozen settings class from a table; every unknown key and wrong type is an error that names it."""
-    hints = get_type_hints(kind)
+def _build(
+    kind: Any, table: Mapping[str, Any], where: str, *, keys: tuple[str, ...] = (), labels: Mapping[str, str]
+) -> Any:
+    """A frozen settings class from a table; every unknown key, wrong type and value without meaning is an error.
+
+    `keys`: where the table is. `labels`: dotted keys that did not come from the file, and what to call them.
+    """
+    hints = get_type_hints(kind, include_extras=True)
     known = {item.name for item in fields(kind)}
+    place = ": ".join((where, *keys))
     unknown = sorted(set(table) - known)
     if unknown:
-        raise SettingsError(f"{where}: unknown key {unknown[0]!r}; known here: {', '.join(sorted(known))}")
+        raise SettingsError(f"{place}: unknown key {unknown[0]!r}; known here: {', '.join(sorted(known))}")
     values: dict[str, Any] = {}
     for name, value in table.items():
-        wanted = hints[name]
-        place = f"{where}: {name}"
-        if name in _TABLES and kind is Settings:
-            if not (isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())):
-                raise SettingsError(f"{place} must be a table of tables, like [{name}.NAME]")
-            values[name] = {key: _build(_TABLES[name], entry, f"{place}.{key}") for key, entry in value.items()}
-        elif wanted == tuple[str, ...]:
-            if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
-                raise SettingsError(f"{place} must be a list of texts")
-            values[name] = tuple(value)
-        elif wanted in (Quotas, Builds, Workers, Schedules, Advisories, Machines):
-            if not isinstance(value, dict):
-                raise SettingsError(f"{place} must be a table")
-            values[name] = _build(wanted, value, place)
-        else:
-            values[name] = value
-            plain = {str: str, int: int, bool: bool, float: float}.get(wanted)
-            if plain is float and type(value) is int:
-                values[name] = float(value)
-            elif plain is not None and type(value) is not plain:
-                raise SettingsError(f"{place} is {value!r}, expected {plain.__name__}")
+        dotted = ".".join((*keys, name))
+        values[name] = _member(hints[name], value, name, where, keys=keys, labels=labels)
+        wrong = problem(hints[name], values[name])
+        if wrong:
+            raise SettingsError(f"{labels.get(dotted, f'{where}: {dotted}')} is {wrong}")
     needed = [item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING]
     missing = [name for name in needed if name not in values]
     if missing:
-        raise SettingsError(f"{where}: the key {missing[0]!r} is missing")
+        raise SettingsError(f"{place}: the key {missing[0]!r} is missing")
     return kind(**values)
+
+
+def _member(
+    hint: Any, value: Any, name: str, where: str, *, keys: tuple[str, ...], labels: Mapping[str, str]
+) -> Any:
+    """The value of one member, in the type that it has. Raises SettingsError."""
+    wanted = plain_type(hint)
+    place = ": ".join((where, *keys, name))
+    if name in _TABLES and not keys:
+        if not (isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())):
+            raise SettingsError(f"{place} must be a table of tables, like [{name}.NAME]")
+        rule = rule_of(hint)
+        for key in value:
+            if isinstance(rule, Keys) and not rule.text.admits(key):
+                raise SettingsError(f"{place} has the key {key!r}, expected {rule.text}")
+        return {
+            key: _build(_TABLES[name], entry, where, keys=(name, key), labels=labels)
+            for key, entry in value.items()
+        }
+    if wanted == tuple[str, ...]:
+        if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+            raise SettingsError(f"{place} must be a list of strings")
+        return tuple(value)
+    if wanted in _GROUPS:
+        if not isinstance(value, dict):
+            raise SettingsError(f"{place} must be a table")
+        return _build(wanted, value, where, keys=(name,), labels=labels)
+    plain = str if get_origin(wanted) is Literal else wanted
+    if plain is float and type(value) is int:
+        return float(value)
+    if plain in (str, int, bool, float) and type(value) is not plain:
+        raise SettingsError(f"{place} is {value!r}, expected {plain.__name__}")
+    return value

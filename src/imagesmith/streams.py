@@ -1,7 +1,8 @@
-"""The three streams of a program that runs: fed, read and bounded while it lasts.
+"""Feeds, reads and bounds the three streams of a running program.
 
 The end of a program is the end of the *program*, not of its streams: a daemon that it left behind may hold the
-pipes open for ever. What it had written by then is read to the last byte.
+pipes open for ever. Output written before its end is read to the last byte, and a process that it left behind
+(a filter of its output, as in `exec > >(sed ...)`) is read while it keeps writing, within bounds.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ Stream = Literal["stdout", "stderr"]
 OnOutput = Callable[[Stream, bytes], None]
 
 _POLL_SECONDS = 0.2
+_QUIET_SECONDS = 0.3
+"""After the end of the program: reading stops when no output arrives for this long."""
+_LATE_SECONDS = 3.0
+"""After the end of the program: output is read for at most this long."""
 _CHUNK = 65536
 
 
@@ -31,6 +36,8 @@ class Tail:
         self._limit = limit
         self._data = bytearray()
         self.dropped = 0
+        self.cut = False
+        """A process that the program left behind may still write: its output is no longer read."""
 
     def add(self, chunk: bytes) -> None:
         self._data += chunk
@@ -55,15 +62,17 @@ def pump(
     tails: Mapping[Stream, Tail],
     *,
     data: bytes | None,
-    deadline: float | None,
+    timeout: float | None,
     on_output: OnOutput | None,
     stop: Callable[[], bool],
+    now: Callable[[], float] = time.monotonic,
 ) -> bool:
-    """Move bytes until the descriptor `ended` becomes readable; True when the deadline came first.
+    """Move bytes until the descriptor `ended` becomes readable; True when `timeout` seconds passed first.
 
-    `data` goes into `stdin`, which is closed after it. Also returns when `stop` says so; it is asked at least five
-    times a second.
+    `data` goes into `stdin`, which is closed after it. Also returns when `stop` returns true; it is called at
+    least five times a second.
     """
+    deadline = None if timeout is None else now() + timeout
     pending = memoryview(data) if data is not None else None
     with selectors.DefaultSelector() as selector:
         for name, pipe in outputs.items():
@@ -74,7 +83,7 @@ def pump(
             selector.register(stdin, selectors.EVENT_WRITE, "stdin")
         selector.register(ended, selectors.EVENT_READ, "end")
         while True:
-            wait = _POLL_SECONDS if deadline is None else min(_POLL_SECONDS, deadline - time.monotonic())
+            wait = _POLL_SECONDS if deadline is None else min(_POLL_SECONDS, deadline - now())
             over = False
             for key, _ in selector.select(max(wait, 0)):
                 if key.data == "stdin":
@@ -85,14 +94,41 @@ def pump(
                 else:
                     _drain(selector, key, tails, on_output, limit=1)
             if over:
-                for key in list(selector.get_map().values()):
-                    if key.data in tails:
-                        _drain(selector, key, tails, on_output, limit=_waiting(key.fd))
+                selector.unregister(ended)
+                _read_late(selector, tails, on_output, stop, now)
                 return False
-            if deadline is not None and time.monotonic() >= deadline:
+            if deadline is not None and now() >= deadline:
                 return True
             if stop():
                 return False
+
+
+def _read_late(
+    selector: selectors.BaseSelector,
+    tails: Mapping[Stream, Tail],
+    on_output: OnOutput | None,
+    stop: Callable[[], bool],
+    now: Callable[[], float],
+) -> None:
+    """Read output from before the end of the program, and output that directly follows it; see the module text."""
+
+    def outputs() -> list[selectors.SelectorKey]:
+        return [key for key in selector.get_map().values() if key.data in tails]
+
+    for key in list(selector.get_map().values()):
+        if key.data not in tails:
+            selector.unregister(key.fileobj)
+    for key in outputs():
+        _drain(selector, key, tails, on_output, limit=_waiting(key.fd))
+    until = now() + _LATE_SECONDS
+    while outputs() and not stop():
+        found = selector.select(min(_QUIET_SECONDS, max(until - now(), 0)))
+        for key, _ in found:
+            _drain(selector, key, tails, on_output, limit=1)
+        if not found or now() >= until:
+            break
+    for key in outputs():
+        tails[key.data].cut = True
 
 
 def _feed(selector: selectors.BaseSelector, stdin: IO[bytes], pending: memoryview | None) -> memoryview | None:
@@ -113,7 +149,7 @@ def _feed(selector: selectors.BaseSelector, stdin: IO[bytes], pending: memoryvie
 
 
 def _waiting(descriptor: int) -> int:
-    """How many bytes a pipe holds now: what a daemon goes on to write is not waited for."""
+    """How many bytes a pipe holds now: later output of a daemon is not waited for."""
     held = array.array("i", [0])
     fcntl.ioctl(descriptor, termios.FIONREAD, held)
     return held[0]
@@ -127,7 +163,7 @@ def _drain(
     *,
     limit: int,
 ) -> None:
-    """Read a chunk at a time until `limit` bytes came, or until there are none."""
+    """Read chunks until `limit` bytes have arrived, or until the stream is empty."""
     stream: Stream = "stdout" if key.data == "stdout" else "stderr"
     while limit > 0:
         try:
@@ -144,7 +180,7 @@ def _drain(
 
 
 def wait_readable(descriptor: int, seconds: float) -> bool:
-    """Whether something can be read, or has ended, within some seconds; `select` knows no descriptor above 1023."""
+    """Whether a descriptor becomes readable, or ends, within some seconds; `select` supports none above 1023."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(max(seconds, 0.0) * 1000))

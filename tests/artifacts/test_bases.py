@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from distribution.registry_support import PASSWORD, USER, RunningRegistry
-from fixtures_containers import opened_storage
 from imagesmith.artifacts.bases import Bases, ParentError
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.managed.bases import ManagedBase, managed_base, managed_bases
 from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.settings import Registry
+from testing.containers import opened_storage
+from testing.registry_support import PASSWORD, USER, RunningRegistry
 
 pytestmark = pytest.mark.tool
 
@@ -114,9 +115,9 @@ def test_packages_install_on_the_base(managed: Managed) -> None:
     instance = ContainerInstance.launch(managed.storage, managed.results[0].image_id, name="install")
     try:
         for argv in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "tini"]):
-            done = instance.run(argv, timeout=200, env={"DEBIAN_FRONTEND": "noninteractive"})
+            done = instance.run(Command(argv, timeout=200, env={"DEBIAN_FRONTEND": "noninteractive"}))
             assert done.returncode == 0, done.tail()
-        assert instance.run(["tini", "--version"]).returncode == 0
+        assert instance.run(Command(["tini", "--version"])).returncode == 0
     finally:
         instance.close()
 
@@ -127,7 +128,7 @@ def test_a_base_that_is_at_hand_is_taken_until_it_is_too_old(managed: Managed) -
     young = managed.again(max_age_seconds=100)
     managed.moment += 99
     assert young.managed(managed.base, on_line=lines.append) == managed.results[0]
-    assert "is at hand" in lines[-1]
+    assert "is available" in lines[-1]
     managed.moment += 2
     cancellation = Cancellation()
 

@@ -7,6 +7,7 @@ import random
 import stat
 import struct
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,18 +16,12 @@ from hypothesis import strategies as st
 
 from imagesmith.artifacts.disk_root import open_root, repack, unpack
 from imagesmith.artifacts.disks import DiskError, DiskStore
-from imagesmith.artifacts.ext4 import ROOT_INODE, Ext4, Unreadable
+from imagesmith.artifacts.ext4 import ROOT_INODE, Ext4, UnreadableFileSystem
 from imagesmith.artifacts.partitions import read_partitions
 from imagesmith.processes import Cancellation, Cancelled
+from testing.disks import FIRST, SIZE, disk_of
 
 pytestmark = pytest.mark.tool
-
-FIRST = 4096 * 512
-SIZE = 64 * 1024**2
-TABLE = (
-    "label: gpt\nstart=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649\n"
-    "start=4096, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709\n"
-)
 
 
 def fill(folder: Path) -> None:
@@ -80,26 +75,6 @@ def described(folder: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def disk_of(folder: Path, place: Path, *, options: tuple[str, ...] = ()) -> Path:
-    """A qcow2 disk with a GPT whose second partition holds a folder, made by mke2fs."""
-    raw = place / "made.raw"
-    with raw.open("wb") as file:
-        file.truncate(SIZE)
-    subprocess.run(["sfdisk", "-q", str(raw)], input=TABLE.encode(), check=True)
-    with raw.open("r+b") as file:
-        file.seek(2048 * 512)
-        file.write(b"boot loader")
-    blocks = (SIZE - FIRST) // 1024 - 1024
-    subprocess.run(
-        ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "2", *options, "-E", f"offset={FIRST}",
-         "-d", str(folder), str(raw), f"{blocks}k"],
-        check=True,
-    )  # fmt: skip
-    disk = place / "made.qcow2"
-    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", str(raw), str(disk)], check=True)
-    return disk
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tree")
@@ -151,6 +126,18 @@ def test_only_what_is_wanted_is_read(disk: Path, tmp_path: Path) -> None:
     with open_root(disk) as root:
         assert unpack(root, tmp_path, wanted=lambda path, folder: path in ("usr", "usr/bin", "usr/bin/tool")) == 3
         assert root.system.find("usr/bin/tool") is not None and root.system.find("usr/none/x") is None
+
+
+def test_a_disk_is_read_below_a_long_temporary_folder(
+    disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path longer than the address of a socket may be changes nothing."""
+    folder = tmp_path / ("long" * 30) / ("longer" * 20)
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with open_root(disk) as root:
+        assert root.system.find("usr/bin/tool") is not None
+    assert list(folder.iterdir()) == []
 
 
 def test_unpacking_can_be_cancelled(disk: Path, tmp_path: Path) -> None:
@@ -229,5 +216,5 @@ def test_damage_is_refused_or_read_in_bounds(small: bytes, damage: list[tuple[in
             elif stat.S_ISREG(inode.mode):
                 for _ in system.content(inode):
                     pass
-    except Unreadable:
+    except UnreadableFileSystem:
         pass

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.test_disks import raw_disk
 from imagesmith.artifacts.bases import ParentError
 from imagesmith.artifacts.disks import DiskStore
 from imagesmith.artifacts.machine_bases import MachineBases
 from imagesmith.managed.bases import managed_base
 from imagesmith.processes import Cancellation, Cancelled
+from testing.disks import raw_disk
 
 pytestmark = pytest.mark.tool
 
@@ -60,14 +60,14 @@ def test_paths_and_urls_give_the_same_disk(
     sources = [str(tmp_path / "disk.raw"), f"file://{tmp_path}/disk.raw", f"{served}/disk.raw"]
     found = {bases.add(source, checksum, on_line=lines.append).digest for source in sources}
     assert disks.digests() == sorted(found) and len(found) == 1
-    assert any("kept as sha256:" in line and "8.0 MiB for a guest" in line for line in lines)
+    assert any("stored as sha256:" in line and "8.0 MiB for a guest" in line for line in lines)
 
 
 def test_other_bytes_than_promised_are_refused(bases: MachineBases, disks: DiskStore, tmp_path: Path) -> None:
     """The failure tells both checksums; nothing is kept and no download is left."""
     raw_disk(tmp_path / "disk.raw")
     wrong = f"sha256:{'0' * 64}"
-    with pytest.raises(ParentError, match=f"its sha256 is [0-9a-f]{{64}}, the checksum given is {wrong}"):
+    with pytest.raises(ParentError, match=f"its sha256 is [0-9a-f]{{64}}, expected {wrong}"):
         bases.add(str(tmp_path / "disk.raw"), wrong, on_line=print)
     assert disks.digests() == [] and list((tmp_path / "bases").iterdir()) == []
 
@@ -77,7 +77,7 @@ def test_other_bytes_than_promised_are_refused(bases: MachineBases, disks: DiskS
     [
         ("/nowhere/disk", f"sha256:{'0' * 64}", "/nowhere/disk cannot be read"),
         ("http://127.0.0.1:9/disk", f"sha256:{'0' * 64}", "cannot be read"),
-        ("/nowhere/disk", "md5:abc", "is no checksum"),
+        ("/nowhere/disk", "md5:abc", "is not a checksum"),
     ],
 )
 def test_what_cannot_be_had_is_named(bases: MachineBases, source: str, checksum: str, words: str) -> None:

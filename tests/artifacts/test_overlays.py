@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagesmith.artifacts.overlays import Entry, OverlayCache, next_key, overlay_file
+from imagesmith.artifacts.overlays import CachedState, OverlayCache, next_key, overlay_file
 
 HOUR = 3600.0
 
@@ -38,14 +38,14 @@ class Kept:
             folder / "overlays", bytes_limit=bytes_limit, seconds_limit=seconds_limit, now=self.clock
         )
 
-    def entry(self, name: str, before: str = "", *, build: str = "web/1.0.0/1", **inputs: object) -> Entry:
+    def entry(self, name: str, before: str = "", *, build: str = "web/1.0.0/1", **inputs: object) -> CachedState:
         key = next_key(before, {"document": name, **inputs})
-        return Entry(
+        return CachedState(
             key, before, f"place-{len(before)}", name, {"document": name, **inputs}, self.clock.now, self.clock.now,
             build, overlay_file(key), self.on.get(before, ""),
         )  # fmt: skip
 
-    def put(self, entry: Entry, size: int = 4096) -> bool:
+    def put(self, entry: CachedState, size: int = 4096) -> bool:
         disk = self.machines / entry.file
         disk.write_bytes(b"d" * size)
         kept = self.cache.keep(entry, disk)
@@ -87,17 +87,17 @@ def test_age_is_that_of_the_oldest_part(kept: Kept) -> None:
     assert kept.cache.find(second.key, max_age=25 * HOUR) is not None
     assert kept.cache.find(second.key, max_age=23 * HOUR) is None
     why = kept.cache.explain(second.key, second.place, second.inputs, max_age=23 * HOUR)
-    assert why == "that of web/1.0.0/1 is 24.0 h old, and at most 23.0 h is allowed"
+    assert why == "the result of web/1.0.0/1 is 24.0 h old, and at most 23.0 h is allowed"
 
 
 def test_a_miss_names_what_changed(kept: Kept) -> None:
     """Inputs that differ are named, those of maps by their keys; a first build has nothing to name."""
-    assert kept.cache.explain("0" * 40, "place-0", {}, max_age=HOUR) == "there is none of this recipe yet"
+    assert kept.cache.explain("0" * 40, "place-0", {}, max_age=HOUR) == "there is no result of this recipe yet"
     old = kept.entry("a", parameter={"Packages": "1", "Other": "2"})
     kept.put(old)
     new = kept.entry("b", parameter={"Packages": "3", "Other": "2"})
     why = kept.cache.explain(new.key, old.place, new.inputs, max_age=HOUR)
-    assert why == "since web/1.0.0/1 there changed: document, parameter Packages"
+    assert why == "document, parameter Packages changed since web/1.0.0/1"
 
 
 def test_without_what_it_lies_on_a_state_is_gone(kept: Kept) -> None:
@@ -108,7 +108,7 @@ def test_without_what_it_lies_on_a_state_is_gone(kept: Kept) -> None:
     kept.put(second)
     (kept.cache.folder / f"{first.key}.json").unlink()
     assert kept.cache.find(second.key, max_age=HOUR) is None
-    assert "lies on was removed" in kept.cache.explain(second.key, second.place, second.inputs, max_age=HOUR)
+    assert "was removed" in kept.cache.explain(second.key, second.place, second.inputs, max_age=HOUR)
     assert not kept.put(kept.entry("c", second.key))
     kept.cache.trim()
     assert kept.files() == set()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from distribution.registry_support import write_layout
 from imagesmith.artifacts.layout import LayoutError, OciLayout
 from imagesmith.artifacts.referrers import Document, attach, attached
+from testing.registry_support import write_layout
 
 NOTE = Document("application/vnd.example.note", "text/plain", b"hello", {"about": "one"})
 

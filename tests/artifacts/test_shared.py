@@ -19,7 +19,7 @@ from imagesmith.artifacts.layout import LayoutError, OciLayout
 from imagesmith.artifacts.referrers import Document, attach, attached
 from imagesmith.artifacts.shared import NotShared, SharedStore, SharedStoreError, open_shared_store
 from imagesmith.processes import Cancellation, Cancelled, check
-from pipeline.pipeline_support import write_image
+from testing.pipeline_support import write_image
 
 LAYER = b"not really a layer, but bytes with a digest" * 1000
 
@@ -72,6 +72,28 @@ def test_a_damaged_source_is_not_put(shared: SharedStore, tmp_path: Path) -> Non
         shared.fetch_blob(digest_of(LAYER), tmp_path / "target")
 
 
+def test_an_altered_blob_of_the_same_size_is_found_and_put_again(
+    shared: SharedStore, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Somebody wrote other bytes over it: who fetches it is told and keeps no file; who has it puts it again."""
+    digest = digest_of(LAYER)
+    (tmp_path / "source").write_bytes(LAYER)
+    shared.put_blob(digest, tmp_path / "source")
+    altered = LAYER[:-1] + b"X"
+    name = f"blobs/{digest.replace(':', '/')}"
+    if shared.url.startswith("s3://"):
+        client = request.getfixturevalue("s3_client")
+        client.put_object(Bucket="shared", Key=f"{tmp_path.name}/{name}", Body=altered)
+    else:
+        Path(shared.url, name).write_bytes(altered)
+    with pytest.raises(SharedStoreError, match=rf"{name} is damaged: it is {digest_of(altered)}, not {digest}"):
+        shared.fetch_blob(digest, tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+    shared.put_blob(digest, tmp_path / "source")
+    shared.fetch_blob(digest, tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == LAYER
+
+
 def test_a_cancelled_transfer_leaves_nothing(shared: SharedStore, tmp_path: Path) -> None:
     """Neither a blob in the store nor a file beside the target."""
     (tmp_path / "source").write_bytes(LAYER)
@@ -100,7 +122,7 @@ def test_a_document_is_replaced(shared: SharedStore, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../a", "/a", "a/../b", "a/..", ""])
 def test_names_stay_inside(shared: SharedStore, name: str) -> None:
     """A name that leads out of the store is refused."""
-    with pytest.raises(SharedStoreError, match="is no name"):
+    with pytest.raises(SharedStoreError, match="is not a name"):
         shared.put(name, b"")
 
 

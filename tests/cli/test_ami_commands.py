@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from artifacts.test_disks import raw_disk
 from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.main import commands
 from imagesmith.store.database import Database
 from imagesmith.store.migrate import upgrade
+from testing.disks import raw_disk
 
 pytestmark = pytest.mark.tool
+
+HELLO = """\
+name: hello
+schemaVersion: 1.0
+phases:
+  - name: build
+    steps:
+      - name: Say
+        action: ExecuteBash
+        inputs:
+          commands: [echo hello]
+"""
 
 
 @pytest.fixture
@@ -64,7 +77,7 @@ def test_an_added_disk_is_an_ami_that_can_be_shown_and_exported(data_dir: Path, 
 def test_a_name_belongs_to_one_disk(data_dir: Path, tmp_path: Path) -> None:
     """Another disk under a name that is taken is refused, with what to do."""
     added(data_dir, tmp_path, "--name", "own")
-    with pytest.raises(CommandFailed, match="the name 'own' is that of ami-") as refused:
+    with pytest.raises(CommandFailed, match="the name 'own' is used by ami-") as refused:
         added(data_dir, tmp_path, "--name", "own")
     assert "--name" in refused.value.hint
 
@@ -74,10 +87,10 @@ def test_what_is_not_there_is_named(data_dir: Path, tmp_path: Path) -> None:
     for words in (("ami", "show", "ami-0"), ("ami", "export", "ami-0", "x"), ("ami", "boot", "ami-0")):
         with pytest.raises(CommandFailed, match="there is no AMI ami-0"):
             invoke(data_dir, *words)
-    with pytest.raises(CommandFailed, match="is no disk"):
+    with pytest.raises(CommandFailed, match="is not a disk"):
         invoke(data_dir, "ami", "boot", "nothing")
     raw_disk(tmp_path / "disk.raw")
-    with pytest.raises(CommandFailed, match="is not what was expected"):
+    with pytest.raises(CommandFailed, match="does not match its checksum"):
         invoke(data_dir, "base", "add", str(tmp_path / "disk.raw"), "--checksum", f"sha256:{'0' * 64}")
     with pytest.raises(CommandFailed, match="there is no database"):
         invoke(tmp_path / "none", "ami", "list")
@@ -95,3 +108,36 @@ def test_boot_shows_the_console_until_the_machine_ends(data_dir: Path, tmp_path:
     output = invoke(data_dir, "ami", "boot", str(tmp_path / "disk.raw"))
     assert "log in as root with the password" in output
     assert list((data_dir / "authoring/machines").glob("*-*")) == []
+
+
+def _cut(path: Path) -> None:
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _altered(path: Path) -> None:
+    path.chmod(0o600)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, _cut, _altered])
+@pytest.mark.parametrize("words", [("ami", "export"), ("ami", "boot"), ("component", "run")])
+def test_a_disk_that_is_gone_or_damaged_is_named_with_its_ami(
+    data_dir: Path, tmp_path: Path, harm: Callable[[Path], None], words: tuple[str, ...]
+) -> None:
+    """Before anything starts, with the file; nothing is exported."""
+    ami = added(data_dir, tmp_path)["amiId"]
+    path = Path(json.loads(invoke(data_dir, "ami", "show", ami, "--json"))["path"])
+    harm(path)
+    target, document = tmp_path / "out.vmdk", tmp_path / "hello.yml"
+    document.write_text(HELLO)
+    more = {
+        "export": [ami, str(target), "--format", "vmdk"], "boot": [ami],
+        "run": [str(document), "--on", f"machine:{ami}"],
+    }[words[1]]  # fmt: skip
+    with pytest.raises(CommandFailed) as failed:
+        invoke(data_dir, *words, *more)
+    assert ami in str(failed.value) and str(path) in str(failed.value)
+    assert not target.exists()

@@ -9,14 +9,11 @@ from typing import Any
 
 import pytest
 
-from components.component_support import Ran, RunText, document_run
-from fixtures_containers import container_storage
 from imagesmith.components.reporting import LineReporter
 from imagesmith.components.runner import RunOptions, run_documents
 from imagesmith.components.services import Services, SystemClock
 from imagesmith.instances.host import HostInstance
-
-__all__ = ["container_storage", "run_text"]
+from testing.component_support import Act, Ran, RunText, document_run, one_step
 
 
 @pytest.fixture
@@ -55,5 +52,15 @@ def run_text(tmp_path: Path) -> RunText:
             **more,
         )
         return Ran(result, folder, lines)
+
+    return run
+
+
+@pytest.fixture
+def act(run_text: RunText) -> Act:
+    """Run one list action and give the run."""
+
+    def run(action: str, *entries: Mapping[str, Any]) -> Ran:
+        return run_text(one_step(action, list(entries)))
 
     return run

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components.golden_support import GOLDEN, golden_cases
 from imagesmith.components.actions.registry import action_registry
+from testing.golden import GOLDEN, golden_cases
 
 FOLDER = Path(__file__).parent
 UNIT_TESTS = "".join(

@@ -11,13 +11,13 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.component_support import document_run
 from imagesmith.components.expressions import parse_reference
 from imagesmith.components.grammar import folded_message, parse_component
 from imagesmith.components.runner import run_documents
 from imagesmith.components.services import SystemClock
 from imagesmith.instances.host import HostInstance
 from imagesmith.managed.catalog import managed_components
+from testing.component_support import document_run
 
 TEXTS = [component.text for component in managed_components()] + [
     path.read_text() for path in sorted((Path(__file__).parent / "golden").glob("*/component.yml"))
@@ -182,7 +182,7 @@ def expected(documents: list[list[list[PlannedStep]]]) -> tuple[str, list[str]]:
 @settings(max_examples=60, deadline=None)
 @given(DOCUMENTS)
 def test_runs_follow_the_model(documents: list[list[list[PlannedStep]]]) -> None:
-    """Any mixture of working, failing and skipped steps runs in the order and to the end that section 8 says."""
+    """Working, failing and skipped steps in any mixture run in the order and to the end of spec/components.md 8."""
     status, statuses = expected(documents)
     numbers = itertools.count()
     with tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import socket
 import ssl
 import subprocess
 import threading
@@ -14,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from components.component_support import Ran, RunText, one_step
 from imagesmith.components.services import Services
+from testing.component_support import Ran, RunText, error, one_step
 
 CONTENT = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -51,7 +52,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "")
         self.server.seen.append((path, wanted))
         tries = sum(seen == path for seen, _ in self.server.seen)
-        if path == "/redirect":
+        if path == "/for/moved.example":
+            self._head(302, {"Location": f"{self.server.url}/file"})
+        elif path == "/redirect":
             self._head(302, {"Location": "/file"})
         elif path == "/to-file":
             self._head(302, {"Location": "file:///etc/passwd"})
@@ -112,11 +115,6 @@ def download(run_text: RunText, tmp_path: Path) -> Any:
     return run
 
 
-def error(ran: Ran) -> str:
-    assert ran.status == "failed"
-    return ran.step("Step").error_message
-
-
 def test_download(download: Any, server: Server) -> None:
     """Files come with their folders; the output is all paths; redirects are followed."""
     ran = download(
@@ -165,7 +163,7 @@ def test_lone_checksum_is_a_note(download: Any, server: Server) -> None:
     """A checksum without its algorithm verifies nothing, and the log says so."""
     ran = download({"source": f"{server.url}/file", "destination": "one", "checksum": "00"})
     assert ran.status == "success"
-    assert "work together only" in ran.log
+    assert "must be set together" in ran.log
 
 
 def test_retries(download: Any, server: Server) -> None:
@@ -209,12 +207,81 @@ def test_credentials_in_the_url(download: Any, server: Server) -> None:
     assert "hidden" not in wrong.log and "also" not in wrong.log
 
 
-def test_addresses_of_the_worker_are_refused(download: Any, server: Server) -> None:
-    """Without permission a document cannot reach the worker's own services, by whatever name."""
-    for host in ("127.0.0.1", "localhost"):
-        source = server.url.replace("127.0.0.1", host) + "/file"
-        assert "worker itself" in error(download({"source": source, "destination": "x"}, loopback_downloads=False))
+def own_addresses() -> list[str]:
+    """The addresses of this machine's interfaces, as a URL writes them."""
+    lines = subprocess.run(
+        ["ip", "-oneline", "addr"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    found = [(words[1], words[2], words[3].partition("/")[0]) for words in map(str.split, lines)]
+    return [
+        address if family == "inet" else f"[{address}%25{link}]" if address.startswith("fe80") else f"[{address}]"
+        for link, family, address in found
+    ]
+
+
+def names_of_the_worker() -> list[str]:
+    """Ways of writing an address that leads to this machine."""
+    return [
+        "127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.9.9.9", "0", "0.0.0.0",
+        "0.1.2.3", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
+        "169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "100.100.100.200", "255.255.255.255", "224.0.0.1",
+        socket.gethostname(), *own_addresses(),
+    ]  # fmt: skip
+
+
+def test_addresses_of_the_worker_are_refused(download: Any) -> None:
+    """Without permission a document cannot reach the worker's own services, by whatever name, address or port.
+
+    All refusals read the same, whether something listens there or not.
+    """
+    seen = set()
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listening:
+        listening.settimeout(0)
+        opened = listening.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            shut = closed.getsockname()[1]
+        for host in names_of_the_worker():
+            for port in (opened, shut):
+                source = f"http://{host}:{port}/file"
+                told = error(download({"source": source, "destination": "x"}, loopback_downloads=False))
+                seen.add(told.replace(source, "URL"))
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+    assert len(seen) == 1 and "worker itself" in seen.pop()
+
+
+def test_a_name_is_resolved_once_for_its_look_and_its_connection(
+    download: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that changes its mind is connected to where it led when it was looked at, or refused."""
+    asked: list[str] = []
+    tried: list[Any] = []
+    real = socket.getaddrinfo
+
+    def answers(host: str, port: Any, **more: Any) -> Any:
+        asked.append(host)
+        return real("198.51.100.7" if len(asked) == 1 else "127.0.0.1", port, **more)
+
+    def connect(_self: socket.socket, place: Any) -> None:
+        tried.append(place)
+        raise ConnectionRefusedError("nothing there")
+
+    monkeypatch.setattr(socket, "getaddrinfo", answers)
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    ran = download({"source": "http://changes.example/", "destination": "x"}, loopback_downloads=False)
+    assert "worker itself" in error(ran)
+    assert asked == ["changes.example"] * 2
+    assert [place for place in tried if place[1] == 80] == [("198.51.100.7", 80)]
+
+
+def test_neither_a_proxy_nor_a_redirect_leads_to_the_worker(download: Any, server: Server) -> None:
+    """The proxy may be on this machine, what it is asked for may not; every hop is looked at."""
+    proxied = {"loopback_downloads": False, "proxies": {"http": server.url}}
+    assert "worker itself" in error(download({"source": f"{server.url}/file", "destination": "x"}, **proxied))
     assert server.seen == []
+    assert "worker itself" in error(download({"source": "http://moved.example/", "destination": "x"}, **proxied))
+    assert [path for path, _ in server.seen] == ["/for/moved.example"]
+    assert download({"source": "http://other.example/", "destination": "x"}, **proxied).status == "success"
 
 
 def test_size_limit(download: Any, server: Server) -> None:

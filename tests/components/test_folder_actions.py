@@ -8,22 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.component_support import Ran, RunText, one_step
-
-
-@pytest.fixture
-def act(run_text: RunText) -> Any:
-    """Run one list action and give the run."""
-
-    def run(action: str, *entries: dict[str, Any]) -> Ran:
-        return run_text(one_step(action, list(entries)))
-
-    return run
-
-
-def error(ran: Ran) -> str:
-    assert ran.status == "failed"
-    return ran.step("Step").error_message
+from testing.component_support import Act, error
 
 
 def make(folder: Path, *names: str) -> None:
@@ -36,7 +21,7 @@ def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
-def test_create_folder(act: Any) -> None:
+def test_create_folder(act: Act) -> None:
     """A folder is made with parents, owner and mode; an existing one keeps what it holds."""
     ran = act("CreateFolder", {"path": "a/b/c", "permissions": "0700", "owner": "1", "group": "2"})
     status = (ran.folder / "a/b/c").stat()
@@ -46,10 +31,10 @@ def test_create_folder(act: Any) -> None:
     assert (ran.folder / "a/b/c/file").exists()
     assert (ran.folder / "a/b/c").stat().st_mode & 0o7777 == 0o750
     assert "exists" in error(act("CreateFolder", {"path": "a", "overwrite": False}))
-    assert "is no folder" in error(act("CreateFolder", {"path": "a/b/c/file"}))
+    assert "is not a folder" in error(act("CreateFolder", {"path": "a/b/c/file"}))
 
 
-def test_create_symlink(act: Any) -> None:
+def test_create_symlink(act: Act) -> None:
     """A link is made with its parents, replaced only by force, and its target must be there."""
     ran = act("CreateFolder", {"path": "real"})
     make(ran.folder, "one", "file")
@@ -58,14 +43,14 @@ def test_create_symlink(act: Any) -> None:
     assert "'force' is false" in error(act("CreateSymlink", {"path": "a/b/link", "target": "/"}))
     act("CreateSymlink", {"path": "a/b/link", "target": "/", "force": True})
     assert str((ran.folder / "a/b/link").readlink()) == "/"
-    assert "is no link" in error(act("CreateSymlink", {"path": "file", "target": "/", "force": True}))
+    assert "is not a link" in error(act("CreateSymlink", {"path": "file", "target": "/", "force": True}))
     assert "no such file" in error(act("CreateSymlink", {"path": "x", "target": "nowhere"}))
     act("CreateSymlink", {"path": "beside", "target": "real"})
     assert str((ran.folder / "beside").readlink()) == "real"
 
 
 @pytest.mark.parametrize("action", ["CopyFolder", "MoveFolder"])
-def test_transfer_folder(act: Any, action: str) -> None:
+def test_transfer_folder(act: Act, action: str) -> None:
     """A folder goes into or becomes its destination, with modes and links as they are."""
     ran = act("CreateFolder", {"path": "x/deep"})
     make(ran.folder, "x/one", "x/deep/.two")
@@ -81,7 +66,7 @@ def test_transfer_folder(act: Any, action: str) -> None:
 
 
 @pytest.mark.parametrize(("action", "kept"), [("CopyFolder", ["extra", "one"]), ("MoveFolder", ["one"])])
-def test_existing_destination(act: Any, action: str, kept: list[str]) -> None:
+def test_existing_destination(act: Act, action: str, kept: list[str]) -> None:
     """An existing folder is merged by a copy and replaced by a move; overwrite false forbids both."""
     ran = act("CreateFolder", {"path": "x"})
     make(ran.folder, "x/one", "y/extra", "y/one")
@@ -92,7 +77,7 @@ def test_existing_destination(act: Any, action: str, kept: list[str]) -> None:
 
 
 @pytest.mark.parametrize("action", ["CopyFolder", "MoveFolder"])
-def test_transfer_folder_errors(act: Any, action: str) -> None:
+def test_transfer_folder_errors(act: Act, action: str) -> None:
     """Sources that are missing or would eat themselves are refused, and nothing is lost."""
     ran = act("CreateFolder", {"path": "x/in"})
     make(ran.folder, "x/in/one")
@@ -106,7 +91,7 @@ def test_transfer_folder_errors(act: Any, action: str) -> None:
 
 
 @pytest.mark.parametrize("action", ["CopyFolder", "MoveFolder"])
-def test_folder_wildcard(act: Any, action: str) -> None:
+def test_folder_wildcard(act: Act, action: str) -> None:
     """A star matches folders only and needs a separator at the end of the destination."""
     ran = act("CreateFolder", {"path": "s/a1"}, {"path": "s/a2"}, {"path": "s/b"})
     make(ran.folder, "s/a1/one", "s/a3")
@@ -116,7 +101,7 @@ def test_folder_wildcard(act: Any, action: str) -> None:
     assert error(act(action, {"source": "s/z*", "destination": "t/"})) == "no folder matches"
 
 
-def test_delete_folder(act: Any) -> None:
+def test_delete_folder(act: Act) -> None:
     """An empty folder goes, a full one by force only, a missing one is fine, a link and the root are refused."""
     ran = act("CreateFolder", {"path": "empty"}, {"path": "full/sub"})
     (ran.folder / "link").symlink_to("full")
@@ -131,7 +116,7 @@ def test_delete_folder(act: Any) -> None:
     assert "use DeleteFile" in error(act("DeleteFolder", {"path": "file", "force": True}))
 
 
-def test_list_files(act: Any) -> None:
+def test_list_files(act: Act) -> None:
     """Files are listed with full paths, sorted, by pattern, with sub-folders when asked; one output per entry."""
     ran = act("CreateFolder", {"path": "d/sub/deep"})
     make(ran.folder, "d/b.txt", "d/a.txt", "d/.h.txt", "d/c.md", "d/sub/deep/e.txt", "d/x[1]")
@@ -152,7 +137,7 @@ def test_list_files(act: Any) -> None:
     assert error(act("ListFiles", {"path": "none"})) == "none: no such folder"
 
 
-def test_owners_and_modes(act: Any) -> None:
+def test_owners_and_modes(act: Act) -> None:
     """Owners and modes change on files, links' targets and whole folders."""
     ran = act("CreateFolder", {"path": "d/sub"})
     make(ran.folder, "d/sub/one", "file")
@@ -186,6 +171,6 @@ def test_owners_and_modes(act: Any) -> None:
         ("SetFolderPermissions", {"path": "none", "permissions": "0600"}, "none: no such folder"),
     ],
 )
-def test_owner_errors(act: Any, action: str, entry: dict[str, Any], message: str) -> None:
+def test_owner_errors(act: Act, action: str, entry: dict[str, Any], message: str) -> None:
     """What is missing is named."""
     assert error(act(action, entry)) == message

@@ -20,11 +20,11 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from components.golden_support import ON_DEBIAN, check_golden, golden_cases
-from fixtures_containers import make_tiny_root
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.components.services import S3Config, Services
 from imagesmith.instances.container import ContainerInstance
+from testing.containers import make_tiny_root
+from testing.golden import ON_DEBIAN, check_golden, golden_cases
 
 CASES = [case for case in golden_cases() if case not in ON_DEBIAN]
 MORE_TOOLS = ("chown", "md5sum", "sha1sum", "sha256sum", "sha512sum")

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from components.component_support import bash, document
 from imagesmith.components.grammar import folded_message, parse_component
 from imagesmith.components.model import component_type, parameter_details
+from testing.component_support import bash, document
 
 GOOD = document(bash("true"))
 
@@ -206,9 +206,10 @@ def test_all_problems_at_once() -> None:
     assert [problem.code for problem in parsed.problems] == ["schema-version", "unknown-action", "unknown-key"]
     assert parsed.problems[1].hint == "did you mean 'ExecuteBash'?"
     assert folded_message(parsed.problems) == (
-        "Failed to parse document. Error: line 1: document: schemaVersion '3' is not supported; "
-        "line 6: Parsing step 'Step' in phase 'build' failed. Error: there is no action 'ExecuteBsh'; "
-        "line 10: document: unknown key 'bad'"
+        "Failed to parse document. Error: line 1: document: schemaVersion '3' is not supported (hint: use 1.0); "
+        "line 6: Parsing step 'Step' in phase 'build' failed. Error: there is no action 'ExecuteBsh' "
+        "(hint: did you mean 'ExecuteBash'?); line 10: document: unknown key 'bad' (hint: known here: constants, "
+        "description, disableLogging, name, parameters, phases, schemaVersion)"
     )
 
 

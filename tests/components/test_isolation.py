@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from components.component_support import bash, document, document_run, one_step
-from fixtures_containers import import_tiny_image
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.components.results import ExecutionResult
 from imagesmith.components.runner import run_documents
 from imagesmith.components.services import SystemClock
+from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.host import HostInstance
+from testing.component_support import bash, document, document_run, one_step
+from testing.containers import import_tiny_image
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_paths_stay_inside(
     host = tmp_path / "host"
     host.mkdir()
     (host / "precious").write_text("precious")
-    container.run(("sh", "-c", "[ -L /link ] || ln -s / /link"))
+    container.run(Command(("sh", "-c", "[ -L /link ] || ln -s / /link")))
     aimed = {key: value.format(host=host) if isinstance(value, str) else value for key, value in entry.items()}
     numbers = itertools.count()
     result = run_documents(
@@ -68,7 +69,9 @@ def test_timeout_in_a_container_kills_the_tree(container: ContainerInstance) -> 
     text = document(bash("sleep 4321 & sleep 4321", extra="timeoutSeconds: 1"))
     result = run_documents([document_run(text)], container, clock=SystemClock(), ids=lambda: str(next(numbers)))
     assert result.status == "timedOut"
-    running = container.run(("sh", "-c", 'for f in /proc/[0-9]*/cmdline; do tr "\\0" " " <"$f"; echo; done')).stdout
+    running = container.run(
+        Command(("sh", "-c", 'for f in /proc/[0-9]*/cmdline; do tr "\\0" " " <"$f"; echo; done'))
+    ).stdout
     assert b"sleep 4321" not in running
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from components.component_support import RunText, bash, document, one_step
 from imagesmith.components.services import Services, SourceDocument
+from testing.component_support import RunText, bash, document, one_step
 
 CHILD = document(
     bash("echo child-{{ Name }}", name="Say"),
@@ -60,6 +60,14 @@ def test_component_arn(run_text: RunText) -> None:
     text = one_step("ExecuteDocument", {"document": ARN, "phases": "other, test"})
     ran = run_text(text, services=Services(components=Components(CHILD)))
     assert (ran.status, ran.step("Step").outputs[0]["executedStepCount"]) == ("success", 0)
+
+
+def test_a_phase_that_is_not_there_is_told(run_text: RunText) -> None:
+    """As in the service nothing runs and all is well, but the misspelling is in the log."""
+    text = one_step("ExecuteDocument", {"document": ARN, "phases": "biuld"})
+    ran = run_text(text, services=Services(components=Components(CHILD)))
+    assert ran.status == "success"
+    assert "child/1.0.0/1 has no phase 'biuld': no steps run for it (did you mean 'build'?)" in ran.log
 
 
 def test_failures(run_text: RunText) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from components.component_support import RunText, bash, document, one_step
 from imagesmith.components.journal import FileJournal, MemoryJournal
 from imagesmith.instances.host import HostInstance
+from testing.component_support import RunText, bash, document, one_step
 
 
 class PowerLost(BaseException):
@@ -83,7 +83,7 @@ def test_reboots_are_bounded(run_text: RunText, tmp_path: Path) -> None:
 def test_what_cannot_reboot_says_so(run_text: RunText) -> None:
     """On an instance that cannot restart the step fails with a sentence."""
     ran = run_text(document(bash("exit 194")))
-    assert "asks for a reboot" in ran.step("Step").error_message
+    assert "requests a reboot" in ran.step("Step").error_message
 
 
 @pytest.mark.parametrize("action", ["bash", "reboot"])

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from components.component_support import RunText, bash, document, one_step
+from imagesmith.components.execution import RunOptions
 from imagesmith.components.grammar import parse_component
+from imagesmith.components.reporting import NullReporter
 from imagesmith.components.runner import DocumentRun, run_documents
 from imagesmith.components.services import SystemClock
 from imagesmith.instances.host import HostInstance
 from imagesmith.processes import Cancellation, Cancelled
+from testing.component_support import RunText, bash, document, document_run, one_step
 
 DEMO = """
 name: DemoChain
@@ -66,7 +68,7 @@ phases:
 
 
 def test_worked_example(run_text: RunText) -> None:
-    """Chaining, a loop, a condition and an assertion work together as section 14.1 says."""
+    """Chaining, a loop, a condition and an assertion work together as spec/components.md 14.1 says."""
     ran = run_text(DEMO)
     assert (ran.status, ran.counts) == ("success", (4, 0, 0, 1))
     assert sorted(path.name for path in (ran.folder / "tmp").iterdir()) == ["a-0.txt", "b-1.txt"]
@@ -402,7 +404,7 @@ def test_allowed_values(run_text: RunText) -> None:
     head = "parameters:\n  - One: {type: string, default: a, allowedValues: [a, b]}\n"
     ran = run_text(document(bash("touch ran"), head=head), parameters={"One": "c"})
     assert ran.status == "failed" and not (ran.folder / "ran").exists()
-    assert "allowed are a, b" in ran.result.failure_message
+    assert "allowed values: a, b" in ran.result.failure_message
 
 
 def test_unterminated_and_foreign_braces_survive(run_text: RunText) -> None:
@@ -435,3 +437,27 @@ def test_windows_actions_are_refused_elsewhere(tmp_path: Path, action: str, inpu
     result = run_documents([run], HostInstance(tmp_path), clock=SystemClock(), ids=lambda: "id")
     assert result.status == "failed"
     assert result.steps[0].error_message == f"{action} runs on Windows machines only; this instance is a host"
+
+
+def test_documents_may_have_variables_of_their_own(tmp_path: Path) -> None:
+    """They see those instead of the run's, and so does what they run; other documents see the run's."""
+    (tmp_path / "child.yml").write_text(document(bash("env | grep ^IMAGE_ | sort", name="Show")))
+    nested = one_step("ExecuteDocument", {"document": str(tmp_path / "child.yml")})
+    show = document(bash("echo {{ env:IMAGE_A }}; env | grep ^IMAGE_ | sort", name="Show"))
+    runs = [
+        document_run(show), document_run(show, environment={"IMAGE_A": "own"}),
+        document_run(nested, environment={"IMAGE_A": "own"}), document_run(nested),
+    ]  # fmt: skip
+    lines: list[str] = []
+
+    class Listener(NullReporter):
+        def output(self, stream: str, text: str) -> None:
+            lines.append(text)
+
+    result = run_documents(
+        runs, HostInstance(tmp_path), clock=SystemClock(), ids=lambda: str(len(lines)), reporter=Listener(),
+        options=RunOptions(environment={"IMAGE_A": "run", "IMAGE_B": "run"}),
+    )  # fmt: skip
+    assert result.status == "success"
+    run_s, own = ["IMAGE_A=run", "IMAGE_B=run"], ["IMAGE_A=own"]
+    assert lines == ["run", *run_s, "own", *own, *own, *run_s]

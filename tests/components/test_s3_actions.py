@@ -9,8 +9,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from components.component_support import Ran, RunText, one_step
 from imagesmith.components.services import S3Config, Services
+from testing.component_support import Ran, RunText, error, one_step
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +51,6 @@ def put(client: Any, **objects: str) -> None:
 
 def keys(client: Any) -> list[str]:
     return [item["Key"] for item in client.list_objects_v2(Bucket="stock").get("Contents", ())]
-
-
-def error(ran: Ran) -> str:
-    assert ran.status == "failed"
-    return ran.step("Step").error_message
 
 
 def test_download_one(act: Any, bucket: Any) -> None:

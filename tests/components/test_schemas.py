@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from imagesmith.components.actions.registry import action_registry
-from imagesmith.components.schema import InputError, convert
+from imagesmith.components.schema import ActionInputError, convert
 
 NAMES = [name for name in action_registry() if name != "Assert"]
 
@@ -73,7 +73,7 @@ def test_agrees_with_a_validator(data: st.DataObject) -> None:
     try:
         convert(action.schema, given_inputs)
         accepted = True
-    except InputError:
+    except ActionInputError:
         accepted = False
     plain = {key: value for key, value in action.schema.items() if key != "x-exclusive"}
     valid = Draft202012Validator(plain).is_valid(typed(plain, given_inputs))

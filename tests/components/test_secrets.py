@@ -9,10 +9,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.component_support import RunText, bash, document
 from imagesmith.components.reporting import LineReporter, OutputLines
 from imagesmith.components.secrets import Secrets
 from imagesmith.components.services import Services, StoredParameter
+from testing.component_support import RunText, bash, document
 
 SECRET = "hunter2-Ünïcode"
 

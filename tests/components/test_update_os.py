@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from components.component_support import RunText, one_step
 from imagesmith.instances.host import HostInstance
 from imagesmith.processes import host_environment
+from testing.component_support import RunText, one_step
 
-TOOLS = ("sh", "id", "grep", "cat", "env", "setpriv")
+TOOLS = ("sh", "id", "grep", "cat", "env", "setpriv", "sed", "mktemp", "cp", "rm", "dpkg")
 
 
 class Machine(HostInstance):
@@ -65,26 +65,45 @@ def test_restart_until_nothing_is_left(update: Any) -> None:
     assert "Rebooting the system now" in ran.lines
 
 
-def test_apt_holds_only_what_it_frees(update: Any) -> None:
-    """Excluded packages are held for the update; one that was held before stays so."""
-    held = 'case $* in "showhold old") echo old ;; esac'
-    ran, called = update({"exclude": ["new", "old"]}, apt_get="", apt_mark=held)
+QUERY = """case $4 in
+new) echo 'installed new' ;; old) echo 'installed old' ;;
+'*') printf '%s\\n' 'installed new' 'installed old' 'config-files gone' ;;
+esac"""
+
+
+@pytest.mark.parametrize("exclude", [["new", "old"], ["*"], ["*", "new", "old"]])
+def test_apt_holds_only_what_it_frees(update: Any, exclude: list[str]) -> None:
+    """Excluded packages are held for the update; one that was held before stays so, also when a glob names it."""
+    held = 'case $* in "showhold") echo old ;; esac'
+    ran, called = update({"exclude": exclude}, apt_get="", apt_mark=held, dpkg_query=QUERY)
     assert ran.status == "success"
     assert called[0] == "apt-get update"
-    assert [line for line in called if "showhold" not in line and "update" not in line] == [
+    ours = [line for line in called if line.startswith("apt-")]
+    assert [line for line in ours if line not in ("apt-get update", "apt-mark showhold")] == [
         "apt-mark hold new",
-        "apt-get -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold upgrade",
+        "apt-get -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold upgrade --with-new-pkgs",
         "apt-mark unhold new",
     ]
-    _, called = update({"include": ["bash"]}, apt_get="")
+    _, called = update({"include": ["bash"]}, apt_get="", apt_mark="", dpkg_query=QUERY)
     assert called[-1].endswith("install --only-upgrade bash")
+
+
+def test_apt_updates_no_included_package_that_is_excluded(update: Any) -> None:
+    """Globs on either side: apt refuses to touch what is held."""
+    _, called = update(
+        {"include": ["*", "new", "other"], "exclude": ["n*", "new"]}, apt_get="", apt_mark="", dpkg_query=QUERY
+    )
+    assert called[-2].endswith("install --only-upgrade old other")
+    ran, called = update({"include": ["new"], "exclude": ["n*"]}, apt_get="", apt_mark="")
+    assert (ran.status, called) == ("success", [])
 
 
 def test_apt_frees_its_holds_after_a_failure(update: Any) -> None:
     """A failing upgrade leaves no holds; its status and its last word are the message."""
     ran, called = update(
-        {"exclude": ["new"]}, apt_get="case $* in *upgrade) echo E: broken >&2; exit 7 ;; esac", apt_mark=""
-    )
+        {"exclude": ["new"]}, apt_get="case $* in *upgrade*) echo E: broken >&2; exit 7 ;; esac", apt_mark="",
+        dpkg_query=QUERY,
+    )  # fmt: skip
     assert called[-1] == "apt-mark unhold new"
     assert ran.step("Step").error_message == "UpdateOS failed: exit status 7: E: broken"
 
@@ -97,16 +116,49 @@ def test_zypper(update: Any) -> None:
         "addlock b",
         "refresh",
         "update --auto-agree-with-licenses a",
-        "removelock b",
     ]
 
 
+ZYPP_LOCKS = Path("/etc/zypp/locks")
+KEPT = "\ntype: package\nmatch_type: glob\ncase_sensitive: on\nsolvable_name: kept\n"
+
+
+@pytest.mark.parametrize("before", ["", KEPT])
+@pytest.mark.parametrize("ending", [0, 4])
+def test_the_locks_of_an_image_with_zypper_are_afterwards_as_before(
+    update: Any, tmp_path: Path, before: str, ending: int
+) -> None:
+    """The real zypper writes the locks; those that the image had stay, also after a failing update."""
+    real = shutil.which("zypper")
+    assert real, "zypper is missing: run script/bootstrap dev"
+    ZYPP_LOCKS.unlink(missing_ok=True)
+    if before:
+        ZYPP_LOCKS.write_text(before)
+    try:
+        lock = f"PATH=/usr/bin:/bin {real} $*"
+        script = f"case $* in *lock*) {lock} ;; *update*) cp {ZYPP_LOCKS} $log.locks; exit {ending} ;; esac"
+        ran, _ = update({"exclude": ["kept", "other"]}, zypper=script)
+        assert ran.status == ("failed" if ending else "success")
+        during = (tmp_path / "log.locks").read_text()
+        assert during.count("solvable_name") == 2 and "other" in during
+        assert (ZYPP_LOCKS.read_text() if ZYPP_LOCKS.exists() else "") == before
+    finally:
+        ZYPP_LOCKS.unlink(missing_ok=True)
+
+
 def test_apk(update: Any) -> None:
-    """Alpine upgrades everything, or the chosen packages."""
+    """Alpine upgrades everything, or the chosen packages; none is added to what the image asks for."""
     _, called = update({}, apk="")
     assert called == ["apk update", "apk upgrade"]
-    _, called = update({"exclude": ["b"]}, apk='[ "$1" != info ] || printf "a\\nb\\nc\\n"')
-    assert called == ["apk update", "apk info", "apk add --upgrade a c"]
+    listed = '[ "$1" != info ] || printf "aa\nb\nbc\nd\n"'
+    for inputs, chosen in (
+        ({"exclude": ["b"]}, "aa bc d"),
+        ({"exclude": ["b*"]}, "aa d"),
+        ({"include": ["b*", "zz"]}, "b bc"),
+        ({"include": ["b*", "aa"], "exclude": ["?c"]}, "aa b"),
+    ):
+        _, called = update(inputs, apk=listed)
+        assert called == ["apk update", "apk info", f"apk fix --upgrade {chosen}"]
 
 
 def test_nothing_to_update_with(update: Any) -> None:

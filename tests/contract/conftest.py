@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,18 +11,16 @@ from typing import Any
 
 import pytest
 
-from contract.api import ACCOUNT, REGION, Api, RecordingBuilder, client_for
-from imagesmith.resources.managed import managed_content
+from imagesmith.builds.records import ImageRecords
 from imagesmith.resources.service import Service
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database
 from imagesmith.wire.app import create_app
 from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.server import running
-from imagesmith.workflows.records import Records
-from support import MovingClock
-
-MakeApi = Callable[..., Api]
+from testing.api import ACCOUNT, REGION, Api, MakeApi, RecordingBuilder, client_for
+from testing.clocks import MovingClock
+from testing.loaded import managed_content, service_model
 
 
 @pytest.fixture
@@ -46,12 +44,16 @@ def make_api(sqlite_database: Database, clock: MovingClock, tmp_path: Path) -> I
                 settings=settings,
                 clock=lambda: datetime.now(UTC),
                 ids=lambda: str(uuid.uuid4()),
+                api=service_model(),
             )
             stack.callback(app.close)
             url = stack.enter_context(running(app))
             key = keys.keys[0]
             client = client_for(url, key.access_key_id, key.secret)
-            return Api(client, url, keys, sqlite_database, clock, builds, Records(sqlite_database, clock), sources)
+            stack.callback(client.close)
+            return Api(
+                client, url, keys, sqlite_database, clock, builds, ImageRecords(sqlite_database, clock), sources
+            )
 
         yield make
 

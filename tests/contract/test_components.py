@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from contract.api import ACCOUNT, DOCUMENT, PARAMETER_DOCUMENT, Api
-from contract.refusals import refused
+from testing.api import ACCOUNT, DOCUMENT, PARAMETER_DOCUMENT, Api
+from testing.refusals import refused
 
 
 def get(api: Api, arn: str) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from contract.api import REGION, Api
-from contract.refusals import refused
+from testing.api import REGION, Api
+from testing.refusals import refused
 
 CONTAINER = {"targetRepository": {"service": "ECR", "repositoryName": "web"}}
 
@@ -57,6 +57,7 @@ def test_updates_replace_the_whole_configuration(api: Api) -> None:
             "InvalidParameterCombinationException",
         ),
         ({"resourceTags": {"CreatedBy": "me"}}, "InvalidParameterValueException"),
+        ({"parentInstance": {"autoScalingGroup": {"name": "group"}}}, "InvalidRequestException"),
         ({"snsTopicArn": f"arn:aws:sns:{REGION}:123456789012:x.fifo"}, "InvalidParameterValueException"),
     ],
 )
@@ -69,6 +70,13 @@ def test_rules_of_an_infrastructure_configuration(api: Api, members: dict[str, A
         api.client.update_infrastructure_configuration(
             infrastructureConfigurationArn=arn, instanceProfileName="p", **members
         )
+
+
+def test_an_instance_of_somebody_else_is_refused_by_its_name(api: Api) -> None:
+    """The text names the member and tells what to do."""
+    with refused("InvalidRequestException") as refusal:
+        api.infrastructure(parentInstance={"autoScalingGroup": {"name": "group"}})
+    assert "parentInstance cannot be used" in refusal.message and "Leave parentInstance out" in refusal.message
 
 
 def test_a_distribution_configuration_keeps_its_regions_in_order(api: Api) -> None:
@@ -87,7 +95,15 @@ def test_a_distribution_configuration_keeps_its_regions_in_order(api: Api) -> No
 @pytest.mark.parametrize(
     ("distributions", "code"),
     [
-        ([{"region": "r"}, {"region": "r"}], "InvalidParameterValueException"),
+        (
+            [
+                {"region": "r", "amiDistributionConfiguration": {}},
+                {"region": "r", "amiDistributionConfiguration": {}},
+            ],
+            "InvalidParameterValueException",
+        ),
+        ([{"region": "r"}], "InvalidParameterValueException"),
+        ([{"region": "r", "amiDistributionConfiguration": {}}, {"region": "s"}], "InvalidParameterValueException"),
         (
             [{"region": "r", "amiDistributionConfiguration": {"name": "fixed"}}],
             "InvalidParameterValueException",
@@ -120,6 +136,36 @@ def test_rules_of_a_distribution_configuration(api: Api, distributions: list[Any
     with refused(code):
         api.distribution(distributions=distributions)
     assert api.rows() == 0
+
+
+@pytest.mark.parametrize(
+    "region", ["xx y", "EU-west-1", "eu_west_1", "../x", "eu-west-1\n", " r", "é", "1r", "r" * 64]
+)
+def test_a_region_has_the_form_of_one(api: Api, region: str) -> None:
+    """It becomes a part of ARNs and names of registries; what no client could sign for is refused by its path."""
+    ami: dict[str, Any] = {"amiDistributionConfiguration": {}}
+    with refused("InvalidParameterValueException") as refusal:
+        api.distribution(distributions=[{"region": "r", **ami}, {"region": region, **ami}])
+    assert "'distributions[1].region'" in refusal.message and "is not a Region" in refusal.message
+    assert api.rows() == 0
+
+
+def test_an_entry_with_only_a_region_is_refused_with_the_words_of_the_service(api: Api) -> None:
+    """At creation and at an update, which then changes nothing."""
+    expected = (
+        "The value supplied for parameter 'distributions[1]' is not valid. "
+        "One or more outputs should be provided for each region in a distribution configuration."
+    )
+    wrong = [{"region": "r", "amiDistributionConfiguration": {}}, {"region": "s"}]
+    with refused("InvalidParameterValueException") as refusal:
+        api.distribution(distributions=wrong)
+    assert refusal.message == expected
+    arn = api.distribution(distributions=wrong[:1])
+    with refused("InvalidParameterValueException") as refusal:
+        api.client.update_distribution_configuration(
+            distributionConfigurationArn=arn, distributions=wrong, clientToken="t"
+        )
+    assert refusal.message == expected
 
 
 def test_the_name_of_an_ami_may_space_its_build_date_or_not(api: Api) -> None:

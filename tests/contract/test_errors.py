@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import threading
 import time
@@ -12,21 +11,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from contract.api import ACCOUNT, DOCUMENT, REGION, Api, RecordingBuilder, client_for
-from contract.conftest import MakeApi
-from contract.own_postgresql import OwnPostgresql
-from contract.refusals import refused
-from contract.test_pipelines import required
-from imagesmith.resources.managed import managed_content
+from imagesmith.builds.records import ImageRecords
 from imagesmith.resources.service import TURN_SECONDS, Service
 from imagesmith.settings import RateLimit, Role, Settings
 from imagesmith.store.database import Database
@@ -34,8 +24,13 @@ from imagesmith.store.migrate import upgrade
 from imagesmith.wire.app import create_app
 from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.server import running
-from imagesmith.workflows.records import Records
-from support import MovingClock, free_port
+from testing.api import ACCOUNT, DOCUMENT, REGION, Api, MakeApi, RecordingBuilder, client_for, raw_update, required
+from testing.clocks import MovingClock
+from testing.loaded import managed_content, service_model
+from testing.network import free_port
+from testing.pipeline_support import eventually
+from testing.postgresql import OwnPostgresql
+from testing.refusals import refused
 
 SCOPE = f"{ACCOUNT}/{REGION}"
 ADMIN = {"accessKeyId": "AKIAADMIN00000000000", "secretAccessKey": "a" * 40, "account": ACCOUNT}
@@ -57,12 +52,17 @@ def serving(
         database, settings, clock=clock, managed=managed_content(), builds=builds, read_source=read_source
     )
     app = create_app(
-        service, keys=keys, settings=settings, clock=lambda: datetime.now(UTC), ids=lambda: str(uuid.uuid4())
+        service,
+        keys=keys,
+        settings=settings,
+        clock=lambda: datetime.now(UTC),
+        ids=lambda: str(uuid.uuid4()),
+        api=service_model(),
     )
     try:
         with running(app) as url:
             client = client_for(url, keys.keys[0].access_key_id, keys.keys[0].secret)
-            yield Api(client, url, keys, database, clock, builds, Records(database, clock), {})
+            yield Api(client, url, keys, database, clock, builds, ImageRecords(database, clock), {})
     finally:
         app.close()
 
@@ -78,20 +78,6 @@ def as_key(api: Api, entry: dict[str, Any]) -> Api:
     """The same server, asked with another key."""
     client = client_for(api.url, entry["accessKeyId"], entry["secretAccessKey"])
     return Api(client, api.url, api.keys, api.database, api.clock, api.builds, api.records, api.sources)
-
-
-def raw_update(api: Api, members: dict[str, Any]) -> tuple[int, http.client.HTTPMessage, str]:
-    """One update without a client library; gives status, headers and the message of an error."""
-    key, body = api.keys.keys[0], json.dumps(members).encode()
-    request = AWSRequest("PUT", f"{api.url}/UpdateImagePipeline", data=body)
-    SigV4Auth(Credentials(key.access_key_id, key.secret), "imagebuilder", REGION).add_auth(request)
-    connection = http.client.HTTPConnection(urlsplit(api.url).netloc, timeout=30)
-    try:
-        connection.request("PUT", "/UpdateImagePipeline", body, dict(request.headers.items()))
-        answer = connection.getresponse()
-        return answer.status, answer.headers, json.loads(answer.read()).get("message", "")
-    finally:
-        connection.close()
 
 
 @pytest.fixture
@@ -116,6 +102,10 @@ class InBackground:
             self._outcome.append(self._call())
         except BaseException as error:
             self._error.append(error)
+
+    @property
+    def ended(self) -> bool:
+        return not self._thread.is_alive()
 
     def result(self) -> Any:
         self._thread.join(60)
@@ -302,7 +292,7 @@ def test_an_update_holds_its_token_while_it_waits(api: Api) -> None:
     members = {**required(api, arn), "description": "mine", "clientToken": "t"}
     with api.database.write(SCOPE):
         calls = [InBackground(lambda: api.client.update_image_pipeline(**members)) for _ in range(2)]
-        time.sleep(1)
+        eventually(lambda: any(call.ended for call in calls), "one of them is refused")
     codes = []
     for call in calls:
         try:

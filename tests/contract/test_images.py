@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from contract.api import Api
-from contract.refusals import refused
-
-
-def create(api: Api, recipe: str, **members: object) -> str:
-    infrastructure = api.infrastructure(name=f"infra-{api.rows()}")
-    return api.client.create_image(
-        containerRecipeArn=recipe, infrastructureConfigurationArn=infrastructure, **members
-    )["imageBuildVersionArn"]
+from imagesmith.values.states import ImageStatus
+from testing.api import Api, create
+from testing.refusals import refused
 
 
 def test_an_image_holds_resolved_copies_of_what_it_was_made_from(api: Api) -> None:
@@ -37,6 +31,53 @@ def test_the_metadata_options_of_the_infrastructure_reach_the_machine(api: Api) 
         plan = api.records.plan(made["imageBuildVersionArn"])
         assert plan is not None and plan.machine is not None
         assert plan.machine.tokens_required == (tokens == "required")
+
+
+def test_what_means_nothing_here_is_in_the_plan_by_name(api: Api) -> None:
+    """For the log: members of the infrastructure for both kinds, and what containers have no use for."""
+    infrastructure = api.infrastructure(
+        instanceTypes=["m5.large"], placement={"tenancy": "dedicated"}, keyPair="k",
+        instanceMetadataOptions={"httpTokens": "required"},
+    )  # fmt: skip
+    both = ("infrastructure.instanceProfileName", "infrastructure.keyPair", "infrastructure.placement")
+    devices = [{"deviceName": "/dev/xvda", "ebs": {"volumeSize": 100}}]
+    container = api.recipe(name="boxed", instanceConfiguration={"blockDeviceMappings": devices}, kmsKeyId="alias/k")
+    for member, recipe, unused in (
+        ("imageRecipeArn", api.image_recipe(), both),
+        (
+            "containerRecipeArn", container,
+            ("recipe.instanceConfiguration", "recipe.kmsKeyId", *both, "infrastructure.instanceTypes",
+             "infrastructure.instanceMetadataOptions"),
+        ),
+    ):  # fmt: skip
+        made = api.client.create_image(**{member: recipe}, infrastructureConfigurationArn=infrastructure)
+        plan = api.records.plan(made["imageBuildVersionArn"])
+        assert plan is not None and plan.unused == unused
+
+
+def test_entries_for_images_of_the_other_kind_are_in_the_plan_by_name(api: Api) -> None:
+    """A container goes nowhere by settings for AMIs, nor a machine by those for containers."""
+    entries = [
+        {"region": "us-east-1", "amiDistributionConfiguration": {}},
+        {
+            "region": "eu-west-1", "amiDistributionConfiguration": {},
+            "containerDistributionConfiguration": {"targetRepository": {"service": "ECR", "repositoryName": "r"}},
+        },
+    ]  # fmt: skip
+    distribution, infrastructure = api.distribution(distributions=entries), api.infrastructure()
+    for member, recipe, unused in (
+        ("imageRecipeArn", api.image_recipe(), ("distributions[1].containerDistributionConfiguration",)),
+        (
+            "containerRecipeArn", api.recipe(),
+            ("distributions[0].amiDistributionConfiguration", "distributions[1].amiDistributionConfiguration"),
+        ),
+    ):  # fmt: skip
+        made = api.client.create_image(
+            **{member: recipe}, infrastructureConfigurationArn=infrastructure,
+            distributionConfigurationArn=distribution,
+        )  # fmt: skip
+        plan = api.records.plan(made["imageBuildVersionArn"])
+        assert plan is not None and plan.unused == ("infrastructure.instanceProfileName", *unused)
 
 
 def test_a_version_arn_resolves_to_the_newest_available_build(api: Api) -> None:
@@ -78,7 +119,7 @@ def test_cancelling_a_waiting_build_is_immediate_and_twice_is_an_error(api: Api)
 def test_cancelling_a_running_build_asks_it_to_stop(api: Api) -> None:
     """The state follows when the build stopped; asking again is a success."""
     arn = create(api, api.recipe())
-    api.records.move(arn, "BUILDING")
+    api.records.move(arn, ImageStatus.BUILDING)
     for _ in range(2):
         api.client.cancel_image_creation(imageBuildVersionArn=arn)
     assert api.records.is_cancelled(arn)
@@ -118,7 +159,7 @@ def test_the_packages_of_an_image_are_paged(api: Api) -> None:
     arn = create(api, api.recipe())
     assert api.client.list_image_packages(imageBuildVersionArn=arn)["imagePackageList"] == []
     packages = [{"name": f"p{number}", "version": "1"} for number in range(60)]
-    api.records.put_inventory(arn, packages, os_version="Debian 12")
+    api.inspections.put_inventory(arn, packages, os_version="Debian 12")
     pages = api.client.get_paginator("list_image_packages").paginate(imageBuildVersionArn=arn)
     names = [item["packageName"] for page in pages for item in page["imagePackageList"]]
     assert names == [item["name"] for item in packages]

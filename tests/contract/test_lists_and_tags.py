@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from contract.api import Api
-from contract.refusals import refused
+from testing.api import Api
+from testing.refusals import refused
 
 
 def test_pages_hold_every_item_once_newest_first(api: Api) -> None:
@@ -121,7 +121,7 @@ def test_tags_have_their_own_errors(api: Api) -> None:
 
 def test_accounts_and_regions_do_not_see_each_other(api: Api) -> None:
     """The region of the credential's scope separates resources of one name."""
-    from contract.api import client_for
+    from testing.api import client_for
 
     api.infrastructure()
     key = api.keys.keys[0]

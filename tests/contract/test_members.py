@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from contract.api import Api
-from contract.refusals import refused
-from contract.test_errors import raw_update
-from contract.test_pipelines import required
+from testing.api import Api, raw_update, required
+from testing.refusals import refused
 
 DEFAULT_TESTS = {"imageTestsEnabled": True, "timeoutMinutes": 720}
 START = "pipelineExecutionStartCondition"
@@ -131,7 +129,7 @@ def test_an_image_recipe_is_replaced_by_another(api: Api) -> None:
 
 WORKFLOW = "arn:aws:imagebuilder:eu-west-1:123456789012:workflow/test/mine/1.0.0/1"
 BUILD_WORKFLOW = WORKFLOW.replace("/test/", "/build/")
-LONG = "x" * 1025
+THREADED = "x" * 1025
 BAD = "InvalidParameterValueException"
 COMBINATION = "InvalidParameterCombinationException"
 
@@ -151,7 +149,7 @@ INVALID: list[tuple[str, Any, str, str]] = [
     ("infrastructureConfigurationArn", "infra", "infrastructureConfigurationArn", BAD),
     ("distributionConfigurationArn", "dist", "distributionConfigurationArn", BAD),
     ("description", "", "description", BAD),
-    ("description", LONG, "description", BAD),
+    ("description", THREADED, "description", BAD),
     ("enhancedImageMetadataEnabled", "true", "enhancedImageMetadataEnabled", BAD),
     ("executionRole", "", "executionRole", BAD),
     ("executionRole", "x" * 2049, "executionRole", BAD),
@@ -173,7 +171,7 @@ INVALID: list[tuple[str, Any, str, str]] = [
     ("imageTestsConfiguration", {"timeoutMinutes": 1441}, "imageTestsConfiguration.timeoutMinutes", BAD),
     ("imageTestsConfiguration", {"timeoutMinutes": 90.5}, "imageTestsConfiguration.timeoutMinutes", BAD),
     ("schedule", {"timezone": "UTC"}, "schedule.scheduleExpression", BAD),
-    ("schedule", {"scheduleExpression": LONG}, "schedule.scheduleExpression", BAD),
+    ("schedule", {"scheduleExpression": THREADED}, "schedule.scheduleExpression", BAD),
     ("schedule", {"scheduleExpression": "cron(61 0 * * ? *)"}, "schedule.scheduleExpression", BAD),
     ("schedule", schedule(timezone="Nowhere/Land"), "schedule.timezone", BAD),
     ("schedule", schedule(timezone="x"), "schedule.timezone", BAD),

@@ -10,22 +10,11 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contract.api import ACCOUNT, REGION, Api
-from contract.conftest import MakeApi
-from contract.refusals import refused
+from testing.api import ACCOUNT, REGION, Api, MakeApi, required
+from testing.refusals import refused
 
 SCHEDULE = {"scheduleExpression": "cron(0 10 * * ? *)"}
 IDENTITY = {"arn", "name", "dateCreated", "dateUpdated", "tags"}
-
-
-def required(api: Api, arn: str) -> dict[str, Any]:
-    """The members that every update of a pipeline needs."""
-    document = api.get_pipeline(arn)
-    return {
-        "imagePipelineArn": arn,
-        "containerRecipeArn": document["containerRecipeArn"],
-        "infrastructureConfigurationArn": document["infrastructureConfigurationArn"],
-    }
 
 
 def test_a_minimal_pipeline_gets_the_documented_defaults(api: Api) -> None:

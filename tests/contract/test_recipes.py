@@ -6,9 +6,20 @@ from typing import Any
 
 import pytest
 
-from contract.api import ACCOUNT, DOCUMENT, PARAMETER_DOCUMENT, TEMPLATE, Api
-from contract.conftest import MakeApi
-from contract.refusals import refused
+from testing.api import ACCOUNT, DOCUMENT, PARAMETER_DOCUMENT, TEMPLATE, Api, MakeApi
+from testing.refusals import refused
+
+WINDOWS = """\
+schemaVersion: 1.0
+phases:
+  - name: build
+    steps:
+      - name: Hello
+        action: ExecutePowerShell
+        inputs:
+          commands: ["echo hello"]
+"""
+ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 
 
 def test_a_container_recipe_reads_back_as_sent(api: Api) -> None:
@@ -102,6 +113,57 @@ def test_component_parameters_are_checked(api: Api, parameters: list[Any], text:
     assert "'components[0].parameters'" in refusal.message and text in refusal.message
 
 
+CHOICES = PARAMETER_DOCUMENT.replace("default: hello\n", "default: hello\n      allowedValues: [hello, bye]\n")
+NAME = {"name": "Name", "value": ["n"]}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ([NAME, NAME], "The parameter 'Name' is given twice"),
+        ([{"name": "Name", "value": ["a", "b"]}], "The parameter 'Name' takes one string, 2 are given"),
+        ([{"name": "Name", "value": []}], "The parameter 'Name' takes one string, 0 are given"),
+        ([NAME, {"name": "Greeting", "value": ["moin"]}], "'Greeting' is not allowed; allowed values: hello, bye"),
+        ([NAME, {"name": "greeting", "value": ["bye"]}], "not defined in the provided component: greeting"),
+    ],
+)
+@pytest.mark.parametrize("machine", [False, True])
+def test_values_of_component_parameters_are_checked(
+    api: Api, parameters: list[Any], text: str, machine: bool
+) -> None:
+    """One value each, each name once, and only what the document allows; in both kinds of recipes."""
+    entry = {"componentArn": api.component(data=CHOICES), "parameters": parameters}
+    with refused("InvalidParameterCombinationException") as refusal:
+        made(api, [entry], machine=machine)
+    assert "'components[0].parameters'" in refusal.message and text in refusal.message
+
+
+def made(api: Api, components: list[Any], *, machine: bool) -> None:
+    if machine:
+        api.client.create_image_recipe(
+            name="disk", semanticVersion="1.0.0", parentImage="ami-0123456789abcdef0", components=components
+        )
+    else:
+        api.recipe(components=components)
+
+
+STEPS = DOCUMENT.split("  - name: build\n")[1]
+
+
+@pytest.mark.parametrize("phase", ["container-host-test", "Test", "verify", "cleanup", "BUILD", "tests"])
+@pytest.mark.parametrize("machine", [False, True])
+def test_a_component_whose_phases_no_build_runs_is_refused(api: Api, phase: str, machine: bool) -> None:
+    """By the name of the phase, with what was meant; the host's phase means nothing in an image recipe anyway."""
+    arn = api.component(data=f"{DOCUMENT}  - name: {phase}\n{STEPS}")
+    if machine and phase == "container-host-test":
+        made(api, [{"componentArn": arn}], machine=True)
+        return
+    with refused("InvalidParameterCombinationException") as refusal:
+        made(api, [{"componentArn": arn}], machine=machine)
+    assert "'components[0].componentArn'" in refusal.message
+    assert f"the phase '{phase}'" in refusal.message and "(hint: " in refusal.message
+
+
 def test_a_component_is_listed_once_whatever_its_version(api: Api) -> None:
     """Two versions of one component in a recipe are refused."""
     arns = [api.component(), api.component(version="1.1.0")]
@@ -152,6 +214,13 @@ def test_a_template_may_come_from_s3(api: Api) -> None:
     ("members", "code"),
     [
         ({"parentImage": "public.ecr.aws/debian/debian:12"}, "InvalidParameterCombinationException"),
+        ({"parentImage": f"{ECR}/win:1", "platformOverride": "Windows"}, "InvalidParameterCombinationException"),
+        ({"parentImage": "win:1", "platformOverride": "Windows"}, "InvalidParameterCombinationException"),
+        ({"parentImage": "12.dkr.ecr.eu-west-1.amazonaws.com/x"}, "InvalidParameterValueException"),
+        *(
+            ({"targetRepository": {"service": "ECR", "repositoryName": name}}, "InvalidParameterValueException")
+            for name in ("Web", "web/", "/web", "a//b", "a..b", "a___b", "-a", "a b", "web:1", "a" * 256, "\u00e4")
+        ),
         ({"parentImage": "ami-0123456789abcdef0"}, "InvalidParameterValueException"),
         ({"parentImage": "Not A Reference!"}, "InvalidParameterValueException"),
         ({"platformOverride": "macOS"}, "InvalidParameterValueException"),
@@ -172,6 +241,27 @@ def test_bad_recipes_are_refused(api: Api, members: dict[str, Any], code: str) -
     with refused(code):
         api.client.create_container_recipe(**request)
     assert api.rows() == stored
+
+
+def test_a_windows_parent_of_a_registry_says_what_it_lacks(api: Api) -> None:
+    """In the service's words; with the version it is taken."""
+    with refused("InvalidParameterCombinationException") as refusal:
+        api.recipe(parentImage=f"{ECR}/win:1", platformOverride="Windows")
+    assert refusal.message.endswith(
+        "You must specify an image OsVersion override when using ECR Repositories as your parent image for Windows "
+        "Platform."
+    )
+    component = api.component(name="win", platform="Windows", data=WINDOWS)
+    api.recipe(
+        name="win", parentImage=f"{ECR}/win:1", platformOverride="Windows",
+        imageOsVersionOverride="Microsoft Windows Server 2019", components=[{"componentArn": component}],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a", "a/b/c", "a.b_c__d---e", "0", "x" * 255])
+def test_names_of_repositories_are_taken(api: Api, name: str) -> None:
+    """Everything that registries take."""
+    api.recipe(targetRepository={"service": "ECR", "repositoryName": name})
 
 
 def test_an_unknown_parent_arn_is_a_404(api: Api) -> None:
@@ -208,6 +298,51 @@ def test_an_image_recipe_keeps_its_block_devices_verbatim(api: Api) -> None:
     api.client.delete_image_recipe(imageRecipeArn=arn)
     with refused("ResourceNotFoundException"):
         api.client.get_image_recipe(imageRecipeArn=arn)
+
+
+@pytest.mark.parametrize(
+    ("devices", "words"),
+    [
+        ([{"deviceName": "/dev/sdb", "ebs": {"snapshotId": "snap-0123456789abcdef0"}}], "[0].ebs.snapshotId"),
+        (
+            [{"deviceName": "/dev/xvda", "ebs": {"volumeSize": 2049}}],
+            "[0].ebs.volumeSize' is not valid. It is 2049 GiB",
+        ),
+        ([{"deviceName": "/dev/xvda", "ebs": {"volumeSize": 9}}, {"deviceName": "/dev/sda1"}], "[1].deviceName"),
+        ([{"deviceName": "/dev/sdb"}, {"deviceName": "/dev/sdb", "noDevice": ""}], "[1].deviceName"),
+    ],
+)
+def test_block_devices_that_cannot_be_had_are_refused_by_name(api: Api, devices: list[Any], words: str) -> None:
+    """Volumes of snapshots, sizes over that of any disk here, two mappings for one device."""
+    with refused("InvalidParameterValueException") as refusal:
+        api.image_recipe(blockDeviceMappings=devices)
+    assert f"blockDeviceMappings{words}" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "form", "fits"), [(2040, "VHD", True), (2041, "VHD", False), (2041, "VMDK", True)]
+)
+def test_an_export_that_cannot_hold_the_disk_is_refused_before_any_build(
+    api: Api, gibibytes: int, form: str, fits: bool
+) -> None:
+    """A pipeline and an image say so when they are created: recipe and distribution tell size and format."""
+    export = {"roleName": "export", "diskImageFormat": form, "s3Bucket": "disks"}
+    members: dict[str, Any] = {
+        "imageRecipeArn": api.image_recipe(
+            blockDeviceMappings=[{"deviceName": "/dev/xvda", "ebs": {"volumeSize": gibibytes}}]
+        ),
+        "infrastructureConfigurationArn": api.infrastructure(),
+        "distributionConfigurationArn": api.distribution(
+            distributions=[{"region": "us-east-1", "s3ExportConfiguration": export}]
+        ),
+    }
+    if fits:
+        api.pipeline(**members)
+        return
+    for call in (lambda: api.pipeline(**members), lambda: api.client.create_image(**members)):
+        with refused("InvalidParameterCombinationException") as refusal:
+            call()
+        assert "2041.0 GiB, and a vhd disk has at most 2040.0 GiB" in refusal.message
 
 
 def test_user_data_must_be_base64(api: Api) -> None:

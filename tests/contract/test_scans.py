@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from contract.api import Api
-from contract.refusals import refused
-from contract.test_images import create
-from imagesmith.inspection.scanning.findings import Cvss, Finding, Severity, VulnerablePackage
+from imagesmith.inspection.scanning.advisories import Advisory
+from imagesmith.inspection.scanning.findings import Finding, VulnerablePackage
+from imagesmith.inspection.scanning.severities import Cvss, Severity
+from imagesmith.values.states import ScanStatus
+from testing.api import Api, create
+from testing.refusals import refused
 
 OPENSSL = VulnerablePackage("libssl3", "1:3.0.11-1~deb12u2", "amd64", "deb", "", "1:3.0.11-1~deb12u3")
 
 
-def finding(number: int, severity: Severity = "HIGH", **members: Any) -> dict[str, Any]:
-    return Finding(f"CVE-2024-{number:04}", severity, (OPENSSL,), "test", **members).to_json()
+def finding(number: int, severity: Severity = "HIGH", **members: Any) -> Mapping[str, Any]:
+    return Finding(Advisory(f"CVE-2024-{number:04}", severity, "test", **members), (OPENSSL,)).to_json()
 
 
 @pytest.fixture
@@ -24,8 +27,8 @@ def scanned(api: Api) -> tuple[str, str]:
     first = create(api, api.recipe())
     pipeline = api.pipeline()
     second = api.client.start_image_pipeline_execution(imagePipelineArn=pipeline)["imageBuildVersionArn"]
-    api.records.put_findings(first, [finding(1, "CRITICAL"), finding(2), finding(3, "LOW")])
-    api.records.put_findings(second, [finding(2), finding(4, "MEDIUM")])
+    api.inspections.put_findings(first, [finding(1, "CRITICAL"), finding(2), finding(3, "LOW")])
+    api.inspections.put_findings(second, [finding(2), finding(4, "MEDIUM")])
     return first, second
 
 
@@ -43,7 +46,7 @@ def test_a_finding_says_everything_that_is_known(api: Api) -> None:
     """Package, fix, score, remediation and dates have their members; what is unknown is absent."""
     image = create(api, api.recipe())
     vector = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"
-    api.records.put_findings(
+    api.inspections.put_findings(
         image,
         [
             finding(
@@ -135,7 +138,7 @@ def test_counts_by_image_pipeline_and_vulnerability(api: Api, scanned: tuple[str
 def test_many_keys_come_in_pages(api: Api) -> None:
     """Thirty vulnerabilities come in two pages, each once."""
     image = create(api, api.recipe())
-    api.records.put_findings(image, [finding(number) for number in range(30)])
+    api.inspections.put_findings(image, [finding(number) for number in range(30)])
     pages = list(
         api.client.get_paginator("list_image_scan_finding_aggregations").paginate(
             filter={"name": "vulnerabilityId"}
@@ -148,7 +151,7 @@ def test_many_keys_come_in_pages(api: Api) -> None:
 def test_a_second_scan_replaces_and_deleting_the_image_forgets(api: Api, scanned: tuple[str, str]) -> None:
     """Findings are a snapshot of the last scan and go with the image's record."""
     first, _ = scanned
-    api.records.put_findings(first, [finding(9)])
+    api.inspections.put_findings(first, [finding(9)])
     wanted: Any = [{"name": "imageBuildVersionArn", "values": [first]}]
     assert ids(api.client.list_image_scan_findings(filters=wanted)) == ["CVE-2024-0009"]
     api.set_state(first, "AVAILABLE")
@@ -163,8 +166,8 @@ def test_scan_states_are_shown_and_an_end_abandons_only_what_still_ran(api: Api)
         create(api, api.recipe(name=name), imageScanningConfiguration=scanning) for name in ("one", "two")
     )
     assert api.client.get_image(imageBuildVersionArn=done)["image"]["scanState"] == {"status": "PENDING"}
-    api.records.set_scan_state(done, "FAILED", "no advisories")
-    api.records.set_scan_state(running, "SCANNING")
+    api.inspections.set_scan_state(done, ScanStatus.FAILED, "no advisories")
+    api.inspections.set_scan_state(running, ScanStatus.SCANNING)
     for arn in (done, running):
         api.set_state(arn, "FAILED")
     states = [api.client.get_image(imageBuildVersionArn=arn)["image"]["scanState"] for arn in (done, running)]

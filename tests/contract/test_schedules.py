@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from contract.api import ACCOUNT, REGION, Api
-from imagesmith.resources.managed import managed_content
 from imagesmith.resources.service import Service
 from imagesmith.schedule.clock import Scheduler
 from imagesmith.settings import Settings
+from testing.api import ACCOUNT, REGION, Api
+from testing.loaded import managed_content
 
 SCHEDULE: dict[str, Any] = {
     "scheduleExpression": "rate(1 hour)", "pipelineExecutionStartCondition": "EXPRESSION_MATCH_ONLY",

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from contract.api import WORKFLOW, Api
-from contract.refusals import refused
-from contract.test_pipelines import required
+from testing.api import WORKFLOW, Api, required
+from testing.refusals import refused
 
 BAD = "InvalidParameterValueException"
 MISSING = "ResourceNotFoundException"

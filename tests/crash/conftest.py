@@ -10,15 +10,14 @@ from contextlib import ExitStack
 
 import pytest
 
-from conftest import new_postgresql_database
-from distribution.registry_support import RunningRegistry
-from pipeline.conftest import open_registry, tiny_parent
-from pipeline.leaks import assert_clean
-from pipeline.pipeline_support import REGION, Gate, RunningServer, gate
+from testing.crash_support import DATABASES, Tally
+from testing.file_queue import TALLY
+from testing.leaks import assert_clean
+from testing.pipeline_support import REGION, RunningServer
+from testing.postgresql import new_postgresql_database
+from testing.registry_support import RunningRegistry
+from testing.socket_proxy import Gate, gate
 
-__all__ = ["open_registry", "tiny_parent"]
-
-DATABASES = ("sqlite", "postgresql")
 HOOK = """\
 #!/bin/sh
 cat >/dev/null
@@ -26,10 +25,6 @@ echo once >>$0.calls
 until [ -e $0.go ]; do sleep 0.05; done
 echo '{"n": 1}'
 """
-_TALLY = pytest.StashKey[list[str]]()
-
-Tally = Callable[[int, str], None]
-"""(runs, what happened to them)."""
 
 
 @pytest.fixture(scope="session")
@@ -111,18 +106,9 @@ def stored_server(
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Tally:
     """Count runs of builds that a test put through something and that all ended as they should."""
-    lines = request.config.stash.setdefault(_TALLY, [])
 
     def count(runs: int, what: str) -> None:
-        lines.append(f"{request.node.name}: {runs} run(s) {what}; lost: nothing")
+        line = f"{request.node.name}: {runs} run(s) {what}; lost: nothing"
+        request.node.user_properties.append((TALLY, line))
 
     return count
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what was done, also when nobody looks at the output of single tests."""
-    lines = config.stash.get(_TALLY, [])
-    if lines:
-        terminalreporter.section("crashes")
-        for line in sorted(lines):
-            terminalreporter.write_line(line)

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from crash.conftest import Tally
-from crash.crash_support import STAGES, catch, die_and_come_back
-from pipeline.leaks import assert_clean
-from pipeline.pipeline_support import HOLD, Gate, RunningServer, eventually, held
-from pipeline.workflow_support import executions
+from testing.crash_support import STAGES, Tally, catch, die_and_come_back
+from testing.leaks import assert_clean
+from testing.pipeline_support import HOLD, RunningServer, eventually, held
+from testing.socket_proxy import Gate
+from testing.workflow_support import executions
 
 pytestmark = pytest.mark.tool
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from contract.own_postgresql import OwnPostgresql
-from crash.conftest import Tally
-from pipeline.leaks import assert_clean
-from pipeline.pipeline_support import HOLD, RunningServer, held, release
-from pipeline.workflow_support import (
+from testing.crash_support import Tally
+from testing.leaks import assert_clean
+from testing.pipeline_support import HOLD, RunningServer, held, release
+from testing.postgresql import OwnPostgresql
+from testing.workflow_support import (
     answer,
     build_document,
     executions,

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from crash.conftest import Tally
 from imagesmith.artifacts.layout import OciLayout
-from pipeline.leaks import assert_clean
-from pipeline.pipeline_support import COMMAND, HOLD, RunningServer, held, image_config, release, uris
-from small_disk import fill, free_bytes, small_disk_at
+from testing.crash_support import Tally
+from testing.leaks import assert_clean
+from testing.pipeline_support import COMMAND, HOLD, RunningServer, held, image_config, release, uris
+from testing.small_disk import fill, free_bytes, small_disk_at
 
 pytestmark = pytest.mark.tool
 

@@ -19,12 +19,12 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from conftest import new_postgresql_database
-from crash.hosts_support import SOON_SECONDS, RunningWorker, Site
-from distribution.registry_support import RunningRegistry
-from imagesmith.values.final_states import FINAL
-from pipeline.pipeline_support import HOLD, Forge, RunningServer, eventually, find_processes, held, release, uris
-from pipeline.workflow_support import (
+from imagesmith.values.states import FINAL_IMAGE
+from testing.hosts_support import SOON_SECONDS, RunningWorker, Site
+from testing.pipeline_support import HOLD, Forge, RunningServer, eventually, find_processes, held, release, uris
+from testing.postgresql import new_postgresql_database
+from testing.registry_support import RunningRegistry
+from testing.workflow_support import (
     TEST,
     TEST_LAUNCH,
     answer,
@@ -165,7 +165,7 @@ def test_a_build_whose_worker_was_killed_ends_elsewhere(site: Site, front: Runni
     assert uris(forge.finished(arn, seconds=SOON_SECONDS))
     ended(site, workers[other(first)], arn, "AVAILABLE")
     log = site.log_on(workers[other(first)], arn)
-    assert log.count("the workflow begins anew") == 1
+    assert log.count("the workflow starts again") == 1
     told = front.command("image", "logs", "-f", arn)
     assert told.splitlines() == sorted(told.splitlines(), key=lambda line: line.partition(" ")[0])
     assert "end | AVAILABLE" in told and site.log_on(workers[first], arn).splitlines()[0] in told
@@ -201,7 +201,7 @@ def test_a_worker_that_was_frozen_cannot_finish_what_another_took(
     forge.finished(arn, seconds=SOON_SECONDS)
     assert "end |" not in site.log_on(workers[first], arn)
     ended(site, workers[other(first)], arn, "AVAILABLE")
-    assert "another process goes on with" in workers[first].errors.read_text()
+    assert "another process took over" in workers[first].errors.read_text()
     print("1 run, its worker was frozen for longer than its lease: its result was refused; lost: nothing")
 
 
@@ -360,7 +360,7 @@ def test_two_hundred_builds_on_two_workers_with_two_places_each(
     def over() -> bool:
         for name, seen in site.workers().items():
             most[name] = max(most[name], seen.running)
-        left.difference_update([arn for arn in sorted(left)[:20] if forge.state(arn) in FINAL])
+        left.difference_update([arn for arn in sorted(left)[:20] if forge.state(arn) in FINAL_IMAGE])
         return not left
 
     eventually(over, "all builds end", seconds=500, pause=0.2)

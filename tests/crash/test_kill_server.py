@@ -7,9 +7,10 @@ import signal
 
 import pytest
 
-from crash.crash_support import AGAIN, STAGES, catch
-from pipeline.leaks import running_below
-from pipeline.pipeline_support import Gate, RunningServer, eventually, image_digest, uris
+from testing.crash_support import AGAIN, STAGES, catch
+from testing.leaks import running_below
+from testing.pipeline_support import RunningServer, eventually, image_digest, uris
+from testing.socket_proxy import Gate
 
 pytestmark = pytest.mark.tool
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from crash.conftest import Tally
-from crash.step_kinds import CATCH_IN, WORK
-from imagesmith.workflows.steps.table import CONTAINER_ACTIONS, WAIT
-from inspection.test_inspected_builds import feed
-from pipeline.leaks import running_below
-from pipeline.pipeline_support import Gate, RunningServer, eventually, image_digest, uris
-from pipeline.workflow_support import executions, steps
+from imagesmith.builds.steps.table import CONTAINER_ACTIONS, WAIT
+from testing.crash_support import Tally
+from testing.leaks import running_below
+from testing.pipeline_support import RunningServer, eventually, image_digest, uris
+from testing.socket_proxy import Gate
+from testing.step_kinds import CATCH_IN, WORK
+from testing.vulnerable import feed
+from testing.workflow_support import executions, steps
 
 pytestmark = pytest.mark.tool
 

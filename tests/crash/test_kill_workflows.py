@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from crash.crash_support import die_and_come_back
-from pipeline.pipeline_support import COMMAND, HOLD, RunningServer, eventually, held, release
-from pipeline.workflow_support import (
+from testing.crash_support import die_and_come_back
+from testing.pipeline_support import COMMAND, HOLD, RunningServer, eventually, held, release
+from testing.workflow_support import (
     TEST,
     TEST_LAUNCH,
     answer,
@@ -64,7 +64,7 @@ def test_a_command_is_never_run_again_on_the_same_instance(stored_server: Runnin
     forge.finished(arn)
     found = steps(forge, executions(forge, arn)[0]["workflowExecutionId"])
     assert json.loads(found["Work"]["outputs"])["output"] == ["once"]
-    assert server.log(arn).count("the workflow begins anew") == 1
+    assert server.log(arn).count("the workflow starts again") == 1
 
 
 def test_a_parallel_group_goes_on(stored_server: RunningServer) -> None:

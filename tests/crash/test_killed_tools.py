@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from crash.crash_support import catch, freeze, kill_below
-from pipeline.leaks import assert_clean, running_below
-from pipeline.pipeline_support import HOLD, Gate, RunningServer, eventually, held
+from testing.crash_support import catch, freeze, kill_below
+from testing.leaks import assert_clean, running_below
+from testing.pipeline_support import HOLD, RunningServer, eventually, held
+from testing.socket_proxy import Gate
 
 pytestmark = pytest.mark.tool
 

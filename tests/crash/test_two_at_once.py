@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.pipeline_support import COMMAND, RunningServer, uris
+from testing.pipeline_support import COMMAND, RunningServer, uris
 
 pytestmark = pytest.mark.tool
 

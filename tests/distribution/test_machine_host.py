@@ -2,70 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncssh
 import pytest
 
-from imagesmith.distribution.machine_host import CopyFailed, copy_disk, file_name
+from imagesmith.distribution.destinations.machine_host import HostCopyFailed, copy_disk, file_name
 from imagesmith.processes import Cancellation, Cancelled
-from imagesmith.settings import MachineHost
-
-DATA = bytes(range(256)) * 8192
-
-
-@dataclass
-class Host:
-    """A running SSH server, and how the settings describe it."""
-
-    described: MachineHost
-    folder: Path
-    disk: Path
-
-    def copy(self, name: str = "web.qcow2", **changes: object) -> str:
-        host = replace(self.described, **changes)  # type: ignore[arg-type]
-        return copy_disk(host, self.disk, name, cancellation=Cancellation(), on_line=lambda _: None)
-
-    def names(self) -> list[str]:
-        return sorted(place.name for place in self.folder.iterdir())
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    folder, disk, key = tmp_path / "images", tmp_path / "disk", tmp_path / "key"
-    folder.mkdir()
-    disk.write_bytes(DATA)
-    ours, theirs = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
-    ours.write_private_key(str(key))
-    (tmp_path / "authorized").write_bytes(ours.export_public_key())
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    async def listen() -> asyncssh.SSHAcceptor:
-        return await asyncssh.listen(
-            "127.0.0.1", 0, server_host_keys=[theirs], authorized_client_keys=str(tmp_path / "authorized"),
-            sftp_factory=True,
-        )  # fmt: skip
-
-    server = asyncio.run_coroutine_threadsafe(listen(), loop).result(30)
-
-    async def close() -> None:
-        server.close()
-        await server.wait_closed()
-
-    described = MachineHost(
-        "127.0.0.1", str(key), theirs.export_public_key().decode(), directory=str(folder), port=server.get_port()
-    )
-    yield Host(described, folder, disk)
-    asyncio.run_coroutine_threadsafe(close(), loop).result(30)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+from testing.ssh_host import DATA, Host
 
 
 def test_a_disk_arrives_whole_under_its_name(host: Host) -> None:
@@ -78,7 +22,7 @@ def test_a_disk_arrives_whole_under_its_name(host: Host) -> None:
 def test_another_host_key_gets_nothing(host: Host) -> None:
     """A host that answers in the name of the known one is refused before anything is sent."""
     stranger = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
-    with pytest.raises(CopyFailed, match=r"cannot be copied to root@127.0.0.1:\d+:.*[Hh]ost key"):
+    with pytest.raises(HostCopyFailed, match=r"cannot be copied to root@127.0.0.1:\d+:.*[Hh]ost key"):
         host.copy(host_key=stranger)
     assert host.names() == []
 
@@ -86,13 +30,13 @@ def test_another_host_key_gets_nothing(host: Host) -> None:
 def test_a_key_that_is_not_let_in_is_a_failure(host: Host, tmp_path: Path) -> None:
     """The reason names the host."""
     asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(tmp_path / "other"))
-    with pytest.raises(CopyFailed, match="Permission denied"):
+    with pytest.raises(HostCopyFailed, match="Permission denied"):
         host.copy(key_file=str(tmp_path / "other"))
 
 
 def test_a_directory_that_is_not_there_is_a_failure(host: Host) -> None:
     """Nothing is made in its place."""
-    with pytest.raises(CopyFailed, match=r"No such file"):
+    with pytest.raises(HostCopyFailed, match=r"No such file"):
         host.copy(directory=str(host.folder / "none"))
     assert host.names() == []
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from distribution.registry_support import PASSWORD, USER, RunningRegistry, write_layout
 from imagesmith.artifacts.layout import OciLayout
+from imagesmith.artifacts.patience import RetryPolicy
 from imagesmith.artifacts.referrers import Document, attach, attached
 from imagesmith.distribution.client import RegistryClient, RegistryError
+from imagesmith.distribution.push import push_image
 from imagesmith.distribution.referrers import fallback_tag, fetch_manifest, fetch_referrers, push_referrers
-from imagesmith.distribution.registry import push_image
 from imagesmith.settings import Registry
+from testing.registry_support import PASSWORD, USER, RunningRegistry, write_layout
 
 KIND = "application/vnd.example.note"
 
@@ -27,8 +28,8 @@ def pushed(folder: Path, registry: Registry, repository: str) -> tuple[OciLayout
     """A layout whose image is in the registry."""
     digest = write_layout(folder, "web:1")
     push_image(
-        folder, "web:1", digest=digest, registry=registry, repository=repository, tags=["1"], attempts=1,
-        sleep=lambda _: None, cancellation=None, on_line=lambda _: None,
+        folder, "web:1", digest=digest, registry=registry, repository=repository, tags=["1"],
+        patience=RetryPolicy(), cancellation=None, on_line=lambda _: None,
     )  # fmt: skip
     return OciLayout(folder), digest
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imagesmith.distribution.refusals import is_permanent, what_to_try
+from imagesmith.artifacts.refusals import is_permanent, what_to_try
 from imagesmith.settings import Registry
 
 DIGEST = "sha256:" + "401403404" * 7 + "4"
@@ -60,6 +60,6 @@ def test_advice_names_the_setting() -> None:
     known = Registry(url="r.example", username="smith", password_file="/run/password")
     assert "username and password_file" in what_to_try("unauthorized: authentication required", anonymous)
     assert "/run/password" in what_to_try("unauthorized: authentication required", known)
-    assert "right to push" in what_to_try("denied: no", known)
+    assert "to push to this" in what_to_try("denied: no", known)
     assert "insecure = true" in what_to_try("server gave HTTP response to HTTPS client", known)
     assert "r.example" in what_to_try("connection refused", known)

@@ -17,11 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from distribution.registry_support import PASSWORD, USER, ManifestGate, RunningRegistry, write_layout
-from imagesmith.distribution.registry import Pushed, PushFailed, push_image
+from imagesmith.artifacts.patience import RetryPolicy
+from imagesmith.distribution.push import Pushed, PushFailed, push_image
 from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.settings import Registry
-from support import free_port
+from testing.network import free_port
+from testing.registry_support import PASSWORD, USER, RunningRegistry, write_layout
+from testing.socket_proxy import ManifestGate
 
 pytestmark = pytest.mark.tool
 
@@ -44,13 +46,15 @@ class Pusher:
         repository: str = "team/app",
         tags: Sequence[str] = ("1",),
         attempts: int = 3,
+        longest: float = 30.0,
         cancellation: Cancellation | None = None,
         digest: str = "",
         reference: str = "built",
     ) -> Pushed:
         return push_image(
             self.layout, reference, digest=digest or self.digest, registry=registry, repository=repository,
-            tags=tags, attempts=attempts, sleep=self._sleep, cancellation=cancellation, on_line=self._line,
+            tags=tags, patience=RetryPolicy(attempts, longest, self._sleep), cancellation=cancellation,
+            on_line=self._line,
         )  # fmt: skip
 
     def _sleep(self, seconds: float) -> None:
@@ -223,7 +227,7 @@ def test_registry_that_dies_in_the_middle(pusher: Pusher, own_registry: RunningR
         return count > 1
 
     pusher.on_sleep = lambda _: own_registry.start()
-    gate = ManifestGate(own_registry.port, die_once)
+    gate = ManifestGate(own_registry.host, die_once)
     try:
         pushed = pusher.push(plain(gate.host), tags=["a", "b"])
     finally:
@@ -241,7 +245,7 @@ def test_registry_that_stays_dead(pusher: Pusher, own_registry: RunningRegistry)
         own_registry.kill()
         return False
 
-    gate = ManifestGate(own_registry.port, die)
+    gate = ManifestGate(own_registry.host, die)
     try:
         with pytest.raises(PushFailed, match="2 attempts") as caught:
             pusher.push(plain(gate.host), attempts=2)
@@ -277,7 +281,7 @@ def test_cancelled_while_skopeo_runs(pusher: Pusher, open_registry: RunningRegis
         over.wait(60)
         return False
 
-    gate = ManifestGate(open_registry.port, stall)
+    gate = ManifestGate(open_registry.host, stall)
     started = time.monotonic()
     try:
         with pytest.raises(Cancelled):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagesmith.components.conditions import is_true, parse_expression
+from imagesmith.components.operators import is_true, parse_expression
 from imagesmith.documents.nodes import MapNode
 from imagesmith.documents.yaml import load_yaml
 from imagesmith.values.diagnostics import Problem

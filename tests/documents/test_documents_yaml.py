@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagesmith.documents.nodes import ListNode, MapNode, ScalarNode, to_data
-from imagesmith.documents.yaml import Limits, load_yaml
+from imagesmith.documents.yaml import YamlLimits, load_yaml
 from imagesmith.values.diagnostics import Position
 
 
-def code(text: str | bytes, limits: Limits | None = None) -> str:
+def code(text: str | bytes, limits: YamlLimits | None = None) -> str:
     return ",".join(problem.code for problem in load_yaml(text, limits=limits).problems)
 
 
@@ -50,7 +50,7 @@ def test_empty_values_are_absent() -> None:
     assert data("a:\nb: ~\nc: ''\nd: 'null'\ne: null") == {"c": "", "d": "null"}
 
 
-def test_places() -> None:
+def test_slots() -> None:
     """Every node knows its line and column, counted in characters from 1."""
     root = load_yaml(
         "é: ü\nlist:\n  - 'x'\n  - {k: |\n     a\n     b}\n".replace(
@@ -118,13 +118,13 @@ def test_defects(text: str | bytes, expected: str) -> None:
 def test_bounds() -> None:
     """Length, depth and expanded size are bounded, and checked before they cost time."""
     started = time.thread_time()
-    assert code("a" * 100, Limits(text_bytes=99)) == "document-too-long"
-    assert code("é" * 50, Limits(text_bytes=99)) == "document-too-long"
+    assert code("a" * 100, YamlLimits(text_bytes=99)) == "document-too-long"
+    assert code("é" * 50, YamlLimits(text_bytes=99)) == "document-too-long"
     assert code("[" * 60_000) == "yaml-depth"
     assert code("{a: " * 15_000) == "yaml-depth"
     assert code("- " * 30_000) == "yaml-depth"
     assert code("? " * 30_000) == "yaml-depth"
-    assert code("[" + "a," * 30_000 + "]", Limits(nodes=1000)) == "yaml-size"
+    assert code("[" + "a," * 30_000 + "]", YamlLimits(nodes=1000)) == "yaml-size"
     bomb = "- &a [x, x, x, x, x, x, x, x, x, x]\n"
     for level in range(8):
         old, new = chr(97 + level), chr(98 + level)

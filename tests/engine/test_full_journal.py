@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.test_durable import Notes, wait_for
-from imagesmith.engine.durable import DurableEngine
+from imagesmith.builds.journal import Journal, Json
+from imagesmith.engine.process import EngineProcess
 from imagesmith.processes import Cancellation
-from imagesmith.workflows.journal import Journal, Json
-from small_disk import fill, small_disk_at
+from testing.journal_notes import Notes, wait_for
+from testing.small_disk import fill, small_disk_at
 
 pytestmark = pytest.mark.tool
 
@@ -44,13 +44,13 @@ def test_a_build_goes_on_when_its_journal_can_be_written_again(small_disk: Path)
         journal.step("two", work)
         journal.conclude("end", end)
 
-    engine = DurableEngine(f"sqlite:///{small_disk / 'journal.sqlite'}", program, concurrency=1)
+    engine = EngineProcess(f"sqlite:///{small_disk / 'journal.sqlite'}", program, concurrency=1)
     engine.launch()
     try:
-        engine.start("image-a")
+        engine.queue.start("image-a")
         wait_for(lambda: len(tries) == 1)
-        engine.start("image-b")
-        engine.start_many(["image-c", "image-d"])
+        engine.queue.start("image-b")
+        engine.queue.start_many(["image-c", "image-d"])
         (small_disk / "ballast").unlink()
         wait_for(lambda: len(endings) == 4)
     finally:
@@ -69,13 +69,13 @@ def test_room_for_the_journal_is_asked_for_before_every_write(tmp_path: Path) ->
             journal.step(name, notes.step(key, name))
         journal.conclude("end", notes.end(key, "ok"))
 
-    engine = DurableEngine(
+    engine = EngineProcess(
         f"sqlite:///{tmp_path / 'journal.sqlite'}", program,
-        concurrency=1, make_room=lambda cancellation: asked.append(cancellation.requested),
+        concurrency=1, wait_for_disk_space=lambda cancellation: asked.append(cancellation.requested),
     )  # fmt: skip
     engine.launch()
     try:
-        engine.start("image-a")
+        engine.queue.start("image-a")
         wait_for(lambda: len(asked) == 3)
     finally:
         engine.close()

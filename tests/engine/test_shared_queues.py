@@ -12,27 +12,30 @@ from pathlib import Path
 
 import pytest
 
-from imagesmith.engine.durable import DurableEngine, Program
+from imagesmith.builds.journal import Journal, Json
 from imagesmith.engine.membership import Membership
+from imagesmith.engine.process import EngineProcess
 from imagesmith.engine.queues import CAPABILITIES, Queues
+from imagesmith.engine.run_execution import Program
 from imagesmith.processes import Cancellation
 from imagesmith.store.database import Database
 from imagesmith.store.workers import StoredWorker
-from imagesmith.workflows.journal import Journal, Json
-from pipeline.pipeline_support import eventually
+from testing.pipeline_support import eventually
 
 RUNS = 8
 TOGETHER = 2
 
 
 @contextmanager
-def worker(database: Database, url: str, program: Program, place: Path, *, overall: int) -> Iterator[DurableEngine]:
+def worker(database: Database, url: str, program: Program, place: Path, *, overall: int) -> Iterator[EngineProcess]:
     """A worker with four places of its own."""
     numbers = count(1)
-    stored = StoredWorker("", "one", "here", os.getpid(), str(place), CAPABILITIES, 4)
+    stored = StoredWorker(
+        id="", name="one", host="here", pid=os.getpid(), place=str(place), queues=CAPABILITIES, concurrency=4
+    )
     membership = Membership(database, stored, limit_seconds=60, new_id=lambda: f"worker-{next(numbers)}")
     queues = Queues.shared("one", CAPABILITIES, concurrency=4, overall=overall)
-    engine = DurableEngine(url, program, concurrency=4, membership=membership, queues=queues)
+    engine = EngineProcess(url, program, concurrency=4, membership=membership, queues=queues)
     engine.launch()
     try:
         yield engine
@@ -71,7 +74,7 @@ class Counted:
 
 
 @pytest.mark.tool
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["postgresql"])
 @pytest.mark.parametrize(("overall", "most"), [(TOGETHER, TOGETHER), (0, 4)], ids=["overall", "own"])
 def test_no_more_run_at_once_than_may(
     database: Database, database_url: str, tmp_path: Path, overall: int, most: int
@@ -79,9 +82,9 @@ def test_no_more_run_at_once_than_may(
     """Of what all workers together may, and of what one may; all end, once each."""
     program = Counted(most)
     with worker(database, database_url, program, tmp_path, overall=overall) as engine:
-        engine.start("image-0")
+        engine.queue.start("image-0")
         eventually(lambda: program.most, "the first run begins", seconds=60)
-        engine.start_many([f"image-{number}" for number in range(1, RUNS)])
+        engine.queue.start_many([f"image-{number}" for number in range(1, RUNS)])
         eventually(lambda: len(program.ended) == RUNS, "all runs end", seconds=60)
     assert sorted(program.ended) == [f"image-{number}" for number in range(RUNS)]
     assert program.most == most

@@ -6,12 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from distribution.conftest import open_registry
-from distribution.registry_support import RunningRegistry
-from pipeline.conftest import tiny_parent
-from pipeline.pipeline_support import REGION, Forge, RunningServer
-
-__all__ = ["open_registry", "tiny_parent"]
+from testing.pipeline_support import REGION, Forge, RunningServer
+from testing.registry_support import RunningRegistry
 
 
 @pytest.fixture(scope="session")

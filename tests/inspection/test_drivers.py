@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from imagesmith.inspection.scanning.drivers import ProgramScanner, grype, trivy
-from imagesmith.inspection.scanning.protocol import ScanFailed, ScanTarget, ScanTimedOut
+from imagesmith.inspection.scanning.scanner import ScanFailed, ScanTarget, ScanTimedOut
 from imagesmith.processes import Cancellation
-from inspection.scan_samples import INVENTORY
+from testing.scan_samples import INVENTORY
 
 TARGET = ScanTarget(INVENTORY, Path("/images/view"))
 TRIVY = {
@@ -106,8 +107,38 @@ def test_the_answer_of_grype_is_read() -> None:
     """Place, score, fix and related names are taken over."""
     (finding,) = grype("/x").parse(json.dumps(GRYPE).encode())
     assert (finding.vulnerability_id, finding.severity, finding.score) == ("GHSA-aaaa-bbbb-cccc", "MEDIUM", 6.1)
-    assert finding.related == ("CVE-2024-22195",)
+    assert finding.advisory.related == ("CVE-2024-22195",)
     assert (finding.packages[0].location, finding.packages[0].fixed_version) == ("srv/x/METADATA", "3.1.3")
+
+
+V2, V4 = "AV:N/AC:L/Au:N/C:C/I:C/A:C", "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N"
+
+
+@pytest.mark.parametrize(
+    ("trivy_cvss", "grype_cvss", "severity", "score"),
+    [
+        ({"nvd": {"V40Vector": V4}}, [{"vector": V4}], "CRITICAL", 9.3),
+        (
+            {"nvd": {"V2Vector": V2, "V2Score": 10.0}},
+            [{"vector": V2, "metrics": {"baseScore": 10.0}}],
+            "HIGH",
+            10.0,
+        ),
+        ({}, [], "UNTRIAGED", None),
+    ],
+)
+def test_what_a_program_does_not_rank_is_ranked_by_its_scores(
+    trivy_cvss: dict[str, Any], grype_cvss: list[dict[str, Any]], severity: str, score: float | None
+) -> None:
+    """All versions of CVSS, where the word is UNKNOWN."""
+    vulnerability = {"VulnerabilityID": "CVE-1", "PkgName": "a", "Severity": "UNKNOWN", "CVSS": trivy_cvss}
+    match = {
+        "vulnerability": {"id": "CVE-1", "severity": "Unknown", "cvss": grype_cvss},
+        "artifact": {"name": "a", "type": "deb"},
+    }
+    (one,) = trivy("/x").parse(json.dumps({"Results": [{"Vulnerabilities": [vulnerability]}]}).encode())
+    (other,) = grype("/x").parse(json.dumps({"matches": [match]}).encode())
+    assert (one.severity, one.score) == (other.severity, other.score) == (severity, score)
 
 
 @pytest.mark.parametrize("scanner", [trivy("/x"), grype("/x")])

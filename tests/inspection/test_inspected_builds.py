@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from distribution.registry_support import RunningRegistry
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.referrers import attached
 from imagesmith.distribution.referrers import fetch_referrers
@@ -15,26 +14,11 @@ from imagesmith.inspection.provenance import KIND
 from imagesmith.inspection.sbom import CYCLONEDX_TYPE, SPDX_TYPE
 from imagesmith.inspection.signing import SigningKey, public_key_path
 from imagesmith.settings import Registry
-from inspection.scan_samples import STATUS, TRACKER
-from pipeline.pipeline_support import Forge, RunningServer, image_digest, uris
+from testing.pipeline_support import Forge, RunningServer, image_digest, uris
+from testing.registry_support import RunningRegistry
+from testing.vulnerable import debian, feed
 
 pytestmark = pytest.mark.tool
-
-
-def debian(forge: Forge, **members: str) -> str:
-    """A component that makes the tiny image look like a Debian with known vulnerable packages."""
-    script = (
-        "mkdir -p /var/lib/dpkg /srv/x.dist-info\n"
-        f"cat > /var/lib/dpkg/status <<'EOF'\n{STATUS}EOF\n"
-        "printf 'ID=debian\\nNAME=\"Debian GNU/Linux\"\\nVERSION_ID=12\\n' > /etc/os-release\n"
-        "printf 'Name: Jinja2\\nVersion: 3.1.2\\n' > /srv/x.dist-info/METADATA\n"
-    )
-    return forge.component(build=script, **members)
-
-
-def feed(server: RunningServer, tmp_path: Path) -> None:
-    (tmp_path / "tracker.json").write_text(json.dumps(TRACKER))
-    assert "3 advisories" in server.command("advisories", "import", str(tmp_path / "tracker.json"))
 
 
 def test_inventory_documents_and_provenance_go_with_the_image(
@@ -68,7 +52,7 @@ def test_verifying_notices_every_change(forge: Forge, server: RunningServer, tmp
     stranger = SigningKey.open(tmp_path)
     assert stranger.public.id
     words = ("image", "verify", uris(image)[0], "--key", str(public_key_path(tmp_path)))
-    assert "no signature fits" in server.command(*words, status=1)
+    assert "no signature matches" in server.command(*words, status=1)
     layout = OciLayout(server.data_dir / "oci")
     blob = layout.path / "blobs/sha256" / str(layout.manifest(digest)["layers"][-1]["digest"])[7:]
     kept = blob.read_bytes()
@@ -123,6 +107,33 @@ def test_a_scan_without_data_fails_and_the_image_does_not(
     assert image_digest(f"docker://{open_registry.host}/image-builder-image-scanning-repository:{slug}-1.0.0-1")
 
 
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("printf 'ID=debian\\nVERSION_ID=12\\n' > /etc/os-release", "no deb package was found of Debian 12"),
+        ("mkdir -p /var/lib/rpm; echo junk > /var/lib/rpm/Packages", "var/lib/rpm/Packages is cut short"),
+        ("mkdir -p /nix/store/x", "the packages of Nix cannot be read"),
+        ("echo > /only-a-file", "no package was found of Tiny 1"),
+        ("rm /etc/os-release", ""),
+    ],
+)
+def test_packages_that_cannot_be_read_are_no_clean_report(
+    forge: Forge, server: RunningServer, tmp_path: Path, script: str, reason: str
+) -> None:
+    """The scan is FAILED with the reason, the log of the inventory has it; an image without a system is clean."""
+    feed(server, tmp_path)
+    image = forge.build(
+        forge.recipe(forge.component(build=script)), imageScanningConfiguration={"imageScanningEnabled": True}
+    )
+    assert image["state"]["status"] == "AVAILABLE"
+    if not reason:
+        assert image["scanState"] == {"status": "COMPLETED"}
+        return
+    assert image["scanState"]["status"] == "FAILED"
+    assert reason in image["scanState"]["reason"]
+    assert reason in server.log(image["arn"]).partition("inventory | ")[2].partition("\n")[0]
+
+
 def test_nothing_is_collected_when_metadata_is_off(forge: Forge, server: RunningServer) -> None:
     """No packages, no documents; provenance is signed all the same, for it is about the build."""
     image = forge.build(forge.recipe(debian(forge)), enhancedImageMetadataEnabled=False)
@@ -134,4 +145,4 @@ def test_nothing_is_collected_when_metadata_is_off(forge: Forge, server: Running
 def test_importing_nothing_is_an_error_with_a_hint(server: RunningServer, tmp_path: Path) -> None:
     """`update` without a source and `import` of an empty folder end with status 1 and say what to do."""
     assert "source = " in server.command("advisories", "update", status=1)
-    assert "holds no advisories" in server.command("advisories", "import", str(tmp_path), status=1)
+    assert "contains no advisories" in server.command("advisories", "import", str(tmp_path), status=1)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import struct
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,72 +15,23 @@ from packageurl import PackageURL
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.inspection import languages
 from imagesmith.inspection.apk import read_apk
-from imagesmith.inspection.inventory import package_url, take_inventory
+from imagesmith.inspection.files import RootFiles
+from imagesmith.inspection.inventory import take_inventory
 from imagesmith.inspection.languages import read_language_packages
 from imagesmith.inspection.packages import OsRelease, Package
-from imagesmith.inspection.rpm import parse_header, read_rpm
+from imagesmith.inspection.purls import package_url
+from imagesmith.inspection.rpm import read_rpm
+from imagesmith.inspection.rpm.header import parse_header, read_header
+from imagesmith.processes import Cancellation
+from testing.inventories import APK, BASH, KEY, OPENSSL, rpm_database, rpm_header, write
+from testing.memory_files import MemoryFiles
 
-APK = """\
-C:Q1abc=
-P:musl
-V:1.2.5-r0
-A:x86_64
-o:musl
-F:lib
-R:libc.so
-
-P:libcrypto3
-V:3.3.1-r0
-A:x86_64
-o:openssl
-
-V:broken
-
-"""
+NODE = rpm_header({1000: "nodejs", 1001: "18.1", 1002: "1.module_el8", 5096: "nodejs:18:8060020230306:ad008a3a"})
 
 
-def rpm_header(texts: Mapping[int, str], *, epoch: int | None = None) -> bytes:
-    """A header as rpm stores it: index entries, then their data."""
-    entries, store = [], b""
-    for tag, text in texts.items():
-        entries.append(struct.pack(">IIII", tag, 6, len(store), 1))
-        store += text.encode() + b"\0"
-    if epoch is not None:
-        store += b"\0" * (-len(store) % 4)
-        entries.append(struct.pack(">IIII", 1003, 4, len(store), 1))
-        store += struct.pack(">I", epoch)
-    return struct.pack(">II", len(entries), len(store)) + b"".join(entries) + store
-
-
-OPENSSL = rpm_header(
-    {1000: "openssl-libs", 1001: "3.0.7", 1002: "27.el9", 1022: "x86_64", 1044: "openssl-3.0.7-27.el9.src.rpm"},
-    epoch=1,
-)
-BASH = rpm_header({1000: "bash", 1001: "5.1.8", 1002: "9.el9", 1022: "x86_64", 1044: "bash-5.1.8-9.el9.src.rpm"})
-KEY = rpm_header({1000: "gpg-pubkey", 1001: "350d275d", 1002: "6279464b"})
-
-
-def rpm_database(path: Path, blobs: list[bytes], *, journal: bool = False) -> None:
-    """A database as rpm makes it; with `journal` its rows stand only in the write-ahead log."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("CREATE TABLE 'Packages' (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL)")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.executemany("INSERT INTO Packages (blob) VALUES (?)", [(blob,) for blob in blobs])
-    if journal:
-        kept = {item: item.read_bytes() for item in (path, path.with_name("rpmdb.sqlite-wal"))}
-        connection.close()
-        for item, data in kept.items():
-            item.write_bytes(data)
-    else:
-        connection.close()
-
-
-def write(root: Path, files: Mapping[str, str]) -> None:
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
+def languages_of(root: Root) -> list[Package]:
+    """The packages of Python and npm, sorted."""
+    return sorted(read_language_packages(root, Cancellation().check).packages, key=lambda item: item.order)
 
 
 @pytest.mark.parametrize("journal", [False, True])
@@ -91,14 +40,16 @@ def test_rpm_packages_of_the_sqlite_database(tmp_path: Path, place: str, *, jour
     """Name, epoch, version, release, architecture and source are read, from the log too; keys are no packages."""
     rpm_database(tmp_path / place / "rpmdb.sqlite", [OPENSSL, BASH, KEY, b"junk"], journal=journal)
     with Root(tmp_path) as root:
-        assert read_rpm(lambda path: root.read(path) if (tmp_path / path).exists() else None) == (
-            Package("bash", "5.1.8-9.el9", "x86_64", "bash", kind="rpm"),
-            Package("openssl-libs", "1:3.0.7-27.el9", "x86_64", "openssl", kind="rpm"),
-        )
+        found = read_rpm(RootFiles(root, Cancellation()))
+    assert found.packages == {
+        Package("bash", "5.1.8-9.el9", "x86_64", "bash", kind="rpm"),
+        Package("openssl-libs", "1:3.0.7-27.el9", "x86_64", "openssl", kind="rpm"),
+    }
+    assert found.problems == (f"1 entry of {place}/rpmdb.sqlite cannot be read",)
 
 
 def test_an_rpm_database_that_never_ends_is_given_up(tmp_path: Path) -> None:
-    """A view in the place of the table that computes forever ends by itself, with nothing found."""
+    """A view in the place of the table that computes forever ends by itself, and is a problem."""
     path = tmp_path / "rpmdb.sqlite"
     connection = sqlite3.connect(path)
     connection.execute(
@@ -107,14 +58,24 @@ def test_an_rpm_database_that_never_ends_is_given_up(tmp_path: Path) -> None:
     )
     connection.commit()
     connection.close()
-    assert read_rpm(lambda asked: path.read_bytes() if asked == "var/lib/rpm/rpmdb.sqlite" else None) == ()
+    found = read_rpm(MemoryFiles({"var/lib/rpm/rpmdb.sqlite": path.read_bytes()}))
+    assert (found.packages, found.problems) == (
+        frozenset(), ("var/lib/rpm/rpmdb.sqlite cannot be read: interrupted",),
+    )  # fmt: skip
+
+
+def test_the_module_stream_of_an_rpm_is_kept() -> None:
+    """The modularity label tells packages of two streams apart that have one name."""
+    found = parse_header(NODE)
+    assert found is not None and found.module == "nodejs:18:8060020230306:ad008a3a"
 
 
 @given(st.binary(max_size=200))
 def test_any_header_is_a_package_or_none(blob: bytes) -> None:
     """Damaged headers never raise."""
-    found = parse_header(blob)
-    assert found is None or (found.name and found.version)
+    header = read_header(blob)
+    assert header is None or header.package is None or (header.package.name and header.package.version)
+    assert header is None or list(header.files()) is not None
 
 
 @given(st.integers(0, len(OPENSSL) - 1), st.integers(0, 255))
@@ -126,21 +87,50 @@ def test_a_header_with_one_wrong_byte_never_raises(place: int, value: int) -> No
 @given(st.binary())
 def test_any_bytes_are_no_rpm_database(data: bytes) -> None:
     """Whatever stands in the file, reading ends without an error."""
-    assert read_rpm(lambda _: data) == ()
+    assert read_rpm(MemoryFiles(lambda _: data)).packages == frozenset()
 
 
 def test_apk_packages_with_their_origin() -> None:
     """Each paragraph with a name and a version is a package; the origin is its source."""
-    assert read_apk(lambda path: APK.encode() if path == "lib/apk/db/installed" else None) == (
+    found = read_apk(MemoryFiles({"lib/apk/db/installed": APK.encode()}))
+    assert found.packages == {
         Package("libcrypto3", "3.3.1-r0", "x86_64", "openssl", kind="apk"),
         Package("musl", "1.2.5-r0", "x86_64", "musl", kind="apk"),
-    )
+    }
+    assert found.problems == ("1 entry of lib/apk/db/installed cannot be read",)
 
 
 @given(st.binary())
 def test_any_bytes_are_read_as_an_apk_database(data: bytes) -> None:
     """Whatever stands in the file, reading ends without an error."""
-    assert isinstance(read_apk(lambda _: data), tuple)
+    assert isinstance(read_apk(MemoryFiles(lambda _: data)).problems, tuple)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "found"),
+    [
+        ("a.dist-info/METADATA", b"\xef\xbb\xbfName: a\nVersion: 1\n", ("a", "1")),
+        ("a.dist-info/METADATA", b"\n\nName: a\nVersion: 1\n", ("a", "1")),
+        ("a.dist-info/METADATA", b"Name: a\r\nVersion: 1\r\n\r\nName: b\r\n", ("a", "1")),
+        ("my_pkg-1.2rc1.dist-info/METADATA", b"Metadata-Version: 2.1\n\ntext\n", ("my_pkg", "1.2rc1")),
+        ("a-2!1.0+local.1.dist-info/METADATA", "Name: a\nVersion: 2\n".encode("utf-16"), ("a", "2!1.0+local.1")),
+        ("a-1.0-py3.11.egg-info/PKG-INFO", b"Name: a\n", ("a", "1.0")),
+        ("a-1.0-py3.11.egg/EGG-INFO/PKG-INFO", b"{}", ("a", "1.0")),
+        ("a-1.0.DIST-INFO/METADATA", b"Version: 3\n", ("a", "3")),
+        ("a-1.0.dist-info/METADATA", b" \n", None),
+        ("odd.dist-info/METADATA", b"no headers\n", None),
+        ("a-b.dist-info/METADATA", b"no headers\n", None),
+    ],
+)
+def test_odd_descriptions_of_python_packages(
+    tmp_path: Path, path: str, content: bytes, found: tuple[str, str] | None
+) -> None:
+    """A byte order mark and blank lines say nothing; what no header says, the name of the folder does."""
+    (tmp_path / "srv" / path).parent.mkdir(parents=True)
+    (tmp_path / "srv" / path).write_bytes(content)
+    with Root(tmp_path) as root:
+        packages = take_inventory(root, Cancellation()).packages
+    assert [(item.name, item.version) for item in packages] == ([found] if found else [])
 
 
 def test_python_and_npm_packages_wherever_they_are(tmp_path: Path) -> None:
@@ -164,7 +154,7 @@ def test_python_and_npm_packages_wherever_they_are(tmp_path: Path) -> None:
     )
     (tmp_path / "srv/loop").symlink_to("/srv")
     with Root(tmp_path) as root:
-        found = read_language_packages(root)
+        found = languages_of(root)
     assert [(item.kind, item.name, item.version) for item in found] == [
         ("npm", "@babel/core", "7.0.0"),
         ("npm", "b", "1.0.0"),
@@ -183,7 +173,10 @@ def test_the_walk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     os.mkfifo(tmp_path / "pipe.egg-info")
     monkeypatch.setattr(languages, "MAX_FOLDERS", 6)
     with Root(tmp_path) as root:
-        assert len(read_language_packages(root)) == 5
+        found = read_language_packages(root, Cancellation().check)
+    assert (len(found.packages), found.problems) == (
+        5, ("the image has more than 6 folders, not all were searched",),
+    )  # fmt: skip
 
 
 def test_the_inventory_of_a_root_of_all_kinds(tmp_path: Path) -> None:
@@ -199,9 +192,11 @@ def test_the_inventory_of_a_root_of_all_kinds(tmp_path: Path) -> None:
         },
     )
     with Root(tmp_path) as root:
-        inventory = take_inventory(root)
+        inventory = take_inventory(root, Cancellation())
     assert [item.kind for item in inventory.packages] == ["apk", "apk", "deb", "pypi", "rpm"]
-    assert inventory.words() == "2 apk, 1 deb, 1 pypi, 1 rpm packages on Debian 12"
+    assert inventory.words() == (
+        "2 apk, 1 deb, 1 pypi, 1 rpm packages on Debian 12; warning: 1 entry of lib/apk/db/installed cannot be read"
+    )
     assert json.loads(json.dumps(inventory.rows())) == inventory.rows()
 
 
@@ -214,7 +209,7 @@ def test_the_inventory_of_a_root_of_all_kinds(tmp_path: Path) -> None:
         ),
         (
             Package("openssl-libs", "1:3.0.7-27.el9", "x86_64", "openssl-libs", kind="rpm"),
-            "pkg:rpm/debian/openssl-libs@3.0.7-27.el9?arch=x86_64&distro=debian-12&epoch=1",
+            "pkg:rpm/debian/openssl-libs@3.0.7-27.el9?arch=x86_64&distro=debian-12&epoch=1&upstream=openssl-libs-3.0.7-27.el9.src.rpm",
         ),
         (Package("@babel/core", "7.0.0", "", "@babel/core", kind="npm"), "pkg:npm/%40babel/core@7.0.0"),
         (Package("Jinja2", "3.1.2", "", "Jinja2", kind="pypi"), "pkg:pypi/jinja2@3.1.2"),
@@ -224,6 +219,6 @@ def test_package_urls(package: Package, url: str) -> None:
     """Each kind of package has the url that other tools use for it."""
     system = OsRelease(id="debian", version_id="12")
     found = package_url(package, system)
-    assert found is not None and found.to_string() == url
-    assert PackageURL.from_string(url).version == found.version
-    assert package_url(Package(" ", "1", "", " "), system) is None
+    assert found == url
+    assert PackageURL.from_string(url).to_string() == found
+    assert package_url(Package(" ", "1", "", " "), system) == ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesmith.artifacts.rootfs import Root
-from imagesmith.inspection import packages
-from imagesmith.inspection.packages import (
-    ListFolder,
-    OpenFile,
-    OsRelease,
-    Package,
-    read_os_release,
-    read_packages,
-    reader_for,
-)
-from imagesmith.processes import check
+from imagesmith.inspection import dpkg
+from imagesmith.inspection.dpkg import read_dpkg
+from imagesmith.inspection.files import Files, RootFiles
+from imagesmith.inspection.os_release import read_os_release
+from imagesmith.inspection.packages import OsRelease, Package
+from imagesmith.processes import Cancellation, check
+from testing.memory_files import MemoryFiles
 
 STATUS = """\
 Package: zlib1g
@@ -70,27 +65,24 @@ Version: 2.36-9+deb12u9
 """
 
 
-def files(content: Mapping[str, bytes]) -> tuple[OpenFile, ListFolder]:
-    """A root in memory."""
-
-    def list_folder(path: str) -> list[str]:
-        return [name.removeprefix(f"{path}/") for name in content if name.startswith(f"{path}/")]
-
-    return content.get, list_folder
+def listed(files: Files) -> tuple[Package, ...]:
+    """The packages of dpkg, sorted."""
+    return tuple(sorted(read_dpkg(files).packages, key=lambda item: item.order))
 
 
-def test_only_installed_packages_sorted_by_name() -> None:
-    """Packages that are removed, half installed or never installed are left out; every architecture counts."""
-    found = read_packages(*files({"var/lib/dpkg/status": STATUS.encode()}))
+def test_packages_that_are_there() -> None:
+    """Packages that are removed or were never installed are left out; every architecture counts."""
+    found = listed(MemoryFiles({"var/lib/dpkg/status": STATUS.encode()}))
     assert found == (
         Package("bash", "5.2.15-2+b7", "amd64", "bash"),
+        Package("half", "1", "amd64", "half"),
         Package("libc6", "2.36-9+deb12u9", "amd64", "glibc", source_version="2.36-9"),
         Package("libc6", "2.36-9+deb12u9", "i386", "glibc"),
         Package("zlib1g", "1:1.2.13.dfsg-1", "amd64", "zlib"),
     )
     assert found[0].to_json() == {
         "name": "bash", "version": "5.2.15-2+b7", "architecture": "amd64", "source": "bash", "kind": "deb",
-        "source_version": "", "location": "",
+        "source_version": "", "location": "", "owner": "", "module": "",
     }  # fmt: skip
 
 
@@ -101,25 +93,31 @@ def test_status_folder_of_images_without_dpkg() -> None:
         "var/lib/dpkg/status.d/tzdata.md5sums": b"Package: no\n",
         "var/lib/dpkg/status.d/old": b"Package: old\nVersion: 1\nStatus: deinstall ok config-files\n",
     }
-    assert read_packages(*files(root)) == (Package("tzdata", "2024a", "all", "tzdata"),)
+    assert listed(MemoryFiles(root)) == (Package("tzdata", "2024a", "all", "tzdata"),)
 
 
 def test_a_root_without_dpkg_has_no_packages() -> None:
     """Nothing there is an empty list."""
-    assert read_packages(*files({})) == ()
-    assert read_os_release(files({})[0]) == OsRelease()
+    assert listed(MemoryFiles({})) == ()
+    assert read_os_release(MemoryFiles({})) == OsRelease()
 
 
 def test_sizes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endless field makes no package, an endless file and an endless list are cut."""
-    monkeypatch.setattr(packages, "MAX_PACKAGES", 5)
+    """An endless field makes no package, an endless file and an endless list are cut; each is said."""
+    monkeypatch.setattr(dpkg, "MAX_PACKAGES", 5)
     stanza = "Package: p{}\nStatus: install ok installed\nVersion: 1\n\n"
     long = stanza.format("x" * 2000)
     many = "".join(stanza.format(number) for number in range(9))
-    assert len(read_packages(*files({"var/lib/dpkg/status": (long + many).encode()}))) == 5
-    monkeypatch.setattr(packages, "MAX_FILE", len(stanza) * 2)
-    found = read_packages(*files({"var/lib/dpkg/status": many.encode()}))
-    assert 1 <= len(found) <= 3
+    found = read_dpkg(MemoryFiles({"var/lib/dpkg/status": (long + many).encode()}))
+    assert len(found.packages) == 5
+    assert found.problems == (
+        "var/lib/dpkg/status has more than 5 packages",
+        "1 entry of var/lib/dpkg/status cannot be read",
+    )
+    monkeypatch.setattr(dpkg, "MAX_FILE", len(stanza) * 2)
+    found = read_dpkg(MemoryFiles({"var/lib/dpkg/status": many.encode()}))
+    assert 1 <= len(found.packages) <= 3
+    assert found.problems == (f"var/lib/dpkg/status is longer than {len(stanza) * 2} bytes",)
 
 
 @pytest.mark.tool
@@ -129,27 +127,30 @@ def test_the_packages_of_this_machine_are_those_dpkg_names() -> None:
     answer = check(["dpkg-query", "--show", "--showformat", form], limit=16 * 1024 * 1024).stdout.decode()
     rows = [line.split("|")[1:] for line in answer.splitlines() if line.startswith("installed|")]
     with Root(Path("/")) as root:
-        found = read_packages(*reader_for(root))
+        found = listed(RootFiles(root, Cancellation()))
     assert sorted([item.name, item.version, item.architecture, item.source] for item in found) == sorted(rows)
 
 
-def test_reader_counts_what_cannot_be_read_as_absent(tmp_path: Path) -> None:
-    """Loops of links, folders in a file's place and files in a folder's place read as nothing there."""
+def test_what_cannot_be_read_is_told_from_what_is_absent(tmp_path: Path) -> None:
+    """Loops of links and folders in a file's place give no packages, and a problem that names them."""
     (tmp_path / "etc" / "os-release").mkdir(parents=True)
     (tmp_path / "var" / "lib" / "dpkg").mkdir(parents=True)
     (tmp_path / "var" / "lib" / "dpkg" / "status").symlink_to("status")
     (tmp_path / "var" / "lib" / "dpkg" / "status.d").symlink_to("status.d")
     with Root(tmp_path) as root:
-        open_file, list_folder = reader_for(root)
-        assert read_packages(open_file, list_folder) == ()
-        assert read_os_release(open_file) == OsRelease()
+        files = RootFiles(root, Cancellation())
+        found = read_dpkg(files)
+        assert found.packages == frozenset()
+        assert found.problems == ("var/lib/dpkg/status cannot be opened: Too many levels of symbolic links",)
+        assert read_os_release(files) == OsRelease()
 
 
 @given(st.binary(), st.binary(), st.lists(st.text(max_size=8), max_size=4))
 def test_any_bytes_give_a_result(status: bytes, part: bytes, names: list[str]) -> None:
     """Whatever the files hold and are called, reading ends without an error."""
-    assert isinstance(read_packages(lambda path: part if "status.d/" in path else status, lambda _: names), tuple)
-    assert isinstance(read_os_release(lambda _: status).os_version, str)
+    files = MemoryFiles(lambda path: part if "status.d/" in path else status, names)
+    assert isinstance(listed(files), tuple)
+    assert isinstance(read_os_release(files).os_version, str)
 
 
 _LINES = st.sampled_from(
@@ -162,9 +163,10 @@ _LINES = st.sampled_from(
 def test_nearly_right_files_give_a_result(lines: list[bytes]) -> None:
     """Files made of right and broken lines are read without an error, each package with a name."""
     data = b"\n".join(lines)
-    found = read_packages(lambda _: data, lambda _: ["one"])
+    files = MemoryFiles(lambda _: data, ["one"])
+    found = listed(files)
     assert all(item.name and item.source for item in found)
-    assert isinstance(read_os_release(lambda _: data).os_version, str)
+    assert isinstance(read_os_release(files).os_version, str)
 
 
 _WORD = st.text(
@@ -183,7 +185,7 @@ def test_generated_status_files_round_trip(expected: list[Package], suffix: str,
         for item in expected
     ]
     data = gap.join([*stanzas, *noise]).encode()
-    found = read_packages(*files({"var/lib/dpkg/status": data}))
+    found = listed(MemoryFiles({"var/lib/dpkg/status": data}))
     assert {(item.name, item.version, item.architecture, item.source) for item in found} == {
         (item.name, item.version, item.architecture, item.source) for item in expected
     }
@@ -207,21 +209,21 @@ def test_generated_status_files_round_trip(expected: list[Package], suffix: str,
 )  # fmt: skip
 def test_os_version_is_the_short_form(text: str, expected: str) -> None:
     """Each distribution's file gives the name and version that the API shows."""
-    assert read_os_release(files({"etc/os-release": text.encode()})[0]).os_version == expected
+    assert read_os_release(MemoryFiles({"etc/os-release": text.encode()})).os_version == expected
 
 
 def test_os_release_falls_back_to_usr_lib() -> None:
     """Without the file in etc the one in usr/lib counts; with both, etc does."""
     root = {"usr/lib/os-release": b"ID=debian\nVERSION_ID=12\n"}
-    assert read_os_release(files(root)[0]).os_version == "Debian 12"
+    assert read_os_release(MemoryFiles(root)).os_version == "Debian 12"
     root["etc/os-release"] = b"ID=alpine\nVERSION_ID=3.20.1\n"
-    assert read_os_release(files(root)[0]).os_version == "Alpine 3.20"
+    assert read_os_release(MemoryFiles(root)).os_version == "Alpine 3.20"
 
 
 def test_os_release_quoting_is_that_of_a_shell() -> None:
     """Escapes in double quotes, single quotes and bare words are undone; the rest of a line is no value."""
     text = 'NAME="a \\"b\\" \\$c \\\\ \\n"\nID=\'x"y\'\nVERSION_ID=1\\ 2"3" tail\nPRETTY_NAME="open\n'
-    assert read_os_release(files({"etc/os-release": text.encode()})[0]) == OsRelease(
+    assert read_os_release(MemoryFiles({"etc/os-release": text.encode()})) == OsRelease(
         name='a "b" $c \\ \\n', id='x"y', version_id="1 23", pretty=""
     )
 
@@ -230,4 +232,4 @@ def test_os_release_quoting_is_that_of_a_shell() -> None:
 def test_shell_quoted_values_round_trip(value: str) -> None:
     """A value quoted for a shell is read back as it was."""
     text = f"NAME={shlex.quote(value)}\n"
-    assert read_os_release(files({"etc/os-release": text.encode()})[0]).name == value
+    assert read_os_release(MemoryFiles({"etc/os-release": text.encode()})).name == value

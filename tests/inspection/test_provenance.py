@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import stat
 import threading
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from imagesmith.inspection.provenance import BuildFacts, Provenance, VerificationFailed, masked, statement, verify
 from imagesmith.inspection.signing import PublicKey, SigningError, SigningKey, open_envelope, public_key_path
-from imagesmith.recipes.plan import BuildPlan, PlannedComponent, PlannedParent
+from imagesmith.recipes.plan import BuildPlan, PlannedComponent, PlannedDocument, PlannedParent
 from imagesmith.values.names import sha256_hex
 
 DIGEST = "sha256:" + "ab" * 32
@@ -37,6 +38,18 @@ FACTS = BuildFacts(
     "web:1.0.0-3", DIGEST, PARENT,
     datetime(2026, 11, 23, 12, 0, tzinfo=UTC), datetime(2026, 11, 23, 12, 1, tzinfo=UTC), "key",
 )  # fmt: skip
+
+
+def test_components_that_others_ran_are_dependencies() -> None:
+    """Each build once, by its digest, whatever the ARN was that a step named it by."""
+    one = PlannedDocument("arn:x.x.x", "arn:leaf/1", "name: leaf\n")
+    again = dataclasses.replace(one, asked="arn:1.0.0")
+    plan = dataclasses.replace(PLAN, components=(dataclasses.replace(COMPONENT, documents=(one, again)),))
+    definition = json.loads(statement(plan, FACTS))["predicate"]["buildDefinition"]
+    assert definition["resolvedDependencies"][2:] == [
+        {"name": "document", "uri": "arn:leaf/1", "digest": {"sha256": sha256_hex("name: leaf\n")}}
+    ]
+    assert BuildPlan.from_json(plan.to_json()) == plan
 
 
 @pytest.fixture
@@ -83,14 +96,14 @@ def test_a_signed_statement_is_read_back(key: SigningKey) -> None:
 
 def test_another_image_does_not_fit(key: SigningKey) -> None:
     """A genuine provenance moved to another image is refused, and both digests are named."""
-    with pytest.raises(VerificationFailed, match=r"is about sha256:abab.*not about sha256:ef"):
+    with pytest.raises(VerificationFailed, match=r"describes sha256:abab.*not sha256:ef"):
         verify(key.envelope(statement(PLAN, FACTS)), "sha256:" + "ef" * 32, (key.public,))
 
 
 def test_another_key_does_not_fit(key: SigningKey, tmp_path: Path) -> None:
     """What a stranger signed is refused."""
     stranger = SigningKey.open(tmp_path / "stranger")
-    with pytest.raises(VerificationFailed, match="no signature fits"):
+    with pytest.raises(VerificationFailed, match="no signature matches"):
         verify(stranger.envelope(statement(PLAN, FACTS)), DIGEST, (key.public,))
 
 
@@ -102,7 +115,7 @@ def test_a_changed_payload_or_type_is_noticed(key: SigningKey) -> None:
     """One other word in the statement, or the same bytes as another type, and the signature no longer holds."""
     envelope = key.envelope(statement(PLAN, FACTS))
     payload = base64.b64decode(json.loads(envelope)["payload"]).replace(b"registry.example", b"registry.attacks")
-    with pytest.raises(VerificationFailed, match="no signature fits"):
+    with pytest.raises(VerificationFailed, match="no signature matches"):
         verify(tampered(envelope, payload=base64.b64encode(payload).decode()), DIGEST, (key.public,))
     with pytest.raises(VerificationFailed, match=r"expected 'application/vnd\.in-toto"):
         verify(tampered(envelope, payloadType="text/plain"), DIGEST, (key.public,))

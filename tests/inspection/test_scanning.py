@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import zipfile
 from datetime import UTC, datetime
@@ -15,19 +17,28 @@ from univers.versions import DebianVersion
 
 from imagesmith.inspection.inventory import Inventory
 from imagesmith.inspection.packages import OsRelease, Package
-from imagesmith.inspection.scanning.cvss import base_score, read_vector
+from imagesmith.inspection.scanning.advisories import Event
 from imagesmith.inspection.scanning.database import AdvisoriesError, AdvisoryDatabase
 from imagesmith.inspection.scanning.debian import is_tracker, read_tracker
-from imagesmith.inspection.scanning.embedded import EmbeddedScanner, ecosystems
+from imagesmith.inspection.scanning.ecosystems import ecosystems
+from imagesmith.inspection.scanning.embedded import EmbeddedScanner
 from imagesmith.inspection.scanning.feeds import import_advisories
-from imagesmith.inspection.scanning.findings import severity_of, severity_of_score
-from imagesmith.inspection.scanning.osv import Event, read_osv
-from imagesmith.inspection.scanning.protocol import ScanFailed, ScanReport, ScanTarget, ScanTimedOut
+from imagesmith.inspection.scanning.osv import read_osv
+from imagesmith.inspection.scanning.scanner import ScanFailed, ScanReport, ScanTarget, ScanTimedOut
 from imagesmith.inspection.scanning.versions import VersionOrder, in_range
 from imagesmith.processes import Cancellation, Cancelled
-from inspection.scan_samples import DEBIAN, GHSA, INVENTORY, NPM, OSV_DEBIAN, TRACKER, WITHDRAWN
+from testing.scan_samples import DEBIAN, GHSA, INVENTORY, NPM, OSV_DEBIAN, TRACKER, WITHDRAWN
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def zipped(members: dict[str, str]) -> bytes:
+    """An archive of these files."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return made.getvalue()
 
 
 @pytest.fixture
@@ -102,6 +113,44 @@ def test_an_import_without_advisories_changes_nothing(tmp_path: Path, database: 
     assert len(scan(database).findings) == 4
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json.gz", gzip.compress(json.dumps([OSV_DEBIAN, GHSA]).encode())),
+        ("a.JSON", json.dumps([OSV_DEBIAN, GHSA]).encode()),
+        ("a.jsonl", f"{json.dumps(OSV_DEBIAN)}\n\n{json.dumps(GHSA)}\r\nno json\n".encode()),
+        ("damaged.jsonl", f"{{\n{json.dumps(OSV_DEBIAN)}\n\n{json.dumps(GHSA)}\n".encode()),
+        ("a.ndjson.GZ", gzip.compress(f"{json.dumps(OSV_DEBIAN)}\n{json.dumps(GHSA)}".encode())),
+        ("a.ZIP", zipped({"x.JSON": json.dumps(OSV_DEBIAN), "y.jsonl": f"{json.dumps(GHSA)}\n{json.dumps(NPM)}"})),
+        ("feed", zipped({"x.json": json.dumps(OSV_DEBIAN)})),
+        ("feed.txt", gzip.compress(json.dumps(OSV_DEBIAN).encode())),
+    ],
+)
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_forms_of_feeds(tmp_path: Path, name: str, content: bytes, *, as_folder: bool) -> None:
+    """Packed, one document a line, in any case; a file that is named is read whatever its ending."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(content)
+    source = tmp_path / "in" if as_folder else tmp_path / "in" / name
+    database = AdvisoryDatabase(tmp_path / "data")
+    if as_folder and name.startswith("feed"):
+        with pytest.raises(AdvisoriesError, match=r"\.jsonl or \.json\.gz"):
+            import_advisories(database, str(source), NOW, on_line=lambda _: None)
+        return
+    done = import_advisories(database, str(source), NOW, on_line=lambda _: None)
+    assert done.advisories >= 1 + (not name.startswith("feed"))
+
+
+def test_a_packed_feed_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is cut off, and one that unpacks to more than a feed may have, are errors."""
+    monkeypatch.setattr("imagesmith.inspection.scanning.feeds.MAX_FILE", 1000)
+    whole = gzip.compress(json.dumps(GHSA).encode())
+    for content, why in ((whole[:-9], "cannot be read"), (gzip.compress(b" " * 2000), "is larger than 1000 bytes")):
+        (tmp_path / "a.json.gz").write_bytes(content)
+        with pytest.raises(AdvisoriesError, match=why):
+            import_advisories(AdvisoryDatabase(tmp_path), str(tmp_path / "a.json.gz"), NOW, on_line=lambda _: None)
+
+
 def test_without_advisories_the_scan_fails_and_says_what_to_do(tmp_path: Path) -> None:
     """No data is no clean image: the reason names the command that helps."""
     with pytest.raises(ScanFailed, match="imagesmith advisories"):
@@ -141,47 +190,22 @@ def test_a_damaged_database_is_an_error(tmp_path: Path) -> None:
         scan(made)
 
 
+def test_a_database_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
+    """A folder in its place, or a file that nobody may read: the file is named, for commands and scans."""
+    made = AdvisoryDatabase(tmp_path)
+    made.path.mkdir()
+    with pytest.raises(AdvisoriesError, match=r"advisories\.sqlite cannot be used: unable to open"):
+        made.status()
+    with pytest.raises(ScanFailed, match=r"advisories\.sqlite"):
+        scan(made)
+
+
 def test_tracker_documents_are_told_from_osv() -> None:
     """By their content, not their name."""
     assert is_tracker(TRACKER) and not is_tracker(GHSA) and not is_tracker([]) and not is_tracker({"a": {}})
-    found = {advisory.id: affected for advisory, affected in read_tracker(TRACKER)}
+    found = {item.advisory.id: item.affected for item in read_tracker(TRACKER) if item.advisory is not None}
     assert set(found) == {"CVE-2024-0001", "CVE-2024-0002", "CVE-2020-0004"}
     assert found["CVE-2024-0002"][0].ranges == ((("introduced", "0"),),)
-
-
-@pytest.mark.parametrize(
-    ("vector", "score"),
-    [
-        ("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H", 9.8),
-        ("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:C/C:H/I:H/A:H", 10.0),
-        ("CVSS:3.0/AV:N/AC:L/PR:N/UI:R/S:C/C:L/I:L/A:N", 6.1),
-        ("CVSS:3.1/AV:L/AC:L/PR:L/UI:N/S:U/C:H/I:H/A:H", 7.8),
-        ("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:N", 0.0),
-        ("CVSS:3.1/AV:N", None),
-    ],
-)
-def test_base_scores(vector: str, score: float | None) -> None:
-    """Scores of published vectors, as the calculator of the specification gives them."""
-    assert base_score(vector) == score
-
-
-def test_vectors_of_other_versions_have_no_score() -> None:
-    """CVSS 4.0 is kept as a vector; what is no vector is left out."""
-    found = read_vector("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N", "GHSA")
-    assert found is not None and (found.version, found.score) == ("4.0", None)
-    assert read_vector("AV:N/AC:L/Au:N/C:P/I:P/A:P", "x") is None
-
-
-@pytest.mark.parametrize(
-    ("label", "severity"),
-    [("Moderate", "MEDIUM"), ("low*", "LOW"), ("unimportant", "INFORMATIONAL"), ("not yet assigned", "UNTRIAGED")],
-)
-def test_words_of_feeds_become_labels(label: str, severity: str) -> None:
-    """Each feed's words have their place in the API's scale."""
-    assert severity_of(label) == severity
-    assert [severity_of_score(score) for score in (9.0, 8.9, 4.0, 0.1, 0.0)] == [
-        "CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL",
-    ]  # fmt: skip
 
 
 SEVERAL: tuple[Event, ...] = (
@@ -200,6 +224,23 @@ SEVERAL: tuple[Event, ...] = (
         ("3.9.9", SEVERAL, (False, "")),
         ("4.0.0", SEVERAL, (True, "4.5.0")),
         ("4.1.0", tuple(reversed(SEVERAL)), (True, "4.5.0")),
+        ("3.9.9", tuple(reversed(SEVERAL)), (False, "")),
+        ("1.2.0", (("fixed", "1.1.0"), ("introduced", "0")), (False, "")),
+        ("1.0.0", (("fixed", "1.1.0"), ("introduced", "0")), (True, "1.1.0")),
+        ("1.1.0", (("fixed", "1.2.0"), ("introduced", "1.0.0")), (True, "1.2.0")),
+        ("1.3.0", (("fixed", "1.2.0"), ("introduced", "1.0.0")), (False, "")),
+        ("0.9.0", (("last_affected", "1.2.0"), ("introduced", "1.0.0")), (False, "")),
+        ("1.2.0", (("last_affected", "1.2.0"), ("introduced", "1.0.0")), (True, "")),
+        ("1.2.1", (("last_affected", "1.2.0"), ("introduced", "1.0.0")), (False, "")),
+        ("2.5.0", (("introduced", "1.0.0"), ("fixed", "2.0.0"), ("introduced", "2.0.0")), (True, "")),
+        ("0.0.0", (("introduced", "0"), ("fixed", "0")), (False, "")),
+        ("0.0.0", (("fixed", "0.0.0"), ("introduced", "0")), (False, "")),
+        ("1.5.0", (("introduced", "0"), ("limit", "1.5.0")), (False, "")),
+        ("1.4.0", (("introduced", "0"), ("limit", "1.5.0")), (True, "")),
+        ("1.6.0", (("limit", "1.5.0"), ("limit", "1.7.0"), ("introduced", "0")), (True, "")),
+        ("9.0.0", (("introduced", "0"), ("limit", "*")), (True, "")),
+        ("1.10.0", (("introduced", "1.9.0"), ("fixed", "1.11.0")), (True, "1.11.0")),
+        ("1.0.0", (("introduced", "0"), ("fixed", "10.0.0"), ("fixed", "9.0.0")), (True, "9.0.0")),
         ("5.0.0", SEVERAL, (False, "")),
         ("1.0.0", (("introduced", "0"), ("last_affected", "1.0.0")), (True, "")),
         ("1.0.1", (("introduced", "0"), ("last_affected", "1.0.0")), (False, "")),
@@ -208,7 +249,7 @@ SEVERAL: tuple[Event, ...] = (
     ],
 )
 def test_ranges_of_osv(version: str, events: tuple[Event, ...], expected: tuple[bool | None, str]) -> None:
-    """The last event that is not after the version decides, in whatever order the events stand."""
+    """The events count in the order of their versions, in whatever order they stand."""
     assert in_range(VersionOrder("npm"), version, events) == expected
 
 
@@ -281,5 +322,85 @@ def test_any_document_is_an_advisory_or_none(document: dict[str, Any]) -> None:
 )
 def test_where_advisories_stand(kind: str, system: OsRelease, expected: str) -> None:
     """Each system has the name that OSV's exports use."""
-    assert ecosystems(kind, system)[0] == expected
+    assert ecosystems(kind, system)[0].shown == expected
     assert ecosystems("rpm", OsRelease(id="amzn", version_id="2023")) == ()
+
+
+def test_a_vulnerability_in_thousands_of_packages(tmp_path: Path) -> None:
+    """One finding names them all, and putting it together takes no time in the square of their number."""
+    made = AdvisoryDatabase(tmp_path / "advisories")
+    path = tmp_path / "tracker.json"
+    path.write_text(json.dumps(TRACKER))
+    import_advisories(made, str(path), NOW, on_line=lambda _: None)
+    packages = tuple(Package(f"lib{number:05}", "3.0.11-1~deb12u2", "amd64", "openssl") for number in range(20_000))
+    found = {item.vulnerability_id: item for item in scan(made, Inventory(DEBIAN, packages)).findings}
+    assert [item.name for item in found["CVE-2024-0001"].packages] == [item.name for item in packages]
+
+
+@pytest.mark.parametrize("member", ["id", "name", "ecosystem", "version", "summary"])
+def test_half_a_character_in_one_document_keeps_no_other_out(tmp_path: Path, member: str) -> None:
+    """`\\ud800` alone is valid JSON, and nothing that a database stores as text."""
+    texts = {
+        "id": "DEBIAN-CVE", "name": "openssl", "ecosystem": "Debian:12", "version": "3.0.11", "summary": "The same",
+    }  # fmt: skip
+    odd = json.dumps(OSV_DEBIAN).replace(texts[member], "\\ud800").replace("DEBIAN-CVE", "X-CVE")
+    (tmp_path / "all.json").write_text(f"[{odd}, {json.dumps(OSV_DEBIAN)}]")
+    made = AdvisoryDatabase(tmp_path / "advisories")
+    import_advisories(made, str(tmp_path / "all.json"), NOW, on_line=lambda _: None)
+    assert [item.vulnerability_id for item in scan(made).findings] == ["CVE-2024-0001"]
+
+
+@pytest.mark.parametrize("place", ["data", "encrypted", "method", "cut"])
+def test_a_damaged_archive_is_an_error_that_names_it(tmp_path: Path, feed: Path, place: str) -> None:
+    """Whatever is wrong with a .zip, the import says so and keeps what was there."""
+    path = feed / "all.zip"
+    damaged = bytearray(path.read_bytes())
+    local, central = damaged.find(b"PK\x03\x04"), damaged.find(b"PK\x01\x02")
+    if place == "data":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.json", "x" * 5000)
+        damaged = bytearray(path.read_bytes())
+        damaged[36:46] = b"\xff" * 10
+    elif place == "encrypted":
+        damaged[local + 6] |= 1
+        damaged[central + 8] |= 1
+    elif place == "method":
+        damaged[local + 8] = damaged[central + 10] = 99
+    else:
+        del damaged[len(damaged) // 2 :]
+    path.write_bytes(damaged)
+    with pytest.raises(AdvisoriesError, match=r"all\.zip cannot be read"):
+        import_advisories(AdvisoryDatabase(tmp_path / "advisories"), str(feed), NOW, on_line=lambda _: None)
+
+
+def test_a_member_of_an_archive_that_is_too_long_is_counted(
+    tmp_path: Path, feed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left out of an import is in the number that were skipped."""
+    monkeypatch.setattr("imagesmith.inspection.scanning.feeds._MAX_MEMBER", 10_000)
+    with zipfile.ZipFile(feed / "all.zip", "a") as archive:
+        archive.writestr("long.json", json.dumps(OSV_DEBIAN) + " " * 10_000)
+    done = import_advisories(AdvisoryDatabase(tmp_path / "advisories"), str(feed), NOW, on_line=lambda _: None)
+    assert (done.advisories, done.skipped) == (6, 3)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [{"fixed": "3.0.12"}],
+        [{"introduced": "0"}, {"fixed": None}],
+        [{"introduced": "0"}, {"fixed": ""}],
+        [{"introduced": None}, {"fixed": "3.0.12"}],
+        [{"last_affected": "3.0.12"}],
+    ],
+)
+def test_a_range_with_one_end_is_open_at_the_other(events: list[dict[str, Any]]) -> None:
+    """Versions that are null or missing neither hide a finding nor are told as the version of the fix."""
+    document = {
+        "id": "X-1",
+        "affected": [{**OSV_DEBIAN["affected"][0], "ranges": [{"type": "ECOSYSTEM", "events": events}]}],
+    }
+    record = read_osv(document)
+    assert record is not None
+    hit, fixed = in_range(VersionOrder("deb"), "3.0.11-1", record.affected[0].ranges[0])
+    assert hit and fixed in ("", "3.0.12")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 import pytest
 
-from fixtures_containers import container_storage, tiny_image
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.container import ContainerInstance
-
-__all__ = ["container_storage", "tiny_image"]
-
-Launch = Callable[..., ContainerInstance]
+from testing.containers import Launch
 
 
 @pytest.fixture

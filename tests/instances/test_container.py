@@ -12,17 +12,18 @@ import pytest
 
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.protocol import CannotReboot, Instance, InstanceError, Snapshot
 from imagesmith.processes import Cancellation, Cancelled
-from instances.conftest import Launch
+from testing.containers import Launch
 
 pytestmark = pytest.mark.tool
 
 
 def shell(instance: ContainerInstance, script: str, **options: object) -> str:
     """Run a script inside that must succeed; give its output."""
-    done = instance.run(["/bin/sh", "-c", script], **options)  # type: ignore[arg-type]
+    done = instance.run(Command(["/bin/sh", "-c", script], **options))  # type: ignore[arg-type]
     assert done.returncode == 0, done.tail()
     return done.stdout.decode().strip()
 
@@ -35,7 +36,7 @@ def test_it_is_an_instance(instance: ContainerInstance) -> None:
 
 def test_output_and_status_come_back(instance: ContainerInstance) -> None:
     """Both streams and the exit status of a command are its own."""
-    done = instance.run(["/bin/sh", "-c", "echo out; echo err >&2; exit 7"])
+    done = instance.run(Command(["/bin/sh", "-c", "echo out; echo err >&2; exit 7"]))
     assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
     assert done.argv == ("/bin/sh", "-c", "echo out; echo err >&2; exit 7")
 
@@ -45,12 +46,12 @@ def test_a_program_that_cannot_start_ends_as_in_a_shell(
     instance: ContainerInstance, argv: list[str], status: int
 ) -> None:
     """127 for a missing program, 126 for one that may not be executed; the container itself is fine."""
-    assert instance.run(argv).returncode == status
+    assert instance.run(Command(argv)).returncode == status
 
 
 def test_a_missing_working_folder_is_an_ordinary_failure(instance: ContainerInstance) -> None:
     """A command with a bad working folder fails and names the folder."""
-    done = instance.run(["/bin/true"], cwd="/no/such/folder")
+    done = instance.run(Command(["/bin/true"], cwd="/no/such/folder"))
     assert done.returncode != 0 and b"/no/such/folder" in done.stderr
 
 
@@ -70,15 +71,15 @@ def test_variables_are_those_of_the_image_and_of_the_call_only(
 def test_input_reaches_the_command(instance: ContainerInstance) -> None:
     """Bytes given as input are what the command reads, to their end."""
     data = os.urandom(300_000)
-    assert instance.run(["/bin/cat"], input=data).stdout == data
+    assert instance.run(Command(["/bin/cat"], input=data)).stdout == data
 
 
 def test_output_is_streamed_while_the_command_runs(instance: ContainerInstance) -> None:
     """A line is handed over when it is written, not at the end."""
     seen: list[tuple[float, bytes]] = []
     instance.run(
-        ["/bin/sh", "-c", "echo first; sleep 1; echo second"],
-        on_output=lambda _stream, chunk: seen.append((time.monotonic(), chunk)),
+        Command(["/bin/sh", "-c", "echo first; sleep 1; echo second"]),
+        lambda _stream, chunk: seen.append((time.monotonic(), chunk)),
     )
     assert [chunk for _, chunk in seen] == [b"first\n", b"second\n"]
     assert seen[1][0] - seen[0][0] > 0.5
@@ -86,13 +87,13 @@ def test_output_is_streamed_while_the_command_runs(instance: ContainerInstance) 
 
 def test_only_the_last_bytes_of_long_output_are_kept(instance: ContainerInstance) -> None:
     """Output is bounded by its end."""
-    done = instance.run(["/bin/sh", "-c", "yes 0123456789 | head -c 1000000; echo end"], limit=1000)
+    done = instance.run(Command(["/bin/sh", "-c", "yes 0123456789 | head -c 1000000; echo end"], limit=1000))
     assert done.stdout.endswith(b"end\n") and len(done.stdout) == 1000 and done.dropped > 900_000
 
 
 def test_a_timeout_kills_the_command_and_its_children(instance: ContainerInstance) -> None:
     """After the limit nothing of the command's group runs on, and the container still works."""
-    done = instance.run(["/bin/sh", "-c", "sleep 987 & sleep 987"], timeout=0.5)
+    done = instance.run(Command(["/bin/sh", "-c", "sleep 987 & sleep 987"], timeout=0.5))
     assert done.timed_out
     assert "sleep" not in shell(instance, "cat /proc/[0-9]*/comm")
 
@@ -106,6 +107,14 @@ def test_a_background_program_lives_into_the_next_command_and_no_longer_than_the
     assert "sleep" in shell(instance, "cat /proc/[0-9]*/comm")
     instance.close()
     assert not _host_processes_with(b"sleep\x004242\x00")
+
+
+def test_shared_folders_have_the_modes_of_any_container(instance: ContainerInstance) -> None:
+    """Everybody may write to /dev/shm, /dev/mqueue and /tmp, and only their owners remove files there."""
+    modes = "stat -c '%a %U' /dev/shm /dev/mqueue /tmp /dev /dev/pts /dev/ptmx; stat -f -c %T /dev/shm /dev/mqueue"
+    assert shell(instance, modes).split("\n") == [
+        "1777 root", "1777 root", "1777 root", "755 root", "755 root", "777 root", "tmpfs", "mqueue",
+    ]  # fmt: skip
 
 
 def test_files_of_one_command_are_there_for_the_next(instance: ContainerInstance) -> None:
@@ -222,7 +231,7 @@ def test_the_resolver_file_of_the_image_is_left_as_it_was(
     image = _changed_image(container_storage, launch().commit(), prepare, tmp_path)
     instance = launch(image, network="outbound")
     assert shell(instance, "cat /etc/resolv.conf") == "nameserver 10.0.2.3"
-    done = instance.run(["/bin/sh", "-c", "echo evil >/etc/resolv.conf"])
+    done = instance.run(Command(["/bin/sh", "-c", "echo evil >/etc/resolv.conf"]))
     assert done.returncode != 0
     result = instance.commit()
     assert _resolver_of(container_storage, result) == expected
@@ -249,7 +258,7 @@ def test_closing_twice_is_safe_and_a_closed_container_refuses_commands(launch: L
     instance.close()
     instance.close()
     with pytest.raises(InstanceError, match="closed"):
-        instance.run(["/bin/true"])
+        instance.run(Command(["/bin/true"]))
     with pytest.raises(InstanceError, match="closed"):
         instance.commit()
     assert "closed-one" not in instance.storage.containers()
@@ -262,21 +271,24 @@ def test_cancelling_ends_the_running_command(launch: Launch) -> None:
     threading.Timer(0.3, cancellation.cancel).start()
     started = time.monotonic()
     with pytest.raises(Cancelled):
-        instance.run(["/bin/sleep", "5353"])
+        instance.run(Command(["/bin/sleep", "5353"]))
     assert time.monotonic() - started < 3
     instance.close()
     assert not _host_processes_with(b"sleep\x005353\x00")
 
 
-def test_an_image_without_a_shell_is_refused(container_storage: ContainerStorage, launch: Launch) -> None:
-    """The message says what is missing."""
+def test_a_command_in_an_image_without_a_shell_is_refused(
+    container_storage: ContainerStorage, launch: Launch
+) -> None:
+    """The message says what is missing; the instance itself can be had, and committed."""
     container_storage.create("empty", "scratch")
     (container_storage.mount("empty") / "etc").mkdir()
     image = container_storage.commit("empty")
     container_storage.remove("empty")
+    instance = launch(image, name="no-shell")
     with pytest.raises(InstanceError, match="no /bin/sh"):
-        launch(image, name="no-shell")
-    assert "no-shell" not in container_storage.containers()
+        instance.run(Command(["true"]))
+    assert container_storage.has_image(instance.commit())
 
 
 @pytest.mark.parametrize("folder", ["etc", "proc", "dev", "tmp"])
@@ -301,8 +313,8 @@ def test_a_root_with_links_for_folders_is_refused(
 def test_arguments_beyond_the_kernels_limit_are_refused(instance: ContainerInstance) -> None:
     """An argument that is too long is an error of its own, and the container works on."""
     with pytest.raises(InstanceError, match="longer than the kernel takes"):
-        instance.run(["/bin/true", "x" * 3_000_000])
-    assert instance.run(["/bin/sh", "-c", "exit 3"]).returncode == 3
+        instance.run(Command(["/bin/true", "x" * 3_000_000]))
+    assert instance.run(Command(["/bin/sh", "-c", "exit 3"])).returncode == 3
 
 
 def test_many_commands_at_once_do_not_mix(instance: ContainerInstance) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from imagesmith.instances.command import Command
 from imagesmith.instances.host import HostInstance
 from imagesmith.instances.protocol import CannotReboot, Instance, InstanceError
 
@@ -26,17 +29,17 @@ def test_run(host: HostInstance, tmp_path: Path) -> None:
     """Commands run below the folder with the environment that was given, and no other."""
     (tmp_path / "sub").mkdir()
     script = 'pwd; echo "$KEPT $MORE [${HOME-}]"; cat'
-    done = host.run(("sh", "-c", script), env={"MORE": "too"}, cwd="sub", input=b"in")
+    done = host.run(Command(("sh", "-c", script), env={"MORE": "too"}, cwd="sub", input=b"in"))
     assert done.stdout.decode() == f"{tmp_path}/sub\nyes too []\nin"
-    assert host.run(("sh", "-c", "exit 5")).returncode == 5
+    assert host.run(Command(("sh", "-c", "exit 5"))).returncode == 5
     with pytest.raises(InstanceError, match="does not exist"):
-        host.run(("true",), cwd="none")
+        host.run(Command(("true",), cwd="none"))
 
 
 def test_timeout_kills_the_group(host: HostInstance) -> None:
     """After the time is over children are gone too."""
     started = time.monotonic()
-    done = host.run(("sh", "-c", "sleep 50 & sleep 50"), timeout=0.3)
+    done = host.run(Command(("sh", "-c", "sleep 50 & sleep 50"), timeout=0.3))
     assert done.timed_out and time.monotonic() - started < 5
 
 
@@ -74,3 +77,22 @@ def test_what_a_host_cannot_do(host: HostInstance) -> None:
         host.checkpoint()
     host.close()
     host.close()
+
+
+def test_what_a_command_leaves_running_lives_on_and_a_timeout_ends_it(tmp_path: Path) -> None:
+    """As on every computer: a background program outlives its step, unless the step ran out of time."""
+    host = HostInstance(tmp_path)
+    done = host.run(Command(["bash", "-c", "nohup sleep 60 >log 2>&1 & echo $! >pid"]))
+    assert done.returncode == 0 and not done.cut
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert host.run(Command(["bash", "-c", "sleep 60 & echo $! >pid; sleep 60"], timeout=0.5)).timed_out
+    place = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
+    assert not place.exists() or ") Z " in place.read_text()
+
+
+def test_late_output_of_a_filter_is_read_and_its_loss_is_known(tmp_path: Path) -> None:
+    """Within bounds; a program that holds the streams and is silent is not waited for."""
+    host = HostInstance(tmp_path)
+    done = host.run(Command(["bash", "-c", "exec > >(sleep 0.1; sed 's/^/late /'); echo hello"]))
+    assert done.stdout == b"late hello\n" and not done.cut
+    assert host.run(Command(["bash", "-c", "sleep 3 & echo begun"])).cut

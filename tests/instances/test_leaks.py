@@ -1,4 +1,4 @@
-"""Whatever ends a build, nothing of it runs, stays mounted or lies about (design.md, Instances)."""
+"""Whatever ends a build, nothing of it runs, stays mounted or lies about (docs/design.md, Instances)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.dockerfiles.build import sweep_dockerfile_builds
+from imagesmith.instances.command import Command
 from imagesmith.instances.limits import leftover_groups
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.instances.sweep import sweep_instances
-from instances.conftest import Launch
+from testing.containers import Launch
+from testing.leaks import groups_of, processes_with, wait_until_gone
 
 pytestmark = pytest.mark.tool
 
@@ -26,44 +29,25 @@ BUILD = """
 import sys
 from pathlib import Path
 from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
-from imagesmith.instances.dockerfile_build import build_dockerfile
+from imagesmith.dockerfiles.build import build_dockerfile
 from imagesmith.instances.isolation import private_mounts
-from imagesmith.instances.limits import Limits
+from imagesmith.instances.limits import ResourceLimits
 
 root, runroot, image, kind = sys.argv[1:5]
 private_mounts()
 storage = ContainerStorage.open(Path(root), Path(runroot))
 if kind == "container":
     instance = ContainerInstance.launch(storage, image, name="killed-build")
-    instance.run(["/bin/sh", "-c", "setsid sleep 6161 </dev/null >/dev/null 2>&1 &"])
+    instance.run(Command(["/bin/sh", "-c", "setsid sleep 6161 </dev/null >/dev/null 2>&1 &"]))
     say = lambda stream, chunk: print("ready", flush=True)
-    instance.run(["/bin/sh", "-c", "echo on; sleep 6161"], on_output=say)
+    instance.run(Command(["/bin/sh", "-c", "echo on; sleep 6161"]), say)
 else:
     text = f"FROM {image}\\nRUN echo on; sleep 6161\\n"
     say = lambda stream, chunk: print("ready" if b"on\\n" in chunk else "", flush=True)
-    build_dockerfile(storage, text, name="killed-build", limits=Limits(), timeout=60, on_output=say)
+    build_dockerfile(storage, text, name="killed-build", limits=ResourceLimits(), timeout=60, on_output=say)
 """
-
-
-def processes_with(*words: str) -> list[str]:
-    """Processes of the machine whose command line holds one of the words."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            line = place.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if any(word in line for word in words):
-                found.append(f"{place.parent.name}: {line}")
-    return found
-
-
-def wait_until_gone(*words: str) -> list[str]:
-    """What is left after the moment that the kernel needs."""
-    for _ in range(100):
-        if not processes_with(*words):
-            return []
-        time.sleep(0.05)
-    return processes_with(*words)
 
 
 def start_build(storage: ContainerStorage, image: str, kind: str) -> subprocess.Popen[bytes]:
@@ -95,6 +79,27 @@ def test_kill_9_of_the_server_leaves_no_process_and_no_mount(
     assert list((container_storage.root / "tmp").iterdir()) == []
 
 
+def test_a_run_that_was_frozen_when_the_server_was_killed_ends_with_the_sweep(
+    container_storage: ContainerStorage, tiny_image: str
+) -> None:
+    """No signal ends what is frozen in a freezer of version 1; the next start thaws it."""
+    process = start_build(container_storage, tiny_image, "dockerfile")
+    pid = int(processes_with("sleep 6161")[0].partition(":")[0])
+    groups = groups_of(pid)
+    for group in groups:
+        for name, state in (("freezer.state", "FROZEN"), ("cgroup.freeze", "1")):
+            if (group / name).exists():
+                (group / name).write_text(state)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    sweep_dockerfile_builds(container_storage)
+    sweep_instances(container_storage)
+    assert wait_until_gone("sleep 6161", f"/proc/{process.pid}/fd/", "killed-build") == []
+    assert container_storage.containers() == ()
+    assert leftover_groups(container_storage.runroot.name) == ()
+    assert not [group for group in groups if group.exists()]
+
+
 def test_a_sweep_spares_what_is_alive(launch: Launch, container_storage: ContainerStorage) -> None:
     """Containers that a live build owns go on working; those of a dead one are removed."""
     alive = launch(name="alive-build")
@@ -102,7 +107,7 @@ def test_a_sweep_spares_what_is_alive(launch: Launch, container_storage: Contain
     container_storage.mount("dead-build")
     report = sweep_instances(container_storage, {"alive-build"})
     assert report.containers == ("dead-build",)
-    assert alive.run(["/bin/true"]).returncode == 0
+    assert alive.run(Command(["/bin/true"])).returncode == 0
 
 
 def test_a_failing_launch_leaves_nothing(
@@ -127,7 +132,7 @@ def test_the_death_of_a_sandbox_is_told(launch: Launch) -> None:
             break
         time.sleep(0.02)
     with pytest.raises(InstanceError, match="ended"):
-        instance.run(["/bin/true"])
+        instance.run(Command(["/bin/true"]))
     instance.close()
     assert "shot" not in instance.storage.containers()
 
@@ -136,7 +141,7 @@ def test_root_inside_that_kills_everything_kills_only_itself(launch: Launch) -> 
     """kill -9 -1 from inside ends the container's programs and no other."""
     instance = launch(name="suicidal")
     with contextlib.suppress(InstanceError):
-        instance.run(["/bin/bash", "-c", "kill -9 -1"])
+        instance.run(Command(["/bin/bash", "-c", "kill -9 -1"]))
     instance.close()
     assert "suicidal" not in instance.storage.containers()
 
@@ -147,7 +152,7 @@ def test_descriptors_do_not_add_up(launch: Launch) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for number in range(3):
         instance = launch(name=f"count-{number}")
-        instance.run(["/bin/true"])
+        instance.run(Command(["/bin/true"]))
         instance.close()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
     records = json.loads((launch(name="last").storage.root / "driver").read_text())

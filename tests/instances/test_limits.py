@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from imagesmith.instances.limits import ControlGroups, Limits, leftover_groups, make_groups, remove_group
+from imagesmith.instances.limits import (
+    ControlGroups,
+    ResourceLimits,
+    find_groups,
+    leftover_groups,
+    make_groups,
+    remove_group,
+)
 
 
 @pytest.fixture
@@ -19,7 +29,7 @@ def unified(tmp_path: Path) -> Path:
 
 def test_limits_of_version_2_stand_above_the_leaf_with_the_processes(unified: Path) -> None:
     """A group that holds processes cannot have groups below it, which runc needs to make."""
-    groups = make_groups("b1-build", Limits(processes=7, memory_mb=3), mount=unified)
+    groups = make_groups("b1-build", ResourceLimits(processes=7, memory_mb=3), mount=unified)
     folder = unified / "imagesmith" / "b1-build"
     assert (folder / "pids.max").read_text() == "7"
     assert (folder / "memory.max").read_text() == str(3 * 1024 * 1024)
@@ -29,7 +39,7 @@ def test_limits_of_version_2_stand_above_the_leaf_with_the_processes(unified: Pa
 
 def test_without_control_groups_the_missing_limits_are_named(tmp_path: Path) -> None:
     """What cannot be enforced is said in words."""
-    groups = make_groups("x", Limits(), mount=tmp_path / "absent")
+    groups = make_groups("x", ResourceLimits(), mount=tmp_path / "absent")
     assert groups.folders == () and groups.entrances == ()
     assert len(groups.missing) == 2
     assert any("processes" in text for text in groups.missing) and any("memory" in text for text in groups.missing)
@@ -37,7 +47,7 @@ def test_without_control_groups_the_missing_limits_are_named(tmp_path: Path) -> 
 
 def test_this_machine_enforces_both_limits() -> None:
     """Here both groups can be made, hold their values and go away."""
-    groups = make_groups("test-limits", Limits(processes=11, memory_mb=5))
+    groups = make_groups("test-limits", ResourceLimits(processes=11, memory_mb=5))
     try:
         assert groups.missing == () and groups.folders
         values = {
@@ -73,3 +83,62 @@ def test_memory_kills_are_counted(tmp_path: Path) -> None:
     assert ControlGroups((tmp_path,), ()).out_of_memory() == 0
     (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 3\noom 2\noom_kill 2\n")
     assert ControlGroups((tmp_path,), ()).out_of_memory() == 2
+
+
+HIERARCHIES = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/freezer")
+FREEZERS = [
+    (place, name, state)
+    for place in HIERARCHIES
+    for name, state in (("cgroup.freeze", "1"), ("freezer.state", "FROZEN"))
+    if next(Path(place).glob(f"*/{name}"), None) or (name, place) == ("freezer.state", "/sys/fs/cgroup/freezer")
+]
+"""The freezers of this machine, of either version."""
+
+
+@pytest.fixture(
+    params=[freezer for freezer in FREEZERS if Path(freezer[0]).is_dir()], ids=lambda freezer: freezer[1]
+)
+def frozen(request: pytest.FixtureRequest) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    """A process that is frozen in a group below a group of the machine's freezer."""
+    place, name, state = request.param
+    folder = Path(place) / "imagesmith-test-frozen" / "below"
+    folder.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(["sleep", "600"])
+    (folder / "cgroup.procs").write_text(str(process.pid))
+    (folder / name).write_text(state)
+    yield folder, process
+    (folder / name).write_text("0" if state == "1" else "THAWED") if folder.exists() else None
+    process.kill()
+    process.wait()
+    ControlGroups(find_groups("imagesmith-test-frozen".__eq__), ()).remove()
+
+
+def test_groups_with_frozen_processes_go_with_them(frozen: tuple[Path, subprocess.Popen[bytes]]) -> None:
+    """Whatever is frozen in a group or below it is thawed and killed."""
+    folder, process = frozen
+    ControlGroups((folder.parent,), ()).remove()
+    assert process.wait(30) == -9
+    assert not folder.parent.exists()
+
+
+def test_what_is_frozen_by_another_hierarchy_is_ended(
+    tmp_path: Path, frozen: tuple[Path, subprocess.Popen[bytes]]
+) -> None:
+    """A process of our group that sits frozen in some other group of the freezer ends all the same."""
+    _, process = frozen
+    groups = make_groups("test-frozen-elsewhere", ResourceLimits())
+    (groups.entrances[0] / "cgroup.procs").write_text(str(process.pid))
+    groups.remove()
+    assert process.wait(30) == -9
+    assert leftover_groups("test-frozen-elsewhere") == ()
+
+
+def test_stopped_processes_and_groups_of_their_own_go_too() -> None:
+    """Neither SIGSTOP nor a session of its own keeps a process of a group alive."""
+    groups = make_groups("test-stopped", ResourceLimits())
+    script = "echo 0 >$0/cgroup.procs; setsid sleep 600 & kill -STOP $$"
+    process = subprocess.Popen(["sh", "-c", script, str(groups.entrances[0])])
+    assert process.pid and os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    groups.remove()
+    assert process.wait(30) == -9
+    assert leftover_groups("test-stopped") == ()

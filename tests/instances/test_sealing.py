@@ -8,9 +8,7 @@ import io
 import json
 import os
 import shutil
-import socket
 import tarfile
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from fixtures_containers import libraries_of
 from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
-from imagesmith.instances.limits import Limits
+from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.network import host_addresses
 from imagesmith.instances.protocol import InstanceError
-from instances.conftest import Launch
+from testing.containers import Launch, libraries_of
+from testing.network import listener
 
 pytestmark = pytest.mark.tool
 
@@ -33,31 +32,8 @@ ALLOWED = 0x800404FB
 
 
 def attempt(instance: ContainerInstance, script: str) -> tuple[int, str]:
-    done = instance.run(["/bin/bash", "-c", script], timeout=60)
+    done = instance.run(Command(["/bin/bash", "-c", script], timeout=60))
     return done.returncode, (done.stdout + done.stderr).decode(errors="replace")
-
-
-@contextlib.contextmanager
-def listener(address: str) -> Iterator[int]:
-    """A server of the host that says hello to everyone."""
-    with socket.create_server((address, 0)) as server:
-        server.settimeout(0.2)
-        stop = threading.Event()
-
-        def serve() -> None:
-            while not stop.is_set():
-                with contextlib.suppress(TimeoutError):
-                    connection, _ = server.accept()
-                    connection.sendall(b"hello from the host\n")
-                    connection.close()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield int(server.getsockname()[1])
-        finally:
-            stop.set()
-            thread.join()
 
 
 def test_no_file_of_the_host_is_there(instance: ContainerInstance, tmp_path: Path) -> None:
@@ -105,7 +81,7 @@ def test_a_command_that_is_being_started_cannot_be_looked_into(instance: Contain
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(attempt, instance, script)
         while not looking.done():
-            instance.run(["/bin/true"], env={"STARTED": "yes"})
+            instance.run(Command(["/bin/true"], env={"STARTED": "yes"}))
     targets = {
         line.rpartition(" -> ")[2] for line in instance.read("/tmp/seen").decode().splitlines() if "->" in line
     }
@@ -152,6 +128,14 @@ def test_what_would_reach_past_the_container_is_refused(instance: ContainerInsta
     assert code != 0, output
 
 
+def test_no_control_group_is_there(instance: ContainerInstance) -> None:
+    """A component cannot freeze itself or raise a limit: no control groups are mounted, and none can be."""
+    done = instance.run(
+        Command(["/bin/sh", "-c", "grep -c cgroup /proc/self/mountinfo; mount -t cgroup2 none /mnt"])
+    )
+    assert done.stdout == b"0\n" and done.returncode != 0
+
+
 def test_no_setting_of_the_kernel_opens_for_writing(instance: ContainerInstance) -> None:
     """Every file outside the process folders of /proc that somebody may write is read-only inside.
 
@@ -164,7 +148,7 @@ def test_no_setting_of_the_kernel_opens_for_writing(instance: ContainerInstance)
     # Opening for appending writes nothing, should it succeed.
     script = 'while read -r file; do ( : >>"$file" ) 2>/dev/null && echo "$file"; done; true'
     names = "".join(f"{path}\n" for path in writable)
-    done = instance.run(["/bin/bash", "-c", script], input=names.encode(), timeout=120)
+    done = instance.run(Command(["/bin/bash", "-c", script], input=names.encode(), timeout=120))
     assert (done.returncode, done.stdout.decode()) == (0, "")
 
 
@@ -186,6 +170,7 @@ def test_devices_are_the_harmless_ones(instance: ContainerInstance) -> None:
         "core",
         "fd",
         "full",
+        "mqueue",
         "null",
         "ptmx",
         "pts",
@@ -259,16 +244,16 @@ def test_without_network_there_is_only_loopback(instance: ContainerInstance) -> 
 
 def test_the_number_of_processes_is_bounded(launch: Launch) -> None:
     """A fork bomb ends in refused forks, and the container can be closed."""
-    instance = launch(limits=Limits(processes=40))
+    instance = launch(limits=ResourceLimits(processes=40))
     assert instance.unlimited == ()
-    done = instance.run(["/bin/bash", "-c", "for i in {1..200}; do sleep 30 & done"], timeout=4)
+    done = instance.run(Command(["/bin/bash", "-c", "for i in {1..200}; do sleep 30 & done"], timeout=4))
     assert b"Resource temporarily unavailable" in done.stderr
     instance.close()
 
 
 def test_memory_is_bounded(launch: Launch) -> None:
     """A command that wants more memory than the limit is killed, not the machine."""
-    instance = launch(limits=Limits(memory_mb=64))
+    instance = launch(limits=ResourceLimits(memory_mb=64))
     code, output = attempt(instance, "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo survived ${#x}")
     assert code != 0 and "survived" not in output
     assert attempt(instance, "echo still here") == (0, "still here\n")
@@ -276,7 +261,7 @@ def test_memory_is_bounded(launch: Launch) -> None:
 
 def test_the_size_of_a_file_is_bounded(launch: Launch) -> None:
     """One file cannot fill the disk."""
-    instance = launch(limits=Limits(file_mb=5))
+    instance = launch(limits=ResourceLimits(file_mb=5))
     code, _ = attempt(instance, "head -c 20000000 /dev/zero >/tmp/big")
     assert code != 0
     assert int(attempt(instance, "stat -c %s /tmp/big")[1]) <= 5 * 1024 * 1024
@@ -285,9 +270,9 @@ def test_the_size_of_a_file_is_bounded(launch: Launch) -> None:
 def test_a_disk_that_runs_full_ends_the_container(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     """When too little space stays free the build is ended with that reason, before the machine is in trouble."""
     free = shutil.disk_usage("/").free // 1024**2
-    instance = launch(limits=Limits(free_disk_mb=free - 300))
+    instance = launch(limits=ResourceLimits(free_disk_mb=free - 300))
     with pytest.raises(InstanceError, match="must stay free"):
-        instance.run(["/bin/bash", "-c", "yes | head -c 600000000 >/tmp/big; sleep 20"], timeout=60)
+        instance.run(Command(["/bin/bash", "-c", "yes | head -c 600000000 >/tmp/big; sleep 20"], timeout=60))
 
 
 @pytest.mark.parametrize("option", ["--cap-add\0ALL", "--bind\0/usr\0/mnt", "--dev-bind\0/dev\0/dev"])
@@ -300,9 +285,9 @@ def test_no_variable_or_path_becomes_an_option_of_the_sandbox(
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(InstanceError, match="characters"):
-            instance.run(["/bin/true"], **call)
+            instance.run(Command(["/bin/true"], **call))
     with pytest.raises(InstanceError, match="characters"):
-        instance.run(["/bin/true", f"x\0{option}"])
+        instance.run(Command(["/bin/true", f"x\0{option}"]))
     image = _image_with_variable(container_storage, tmp_path, f"A=x\0{option}")
     with pytest.raises(InstanceError, match="characters"):
         launch(image, name="poisoned")
@@ -378,6 +363,6 @@ def test_a_root_that_changes_under_way_leads_nothing_to_the_host(
     attempt(instance, f"mv /etc /etc2; rm -rf /etc; ln -s /oldroot{target} /etc")
     attempt(instance, f"mv /tmp /tmp2; ln -s /oldroot{target} /tmp")
     with contextlib.suppress(InstanceError):
-        instance.run(["/bin/true"])
+        instance.run(Command(["/bin/true"]))
     assert list(target.iterdir()) == []
     assert not Path("/oldroot").exists()

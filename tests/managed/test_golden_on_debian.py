@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from components.golden_support import ON_DEBIAN, check_golden
 from imagesmith.components.services import Services
 from imagesmith.instances.container import ContainerInstance
+from testing.golden import ON_DEBIAN, check_golden
 
 
 @pytest.mark.tool

@@ -12,6 +12,7 @@ from imagesmith.components.reporting import LineReporter
 from imagesmith.components.results import ExecutionResult
 from imagesmith.components.runner import DocumentRun, run_documents
 from imagesmith.components.services import SystemClock
+from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.host import HostInstance
 from imagesmith.managed.catalog import managed_component
@@ -50,7 +51,9 @@ def test_hardening_and_its_test(launch: ContainerInstance) -> None:
     assert parsed.document is not None
     bare = run_documents([DocumentRun(parsed.document, "bare")], launch, clock=SystemClock(), ids=lambda: "id")
     assert bare.status == "failed" and len(bare.steps) == len(parsed.document.phases[0].steps)
-    launch.run(("sh", "-c", "apt-get update && apt-get install -y --no-install-recommends openssh-server cron"))
+    launch.run(
+        Command(("sh", "-c", "apt-get update && apt-get install -y --no-install-recommends openssh-server cron"))
+    )
     run(launch, "linux-hardening-baseline", "build", "validate", PermitRootLogin="prohibit-password")
     assert b"PermitRootLogin prohibit-password" in launch.read("/etc/ssh/sshd_config.d/60-hardening.conf")
     run(launch, "linux-hardening-baseline-test", "test")
@@ -59,14 +62,14 @@ def test_hardening_and_its_test(launch: ContainerInstance) -> None:
 def test_tests_of_images(launch: ContainerInstance) -> None:
     """The boot test passes in a container; the time test wants chrony and its source."""
     run(launch, "simple-boot-test-linux", "test")
-    launch.run(("sh", "-c", "apt-get update && apt-get install -y --no-install-recommends chrony"))
+    launch.run(Command(("sh", "-c", "apt-get update && apt-get install -y --no-install-recommends chrony")))
     run(launch, "chrony-time-configuration-test", "test", TimeSource="2.debian.pool.ntp.org")
 
 
 def test_update_with_an_exclusion(launch: ContainerInstance, tmp_path: Path) -> None:
     """An excluded package is held during the update and free afterwards."""
     run(launch, "update-linux", "build", Exclude="bash")
-    assert launch.run(("apt-mark", "showhold")).stdout == b""
+    assert launch.run(Command(("apt-mark", "showhold"))).stdout == b""
 
 
 @pytest.mark.parametrize(("name", "phase"), [("reboot-linux", "build"), ("reboot-test-linux", "test")])

@@ -8,9 +8,9 @@ import pytest
 
 from imagesmith.managed.catalog import ManagedWorkflow, managed_workflow, managed_workflows
 from imagesmith.values.arn import slug_of
-from imagesmith.workflows.document import WORKFLOW_TYPES, WorkflowDocument
-from imagesmith.workflows.dynamic import Scope, evaluate_condition
-from imagesmith.workflows.grammar import parse_workflow
+from imagesmith.workflow_documents.document import WORKFLOW_TYPES, WorkflowDocument
+from imagesmith.workflow_documents.expressions import Scope, evaluate_condition
+from imagesmith.workflow_documents.grammar import parse_workflow
 
 LINUX_MACHINE = {"imageType": "AMI", "platform": "Linux", "collectImageMetadata": True}
 

@@ -7,18 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from distribution.conftest import open_registry
-from distribution.registry_support import RunningRegistry
-from pipeline.leaks import assert_clean
-from pipeline.pipeline_support import REGION, Forge, RunningServer, tiny_layout
-
-__all__ = ["open_registry"]
-
-
-@pytest.fixture(scope="session")
-def tiny_parent(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The `parentImage` text of the tiny image."""
-    return tiny_layout(tmp_path_factory.mktemp("layouts") / "tiny")
+from testing.disks import disk_of
+from testing.leaks import assert_clean
+from testing.machine_images import add_disk
+from testing.pipeline_support import REGION, Forge, RunningServer
+from testing.registry_support import RunningRegistry
+from testing.scan_samples import STATUS
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +38,22 @@ def forge(server: RunningServer) -> Iterator[Forge]:
 def layouts(tiny_parent: str) -> Path:
     """The folder that local parents may be in."""
     return Path(tiny_parent.split(":")[1]).parent
+
+
+@pytest.fixture
+def blank(forge: Forge, tmp_path: Path) -> str:
+    """The AMI of a disk that contains no system: the firmware finds nothing to boot."""
+    return add_disk(forge, tmp_path, code=b"\xcd\x18")
+
+
+@pytest.fixture(scope="session")
+def disk_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, place = tmp_path_factory.mktemp("root"), tmp_path_factory.mktemp("place")
+    for name in ("etc", "usr/lib", "var/lib/dpkg", "srv/x.dist-info", "srv/node_modules/left-pad"):
+        (root / name).mkdir(parents=True)
+    (root / "var/lib/dpkg/status").write_text(STATUS)
+    (root / "usr/lib/os-release").write_text('ID=debian\nNAME="Debian GNU/Linux"\nVERSION_ID=12\n')
+    (root / "etc/os-release").symlink_to("../usr/lib/os-release")
+    (root / "srv/x.dist-info/METADATA").write_text("Name: Jinja2\nVersion: 3.1.2\n")
+    (root / "srv/node_modules/left-pad/package.json").write_text('{"name": "left-pad", "version": "1.3.0"}')
+    return disk_of(root, place)

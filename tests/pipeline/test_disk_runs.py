@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from artifacts.test_disk_root import disk_of
-from inspection.scan_samples import STATUS, TRACKER
-from pipeline.pipeline_support import COMMAND, REGION, Forge
-from pipeline.test_machine_run import start
-from pipeline.workflow_support import ROLE, workflow
+from testing.machine_images import ADOPT, Base, add, built, registering, root_of, start
+from testing.pipeline_support import Forge
+from testing.scan_samples import TRACKER
+from testing.workflow_support import workflow
 
 pytestmark = pytest.mark.tool
 
-ADOPT = {"workflowArn": f"arn:aws:imagebuilder:{REGION}:aws:workflow/distribution/distribute-image/x.x.x"}
-REGISTER = """\
-name: register
-schemaVersion: 1.0
-steps:
-  - name: Register
-    action: RegisterImage
-    inputs: %s
-outputs:
-  - {name: ImageId, value: "$.stepOutputs.Register.imageId"}
-"""
 SCAN = """\
 name: scan
 schemaVersion: 1.0
@@ -42,58 +26,9 @@ SCANNING = {"imageScanningEnabled": True}
 TESTS = {"imageTestsEnabled": True}
 
 
-@dataclass(frozen=True)
-class Base:
-    """A disk in the catalog whose root file system is that of a Debian with known vulnerable packages."""
-
-    ami: str
-    digest: str
-
-    @property
-    def snapshot(self) -> str:
-        return f"snap-{self.digest[7:24]}"
-
-
-@pytest.fixture(scope="session")
-def disk_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root, place = tmp_path_factory.mktemp("root"), tmp_path_factory.mktemp("place")
-    for name in ("etc", "usr/lib", "var/lib/dpkg", "srv/x.dist-info", "srv/node_modules/left-pad"):
-        (root / name).mkdir(parents=True)
-    (root / "var/lib/dpkg/status").write_text(STATUS)
-    (root / "usr/lib/os-release").write_text('ID=debian\nNAME="Debian GNU/Linux"\nVERSION_ID=12\n')
-    (root / "etc/os-release").symlink_to("../usr/lib/os-release")
-    (root / "srv/x.dist-info/METADATA").write_text("Name: Jinja2\nVersion: 3.1.2\n")
-    (root / "srv/node_modules/left-pad/package.json").write_text('{"name": "left-pad", "version": "1.3.0"}')
-    return disk_of(root, place)
-
-
 @pytest.fixture
 def base(forge: Forge, disk_file: Path) -> Base:
     return add(forge, disk_file)
-
-
-def add(forge: Forge, disk: Path) -> Base:
-    checksum = f"sha256:{hashlib.sha256(disk.read_bytes()).hexdigest()}"
-    done = subprocess.run(
-        [COMMAND, "base", "add", str(disk), "--checksum", checksum, "--name", forge.name("debian"), "--json",
-         "--data-dir", str(forge.server.data_dir)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    made = json.loads(done.stdout)
-    return Base(str(made["amiId"]), str(made["digest"]))
-
-
-def registering(forge: Forge, inputs: Mapping[str, Any]) -> dict[str, str]:
-    return {"workflowArn": workflow(forge, "BUILD", REGISTER % json.dumps(dict(inputs)))}
-
-
-def root_of(base: Base, **ebs: Any) -> dict[str, Any]:
-    return {"blockDeviceMapping": [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": base.snapshot, **ebs}}]}
-
-
-def built(forge: Forge, base: Base, *workflows: Mapping[str, str], end: str = "AVAILABLE", **more: Any) -> Any:
-    arn = start(forge, base.ami, workflows=list(workflows), executionRole=ROLE, **more)
-    return forge.finished(arn, end)
 
 
 def packages(forge: Forge, arn: str) -> set[str]:
@@ -154,7 +89,7 @@ def test_a_registered_image_is_what_its_inputs_say(forge: Forge, base: Base) -> 
     facts = shown(forge, ami["image"])
     assert (facts["description"], facts["bootMode"], facts["virtualSize"]) == ("registered", "uefi", 1024**3)
     assert facts["tags"]["Ec2ImageBuilderArn"] == image["arn"] and facts["digest"] != base.digest
-    assert "warning: enaSupport means nothing here" in forge.server.log(image["arn"])
+    assert "warning: enaSupport has no effect here" in forge.server.log(image["arn"])
     assert "libssl3" in packages(forge, image["arn"])
 
 
@@ -195,6 +130,38 @@ def test_a_scan_on_demand_judges_the_image(
     if end == "FAILED":
         assert "worse than MEDIUM: CVE-2024-0001 (HIGH)" in image["state"]["reason"]
         assert image["state"]["failureContext"]["imageStatus"] == "TESTING"
+
+
+@pytest.mark.parametrize(
+    ("condition", "fixed", "end"),
+    [
+        ({"maximumSeverityLabel": "HIGH"}, "9", "FAILED"),
+        ({"maximumSeverityLabel": "HIGH", "fixAvailable": False}, "", "AVAILABLE"),
+    ],
+)
+def test_what_nobody_ranks_does_not_pass_the_condition_in_silence(
+    forge: Forge, base: Base, tmp_path: Path, condition: dict[str, Any], fixed: str, end: str
+) -> None:
+    """With a fix it may be the worst and fails the image; without one the log says that it was not compared."""
+    feed(forge, tmp_path)
+    status = {"status": "resolved", "fixed_version": fixed} if fixed else {"status": "open"}
+    unranked = {"openssl": {"CVE-2026-0001": {"releases": {"bookworm": {**status, "urgency": "not yet assigned"}}}}}
+    nothing = {"none": {"CVE-2026-0002": {"releases": {"bookworm": {"status": "open", "urgency": "low"}}}}}
+    other = tmp_path / "other.json"
+    scanning = {**SCANNING, "imageScanningTypes": ["ON_DEMAND_AMI_CVE"], "scanResultCondition": condition}
+    try:
+        other.write_text(json.dumps(unranked))
+        forge.server.command("advisories", "import", str(other))
+        image = built(forge, base, registering(forge, root_of(base)), end=end, imageScanningConfiguration=scanning)
+    finally:
+        other.write_text(json.dumps(nothing))
+        forge.server.command("advisories", "import", str(other))
+    log = forge.server.log(image["arn"])
+    assert "3 findings: 1 high, 1 informational, 1 untriaged" in log
+    if end == "FAILED":
+        assert "or have no severity: CVE-2026-0001 (UNTRIAGED)" in image["state"]["reason"]
+    else:
+        assert "warning: CVE-2026-0001 has no severity and no fix: not compared with HIGH" in log
 
 
 def test_a_damaged_parent_fails_the_build_before_a_machine_starts(forge: Forge, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.pipeline_support import Forge, RunningServer
-from pipeline.workflow_support import (
+from testing.pipeline_support import Forge, RunningServer
+from testing.workflow_support import (
     answer,
     build_document,
     executions,

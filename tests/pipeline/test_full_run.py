@@ -6,9 +6,10 @@ import threading
 
 import pytest
 
-from distribution.registry_support import RunningRegistry
-from imagesmith.values.final_states import FINAL
-from pipeline.pipeline_support import (
+from imagesmith.artifacts.layout import OciLayout
+from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.values.states import FINAL_IMAGE
+from testing.pipeline_support import (
     HOLD,
     PARENT_ENV,
     REGION,
@@ -21,6 +22,7 @@ from pipeline.pipeline_support import (
     release,
     uris,
 )  # fmt: skip
+from testing.registry_support import RunningRegistry
 
 pytestmark = pytest.mark.tool
 
@@ -40,7 +42,7 @@ def test_states_come_in_order_and_the_image_is_in_the_registry(
     seen = [forge.state(arn)]
     helper = threading.Thread(target=release, args=("order",))
     helper.start()
-    while seen[-1] not in FINAL:
+    while seen[-1] not in FINAL_IMAGE:
         state = forge.state(arn)
         if state != seen[-1]:
             seen.append(state)
@@ -213,3 +215,22 @@ def test_the_default_tag_is_readable_by_other_tools(forge: Forge) -> None:
     image = forge.build(forge.recipe(forge.component(build="echo x > /x")))
     repository = uris(image)[0].rpartition(":")[0]
     assert "1.0.0-1" in read_tool("skopeo", "list-tags", "--tls-verify=false", f"docker://{repository}")
+
+
+def test_a_parent_with_a_damaged_layer_is_repaired_or_named(forge: Forge, server: RunningServer) -> None:
+    """A build on it is whole, as the storage has the layer; where it has not, the build fails with the blob."""
+    parent = forge.build(forge.recipe(forge.component(build="echo one > /one")))
+    digest = image_digest(f"docker://{uris(parent)[0]}")
+    layout = OciLayout(server.data_dir / "oci")
+    layer = layout.files.place(layout.read(digest).layers[-1])
+    layer.write_bytes(layer.read_bytes()[:-20])
+    look = forge.component(build="test $(cat /one) = one")
+    child = forge.build(forge.recipe(look, parentImage=parent["arn"]))
+    child_digest = image_digest(f"docker://{uris(child)[0]}")
+    layout.make_whole(child_digest)
+    layout.make_whole(digest)
+    storage = ContainerStorage.for_data_dir(server.data_dir)
+    layer.unlink()
+    storage.remove_image(layout.read(digest).image_id)
+    failed = forge.build(forge.recipe(look, parentImage=parent["arn"]), "FAILED")
+    assert f"blob sha256:{layer.name} is missing" in failed["state"]["reason"]

@@ -18,8 +18,8 @@ from moto.server import ThreadedMotoServer
 
 from imagesmith.cli.context import ServerAddress
 from imagesmith.wire.keys import KeyRing
-from pipeline.leaks import assert_clean
-from pipeline.pipeline_support import (
+from testing.leaks import assert_clean
+from testing.pipeline_support import (
     ACCOUNT,
     COMMAND,
     HOLD,
@@ -31,7 +31,7 @@ from pipeline.pipeline_support import (
     release,
     uris,
 )  # fmt: skip
-from pipeline.workflow_support import ROLE, build_document, executions, run_with, shell, steps, workflow
+from testing.workflow_support import ROLE, build_document, executions, run_with, shell, steps, workflow
 
 pytestmark = pytest.mark.tool
 

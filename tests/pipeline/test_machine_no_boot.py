@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.test_disk_root import FIRST, SIZE, TABLE
-from fixtures_containers import libraries_of, make_tiny_root
 from imagesmith.artifacts.disk_root import open_root, unpack
 from imagesmith.artifacts.disks import DiskStore
-from inspection.test_inspected_builds import debian, feed
-from pipeline.pipeline_support import REGION, Forge, RunningServer
-from pipeline.test_machine_run import add_disk_file, start
+from testing.containers import libraries_of, make_tiny_root
+from testing.disks import FIRST, SIZE, TABLE
+from testing.machine_images import add_disk_file, start
+from testing.pipeline_support import REGION, Forge, RunningServer
+from testing.vulnerable import debian, feed
 
 pytestmark = pytest.mark.tool
 
@@ -34,6 +34,9 @@ phases:
             - chmod 4750 /etc/made
             - rm /etc/old
             - echo left >/tmp/left
+            - grep ^nameserver /etc/resolv.conf
+            - echo 10.0.0.5 db >>/etc/hosts
+            - sed 's/db/database/' /etc/hosts >/etc/hosts.new && mv /etc/hosts.new /etc/hosts
             - ls /dev/vda && exit 1 || exit 0
 """
 SCAN = """\
@@ -54,7 +57,10 @@ STATUS = "Package: web\nStatus: install ok installed\nVersion: 1.2-3\nArchitectu
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A disk of a small system with something to clean away."""
-    folder = tmp_path_factory.mktemp("no-boot")
+    return make_parent(tmp_path_factory.mktemp("no-boot"))
+
+
+def make_parent(folder: Path, *, fstab: str = "") -> Path:
     root = folder / "root"
     root.mkdir()
     make_tiny_root(root)
@@ -75,7 +81,10 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("etc/ssh/ssh_host_ed25519_key", "root/.ssh/authorized_keys", "var/log/own.log", "etc/machine-id"):
         (root / name).write_text("of the parent\n")
     (root / "etc/old").write_text("old\n")
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    (root / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
     (root / "var/lib/dpkg/status").write_text(STATUS)
+    (root / "etc/fstab").write_text(fstab)
     raw = folder / "parent.raw"
     with raw.open("wb") as file:
         file.truncate(2 * SIZE)
@@ -107,8 +116,11 @@ def test_components_change_the_disk_and_nothing_boots(forge: Forge, parent: Path
     changed = (out / "etc/made").stat()
     assert (changed.st_mode & 0o7777, changed.st_uid, changed.st_gid) == (0o4750, 1000, 1001)
     assert (out / "etc/made").read_text() == "made without a boot\n" and not (out / "etc/old").exists()
-    gone = ("etc/ssh/ssh_host_ed25519_key", "root/.ssh/authorized_keys", "tmp/left", "etc/resolv.conf", "etc/hosts")
+    assert (out / "etc/hosts").read_text() == "127.0.0.1 localhost\n10.0.0.5 database\n"
+    assert (out / "etc/resolv.conf").readlink() == Path("../run/systemd/resolve/stub-resolv.conf")
+    gone = ("etc/ssh/ssh_host_ed25519_key", "root/.ssh/authorized_keys", "tmp/left", "run/systemd")
     assert [name for name in gone if (out / name).exists()] == []
+    # no systemd, so no first boots of its making
     assert (out / "etc/machine-id").read_bytes() == b"" == (out / "var/log/own.log").read_bytes()
     packages = forge.client.list_image_packages(imageBuildVersionArn=arn)["imagePackageList"]
     assert [(item["packageName"], item["packageVersion"]) for item in packages] == [("web", "1.2-3")]
@@ -165,3 +177,28 @@ def test_a_disk_is_scanned_as_it_lies_there(
     findings = forge.client.list_image_scan_findings(filters=wanted)["findings"]
     found = [item["packageVulnerabilityDetails"]["vulnerabilityId"] for item in findings]
     assert found == ["CVE-2024-0001", "CVE-2024-0002"]
+
+
+def test_a_scan_of_half_a_system_fails_and_says_what_it_lacks(
+    forge: Forge, server: RunningServer, tmp_path: Path
+) -> None:
+    """The packages of a /var of its own are not read: no clean report, and no build without a boot either."""
+    feed(server, tmp_path)
+    disk = add_disk_file(forge, make_parent(tmp_path, fstab="LABEL=root / ext4\nLABEL=data /var ext4\n"))
+    workflow = forge.client.create_workflow(
+        name=forge.name("scan"), semanticVersion="1.0.0", type="TEST", data=SCAN
+    )["workflowBuildVersionArn"]  # fmt: skip
+    arn = start(
+        forge, disk, recipe={"components": [{"componentArn": debian(forge)}]}, executionRole="builder",
+        imageScanningConfiguration={"imageScanningEnabled": True}, workflows=[{"workflowArn": workflow}],
+    )  # fmt: skip
+    image = forge.finished(arn, "FAILED")
+    assert image["scanState"]["status"] == "FAILED"
+    assert "/etc/fstab has /var (LABEL=data) on another partition" in image["scanState"]["reason"]
+    assert "cannot be read from outside: its /etc/fstab has /var" in server.log(arn)
+    arn = start(
+        forge, disk, recipe={"components": [{"componentArn": debian(forge)}]}, tags={"imagesmith:no-boot": "true"}
+    )
+    assert (
+        "only the root would be changed: build it with a boot" in forge.finished(arn, "FAILED")["state"]["reason"]
+    )

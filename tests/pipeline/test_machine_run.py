@@ -2,64 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import signal
-import subprocess
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from artifacts.test_disks import raw_disk
-from instances.machine.test_machine_failures import HANG, await_process, machine_process
-from pipeline.pipeline_support import ACCOUNT, COMMAND, REGION, Forge, eventually
+from testing.machine_images import add_disk, start
+from testing.machines import HANG, await_process, machine_process
+from testing.pipeline_support import ACCOUNT, REGION, Forge, eventually
 
 pytestmark = pytest.mark.tool
 
 DISTRIBUTION_ONLY = f"arn:aws:imagebuilder:{REGION}:aws:workflow/distribution/distribute-image/x.x.x"
-
-
-@pytest.fixture
-def blank(forge: Forge, tmp_path: Path) -> str:
-    """The AMI of a disk that holds no system: the firmware finds nothing to boot."""
-    return add_disk(forge, tmp_path, code=b"\xcd\x18")
-
-
-def add_disk(forge: Forge, folder: Path, *, code: bytes, mebibytes: int = 8) -> str:
-    """The AMI of a disk whose boot sector begins with `code`, as `imagesmith base add` makes it."""
-    disk = bytearray(raw_disk(folder / "blank.raw"))
-    disk[: len(code)] = code
-    with (folder / "blank.raw").open("wb") as file:
-        file.write(disk)
-        file.truncate(mebibytes * 1024**2)
-    return add_disk_file(forge, folder / "blank.raw")
-
-
-def add_disk_file(forge: Forge, disk: Path) -> str:
-    """The AMI of a raw disk."""
-    with disk.open("rb") as file:
-        checksum = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    done = subprocess.run(
-        [COMMAND, "base", "add", str(disk), "--checksum", checksum, "--name", forge.name("blank"),
-         "--json", "--data-dir", str(forge.server.data_dir)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return str(json.loads(done.stdout)["amiId"])
-
-
-def start(forge: Forge, parent: str, *, recipe: Mapping[str, Any] | None = None, **members: object) -> str:
-    members_of_recipe: dict[str, Any] = dict(recipe or {})
-    members_of_recipe.setdefault("components", [{"componentArn": forge.component(build="true")}])
-    arn = forge.client.create_image_recipe(
-        name=forge.name("machine"), semanticVersion="1.0.0", parentImage=parent, **members_of_recipe
-    )["imageRecipeArn"]
-    made = forge.client.create_image(
-        imageRecipeArn=arn, infrastructureConfigurationArn=forge.infrastructure(), **members
-    )
-    return str(made["imageBuildVersionArn"])
 
 
 def test_a_parent_that_does_not_boot_fails_the_build(forge: Forge, blank: str) -> None:

@@ -12,15 +12,12 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from conftest import new_postgresql_database
-from contract.refusals import refused
-from pipeline.leaks import assert_clean
-from pipeline.pipeline_support import ACCOUNT, REGION, Forge, RunningServer, eventually
-from pipeline.test_disk_runs import ADOPT, Base, add, built, disk_file, registering, root_of
-from pipeline.test_machine_run import start
-from pipeline.workflow_support import ROLE, answer, executions, steps, waiting, workflow
-
-__all__ = ["disk_file"]
+from testing.leaks import assert_clean
+from testing.machine_images import ADOPT, Base, add, built, registering, root_of, start
+from testing.pipeline_support import ACCOUNT, REGION, Forge, RunningServer, eventually
+from testing.postgresql import new_postgresql_database
+from testing.refusals import refused
+from testing.workflow_support import ROLE, answer, executions, steps, waiting, workflow
 
 pytestmark = pytest.mark.tool
 
@@ -224,7 +221,7 @@ def test_a_build_that_failed_before_its_ami_is_not_retried(forge: Forge, base: B
     image = built(forge, base, registering(forge, {"blockDeviceMapping": []}), end="FAILED")
     with refused("InvalidRequestException") as refusal:
         forge.client.retry_image(imageBuildVersionArn=image["arn"])
-    assert "did not get as far as an output AMI" in refusal.message
+    assert "before its build had an output AMI" in refusal.message
     assert forge.image(image["arn"]) == image
 
 

@@ -7,8 +7,8 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
-from pipeline.pipeline_support import Forge, RunningServer, eventually, image_digest, read_tool, uris
-from pipeline.workflow_support import (
+from testing.pipeline_support import Forge, RunningServer, eventually, image_digest, read_tool, uris
+from testing.workflow_support import (
     INSTANCE,
     TEST,
     TEST_LAUNCH,
@@ -121,6 +121,7 @@ def test_an_instance_is_kept_for_a_look_inside(forge: Forge, server: RunningServ
     assert server.containers() == [instance]
     log = server.log(arn)
     enter = log.split("enter it with: ")[1].splitlines()[0]
+    assert "outside the sandbox" in log.split("enter it with: ")[1].splitlines()[1]
     remove = log.split("remove it with: ")[1].splitlines()[0]
     assert "evidence" in read_tool("env", *enter.split()[:-1], "cat", "/found")
     read_tool("env", *remove.split())

@@ -5,22 +5,22 @@ from __future__ import annotations
 import pytest
 
 from imagesmith.resources.errors import ApiError
-from imagesmith.resources.run_tags import CACHE, NO_BOOT, Wishes, read_wishes
+from imagesmith.resources.run_tags import CACHE, NO_BOOT, RunTags, parse_run_tags
 
 
 @pytest.mark.parametrize(
     ("tags", "expected"),
     [
-        ({}, Wishes()),
-        ({CACHE: "30m"}, Wishes(1800.0)),
-        ({CACHE: "24h", "team": "web"}, Wishes(86400.0)),
-        ({CACHE: "7d", NO_BOOT: "false"}, Wishes(7 * 86400.0)),
-        ({NO_BOOT: "true"}, Wishes(0.0, no_boot=True)),
+        ({}, RunTags()),
+        ({CACHE: "30m"}, RunTags(1800.0)),
+        ({CACHE: "24h", "team": "web"}, RunTags(86400.0)),
+        ({CACHE: "7d", NO_BOOT: "false"}, RunTags(7 * 86400.0)),
+        ({NO_BOOT: "true"}, RunTags(0.0, no_boot=True)),
     ],
 )
-def test_wishes_are_read(tags: dict[str, str], expected: Wishes) -> None:
+def test_wishes_are_read(tags: dict[str, str], expected: RunTags) -> None:
     """An age with its unit, and true or false; other tags mean nothing."""
-    assert read_wishes(tags, container=False) == expected
+    assert parse_run_tags(tags, container=False) == expected
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,4 @@ def test_wishes_are_read(tags: dict[str, str], expected: Wishes) -> None:
 def test_a_tag_that_means_nothing_is_refused(tags: dict[str, str], container: bool, words: str) -> None:
     """The run does not start as if it had not been said."""
     with pytest.raises(ApiError, match=words):
-        read_wishes(tags, container=container)
+        parse_run_tags(tags, container=container)

@@ -8,14 +8,14 @@ from uuid import UUID
 
 import pytest
 
+from imagesmith.builds.pipeline_counts import count_run
 from imagesmith.events.messages import envelope
-from imagesmith.schedule.rearm import Rearmed, rearm_all
+from imagesmith.schedule.rearm import RearmReport, rearm_all
 from imagesmith.settings import Schedules
 from imagesmith.store import queries
 from imagesmith.store.events import newest_events
-from imagesmith.workflows.records import count_run
-from schedule.clock_support import NOON, OWN, Factory, SetClock, schedule
-from schedule.conftest import MakeFactory
+from imagesmith.values.states import ImageStatus
+from testing.clock_support import NOON, OWN, Factory, MakeFactory, SetClock, schedule
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
@@ -255,7 +255,7 @@ def test_automatic_disabling_sends_its_event(any_factory: Factory) -> None:
     assert factory.events() == []
     factory.finish(image, "FAILED")
     (event,) = factory.events()
-    told = envelope(event)
+    told = dict(envelope(event))
     assert str(UUID(told.pop("id"))) == event.id
     assert told == {
         "version": "0",
@@ -276,7 +276,9 @@ def test_an_event_of_a_change_that_is_undone_is_not_sent(factory: Factory) -> No
     """The outbox is part of the transaction: when that fails, neither the pipeline nor the outbox changes."""
     arn = factory.pipeline(failures=1)
     with pytest.raises(RuntimeError, match="no"), factory.database.write("edit") as tx:
-        effect = count_run(tx, factory.get(arn), "FAILED", trigger="schedule", stamp="2026-11-23T12:00:00.000Z")
+        effect = count_run(
+            tx, factory.get(arn), ImageStatus.FAILED, trigger="schedule", stamp="2026-11-23T12:00:00.000Z"
+        )
         assert effect.disable and len(newest_events(tx, "123456789012", "eu-west-1", 10)) == 1
         raise RuntimeError("no")
     assert factory.events() == [] and factory.get(arn).document["status"] == "ENABLED"
@@ -452,7 +454,7 @@ def test_re_arming_ends_a_schedule_that_new_rules_leave_without_an_instant(any_f
     arn, other = factory.pipeline("cron(0 9 24 11 ? 2026)"), factory.pipeline(name="other")
     factory.edit_row(arn, expression="cron(0 9 24 11 ? 2020)")
     factory.edit_row(other, next_fire=NOON + 5 * HOUR)
-    assert rearm_all(factory.database, now=factory.clock) == Rearmed(seen=2, changed=2)
+    assert rearm_all(factory.database, now=factory.clock) == RearmReport(seen=2, changed=2)
     assert factory.next_run(arn) is None and "schedule" in factory.get(arn).document
     assert factory.next_run(other) == "2026-11-23T13:00:00.000Z"
 

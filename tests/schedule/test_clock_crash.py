@@ -13,27 +13,28 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from conftest import new_postgresql_database
 from imagesmith.store.database import Database, StoreUnavailable
 from imagesmith.store.migrate import upgrade
-from schedule.clock_support import NOON, Factory, SetClock
+from testing import clock_child
+from testing.clock_support import NOON, Factory, SetClock
+from testing.postgresql import new_postgresql_database
 
 TESTS = Path(__file__).parent.parent
-CHILD = Path(__file__).parent / "clock_child.py"
+CHILD = Path(clock_child.__file__)
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def killed(database_url: str, database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> Factory:
+def killed(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> Factory:
     """The server that comes after one that was killed `before` or `after` the commit of a tick."""
     factory = Factory(database, tmp_path / "data", clock=SetClock())
     factory.recipe()
     factory.infrastructure()
     factory.pipeline()
-    paths = os.pathsep.join(str(path) for path in (TESTS, CHILD.parent))
+    url = database.engine.url.render_as_string(hide_password=False)
     child = subprocess.run(
-        [sys.executable, str(CHILD), database_url, str(tmp_path / "data"), request.param],
-        env={**os.environ, "PYTHONPATH": paths}, timeout=120, check=False, capture_output=True,
+        [sys.executable, str(CHILD), url, str(tmp_path / "data"), request.param],
+        env={**os.environ, "PYTHONPATH": str(TESTS)}, timeout=120, check=False, capture_output=True,
     )  # fmt: skip
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
     return Factory(database, tmp_path / "data", clock=SetClock())
@@ -66,7 +67,7 @@ def test_a_lost_connection_in_the_middle_of_a_tick_loses_and_blames_nothing(
     postgresql: str, tmp_path: Path
 ) -> None:
     """The tick fails as a whole, no pipeline is put aside for it, and the next one carries it out."""
-    database = Database(new_postgresql_database(postgresql, f"lost{abs(hash(str(tmp_path))) % 10**12}"))
+    database = Database(new_postgresql_database(postgresql))
     upgrade(database)
     factory = Factory(database, tmp_path / "data", clock=SetClock())
     factory.recipe()

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from schedule.clock_support import Factory
-from schedule.conftest import MakeFactory
+from testing.clock_support import Factory, MakeFactory
 
 Install = Callable[[str, str], None]
 
@@ -97,3 +96,47 @@ def test_rules_that_change_back_run_nothing_twice(
     assert server.next_run(berlin) == "2026-11-24T08:00:00.000Z"
     assert server.tick_at(at(24, 3, 40)) == []
     assert len(server.tick_at(at(24, 8))) == 1
+
+
+def zones_like(folder: Path, version: str, rules: str) -> str:
+    """A database in which Berlin has the rules of another zone, as the copy of a system has them."""
+    place = folder / "Europe" / "Berlin"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(resources.files("tzdata").joinpath("zoneinfo", *rules.split("/")).read_bytes())
+    (folder / "tzdata.zi").write_text(f"# version {version}\n")
+    zoneinfo.reset_tzpath(to=[str(folder)])
+    zoneinfo.ZoneInfo.clear_cache()
+    return str(folder)
+
+
+@pytest.mark.usefixtures("install_rules")
+def test_a_newer_copy_of_the_system_arms_anew_and_an_older_one_does_not(
+    make_factory: MakeFactory, berlin: str, tmp_path: Path
+) -> None:
+    """At the start after the upgrade; where the system's copy is older than the package, nothing moves."""
+    zones_like(tmp_path / "old", "2020a", "Europe/London")
+    assert restarted(make_factory, at(24, 7)).next_run(berlin) == "2026-11-24T08:00:00.000Z"
+    zones_like(tmp_path / "new", "2099a", "Europe/London")
+    assert restarted(make_factory, at(24, 7)).next_run(berlin) == "2026-11-24T09:00:00.000Z"
+
+
+@pytest.mark.usefixtures("install_rules")
+def test_a_server_says_that_newer_zones_were_installed_while_it_ran(
+    make_factory: MakeFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once an hour: it fires by those that it began with until it is restarted."""
+    folder = zones_like(tmp_path / "zones", "2020a", "Europe/London")
+    server = restarted(make_factory, at(24, 7))
+    server.tick_at(at(24, 7))
+    assert "is installed" not in caplog.text
+    (Path(folder) / "tzdata.zi").write_text("# version 2099a\n")
+    server.tick_at(at(24, 7, 30))
+    assert "is installed" not in caplog.text
+    server.tick_at(at(24, 8))
+    assert f"2099a of {folder} is installed: restart this server" in caplog.text
+
+
+def test_a_pipeline_is_armed_by_the_rules_of_this_year(factory: Factory) -> None:
+    """Vancouver keeps daylight time in the winter of 2026: copies older than that say 20:00 UTC."""
+    arn = factory.pipeline("cron(0 12 15 12 ? 2026)", zone="America/Vancouver")
+    assert factory.next_run(arn) == "2026-12-15T19:00:00.000Z"

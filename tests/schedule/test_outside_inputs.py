@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from distribution.registry_support import HTPASSWD, PASSWORD, USER, RunningRegistry
+from imagesmith.builds.outcomes import BuildOutcomes
 from imagesmith.settings import Registry, Schedules
-from imagesmith.store.parameters import Parameter, delete_parameter, put_parameter
-from schedule.clock_support import ACCOUNT, NOON, OWN, REGION, Factory
-from schedule.conftest import MakeFactory
+from imagesmith.store.parameters import ParameterRecord, delete_parameter, put_parameter
+from testing.clock_support import ACCOUNT, NOON, OWN, REGION, Factory, MakeFactory
+from testing.registry_support import HTPASSWD, PASSWORD, USER, RunningRegistry
 
 HOUR = timedelta(hours=1)
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -60,7 +60,7 @@ def settled(factory: Factory, registry: RunningRegistry) -> Factory:
     factory.infrastructure()
     factory.pipeline(name="app", always=False, containerRecipeArn=f"{OWN}:container-recipe/app/1.0.0")
     (image,) = factory.tick_at(NOON + HOUR)
-    factory.records.note(image, parent_digest=digest)
+    BuildOutcomes(factory.database).keep_output(image, digest="", size=0, parent_digest=digest)
     factory.finish(image)
     return factory
 
@@ -75,7 +75,7 @@ def test_a_tag_that_moved_is_an_update_when_the_switch_is_on(tagged: Factory, re
     after = put(registry, "1", empty_index("second"), kind=INDEX)
     (image,) = tagged.tick_at(NOON + 3 * HOUR)
     assert f"base {registry.host}/base:1 {before[:19]} -> {after[:19]}" in tagged.log(APP)
-    tagged.records.note(image, parent_digest=after)
+    BuildOutcomes(tagged.database).keep_output(image, digest="", size=0, parent_digest=after)
     tagged.finish(image)
     assert tagged.tick_at(NOON + 4 * HOUR) == []
 
@@ -130,7 +130,7 @@ def test_a_tag_of_several_platforms_counts_by_the_image_for_this_one(
 
     put(registry, "1", index(amd64="old"), kind=INDEX)
     (image,) = factory.tick_at(NOON + 2 * HOUR)
-    factory.records.note(image, parent_digest=images["old"])
+    BuildOutcomes(factory.database).keep_output(image, digest="", size=0, parent_digest=images["old"])
     factory.finish(image)
     put(registry, "1", index(arm64="arm", amd64="old"), kind=INDEX)
     assert factory.tick_at(NOON + 3 * HOUR) == []
@@ -184,7 +184,7 @@ def test_every_pipeline_on_a_tag_asks_once_and_those_without_do_not_wait(
 
 def parameter(factory: Factory, value: str) -> None:
     with factory.database.write("edit") as tx:
-        put_parameter(tx, ACCOUNT, REGION, Parameter("/golden/debian", value, factory.clock()))
+        put_parameter(tx, ACCOUNT, REGION, ParameterRecord("/golden/debian", value, factory.clock()))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from datetime import timedelta
 import pytest
 
 from imagesmith.settings import Schedules
-from schedule.clock_support import MANAGED, NOON, OWN, Factory
-from schedule.conftest import MakeFactory
+from testing.clock_support import MANAGED, NOON, OWN, Factory, MakeFactory
 
 HOUR = timedelta(hours=1)
 
@@ -128,7 +127,7 @@ def test_a_recipe_made_anew_under_the_same_arn_is_an_update(fleet: Factory) -> N
     fleet.call("DeleteContainerRecipe", containerRecipeArn=f"{OWN}:container-recipe/app/1.0.0")
     fleet.recipe("app", parentImage=f"{OWN}:image/base/x.x.x")
     assert len(fleet.tick_at(NOON + 3 * HOUR)) == 1
-    assert "recipe app 1.0.0 of 2026-11-23T12:00:00.000Z -> 1.0.0 made anew" in fleet.log(arn)
+    assert "recipe app 1.0.0 of 2026-11-23T12:00:00.000Z -> 1.0.0 recreated" in fleet.log(arn)
 
 
 def test_pinned_inputs_build_once(fleet: Factory) -> None:

@@ -46,7 +46,7 @@ def test_registering_again_changes_nothing_and_a_name_has_one_owner(database: Da
     for _ in range(2):
         with database.write("s") as tx:
             amis.put_ami(tx, web)
-    with database.write("s") as tx, pytest.raises(AmiNameTaken, match=f"that of {web.ami_id}"):
+    with database.write("s") as tx, pytest.raises(AmiNameTaken, match=f"used by {web.ami_id}"):
         amis.put_ami(tx, other)
     with database.write("s") as tx:
         amis.put_ami(tx, replace(other, region="us-east-1"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from conftest import new_postgresql_database
 from imagesmith.store import migrate, queries, schedules
 from imagesmith.store.database import Database
 from imagesmith.store.records import Record
 from imagesmith.store.tables import metadata
+from testing.postgresql import new_postgresql_database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -83,7 +84,9 @@ def test_a_changed_document_touches_no_index_on_postgresql(postgresql: str) -> N
         queries.insert_many(tx, records)
     statistics = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'resources'"
     with database.write("s") as tx:
-        queries.replace_documents(tx, {item.arn: {**item.document, "status": "DISABLED"} for item in records})
+        queries.replace_documents(
+            tx, [replace(item, document={**item.document, "status": "DISABLED"}) for item in records]
+        )
         changed, on_their_page = tx.execute(sa.text(statistics)).one()
     database.close()
     assert changed == 200 and on_their_page == 200

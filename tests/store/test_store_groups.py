@@ -26,7 +26,7 @@ def keys(database: Database) -> set[str]:
 
 @contextmanager
 def together(database: Database) -> Iterator[None]:
-    shared = database.together()
+    shared = database.begin_group()
     try:
         with shared.joined():
             yield
@@ -218,7 +218,7 @@ def test_nothing_made_together_is_an_empty_commit(sqlite_database: Database) -> 
 
 def test_what_is_made_together_may_change_threads(sqlite_database: Database) -> None:
     """One thread begins and writes, another one commits; only then is it there, and others get their turn."""
-    shared = sqlite_database.together()
+    shared = sqlite_database.begin_group()
     with shared.joined(), sqlite_database.write() as tx:
         put(tx, "1")
     with pytest.raises(StoreBusy), sqlite_database.write(patience=0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy.engine import Connection
 
+from imagesmith.engine.membership import Membership
 from imagesmith.store import runs, tables, workers
 from imagesmith.store.database import Database
 from imagesmith.store.instances import StoredInstance, instances_at_rest, put_instance
@@ -21,9 +23,12 @@ from imagesmith.store.queries import put_build
 from imagesmith.store.records import Build
 from imagesmith.store.runs import Fence, FenceLost
 from imagesmith.store.workers import StoredWorker, WorkerNameTaken
+from testing.postgresql import new_postgresql_database
 
 ARN = "arn:aws:imagebuilder:us-east-1:000000000000:image/web/1.0.0/1"
-ONE = StoredWorker("id-1", "one", "host-1", 11, "/data", ("container.x86_64",), 2)
+ONE = StoredWorker(
+    id="id-1", name="one", host="host-1", pid=11, place="/data", queues=("container.x86_64",), concurrency=2
+)
 TWO = dataclasses.replace(ONE, id="id-2", name="two", host="host-2")
 LIMIT = 30.0
 
@@ -62,10 +67,10 @@ def test_a_worker_that_is_silent_too_long_loses_its_runs(database: Database) -> 
     first, second = claimed(database, ONE.id), claimed(database, TWO.id, f"{ARN}#part")
     with database.write("w") as tx:
         age(tx, ONE.id, LIMIT + 1)
-        [(ended, keys)] = workers.end_silent(tx, limit_seconds=LIMIT)
+        [(ended, keys)] = workers.expire_silent_workers(tx, limit_seconds=LIMIT)
         assert (ended.name, keys) == ("one", [ARN])
-        assert workers.beat(tx, ONE.id) == "gone"
-        assert workers.beat(tx, TWO.id) == "alive"
+        assert workers.heartbeat(tx, ONE.id) == "gone"
+        assert workers.heartbeat(tx, TWO.id) == "alive"
         assert runs.claim(tx, ARN, ARN, ONE.id) is None
         assert workers.ids(tx) == ({TWO.id}, {ONE.id})
     assert not is_held(database, first)
@@ -78,10 +83,10 @@ def test_a_worker_that_is_heard_of_keeps_its_runs(database: Database) -> None:
     fence = claimed(database, ONE.id)
     with database.write("w") as tx:
         age(tx, ONE.id, LIMIT + 1)
-        workers.beat(tx, ONE.id)
+        workers.heartbeat(tx, ONE.id)
         workers.drain(tx, ONE.id)
-        assert workers.end_silent(tx, limit_seconds=LIMIT) == []
-        assert workers.beat(tx, ONE.id) == "draining"
+        assert workers.expire_silent_workers(tx, limit_seconds=LIMIT) == []
+        assert workers.heartbeat(tx, ONE.id) == "draining"
         assert workers.names(tx) == (set(), {"one"})
     assert is_held(database, fence)
 
@@ -95,6 +100,34 @@ def test_a_successor_ends_its_predecessor_at_once(database: Database) -> None:
     with database.read() as tx:
         [seen] = workers.list_workers(tx)
     assert (seen.worker.id, seen.worker.state, seen.running) == ("id-1b", "alive", 0)
+
+
+def test_processes_that_fire_by_other_time_zones_are_found(database: Database) -> None:
+    """Those that live and say a version that differs; one that does not say is compared with nobody."""
+    one, two = dataclasses.replace(ONE, zone_data="2026f"), dataclasses.replace(TWO, zone_data="2025b")
+    silent = dataclasses.replace(ONE, id="id-3", name="three")
+    join(database, one, two, silent)
+    with database.read() as tx:
+        assert [item.name for item in workers.other_zone_data(tx, one)] == ["two"]
+        assert [item.name for item in workers.other_zone_data(tx, two)] == ["one"]
+        assert workers.other_zone_data(tx, silent) == []
+        assert {seen.worker.zone_data for seen in workers.list_workers(tx)} == {"2026f", "2025b", ""}
+    with database.write("w") as tx:
+        workers.end(tx, two.id)
+        assert workers.other_zone_data(tx, one) == []
+
+
+def test_a_process_that_joins_warns_of_other_time_zones(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Host, both versions, and what to do; nothing where all agree."""
+    join(database, dataclasses.replace(TWO, zone_data="2025b"))
+    numbers = itertools.count()
+    for version, warned in (("2025b", False), ("2026f", True)):
+        caplog.clear()
+        one = dataclasses.replace(ONE, zone_data=version)
+        Membership(database, one, limit_seconds=LIMIT, new_id=lambda: f"id-9{next(numbers)}").join()
+        assert ("two on host-2 has time zones of 2025b, this process those of 2026f" in caplog.text) is warned
 
 
 def test_a_name_belongs_to_one_place(database: Database) -> None:
@@ -113,41 +146,39 @@ def test_a_cancel_is_heard_by_who_has_the_run(database: Database) -> None:
     join(database, ONE, TWO)
     claimed(database, ONE.id)
     with database.write("w") as tx:
-        runs.ask_to_cancel(tx, ARN)
-        assert runs.asked_to_cancel(tx, ONE.id) == [ARN]
+        runs.request_cancel(tx, ARN)
+        assert runs.cancel_requested(tx, ONE.id) == [ARN]
     claimed(database, TWO.id)
     with database.read() as tx:
-        assert runs.asked_to_cancel(tx, ONE.id) == runs.asked_to_cancel(tx, TWO.id) == []
+        assert runs.cancel_requested(tx, ONE.id) == runs.cancel_requested(tx, TWO.id) == []
 
 
 def test_a_run_goes_where_its_instance_is(database: Database) -> None:
     """As long as that worker takes work; a sweep on a worker leaves its own instances alone, and no others."""
     join(database, ONE, TWO)
     with database.write("w") as tx:
-        put_build(tx, Build(ARN, {"kind": "machine"}, {}))
+        put_build(tx, Build(ARN, {"kind": "machine"}))
         put_instance(tx, StoredInstance("i-1", ARN, "wf-1", at_rest=True, worker="one"))
-        assert runs.home_of(tx, ARN) == runs.home_of(tx, ARN, "wf-1") == "one"
-        assert runs.home_of(tx, ARN, "wf-2") == ""
+        assert runs.worker_with_instance(tx, ARN) == runs.worker_with_instance(tx, ARN, "wf-1") == "one"
+        assert runs.worker_with_instance(tx, ARN, "wf-2") == ""
         assert instances_at_rest(tx, "one") == ["i-1"]
         assert instances_at_rest(tx, "two") == []
         workers.end(tx, ONE.id)
-        assert runs.home_of(tx, ARN) == ""
+        assert runs.worker_with_instance(tx, ARN) == ""
         assert runs.kinds_of(tx, [ARN, "other"]) == {ARN: "machine"}
 
 
 def test_a_write_of_another_view_is_refused(postgresql: str, tmp_path: Path) -> None:
     """A database under a fence writes only while that holds; what it refused leaves no trace."""
-    from conftest import new_postgresql_database
-
-    database = Database(new_postgresql_database(postgresql, f"fence{abs(hash(str(tmp_path))) % 10**9}"))
+    database = Database(new_postgresql_database(postgresql))
     upgrade(database)
     join(database, ONE, TWO)
     mine = database.guarded(claimed(database, ONE.id).check)
     with mine.write("s") as tx:
-        put_build(tx, Build(ARN, {"kind": "container"}, {}))
+        put_build(tx, Build(ARN, {"kind": "container"}))
     claimed(database, TWO.id)
     with pytest.raises(FenceLost, match=ARN), mine.write("s") as tx:
-        put_build(tx, Build("never", {}, {}))
+        put_build(tx, Build("never", {}))
     with database.read() as tx:
         assert list(runs.kinds_of(tx, [ARN, "never"])) == [ARN]
     database.close()
@@ -204,7 +235,7 @@ class Claims(RuleBasedStateMachine):
         for id in [worker for worker in self.alive if worker.startswith(name)]:
             with self.database.write("s") as tx:
                 age(tx, id, LIMIT + 1)
-                assert [ended.id for ended, _ in workers.end_silent(tx, limit_seconds=LIMIT)] == [id]
+                assert [ended.id for ended, _ in workers.expire_silent_workers(tx, limit_seconds=LIMIT)] == [id]
             self._ended(id)
 
     @invariant()

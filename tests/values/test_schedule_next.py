@@ -9,14 +9,17 @@ from datetime import UTC, datetime, timedelta
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from zoneinfo import TZPATH, ZoneInfo
+from zoneinfo import TZPATH
 
 import pytest
 from aws_cron_expression_validator.validator import AWSCronExpressionValidator
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pyawscron import AWSCron
-from schedule_oracle import (
+
+from imagesmith.values.schedule import parse_schedule
+from imagesmith.values.zones import zone_named
+from testing.schedule_oracle import (
     END,
     START,
     ZONES,
@@ -27,8 +30,6 @@ from schedule_oracle import (
     meanings,
     moments,
 )
-
-from imagesmith.values.schedule import parse_schedule
 
 zones = st.sampled_from(ZONES)
 
@@ -53,7 +54,7 @@ def test_around_a_change_the_clock_itself_says_what_fires(
     moment, end = change - timedelta(hours=50), change + timedelta(hours=50)
     assume(START + timedelta(days=2) < moment and end < END)
     shown, fires = set(), []
-    local = ZoneInfo(zone)
+    local = zone_named(zone)
     step = timedelta(seconds=30 if zone == "Africa/Monrovia" else 60)
     while moment <= end:
         wall = moment.astimezone(local).replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""Names, ARNs and versions against the rules of the API specification, section 3."""
+"""Names, ARNs and versions against their rules (spec/api.md 3)."""
 
 from __future__ import annotations
 

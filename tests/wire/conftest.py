@@ -10,16 +10,17 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from imagesmith.wire.app import Limits, create_app
+from imagesmith.wire.app import HttpLimits, create_app
 from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import running
-from wire.wire_support import KEY, REGION, TEMPORARY, Clock, Recorder, Wire, settings_for
+from testing.loaded import service_model
+from testing.wire_support import KEY, REGION, TEMPORARY, Clock, Recorder, Wire, settings_for
 
 
 @pytest.fixture(scope="session")
 def api() -> Api:
-    return Api.load()
+    return service_model()
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +32,8 @@ def _wire(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
         settings=settings_for(tmp_path_factory.mktemp("data")),
         clock=clock,
         ids=lambda: str(uuid.uuid4()),
-        limits=Limits(body_seconds=5),
+        limits=HttpLimits(body_seconds=5),
+        api=api,
     )
     with running(app) as url:
         wire = Wire(url, api, dispatcher, clock)

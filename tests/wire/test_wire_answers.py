@@ -14,12 +14,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from imagesmith.resources import errors
-from imagesmith.wire.model import Api, Shape
+from imagesmith.wire.model import Shape
 from imagesmith.wire.serialize import success_body
-from wire.wire_samples import request
-from wire.wire_support import PIPELINE_ARN, Wire
+from testing.loaded import service_model
+from testing.wire_samples import request
+from testing.wire_support import PIPELINE_ARN, Wire
 
-API = Api.load()
+API = service_model()
 GET = f"/GetImagePipeline?imagePipelineArn={quote(PIPELINE_ARN, safe='')}"
 
 STATUSES = {
@@ -164,6 +165,22 @@ def test_absent_and_unknown_members_are_left_out() -> None:
     answer = {"imagePipeline": pipeline, "nonsense": True}
     expected = {"name": "n", "schedule": {}, "tags": {}}
     assert body_of("GetImagePipeline", answer) == {"requestId": "r", "imagePipeline": expected}
+
+
+def test_empty_descriptions_are_absent() -> None:
+    """At any depth, and whatever the model says of the least length; other empty texts stay where they may be."""
+    detail = {"name": "n", "type": "string", "description": "", "defaultValue": [""]}
+    answer = {
+        "component": {"name": "n", "description": "", "changeDescription": "", "data": "", "parameters": [detail]}
+    }
+    shown = body_of("GetComponent", answer)["component"]
+    assert shown["parameters"] == [{"name": "n", "type": "string", "defaultValue": [""]}]
+    assert not {"description", "changeDescription"} & set(shown)
+    step = body_of("GetWorkflowStepExecution", {"name": "n", "description": "", "outputs": ""})
+    assert "description" not in step
+    image = {"outputResources": {"amis": [{"region": "r", "description": ""}]}, "imageRecipe": {"description": ""}}
+    shown = body_of("GetImage", {"image": image})["image"]
+    assert shown == {"outputResources": {"amis": [{"region": "r"}]}, "imageRecipe": {}}
 
 
 @pytest.mark.parametrize(

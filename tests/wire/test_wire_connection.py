@@ -17,12 +17,12 @@ import pytest
 
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.errors import invalid_request
-from imagesmith.wire.app import App, Limits, create_app
+from imagesmith.wire.app import App, HttpLimits, create_app
 from imagesmith.wire.connection import Connection
 from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import running
-from wire.wire_support import PIPELINE_ARN, Clock, Recorder, settings_for
+from testing.wire_support import PIPELINE_ARN, Clock, Recorder, settings_for
 
 GET, UPDATE, LIST = "GetImagePipeline", "UpdateImagePipeline", "ListImagePipelines"
 BODY = json.dumps(
@@ -49,7 +49,7 @@ def listening(
     )  # fmt: skip
     app = create_app(
         dispatcher, keys=KeyRing([]), settings=settings_for(folder, auth="none"), clock=Clock(),
-        ids=lambda: str(uuid.uuid4()), limits=Limits(body_bytes=4096, requests=2),
+        ids=lambda: str(uuid.uuid4()), limits=HttpLimits(body_bytes=4096, requests=2), api=api,
     )  # fmt: skip
     with running(app) as url:
         address = urlsplit(url)

@@ -15,11 +15,12 @@ from urllib.parse import quote
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagesmith.wire.model import Api, Operation, Shape
-from wire.wire_samples import request, sample
-from wire.wire_support import Answer, Wire
+from imagesmith.wire.model import Operation, Shape
+from testing.loaded import service_model
+from testing.wire_samples import request, sample
+from testing.wire_support import Answer, Wire
 
-API = Api.load()
+API = service_model()
 EXAMPLES = int(os.environ.get("IMAGESMITH_FUZZ_EXAMPLES", "300"))
 BUILT = frozenset(name for name in API.operations if not name.startswith(("Delete", "Import")))
 LONGEST = 4 * 1024 * 1024

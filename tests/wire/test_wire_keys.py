@@ -43,7 +43,7 @@ def test_first_start_writes_a_pair_that_later_starts_read(tmp_path: Path) -> Non
 
 def test_the_file_is_for_its_owner_only_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
     """Mode 0600 whatever the umask, and no temporary file stays, also after a start that was killed."""
-    (tmp_path / f".keys.json.{os.getpid()}").write_text("half of a")
+    (tmp_path / f".keys.json.{'0' * 16}").write_text("half of a")
     before = os.umask(0)
     try:
         KeyRing.open(tmp_path, ACCOUNT)
@@ -130,7 +130,7 @@ def test_a_file_that_others_can_read_is_reported(tmp_path: Path, caplog: pytest.
         ("[]", "must be an object"),
         ('{"keys": []}', "at least one key"),
         ('{"keys": ["a"]}', r"keys\[0\] must be an object"),
-        ('{"keys": [{"accessKeyId": 1}]}', r"keys\[0\] must be an object of texts"),
+        ('{"keys": [{"accessKeyId": 1}]}', r"keys\[0\] must be an object of strings"),
         ({"colour": "red"}, "unknown member 'colour'"),
         ({"accessKeyId": "short"}, "accessKeyId is 'short'"),
         ({"account": "12"}, "account is '12', expected 12 digits"),

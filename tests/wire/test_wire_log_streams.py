@@ -24,15 +24,15 @@ from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imagesmith.build_logs.logs import BuildLog, LogReader, log_path, step_log_path
 from imagesmith.resources.errors import not_found
-from imagesmith.wire.app import App, Limits, create_app
+from imagesmith.wire.app import App, HttpLimits, create_app
 from imagesmith.wire.keys import AccessKey, KeyRing
 from imagesmith.wire.log_streams import StreamLimits
 from imagesmith.wire.model import Api
 from imagesmith.wire.policy import Policy
 from imagesmith.wire.server import running
-from imagesmith.workflows.logs import BuildLog, LogReader, log_path, step_log_path
-from wire.wire_support import ACCOUNT, KEY, REGION, Clock, Recorder, Wire, settings_for
+from testing.wire_support import ACCOUNT, KEY, REGION, Clock, Recorder, Wire, settings_for
 
 ARN = f"arn:aws:imagebuilder:{REGION}:{ACCOUNT}:image/web/1.0.0/1"
 RUN = "wf-11111111-2222-3333-4444-555555555555"
@@ -137,7 +137,8 @@ def make_logs(tmp_path: Path, api: Api) -> Iterator[MakeLogs]:
             clock = Clock()
             app = create_app(
                 dispatcher, keys=KeyRing([KEY, DENIED]), settings=settings_for(tmp_path), clock=clock,
-                ids=lambda: str(uuid.uuid4()), limits=Limits(streams=StreamLimits(poll=0.02, ask=0.05, **limits)),
+                ids=lambda: str(uuid.uuid4()), api=api,
+                limits=HttpLimits(streams=StreamLimits(poll=0.02, ask=0.05, **limits)),
             )  # fmt: skip
             stack.callback(app.close)
             wire = Wire(stack.enter_context(running(app)), api, dispatcher, clock)
@@ -282,7 +283,7 @@ def test_plain_curl_signs_what_the_server_accepts(logs: Logs) -> None:
 def test_a_quiet_stream_says_that_it_is_there(make_logs: MakeLogs) -> None:
     """Comments, which clients ignore and proxies see."""
     with make_logs(heartbeat=0.05).follow() as (_, events):
-        assert [next(events).comment for _ in range(3)] == ["still here"] * 3
+        assert [next(events).comment for _ in range(3)] == ["keep-alive"] * 3
 
 
 def test_followers_are_counted(make_logs: MakeLogs) -> None:

@@ -56,8 +56,8 @@ def test_a_key_without_a_policy_may_do_everything(tmp_path: Path) -> None:
         ([], 'must be an object with "allow" and "deny"'),
         ({"Allow": []}, 'must be an object with "allow" and "deny"'),
         ({"allow": "imagebuilder:*"}, "allow must be a list"),
-        ({"deny": ["s3:GetObject"]}, "deny holds 's3:GetObject'"),
-        ({"deny": [5]}, "deny holds 5"),
+        ({"deny": ["s3:GetObject"]}, "deny contains 's3:GetObject'"),
+        ({"deny": [5]}, "deny contains 5"),
         ({"allow": ["imagebuilder:*"] * 101}, "at most 100"),
     ],
 )

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesmith.settings import RateLimit
+from imagesmith.wire.app import create_app
+from imagesmith.wire.keys import KeyRing
+from imagesmith.wire.model import Api
 from imagesmith.wire.rates import RateLimits
-from support import MovingClock
+from imagesmith.wire.server import running
+from testing.clocks import MovingClock
+from testing.wire_samples import request
+from testing.wire_support import KEY, Clock, Recorder, settings_for
 
 
 def test_a_bucket_is_per_account_and_operation() -> None:
@@ -57,3 +75,61 @@ def test_never_more_than_burst_and_rate_allow(rate: float, burst: int, pauses: l
     if wait:
         clock.advance(seconds=wait)
         assert rates.take("1", "Get") == 0
+
+
+@pytest.fixture
+def limited(api: Api, tmp_path: Path) -> Iterator[str]:
+    """A server that lets one request of each operation through in two seconds; gives its URL."""
+    app = create_app(
+        Recorder(frozenset(api.operations)), keys=KeyRing([KEY]), clock=Clock(), ids=lambda: str(uuid.uuid4()),
+        api=api, settings=settings_for(tmp_path, rate_limits={"*": RateLimit(rate=0.5, burst=1)}),
+    )  # fmt: skip
+    with running(app) as url:
+        yield url
+    app.close()
+
+
+def limited_client(url: str, **retries: Any) -> Any:
+    config: Any = Config(retries=retries)  # type: ignore[arg-type]
+    return boto3.Session(KEY.access_key_id, KEY.secret, region_name="eu-west-1").client(
+        "imagebuilder", endpoint_url=url, config=config
+    )
+
+
+@pytest.mark.parametrize("mode", ["standard", "adaptive", "legacy"])
+def test_sdks_come_back_by_themselves(limited: str, mode: str) -> None:
+    """Every retry mode of boto3 tries again what came too fast, and succeeds."""
+    client = limited_client(limited, mode=mode, max_attempts=6)
+    attempts = [client.list_image_pipelines()["ResponseMetadata"]["RetryAttempts"] for _ in range(2)]
+    assert attempts[0] == 0 and attempts[1] >= 1
+
+
+def test_the_command_line_of_aws_comes_back_by_itself(limited: str, tmp_path: Path) -> None:
+    """The AWS CLI succeeds when its first attempt came too fast."""
+    limited_client(limited).list_image_pipelines()
+    program = Path(sys.executable).with_name("aws")
+    answer = subprocess.run(
+        [program, "--endpoint-url", limited, "imagebuilder", "list-image-pipelines"],
+        env={**os.environ, "AWS_ACCESS_KEY_ID": KEY.access_key_id, "AWS_SECRET_ACCESS_KEY": KEY.secret,
+             "AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-1", "HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_every_operation_but_that_of_the_contract_is_throttled_alike(limited: str, api: Api) -> None:
+    """ThrottlingException with both headers; UpdateImagePipeline keeps the name that its contract has."""
+    codes = {item.name: item.rate_code for item in api.operations.values()}
+    assert {name for name, code in codes.items() if code != "ThrottlingException"} == {"UpdateImagePipeline"}
+    client = limited_client(limited, total_max_attempts=1)
+    for name, call in (("UpdateImagePipeline", client.update_image_pipeline), ("GetImage", client.get_image)):
+        members = {**request(api.operations[name].input)}
+        call(**members)
+        with pytest.raises(ClientError) as caught:
+            call(**members)
+        answer = caught.value.response
+        assert answer["Error"]["Code"] == codes[name]
+        assert answer["Error"]["Message"].startswith("Rate exceeded")
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == 429
+        assert (headers["retry-after"], headers["x-amz-retry-after"]) == ("2", "2000")

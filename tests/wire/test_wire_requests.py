@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from wire.wire_samples import request
-from wire.wire_support import PIPELINE_ARN, Wire
+from testing.wire_samples import request
+from testing.wire_support import PIPELINE_ARN, Wire
 
 IMAGE_ARN = "arn:aws:imagebuilder:eu-west-1:123456789012:image/mine/1.0.0/1"
 GET = f"/GetImagePipeline?imagePipelineArn={quote(PIPELINE_ARN, safe='')}"
@@ -123,8 +123,8 @@ def test_a_token_that_a_raw_caller_omits_is_missing(wire: Wire) -> None:
         (b'{"description": "\xe4"}', "not UTF-8 at byte 17"),
         ("\ufeff{}".encode(), "at character 0"),
         ("{}".encode("utf-16"), "not UTF-8"),
-        (b'{"a": NaN}', "NaN is no JSON number"),
-        (b'{"a": -Infinity}', "-Infinity is no JSON number"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": -Infinity}', "-Infinity is not a JSON number"),
         (b'{"a": 1, "a": 2}', "'a' occurs twice"),
         (b'{"x": {"' + b"y" * 500 + b'": 1, "' + b"y" * 500 + b'": 1}}', "occurs twice"),
         (b'{"a": "\\ud83d"}', "half of a surrogate pair"),

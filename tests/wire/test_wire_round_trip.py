@@ -14,12 +14,12 @@ from botocore import xform_name
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagesmith.wire.model import Api
-from wire.wire_samples import request
-from wire.wire_strategies import Values
-from wire.wire_support import ACCOUNT, KEY, REGION, Wire
+from testing.loaded import service_model
+from testing.strategies import Values
+from testing.wire_samples import request
+from testing.wire_support import ACCOUNT, KEY, REGION, Wire
 
-API = Api.load()
+API = service_model()
 REQUESTS = {"minimal": Values(whole=False), "maximal": Values(whole=True)}
 ANSWERS = Values(whole=True, answers=True)
 

@@ -25,17 +25,18 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from imagesmith.wire import connection, server
-from imagesmith.wire.app import Limits, create_app
+from imagesmith.wire.app import HttpLimits, create_app
 from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import running
-from wire.wire_samples import request
-from wire.wire_support import KEY, REGION, Clock, Recorder, Wire, settings_for
+from testing.pipeline_support import eventually
+from testing.wire_samples import request
+from testing.wire_support import KEY, REGION, Clock, Recorder, Wire, settings_for
 
 MIB = 1024 * 1024
 TOO_LONG = {"message": "The request body is longer than 1048576 bytes."}
 
-Serve = Callable[[Limits], contextlib.AbstractContextManager[Wire]]
+Serve = Callable[[HttpLimits], contextlib.AbstractContextManager[Wire]]
 
 
 @dataclass
@@ -72,11 +73,11 @@ def serve(api: Api, tmp_path: Path) -> Serve:
     """A server of one's own with other limits, trusting everybody."""
 
     @contextlib.contextmanager
-    def start(limits: Limits) -> Iterator[Wire]:
+    def start(limits: HttpLimits) -> Iterator[Wire]:
         dispatcher = Recorder(frozenset(api.operations))
         app = create_app(
             dispatcher, keys=KeyRing([]), settings=settings_for(tmp_path, auth="none"), clock=Clock(),
-            ids=lambda: str(uuid.uuid4()), limits=limits,
+            ids=lambda: str(uuid.uuid4()), limits=limits, api=api,
         )  # fmt: skip
         with running(app) as url:
             wire = Wire(url, api, dispatcher, Clock())
@@ -130,12 +131,12 @@ def test_a_client_that_waits_is_told_before_it_sends(wire: Wire) -> None:
 
 def test_endless_bodies_are_cut_off(serve: Serve) -> None:
     """Past the second limit nothing more is read: the answer comes, and the connection is closed."""
-    with serve(Limits(body_bytes=1000, drain_bytes=200_000)) as wire, connected(wire) as raw:
+    with serve(HttpLimits(body_bytes=1000, drain_bytes=200_000)) as wire, connected(wire) as raw:
         raw.send(head("PUT", "/UpdateImagePipeline", **{"Content-Length": str(10**12)}))
         answer = raw.answer()
         assert (answer.status, answer.headers["x-amzn-errortype"]) == (400, "SerializationException")
         assert answer.headers["connection"] == "close"
-    with serve(Limits(body_bytes=1000, drain_bytes=200_000)) as wire, connected(wire) as raw:
+    with serve(HttpLimits(body_bytes=1000, drain_bytes=200_000)) as wire, connected(wire) as raw:
         raw.send(head("PUT", "/UpdateImagePipeline", **{"Transfer-Encoding": "chunked"}))
         with pytest.raises(ConnectionError):
             for _ in range(10_000):
@@ -144,7 +145,7 @@ def test_endless_bodies_are_cut_off(serve: Serve) -> None:
 
 def test_bodies_over_the_limit_are_not_kept(serve: Serve) -> None:
     """While long bodies arrive, the server never holds more than a little of them."""
-    with serve(Limits(body_bytes=1000, drain_bytes=10**9)) as wire, ThreadPoolExecutor(4) as pool:
+    with serve(HttpLimits(body_bytes=1000, drain_bytes=10**9)) as wire, ThreadPoolExecutor(4) as pool:
         tracemalloc.start()
         try:
             list(pool.map(lambda _: long_body(wire, 16 * MIB), range(8)))
@@ -164,7 +165,7 @@ def long_body(wire: Wire, length: int) -> None:
 
 def test_chunked_bodies_are_read(serve: Serve) -> None:
     """A body without a declared length, in pieces, is the same body."""
-    with serve(Limits()) as wire, connected(wire) as raw:
+    with serve(HttpLimits()) as wire, connected(wire) as raw:
         raw.send(head("POST", "/ListImagePipelines", **{"Transfer-Encoding": "chunked"}))
         for piece in (b'{"max', b'Results"', b": 7}"):
             raw.send(b"%x\r\n%s\r\n" % (len(piece), piece))
@@ -175,7 +176,7 @@ def test_chunked_bodies_are_read(serve: Serve) -> None:
 
 def test_a_body_that_does_not_come_is_given_up(serve: Serve) -> None:
     """A client that stops in the middle of its body gets an answer after the limit of time."""
-    with serve(Limits(body_seconds=0.2)) as wire, connected(wire) as raw:
+    with serve(HttpLimits(body_seconds=0.2)) as wire, connected(wire) as raw:
         raw.send(head("POST", "/ListImagePipelines", **{"Content-Length": "10"}) + b"{")
         answer = raw.answer()
         assert (answer.status, json.loads(answer.read())["message"]) == (
@@ -186,7 +187,7 @@ def test_a_body_that_does_not_come_is_given_up(serve: Serve) -> None:
 
 def test_clients_that_leave_do_no_harm(serve: Serve) -> None:
     """A connection that breaks in a body leaves nothing behind, and the next one is served."""
-    with serve(Limits()) as wire:
+    with serve(HttpLimits()) as wire:
         for _ in range(20):
             with connected(wire) as raw:
                 raw.send(head("POST", "/ListImagePipelines", **{"Content-Length": "10"}) + b"{")
@@ -206,7 +207,7 @@ def test_clients_that_leave_do_no_harm(serve: Serve) -> None:
 )
 def test_heads_are_bounded(serve: Serve, data: bytes) -> None:
     """A request line, header, number of headers, trailer or chunk marks without end: 400, and the end."""
-    with serve(Limits()) as wire, connected(wire) as raw:
+    with serve(HttpLimits()) as wire, connected(wire) as raw:
         with contextlib.suppress(ConnectionError):
             raw.send(data)
         answer = raw.answer()
@@ -216,7 +217,7 @@ def test_heads_are_bounded(serve: Serve, data: bytes) -> None:
 def test_a_head_that_does_not_come_is_given_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that says nothing, or stops in its head, also after a good request, is closed in time."""
     monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
-    with serve(Limits()) as wire:
+    with serve(HttpLimits()) as wire:
         for beginning in (b"", b"GET /heal", head("GET", "/healthz") + b"GET /heal"):
             with connected(wire) as raw:
                 raw.send(beginning)
@@ -251,7 +252,7 @@ def test_broken_http_is_refused(wire: Wire, data: bytes, caplog: pytest.LogCaptu
 def test_too_many_requests_at_once_are_told_to_come_back(serve: Serve) -> None:
     """Above the bound of running requests the answer is 503, at once; health is still told."""
     entered, release = threading.Semaphore(0), threading.Event()
-    with serve(Limits(threads=2, requests=2)) as wire, ThreadPoolExecutor(2) as pool:
+    with serve(HttpLimits(threads=2, requests=2)) as wire, ThreadPoolExecutor(2) as pool:
 
         def wait(*_: Any) -> dict[str, Any]:
             entered.release()
@@ -282,7 +283,7 @@ def post(wire: Wire) -> tuple[int, str]:
 def test_requests_run_side_by_side(serve: Serve) -> None:
     """A slow operation does not hold up another one."""
     together = threading.Barrier(4, timeout=20)
-    with serve(Limits(threads=4)) as wire, ThreadPoolExecutor(4) as pool:
+    with serve(HttpLimits(threads=4)) as wire, ThreadPoolExecutor(4) as pool:
 
         def meet(*_: Any) -> dict[str, Any]:
             together.wait()
@@ -306,7 +307,7 @@ class Slow:
     short_reads = short_changes = frozenset()
     def call(self, operation, caller, request):
         print("called", flush=True)
-        time.sleep(1)
+        sys.stdin.readline()
         return {}
 
 app = create_app(Slow(), keys=KeyRing([]), settings=Settings(data_dir=Path("."), auth="none"),
@@ -321,8 +322,19 @@ print("closed", flush=True)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_stop_lets_running_requests_finish(ending: signal.Signals, host: str) -> None:
     """On SIGTERM and SIGINT the running request is answered, idle connections are closed, and serve() returns."""
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, host], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, host], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdin is not None
+
+    def refuses() -> bool:
+        another = http.client.HTTPConnection(host, int(port), timeout=20)
+        another.request("POST", "/NoOperation")
+        try:
+            return another.getresponse().status == 503
+        finally:
+            another.close()
+
     try:
         shown, port = process.stdout.readline().split()
         assert (shown, int(port) > 0) == (host, True)
@@ -331,6 +343,9 @@ def test_a_stop_lets_running_requests_finish(ending: signal.Signals, host: str) 
         connection.request("POST", "/ListImagePipelines")
         assert process.stdout.readline() == "called\n"
         process.send_signal(ending)
+        eventually(refuses, "the server stops")
+        process.stdin.write("go on\n")
+        process.stdin.flush()
         assert connection.getresponse().status == 200
         assert idle.recv(1) == b""
         assert process.communicate(timeout=20)[0] == "closed\n"
@@ -352,7 +367,7 @@ def test_an_address_in_use_is_an_error_of_its_own(wire: Wire) -> None:
 
 def test_mode_none_takes_unsigned_and_foreign_signatures(serve: Serve) -> None:
     """With `auth = none` boto3 with any keys works, and a key id of twelve digits is the account."""
-    with serve(Limits()) as wire:
+    with serve(HttpLimits()) as wire:
         made = boto3.Session("210987654321", "any", region_name="eu-north-1").client(
             "imagebuilder", endpoint_url=wire.url, config=Config(retries={"total_max_attempts": 1})
         )

@@ -20,8 +20,8 @@ from imagesmith.resources.errors import ApiError
 from imagesmith.wire.keys import AccessKey, KeyRing
 from imagesmith.wire.messages import Request
 from imagesmith.wire.signature import Trusting, Verifier
-from wire.wire_samples import request
-from wire.wire_support import ACCOUNT, KEY, PIPELINE_ARN, REGION, TEMPORARY, Answer, Wire
+from testing.wire_samples import request
+from testing.wire_support import ACCOUNT, KEY, PIPELINE_ARN, REGION, TEMPORARY, Answer, Wire
 
 ENCODED = quote(PIPELINE_ARN, safe="")
 GET = f"/GetImagePipeline?imagePipelineArn={ENCODED}"

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesmith.resources.errors import ApiError
-from imagesmith.wire.model import API_VERSION, SERVICE, Api, Shape
+from imagesmith.wire.model import API_VERSION, SERVICE, Shape
 from imagesmith.wire.validate import Validator, python_pattern
-from wire.wire_samples import Break, breaks, put, request
+from testing.loaded import service_model
+from testing.wire_samples import Break, breaks, put, request
 
-API = Api.load()
+API = service_model()
 PATTERNS = sorted(
     {
         shape["pattern"]

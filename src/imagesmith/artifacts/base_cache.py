@@ -1,10 +1,10 @@
-"""Managed bases are made once and kept until they are too old.
+"""Caches managed bases until they are too old.
 
-    bases/<name>.lock           one maker at a time; who waits then finds the base
-    bases/<name>-<key>.json     when it was made and as which digest
+    bases/<name>.lock           one maker at a time; a waiting process then finds the base
+    bases/<name>-<key>.json     when it was made, and its digest
 
-The key is a digest over everything the base is made from, so a change of any of it makes a new one. It is made
-again when it is older than the age limit, because a golden image is about fresh packages.
+The key is a digest over all inputs of the base, so a change of any input makes a new base. A base is also made
+again when it is older than the age limit, because a golden image needs fresh packages.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from imagesmith.artifacts.locks import file_lock
 from imagesmith.artifacts.mirrors import Mirrors
+from imagesmith.files import READABLE, write_atomically
+from imagesmith.locks import file_lock
 from imagesmith.managed.bases import ManagedBase
 from imagesmith.processes import Cancellation
 from imagesmith.values.names import canonical_json, sha256_hex
@@ -27,8 +28,16 @@ OnLine = Callable[[str], None]
 
 
 def base_key(base: ManagedBase, mirrors: Mirrors, recipe: str) -> str:
-    """Identity of a base; `recipe` names the way it is made and changes with it."""
+    """Identity of a base; `recipe` names the procedure that makes it and changes with it."""
     return sha256_hex(canonical_json([asdict(base), asdict(mirrors), recipe]))[:24]
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """When a base was made, in seconds since the epoch, and its digest."""
+
+    made: float
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -49,26 +58,24 @@ class BaseCache:
         on_line: OnLine,
         cancellation: Cancellation | None = None,
     ) -> Made:
-        """The base that `recall` finds by its digest when it is fresh, else what `make` gives, with its digest."""
+        """The base that `recall` finds by its digest if it is fresh, else the result of `make` with its digest."""
         stamp = self.folder / f"{base.name}-{key}.json"
         with file_lock(self.folder / f"{base.name}.lock", cancellation=cancellation):
             known = _read(stamp)
-            if known is not None and self.now() - known["made"] <= self.max_age_seconds:
-                found = recall(known["digest"])
+            if known is not None and self.now() - known.made <= self.max_age_seconds:
+                found = recall(known.digest)
                 if found is not None:
-                    hours = (self.now() - known["made"]) / 3600
-                    on_line(f"base {base.name} is at hand (made {hours:.1f} hours ago)")
+                    hours = (self.now() - known.made) / 3600
+                    on_line(f"base {base.name} is available (made {hours:.1f} hours ago)")
                     return found
             made, digest = make()
-            draft = stamp.with_suffix(".tmp")
-            draft.write_text(json.dumps({"made": self.now(), "digest": digest}))
-            draft.replace(stamp)
+            write_atomically(stamp, json.dumps(asdict(_Stamp(self.now(), digest))), mode=READABLE)
         return made
 
 
-def _read(stamp: Path) -> dict[str, Any] | None:
+def _read(stamp: Path) -> _Stamp | None:
     try:
         value = json.loads(stamp.read_text())
-        return {"made": float(value["made"]), "digest": str(value["digest"])}
+        return _Stamp(float(value["made"]), str(value["digest"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,8 +1,8 @@
-"""Parents of builds: managed bases, images of ours, registry references, local layouts -> an image in the storage.
+"""Parents of builds: managed bases, own images, registry references, local layouts -> an image in the storage.
 
 A managed base is bootstrapped once by mmdebstrap and kept in the layout under `base/<name>:<key>`; the key is a
-digest over the base's document, the mirror and the tool, so a change of any of them makes a new one. It is made
-again when it is older than the age limit, because a golden image is about fresh packages.
+digest over the base's document, the mirror and the tool, so a change of any of them makes a new base. A base is
+also made again when it is older than the age limit, because a golden image needs fresh packages.
 """
 
 from __future__ import annotations
@@ -10,32 +10,39 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 from imagesmith import processes
 from imagesmith.artifacts.base_cache import BaseCache, OnLine, base_key
 from imagesmith.artifacts.bootstrap import bootstrap, line_reader, make_layout
 from imagesmith.artifacts.layout import LayoutError, OciLayout
 from imagesmith.artifacts.mirrors import Mirrors, choose_mirrors
-from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.artifacts.patience import RetryPolicy, asked_pause
+from imagesmith.artifacts.refusals import has_answered, is_away
+from imagesmith.artifacts.storage import ContainerStorage, StorageError
 from imagesmith.managed.bases import ManagedBase
 from imagesmith.processes import Cancellation, OnOutput
 from imagesmith.settings import Registry
 from imagesmith.values.names import sha256_hex
 
 _PULL_SECONDS = 3600
+_ATTEMPTS_ELSEWHERE = 4
+"""Attempts to pull from an unreachable host that is not in the settings: its name may be misspelt."""
+_NAME_END = re.compile(r"(:[^/:@]+)?(@.*)?$")
+"""Tag and digest of a reference."""
 _SOURCES = Path("/etc/apt")
 
 
 class ParentError(RuntimeError):
-    """A parent image cannot be had: says which, why, and what to try."""
+    """A parent image is unavailable; the text says which, why, and what to try."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +51,9 @@ class Parent:
 
     image_id: str
     reference: str
-    """What it was asked for as."""
+    """The reference that was requested."""
     digest: str
-    """Digest of its manifest, or of its config where there is no manifest."""
+    """Digest of its manifest, or of its config if there is no manifest."""
 
 
 class Bases:
@@ -71,7 +78,7 @@ class Bases:
         folder.mkdir(parents=True, exist_ok=True)
 
     def managed(self, base: ManagedBase, *, on_line: OnLine, cancellation: Cancellation | None = None) -> Parent:
-        """A managed base, bootstrapped when there is no fresh one. Raises ParentError, Cancelled."""
+        """A managed base, bootstrapped if there is no fresh one. Raises ParentError, Cancelled."""
         mirrors = mirrors_of(base, self._mirror)
         key = base_key(base, mirrors, "mmdebstrap-minbase-2")
         reference = f"base/{base.name}:{key}"
@@ -90,6 +97,8 @@ class Bases:
             image_id = self._layout.ensure_in_storage(self._storage, digest, cancellation=cancellation)
         except LayoutError as error:
             raise ParentError(f"the artifact of the parent image {reference} is not here: {error}") from error
+        except processes.ProcessFailed as error:
+            raise ParentError(f"the parent image {reference} cannot be read: {error.completed.tail(4)}") from error
         return Parent(image_id, reference, digest)
 
     def registry(
@@ -99,20 +108,38 @@ class Bases:
         registry: Registry | None,
         on_output: OnOutput | None = None,
         cancellation: Cancellation | None = None,
+        patience: RetryPolicy | None = None,
+        on_line: OnLine | None = None,
     ) -> Parent:
-        """An image of a registry; `registry` holds credentials for its host. Raises ParentError."""
+        """An image of a registry; `registry` holds credentials for its host. Raises ParentError, Cancelled.
+
+        `patience`: how long to retry while the registry is unreachable; `on_line` gets a line per failed attempt.
+        """
+        reference = reference.removeprefix("docker://")
+        patience = patience or RetryPolicy()
         with auth_options(registry, self._storage.root / "tmp") as options:
             source = ["buildah", "pull", "--quiet", "--policy=always", *options, f"docker://{reference}"]
-            try:
-                done = self._storage.tool(
-                    source, what=f"pulling {reference}", timeout=_PULL_SECONDS, cancellation=cancellation,
-                    on_output=on_output,
-                )  # fmt: skip
-            except processes.ProcessFailed as error:
-                raise ParentError(
-                    f"the parent image {reference} cannot be pulled: {error.completed.tail(4)}"
-                ) from error
-        return self._pulled(done.stdout, reference)
+            for attempt in count(1):
+                try:
+                    done = self._storage.tool(
+                        source, what=f"pulling {reference}", timeout=_PULL_SECONDS, cancellation=cancellation,
+                        on_output=on_output,
+                    )  # fmt: skip
+                    return self._pulled(done.stdout, reference)
+                except processes.ProcessFailed as error:
+                    words = error.completed.tail(4)
+                    known = registry is not None or has_answered(words)
+                    most = patience.attempts if known else min(patience.attempts, _ATTEMPTS_ELSEWHERE)
+                    if attempt >= most or not is_away(words):
+                        raise ParentError(f"the parent image {reference} cannot be pulled: {words}") from error
+                host, _, path = _NAME_END.sub("", reference).partition("/")
+                pause = patience.pause(attempt, asked_pause(host, path, registry))
+                if on_line is not None:
+                    on_line(
+                        f"pull of {reference}: attempt {attempt} of {most} failed: {words}; next in {pause:g} s"
+                    )
+                patience.sleep(pause)
+        raise AssertionError("unreachable")
 
     def local(self, reference: str, allowed: Iterable[Path], *, cancellation: Cancellation | None = None) -> Parent:
         """A layout or archive (`oci:PATH[:REF]`, `oci-archive:PATH`) in an allowed folder. Raises ParentError."""
@@ -126,7 +153,7 @@ class Bases:
             )
         if not place.exists():
             raise ParentError(f"the parent image {reference} does not exist")
-        # through the layout, not `buildah pull`: that makes a name of the path, which fails on capital letters
+        # through the layout, not `buildah pull`, which makes a name of the path and fails on capital letters
         name = f"parents/{sha256_hex(reference)[:24]}"
         try:
             artifact = self._layout.import_source(
@@ -135,6 +162,8 @@ class Bases:
             image_id = self._layout.ensure_in_storage(self._storage, artifact.digest, cancellation=cancellation)
         except processes.ProcessFailed as error:
             raise ParentError(f"the parent image {reference} cannot be read: {error.completed.tail(4)}") from error
+        except (LayoutError, StorageError) as error:
+            raise ParentError(f"the parent image {reference} cannot be read: {error}") from error
         return Parent(image_id, reference, artifact.digest)
 
     def _pulled(self, output: bytes, reference: str) -> Parent:
@@ -150,7 +179,10 @@ class Bases:
         digest = self._layout.resolve(reference)
         if digest is None:
             return None
-        return Parent(self._layout.ensure_in_storage(self._storage, digest), reference, digest)
+        try:
+            return Parent(self._layout.ensure_in_storage(self._storage, digest), reference, digest)
+        except LayoutError:  # damaged: the base is made again
+            return None
 
     def _bootstrap(
         self,
@@ -189,7 +221,7 @@ class Bases:
 
 
 def mirrors_of(base: ManagedBase, configured: str) -> Mirrors:
-    """Where a base is made from. Raises ParentError."""
+    """The package mirrors of a base. Raises ParentError."""
     mirrors = choose_mirrors(configured, _apt_sources())
     if not mirrors.main:
         raise ParentError(
@@ -212,7 +244,7 @@ def _apt_sources() -> list[str]:
 def auth_options(registry: Registry | None, scratch: Path | None) -> Iterator[list[str]]:
     """Options of buildah and skopeo for a registry of the settings.
 
-    The password is only ever in a private file in `scratch` (None: the machine's temporary folder).
+    The password is only written to a private file in `scratch` (None: the machine's temporary folder).
     """
     if registry is None:
         yield []
@@ -228,7 +260,7 @@ def auth_options(registry: Registry | None, scratch: Path | None) -> Iterator[li
         yield [*options, f"--authfile={file}"]
 
 
-def auth_entry(registry: Registry) -> dict[str, Any]:
+def auth_entry(registry: Registry) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
     """The auth file of buildah and skopeo for one registry."""
     password = Path(registry.password_file).read_text(encoding="utf-8").strip() if registry.password_file else ""
     token = base64.b64encode(f"{registry.username}:{password}".encode()).decode()

@@ -1,8 +1,8 @@
-"""Reading a qcow2 disk, with everything it is an overlay of, without a mount and without a copy of it.
+"""Reads a qcow2 disk through its backing chain, without a mount and without a copy.
 
     qemu-nbd (read-only, ends with its one client) <-- Unix socket in a private folder --> BlockDevice.read
 
-Only the few requests of the NBD protocol that reading takes: newstyle handshake, EXPORT_NAME, READ, DISC.
+Uses only the NBD requests that reading needs: newstyle handshake, EXPORT_NAME, READ, DISC.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import socket
 import struct
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from imagesmith import processes
 from imagesmith.artifacts.disks import DiskError
-from imagesmith.processes import Cancellation, Cancelled, Completed
+from imagesmith.background import Background
+from imagesmith.retries import Failure, constant, retrying
+from imagesmith.unix_sockets import short_address
 
 _PROGRAM: Final = "qemu-nbd"
+_NOT_FOUND: Final = 127
 _START_SECONDS: Final = 20.0
 _ANSWER_SECONDS: Final = 60.0
 _END_SECONDS: Final = 2.0
@@ -45,7 +45,7 @@ class BlockDevice:
         self.size = self._greet()
 
     def read(self, offset: int, length: int) -> bytes:
-        """`length` bytes from `offset`. Raises DiskError beyond the end, or when the disk cannot be read."""
+        """`length` bytes from `offset`. Raises DiskError beyond the end, or if the disk cannot be read."""
         if offset < 0 or length < 0 or offset + length > self.size:
             raise DiskError(f"bytes {offset} to {offset + length} are not on a disk of {self.size} bytes")
         if length <= _LARGEST_REQUEST:
@@ -63,7 +63,7 @@ class BlockDevice:
     def _greet(self) -> int:
         first, second, _ = _GREETING.unpack(self._receive(_GREETING.size))
         if (first, second) != (b"NBDMAGIC", b"IHAVEOPT"):
-            raise DiskError(f"{_PROGRAM} greets in a way that is not known")
+            raise DiskError(f"{_PROGRAM} sent an unknown greeting")
         self._socket.sendall(struct.pack(">I", _FIXED_NEWSTYLE | _NO_ZEROES))
         self._socket.sendall(struct.pack(">8sII", b"IHAVEOPT", _EXPORT_NAME, 0))
         size, _ = _EXPORT.unpack(self._receive(_EXPORT.size))
@@ -90,9 +90,12 @@ class BlockDevice:
 
 @contextmanager
 def open_disk(disk: Path) -> Iterator[BlockDevice]:
-    """Read a qcow2 disk of ours: QEMU follows the backing files that it names. Raises DiskError."""
-    with tempfile.TemporaryDirectory(prefix="imagesmith-nbd-") as folder:
-        server = _Server(disk, Path(folder) / "socket")
+    """Open a trusted qcow2 disk: QEMU follows the backing files that it names. Raises DiskError."""
+    with (
+        tempfile.TemporaryDirectory(prefix="imagesmith-nbd-") as folder,
+        short_address(Path(folder) / "socket") as address,
+    ):
+        server = _NbdServer(disk, address)
         try:
             sock = server.connect()
             try:
@@ -109,49 +112,42 @@ def open_disk(disk: Path) -> Iterator[BlockDevice]:
             server.close()
 
 
-class _Server:
+class _NbdServer:
     """One qemu-nbd: it ends when its client leaves, and with this process."""
 
-    def __init__(self, disk: Path, place: Path) -> None:
+    def __init__(self, disk: Path, address: str) -> None:
         self._disk = disk
-        self._place = place
-        self._cancellation = Cancellation()
-        self._completed: Completed | None = None
-        self._failure = ""
-        self._thread = threading.Thread(target=self._live, name="qemu-nbd", daemon=True)
-        self._thread.start()
+        self._address = address
+        argv = [_PROGRAM, "--read-only", "--format=qcow2", f"--socket={address}", str(disk)]
+        self._program = Background(argv, name=_PROGRAM, limit=4096)
 
     def connect(self) -> socket.socket:
-        until = time.monotonic() + _START_SECONDS
-        while time.monotonic() < until and self._thread.is_alive():
+        def attempt() -> socket.socket:
             sock = socket.socket(socket.AF_UNIX)
             try:
-                sock.connect(str(self._place))
+                sock.connect(self._address)
             except OSError:
                 sock.close()
-                time.sleep(_POLL_SECONDS)
-            else:
-                sock.settimeout(_ANSWER_SECONDS)
-                return sock
-        raise self.failure()
+                raise
+            sock.settimeout(_ANSWER_SECONDS)
+            return sock
+
+        def is_starting(failed: Failure) -> bool:
+            return isinstance(failed.error, OSError) and self._program.running
+
+        try:
+            return retrying(attempt, retry=is_starting, seconds=_START_SECONDS, backoff=constant(_POLL_SECONDS))
+        except OSError as error:
+            raise self.failure() from error
 
     def failure(self) -> DiskError:
-        """Why there is nothing to read, in the program's own words."""
-        self._thread.join(_END_SECONDS)
-        said = self._completed.tail(3) if self._completed is not None else self._failure
+        """The error of a failed read, with the program's last output."""
+        self._program.wait(_END_SECONDS)
+        completed, said = self._program.completed, str(self._program.failure or "")
+        if completed is not None:
+            missing = completed.returncode == _NOT_FOUND
+            said = f"{_PROGRAM} is not installed; try: apt-get install qemu-utils" if missing else completed.tail(3)
         return DiskError(f"{self._disk} cannot be read: {said or f'{_PROGRAM} does not answer'}")
 
     def close(self) -> None:
-        self._cancellation.cancel()
-        self._thread.join()
-
-    def _live(self) -> None:
-        argv = [_PROGRAM, "--read-only", "--format=qcow2", f"--socket={self._place}", str(self._disk)]
-        try:
-            self._completed = processes.run(argv, cancellation=self._cancellation, limit=4096)
-        except FileNotFoundError:
-            self._failure = f"{_PROGRAM} is not installed; try: apt-get install qemu-utils"
-        except OSError as error:
-            self._failure = str(error)
-        except Cancelled:
-            pass
+        self._program.close()

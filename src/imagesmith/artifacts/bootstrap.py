@@ -1,9 +1,9 @@
-"""A Debian root file system from a package mirror, as one uncompressed OCI layer.
+"""Makes a Debian root file system from a package mirror, as one uncompressed OCI layer.
 
     mmdebstrap (own process and mount namespace; works in memory when there is enough) --> layer.tar
       --> oci/  {config, manifest, layer}    a layout that both the storage and the embedded layout read
 
-A kill at any moment takes every process and mount with it; the tar is in the caller's work folder.
+A kill at any moment ends every process and mount; the tar is in the caller's work folder.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from typing import Any
 from imagesmith import processes
 from imagesmith.artifacts.layout import CONFIG_TYPE, MANIFEST_TYPE
 from imagesmith.artifacts.mirrors import Mirrors
+from imagesmith.artifacts.oci import Configuration, Descriptor, descriptor
 from imagesmith.managed.bases import ManagedBase
 from imagesmith.processes import Cancellation, Completed, OnOutput
 from imagesmith.values.names import iso_instant
 
 _SECONDS = 1800.0
 _MEMORY_NEEDED = {"container": 2 * 1024**3, "machine": 4 * 1024**3}
-"""Bytes that must be free for work in memory; it takes at most three quarters of it, and mostly a quarter."""
+"""Bytes that must be free to work in memory; the work takes at most three quarters of them, usually a quarter."""
 
 _PLAIN_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _MERGED_USR = Path("/usr/share/mmdebstrap/hooks/merged-usr")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# "$1" is the folder that the memory is mounted on, "$2" how much of it.
+# "$1" is the mount point of the tmpfs, "$2" its size.
 _IN_MEMORY = 'mount -t tmpfs -o mode=0755,size="$2" none "$1" || exit 1; shift 2; exec "$@"'
 
-# "$1" is the new root: nothing of this machine and of the moment stays in it.
+# "$1" is the new root: removes all traces of this machine and of this moment.
 _FINISH = """#!/bin/sh
 set -eu
 rm -f "$1/etc/resolv.conf" "$1/etc/hostname" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap" "$1/var/lib/dbus/machine-id"
@@ -55,9 +56,9 @@ def bootstrap(
     cancellation: Cancellation | None = None,
     finish: str = "",
 ) -> Completed:
-    """Run mmdebstrap, leaving `layer.tar` in the empty folder `work`; a failure is the caller's to explain.
+    """Run mmdebstrap, which writes `layer.tar` into the empty folder `work`; the caller explains a failure.
 
-    `environment` is that of the tools; `finish` is a script of ours that runs at the end, "$1" being the new root.
+    `environment` is passed to the tools; `finish` is our script that runs at the end, "$1" is the new root.
     Raises Cancelled.
     """
     _write_files(base, work / "files")
@@ -78,7 +79,7 @@ def bootstrap(
 
 
 def make_layout(base: ManagedBase, work: Path, *, created: datetime) -> tuple[str, str]:
-    """Turn `layer.tar` into the layout `oci`; give its image id and what skopeo calls it."""
+    """Turn `layer.tar` into the layout `oci`; returns its image id and its name for skopeo."""
     blobs = work / "oci" / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     layer = work / "layer.tar"
@@ -95,7 +96,7 @@ def make_layout(base: ManagedBase, work: Path, *, created: datetime) -> tuple[st
 
 
 def line_reader(on_line: Callable[[str], None]) -> OnOutput:
-    """Hand over whole lines of both streams."""
+    """Pass whole lines of both streams on."""
     pending = {"stdout": b"", "stderr": b""}
 
     def receive(stream: str, chunk: bytes) -> None:
@@ -110,8 +111,9 @@ def _arguments(base: ManagedBase, mirrors: Mirrors, work: Path, hook: Path) -> S
     # With /usr merged before the first package, no package is needed (and no Perl) that would merge it later.
     merged = [f"--hook-dir={_MERGED_USR}"] if _MERGED_USR.is_dir() else []
     packages = ["usr-is-merged"] if merged else []
-    # A container's base brings a policy of its own about starting services, which mmdebstrap would take away.
-    kept = ["--skip=chroot/policy-rc.d"] if base.kind == "container" else []
+    # A container's base has its own policy about starting services, which mmdebstrap would remove.
+    # A machine's machine-id is written at the end of its own script, and mmdebstrap would empty it after that.
+    kept = ["--skip=chroot/policy-rc.d" if base.kind == "container" else "--skip=cleanup/reproducible"]
     return [
         "mmdebstrap", "--variant=minbase", "--mode=root", "--format=tar", f"--architectures={base.architecture}",
         f"--include={','.join([*packages, *base.packages])}", '--aptopt=Apt::Install-Recommends "false"',
@@ -138,7 +140,7 @@ def _write_files(base: ManagedBase, folder: Path) -> None:
             place.chmod(0o755)
 
 
-def _config(base: ManagedBase, diff_id: str, created: datetime) -> dict[str, Any]:
+def _config(base: ManagedBase, diff_id: str, created: datetime) -> Configuration:
     moment = iso_instant(created)
     return {
         "created": moment,
@@ -151,11 +153,11 @@ def _config(base: ManagedBase, diff_id: str, created: datetime) -> dict[str, Any
     }
 
 
-def _put(blobs: Path, document: Mapping[str, Any], media_type: str) -> dict[str, Any]:
+def _put(blobs: Path, document: Mapping[str, Any], media_type: str) -> Descriptor:
     data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-    digest = hashlib.sha256(data).hexdigest()
-    (blobs / digest).write_bytes(data)
-    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
+    described = descriptor(media_type, data)
+    (blobs / described["digest"].removeprefix("sha256:")).write_bytes(data)
+    return described
 
 
 def free_memory() -> int:

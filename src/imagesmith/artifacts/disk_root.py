@@ -1,10 +1,10 @@
-"""The root file system of a disk as a folder, and a folder as the root file system of a new disk.
+"""Unpacks the root file system of a disk into a folder, and makes a new disk from a folder.
 
     qcow2 --read--> root partition (ext4) --unpack--> folder --change it--> mke2fs -d --> raw, sparse
-               everything beside that partition (table, boot loaders, EFI system) is copied as it is ---'
+               everything beside that partition (table, boot loaders, EFI system) is copied unchanged ---'
 
-No mount, no loop device, nothing boots. The new file system has the UUID and label of the old one, by which boot
-loaders and /etc/fstab find it.
+No mount, no loop device, nothing boots. The new file system keeps the UUID and label of the old one, by which
+boot loaders and /etc/fstab find it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Final
 from imagesmith import processes
 from imagesmith.artifacts.block_device import BlockDevice, open_disk
 from imagesmith.artifacts.disks import DiskError
-from imagesmith.artifacts.ext4 import ROOT_INODE, Ext4, Inode, Unreadable
+from imagesmith.artifacts.ext4 import ROOT_INODE, Ext4, Inode, UnreadableFileSystem
+from imagesmith.artifacts.mount_table import Mount, elsewhere, of_packages, other_root, read_mounts
 from imagesmith.artifacts.partitions import SECTOR, Partition, Readable, read_partitions
 from imagesmith.processes import Cancellation, ProcessFailed
 
@@ -29,10 +30,10 @@ _DEEPEST: Final = 256
 _COPY: Final = 4 * 1024 * 1024
 _SECONDS: Final = 1800.0
 _FEATURES: Final = "^orphan_file,^metadata_csum_seed"
-"""What the boot loaders of older systems do not read."""
+"""Features that the boot loaders of older systems do not support."""
 
 Wanted = Callable[[str, bool], bool]
-"""Whether a path (without the leading `/`) is wanted; the second argument tells folders."""
+"""Whether a path (without the leading `/`) is wanted; the second argument is true for folders."""
 
 
 @dataclass(frozen=True)
@@ -42,27 +43,56 @@ class DiskRoot:
     disk: BlockDevice
     partition: Partition
     system: Ext4
+    elsewhere: tuple[Mount, ...] = ()
+    """Parts of the system on other partitions, which are not read."""
+
+    def require_packages(self) -> None:
+        """Refuse a root whose packages are on other partitions. Raises DiskError."""
+        missing = of_packages(self.elsewhere)
+        if missing:
+            raise DiskError(
+                f"{_format_mounts(missing)}: packages there are not read; build the image on one partition"
+            )
+
+    def require_all(self) -> None:
+        """Refuse a root that is not the whole system. Raises DiskError."""
+        if self.elsewhere:
+            raise DiskError(
+                f"{_format_mounts(self.elsewhere)}, and only the root would be changed: build it with a boot"
+            )
+
+
+def _format_mounts(mounts: tuple[Mount, ...]) -> str:
+    places = ", ".join(f"{mount.point} ({mount.source})" for mount in mounts)
+    return f"its /etc/fstab has {places} on another partition"
 
 
 @contextmanager
 def open_root(disk: Path) -> Iterator[DiskRoot]:
-    """Find the root file system of a qcow2 disk of ours. Raises DiskError."""
+    """Find the root file system of a trusted qcow2 disk. Raises DiskError."""
     with open_disk(disk) as device:
         yield find_root(device)
 
 
 def find_root(disk: BlockDevice) -> DiskRoot:
-    """The first ext4 partition that holds a system. Raises DiskError."""
+    """The first ext4 partition with a system whose fstab names it as the root. Raises DiskError."""
     reasons = []
     for partition in read_partitions(disk):
         if not partition.may_be_root:
+            if partition.kind_name:
+                reasons.append(f"partition {partition.number}: {partition.kind_name}, which is not read")
             continue
         try:
             system = Ext4(disk, partition.offset, partition.size)
-            if system.find("etc") is not None and system.find("usr") is not None:
-                return DiskRoot(disk, partition, system)
-            reasons.append(f"partition {partition.number} holds no system")
-        except Unreadable as error:
+            if system.find("etc") is None or system.find("usr") is None:
+                reasons.append(f"partition {partition.number} contains no system")
+                continue
+            mounts = read_mounts(system)
+            other = other_root(mounts, uuid=system.uuid, label=system.label, number=partition.number)
+            if not other:
+                return DiskRoot(disk, partition, system, elsewhere(mounts))
+            reasons.append(f"partition {partition.number} contains a system whose root is {other}")
+        except UnreadableFileSystem as error:
             reasons.append(f"partition {partition.number}: {error}")
     raise DiskError(f"the disk has no root file system that can be read: {'; '.join(reasons) or 'no partition'}")
 
@@ -70,9 +100,9 @@ def find_root(disk: BlockDevice) -> DiskRoot:
 def unpack(
     root: DiskRoot, folder: Path, *, wanted: Wanted | None = None, cancellation: Cancellation | None = None
 ) -> int:
-    """Copy the files of a root into an empty folder, as root, with everything that ext4 keeps of them.
+    """Copy the files of a root into an empty folder, as root, with all attributes that ext4 stores.
 
-    Gives how many. Raises DiskError, OSError, Cancelled.
+    Returns the number of files. Raises DiskError, OSError, Cancelled.
     """
     top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -89,7 +119,7 @@ class _Unpacking:
         self._wanted = wanted
         self._cancellation = cancellation
         self._known: dict[int, str] = {}
-        """First path of a file that has several."""
+        """First path of a file with several links."""
         self._top = -1
         self._count = 0
 
@@ -97,12 +127,12 @@ class _Unpacking:
         self._top = top
         inode = self._system.inode(ROOT_INODE)
         self._folder(inode, top, "", frozenset({ROOT_INODE}))
-        _dress(self._system, inode, top)
+        _set_metadata(self._system, inode, top)
         return self._count
 
     def _folder(self, folder: Inode, place: int, path: str, above: frozenset[int]) -> None:
         if len(above) > _DEEPEST:
-            raise Unreadable(f"folders of the file system are more than {_DEEPEST} deep, or in a circle")
+            raise UnreadableFileSystem(f"folders are nested more than {_DEEPEST} deep, or form a circle")
         for raw, number in self._system.entries(folder):
             if self._cancellation is not None:
                 self._cancellation.check()
@@ -114,10 +144,10 @@ class _Unpacking:
                 continue
             self._count += 1
             if self._count > _MOST_FILES:
-                raise Unreadable(f"the file system has more than {_MOST_FILES} files")
+                raise UnreadableFileSystem(f"the file system has more than {_MOST_FILES} files")
             if is_folder:
                 if number in above:
-                    raise Unreadable(f"the folder {inside} holds itself")
+                    raise UnreadableFileSystem(f"the folder {inside} contains itself")
                 self._subfolder(inode, place, name, inside, above | {number})
             else:
                 self._file(inode, place, name, inside)
@@ -127,7 +157,7 @@ class _Unpacking:
         descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
         try:
             self._folder(inode, descriptor, f"{path}/", above)
-            _dress(self._system, inode, descriptor)
+            _set_metadata(self._system, inode, descriptor)
         finally:
             os.close(descriptor)
 
@@ -150,7 +180,7 @@ class _Unpacking:
             os.mkfifo(name, stat.S_IMODE(inode.mode), dir_fd=place)
             os.chown(name, inode.uid, inode.gid, dir_fd=place, follow_symlinks=False)
         else:
-            return  # a socket means nothing without the program that listened
+            return  # a socket is useless without the program that listened
         times = (inode.modified_ns, inode.modified_ns)
         os.utime(name, ns=times, dir_fd=place, follow_symlinks=False)
 
@@ -161,7 +191,7 @@ class _Unpacking:
             for offset, data in self._system.content(inode):
                 _write(descriptor, data, offset)
             os.ftruncate(descriptor, inode.size)
-            _dress(self._system, inode, descriptor)
+            _set_metadata(self._system, inode, descriptor)
         finally:
             os.close(descriptor)
 
@@ -173,8 +203,8 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
         view, offset = view[count:], offset + count
 
 
-def _dress(system: Ext4, inode: Inode, descriptor: int) -> None:
-    """Owner, attributes, mode and time, in this order: each may undo one that comes later."""
+def _set_metadata(system: Ext4, inode: Inode, descriptor: int) -> None:
+    """Set owner, attributes, mode and time, in this order: each may reset a later one."""
     os.fchown(descriptor, inode.uid, inode.gid)
     for name, value in system.attributes(inode).items():
         os.setxattr(descriptor, name, value)
@@ -185,10 +215,10 @@ def _dress(system: Ext4, inode: Inode, descriptor: int) -> None:
 def repack(
     root: DiskRoot, folder: Path, target: Path, *, size: int = 0, cancellation: Cancellation | None = None
 ) -> None:
-    """Make `target`, a raw disk like that of `root` whose root file system holds what is in `folder`.
+    """Make `target`, a raw copy of the disk of `root` whose root file system has the content of `folder`.
 
-    `size`: bytes of the new disk, when it is to be larger; the root partition takes the room, and has to be the
-    last. Raises DiskError, Cancelled.
+    `size`: bytes of a larger new disk; the root partition takes the added space, and must be the last.
+    Raises DiskError, Cancelled.
     """
     disk, partition = root.disk, root.partition
     with target.open("wb") as file:
@@ -217,7 +247,7 @@ def _enlarge(target: Path, partition: Partition, cancellation: Cancellation | No
 
 
 def _same(target: Path, partition: Partition) -> Partition:
-    """The partition in its new size."""
+    """The partition with its new size."""
     with target.open("rb") as file:
 
         class _File:
@@ -235,7 +265,7 @@ def _same(target: Path, partition: Partition) -> Partition:
 def _make_system(
     system: Ext4, partition: Partition, folder: Path, target: Path, cancellation: Cancellation | None
 ) -> None:
-    # The file is new and so all zeros: nothing has to be zeroed now, and nothing later inside the guest.
+    # The file is new and so all zeros: nothing needs to be zeroed now, or later inside the guest.
     options = f"offset={partition.offset},assume_storage_prezeroed=1,nodiscard"
     _tool(
         [

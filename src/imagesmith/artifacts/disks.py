@@ -1,11 +1,11 @@
-"""Disks by digest in the data directory, all of them qcow2 without a backing file.
+"""Stores disks by digest in the data directory, all of them qcow2 without a backing file.
 
     disks/
       sha256/<hex>         one disk, read-only; its name is the digest of its bytes
-      documents/<hex>/     what is known about it: inventory, provenance
-      drafts/<pid>-...     being written; those of dead processes are removed by sweep()
+      documents/<hex>/     documents about it: inventory, provenance
+      drafts/<pid>-...     being written; drafts of dead processes are removed by sweep()
 
-A disk appears under its name only when it is whole and on the medium: write, fsync, rename.
+A disk appears under its name only when it is complete and on the medium: write, fsync, rename.
 """
 
 from __future__ import annotations
@@ -20,25 +20,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagesmith import processes
+from imagesmith.artifacts.disk_formats import FORMATS, LARGEST_DISK, name_inside
+from imagesmith.artifacts.intact import IntactFiles
 from imagesmith.artifacts.shared import SharedStoreError
+from imagesmith.files import move_atomically, write_atomically
 from imagesmith.processes import Cancellation, ProcessFailed
 
 EXPORT_FORMATS = ("raw", "vmdk", "vhd")
 _CONVERT_SECONDS = 4 * 3600.0
-_OPTIONS = {
-    "qcow2": ["-O", "qcow2"],
-    "raw": ["-O", "raw"],
-    "vmdk": ["-O", "vmdk", "-o", "subformat=streamOptimized"],
-    "vhd": ["-O", "vpc", "-o", "subformat=dynamic,force_size=on"],
-}
 _MAGIC = b"QFI\xfb"
 _SECTOR = 512
-_LARGEST = 2 * 1024**4
 _EXTERNAL_DATA = 1 << 2
 
 
 class DiskError(RuntimeError):
-    """A disk that cannot be had, read or written: says which, why, and what to try."""
+    """A disk cannot be obtained, read or written; the text says which, why, and what to try."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class Disk:
     size: int
     """Bytes of the file."""
     virtual_size: int
-    """Bytes that a guest sees."""
+    """Bytes of the disk, as a guest sees it."""
 
 
 Obtain = Callable[[Path, str], None]
@@ -63,28 +59,43 @@ class DiskStore:
     def __init__(self, folder: Path, *, obtain: Obtain | None = None) -> None:
         self.folder = folder
         self._obtain = obtain
+        self._intact = IntactFiles()
         self._kept = folder / "sha256"
         self._drafts = folder / "drafts"
         for place in (self._kept, self._drafts):
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def get(self, digest: str) -> Disk:
-        """A disk by its digest, which is obtained first when it is not here. Raises DiskError."""
+        """A disk by its digest; a missing one is obtained first. Raises DiskError."""
         path = self._path(digest)
         if self._obtain is not None and not path.exists():
-            self._bring(self._obtain, digest)
+            self._fetch(self._obtain, digest)
         try:
             return Disk(digest, path, path.stat().st_size, examine(path).virtual_size)
         except OSError as error:
-            raise DiskError(f"the disk {digest} is not in {self.folder}: {error.strerror}") from error
+            raise DiskError(f"the disk {digest} is not in {self.folder}: {path}: {error.strerror}") from error
 
-    def _bring(self, obtain: Obtain, digest: str) -> None:
+    def _fetch(self, obtain: Obtain, digest: str) -> None:
         with self.draft() as draft:
             try:
                 obtain(draft, digest)
             except SharedStoreError as error:
                 raise DiskError(f"the disk {digest} is not in {self.folder}: {error}") from error
             self.keep(draft)
+
+    def whole(self, digest: str, *, cancellation: Cancellation | None = None) -> Disk:
+        """Like get, but checks the bytes against the digest; a damaged disk is obtained again.
+
+        Raises DiskError, Cancelled.
+        """
+        path = self._path(digest)
+        fault = self._intact.fault(path, digest, cancellation=cancellation)
+        if fault and self._obtain is not None:
+            self._fetch(self._obtain, digest)
+            fault = self._intact.fault(path, digest, cancellation=cancellation)
+        if fault and path.exists():
+            raise DiskError(f"the disk {digest} {fault}: {path}; restore it from a backup, or rebuild its image")
+        return self.get(digest)
 
     def digests(self) -> list[str]:
         return sorted(f"sha256:{place.name}" for place in self._kept.iterdir())
@@ -94,18 +105,10 @@ class DiskStore:
         shutil.rmtree(self._documents(digest), ignore_errors=True)
 
     def attach(self, digest: str, name: str, data: bytes) -> None:
-        """Keep a document beside a disk, instead of an earlier one of this name. Raises OSError."""
+        """Keep a document beside a disk; replaces an earlier one of this name. Raises OSError."""
         folder = self._documents(digest)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = folder / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
-        try:
-            with draft.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(folder / name)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_atomically(folder / name, data)
 
     def documents(self, digest: str) -> dict[str, Path]:
         """The documents beside a disk, by name."""
@@ -122,7 +125,7 @@ class DiskStore:
 
     @contextlib.contextmanager
     def draft(self) -> Iterator[Path]:
-        """A place to write a disk to, before `keep`; gone at the end."""
+        """Path of a draft to write a disk to, before `keep`; removed at the end."""
         path = self._drafts / f"{os.getpid()}-{secrets.token_hex(8)}"
         try:
             yield path
@@ -134,24 +137,17 @@ class DiskStore:
         virtual = examine(draft).virtual_size
         with draft.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fchmod(file.fileno(), 0o400)
-            os.fsync(file.fileno())
         target = self._kept / digest
-        draft.replace(target)
-        folder = os.open(self._kept, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        move_atomically(draft, target, mode=0o400)
         return Disk(f"sha256:{digest}", target, target.stat().st_size, virtual)
 
     def capture(self, source: Path, *, cancellation: Cancellation | None = None) -> Disk:
-        """A compressed, sparse copy of a disk with everything it is an overlay of. Raises DiskError, Cancelled.
+        """A compressed, sparse copy of a disk with its backing chain. Raises DiskError, Cancelled.
 
-        `source` must be ours: QEMU follows the backing file that it names.
+        `source` must be trusted: QEMU follows the backing file that it names.
         """
         with self.draft() as draft:
-            options = ["-c", "-m", "4", *_OPTIONS["qcow2"], "-o", "compression_type=zstd"]
+            options = ["-c", "-m", "4", *FORMATS["qcow2"].options, "-o", "compression_type=zstd"]
             _convert(["-f", "qcow2", *options, str(source), str(draft)], cancellation)
             return self.keep(draft)
 
@@ -164,10 +160,10 @@ class DiskStore:
             return self.keep(draft)
 
     def take(self, source: Path, *, cancellation: Cancellation | None = None) -> Disk:
-        """A copy of anybody's raw or qcow2 disk. Raises DiskError, Cancelled."""
+        """A copy of an untrusted raw or qcow2 disk. Raises DiskError, Cancelled."""
         found = examine(source)
         with self.draft() as draft:
-            options = ["-m", "4", *_OPTIONS["qcow2"]]
+            options = ["-m", "4", *FORMATS["qcow2"].options]
             if found.format == "raw":
                 options += ["-c", "-o", "compression_type=zstd"]
                 _convert(["-f", "raw", *options, str(source), str(draft)], cancellation)
@@ -176,32 +172,53 @@ class DiskStore:
             return self.keep(draft)
 
     def export(self, digest: str, target: Path, form: str, *, cancellation: Cancellation | None = None) -> None:
-        """Write a disk as `raw`, `vmdk`, `vhd` or `qcow2`; `target` appears when it is whole. Raises DiskError."""
-        draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+        """Write a disk as `raw`, `vmdk`, `vhd` or `qcow2`; `target` appears when complete. Raises DiskError."""
         try:
-            self.write(digest, draft, form, cancellation=cancellation)
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
-            draft.replace(target)
+            with self._written(digest, target.parent, target.name, form, cancellation) as whole:
+                move_atomically(whole, target)
         except OSError as error:
             raise DiskError(f"{target} cannot be written: {error.strerror}") from error
-        finally:
-            draft.unlink(missing_ok=True)
 
-    def write(self, digest: str, target: Path, form: str, *, cancellation: Cancellation | None = None) -> None:
-        """As export, to a file that the caller keeps out of sight until it is whole."""
-        if form not in _OPTIONS:
-            raise DiskError(f"'{form}' is no format for a disk; known are {', '.join(_OPTIONS)}")
-        disk = self.get(digest)
-        _convert(["-f", "qcow2", "-m", "4", *_OPTIONS[form], str(disk.path), str(target)], cancellation)
+    @contextlib.contextmanager
+    def exported(
+        self, digest: str, name: str, form: str, *, cancellation: Cancellation | None = None
+    ) -> Iterator[Path]:
+        """Like export, to a file of that name that is removed at the end. Raises DiskError."""
+        with self._written(digest, self._drafts, name, form, cancellation) as whole:
+            yield whole
+
+    @contextlib.contextmanager
+    def _written(
+        self, digest: str, place: Path, name: str, form: str, cancellation: Cancellation | None
+    ) -> Iterator[Path]:
+        """Write a disk in a folder of its own below `place`, so that it has its final name at once."""
+        if form not in FORMATS:
+            raise DiskError(f"'{form}' is not a format for a disk; known formats: {', '.join(FORMATS)}")
+        disk = self.whole(digest, cancellation=cancellation)
+        refusal = FORMATS[form].refusal(disk.virtual_size)
+        if refusal:
+            raise DiskError(refusal)
+        hidden = "" if place == self._drafts else "."
+        folder = place / f"{hidden}{os.getpid()}-{secrets.token_hex(8)}.part"
+        folder.mkdir(mode=0o700)
+        try:
+            target = folder / name_inside(name, form)
+            options = FORMATS[form].options
+            _convert(["-f", "qcow2", "-m", "4", *options, str(disk.path), str(target)], cancellation)
+            yield target
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> list[str]:
-        """Remove what dead processes left half written; give the names."""
+        """Remove unfinished disks of dead processes; returns their names."""
         gone = [
             place for place in self._drafts.iterdir() if not Path("/proc", place.name.partition("-")[0]).exists()
         ]
         for place in gone:
-            place.unlink(missing_ok=True)
+            if place.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                place.unlink(missing_ok=True)
         return sorted(place.name for place in gone)
 
     def _documents(self, digest: str) -> Path:
@@ -210,20 +227,20 @@ class DiskStore:
     def _path(self, digest: str) -> Path:
         kind, _, name = digest.partition(":")
         if kind != "sha256" or len(name) != 64 or not set(name) <= set("0123456789abcdef"):
-            raise DiskError(f"'{digest}' is no digest of a disk")
+            raise DiskError(f"'{digest}' is not the digest of a disk")
         return self._kept / name
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What a file turned out to be."""
+    """The detected format of a file."""
 
     format: str
     virtual_size: int
 
 
 def examine(path: Path) -> Examined:
-    """Tell raw from qcow2 by the first bytes, without any tool, and refuse what would make one read other files.
+    """Distinguish raw from qcow2 by the first bytes, without any tool, and refuse disks that reference other files.
 
     A qcow2 file may name a backing file or a data file anywhere on this machine, and so may a VMDK; such disks are
     refused before QEMU sees them. Raises DiskError.
@@ -238,9 +255,9 @@ def examine(path: Path) -> Examined:
         return Examined("qcow2", _qcow2_size(path, header))
     for magic, name in ((b"KDMV", "vmdk"), (b"# Disk Desc", "vmdk"), (b"conectix", "vhd"), (b"vhdxfile", "vhdx")):
         if header.startswith(magic):
-            raise DiskError(f"{path} is a {name} disk; make a qcow2 of it first, with qemu-img convert -O qcow2")
+            raise DiskError(f"{path} is a {name} disk; convert it first: qemu-img convert -O qcow2")
     if header[510:512] != b"\x55\xaa" or size % _SECTOR:
-        raise DiskError(f"{path} is no disk: it is neither qcow2 nor a raw disk with a partition table")
+        raise DiskError(f"{path} is not a disk: it is neither qcow2 nor a raw disk with a partition table")
     return Examined("raw", _bounded(path, size))
 
 
@@ -252,15 +269,15 @@ def _qcow2_size(path: Path, header: bytes) -> int:
     if version not in (2, 3):
         raise DiskError(f"{path}: qcow2 version {version} is not known")
     if backing or features & _EXTERNAL_DATA:
-        raise DiskError(f"{path} names another file that it needs; flatten it first: qemu-img convert -O qcow2")
+        raise DiskError(f"{path} depends on another file; flatten it first: qemu-img convert -O qcow2")
     if encryption:
         raise DiskError(f"{path} is encrypted")
     return _bounded(path, int.from_bytes(header[24:32], "big"))
 
 
 def _bounded(path: Path, size: int) -> int:
-    if not 0 < size <= _LARGEST:
-        raise DiskError(f"{path} has a size of {size} bytes; at most {_LARGEST} are taken")
+    if not 0 < size <= LARGEST_DISK:
+        raise DiskError(f"{path} has a size of {size} bytes; the limit is {LARGEST_DISK}")
     return size
 
 

@@ -1,21 +1,21 @@
-"""Images and disks between the data directory of one host and the store that all hosts share (shared.py).
+"""Copies images and disks between the data directory of one host and the store of all hosts (shared.py).
 
-    built here    --publish-->  blobs, then images/<digest>.json: index entries of the image and of what is attached
-    asked for and not here  --obtain-->  blobs, checked, then the entries join the index of the layout
+    built here              --publish-->  blobs, then images/<digest>.json: index entries of image and attachments
+    requested, not here     --obtain-->   blobs, checked, then the entries join the index of the layout
 
-An image is in the shared store when its document is, which is written last; in a layout when its index entry is.
+An image is complete in the shared store when its document exists, which is written last; in a layout when its
+index entry exists.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from imagesmith.artifacts.disks import DiskStore
 from imagesmith.artifacts.layout import MANIFEST_TYPE, OciLayout
 from imagesmith.artifacts.layout_files import LayoutFiles
+from imagesmith.artifacts.oci import Descriptor, Manifest
 from imagesmith.artifacts.shared import SharedStore, SharedStoreError
 from imagesmith.processes import Cancellation
 
@@ -35,10 +35,9 @@ class Exchange:
     def publish_image(
         self, layout: OciLayout, digest: str, name: str, *, cancellation: Cancellation | None = None
     ) -> None:
-        """Put an image of the layout into the shared store under a name, with all that is attached to it.
+        """Put an image of the layout into the shared store under a name, with all attached documents.
 
-        May be called again, also for an image that got more documents. Raises LayoutError, SharedStoreError,
-        Cancelled.
+        May be called again, also for an image with new documents. Raises LayoutError, SharedStoreError, Cancelled.
         """
         own = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": len(layout.manifest_bytes(digest))}
         entries = [own, *layout.artifacts(digest)]
@@ -49,7 +48,7 @@ class Exchange:
         self.store.put(f"names/{name}", digest.encode())
 
     def _publish(self, digest: str, place: Path, cancellation: Cancellation | None) -> None:
-        """What this process has put there once stays there: nothing takes a blob away."""
+        """A blob that this process has put there once is not put again: blobs are never removed."""
         if digest not in self._published:
             self.store.put_blob(digest, place, cancellation=cancellation)
             if len(self._published) >= _REMEMBERED:
@@ -57,7 +56,7 @@ class Exchange:
             self._published.add(digest)
 
     def resolve(self, reference: str) -> str:
-        """The digest of the image that has a name. Raises NotShared, SharedStoreError."""
+        """The digest of the image with this name. Raises NotShared, SharedStoreError."""
         return self.store.get(f"names/{reference}").decode(errors="replace")
 
     def obtain_image(self, files: LayoutFiles, digest: str, *, cancellation: Cancellation | None = None) -> None:
@@ -69,23 +68,23 @@ class Exchange:
                 for part in _parts(manifest, str(entry["digest"])):
                     self._fetch(files, work, part, cancellation)
             with files.locked():
-                # a collector may have taken what was here when it was looked for
+                # a collector may have removed blobs since they were found
                 for entry in entries:
                     manifest = json.loads(_read(files, work, str(entry["digest"])))
                     for part in _parts(manifest, str(entry["digest"])):
                         if (work / _hex(part)).exists():
                             files.adopt(work / _hex(part))
-                        elif not files.place(part).exists():
-                            raise SharedStoreError(f"blob {part} of image {digest} vanished; try again")
+                        elif files.fault(part):
+                            raise SharedStoreError(f"blob {part} of image {digest} was deleted; try again")
                 known = files.read_index()
                 here = {entry["digest"] for entry in known}
                 files.write_index([*known, *(entry for entry in entries if entry["digest"] not in here)])
 
-    def _entries(self, digest: str) -> list[dict[str, Any]]:
-        """The index entries of an image, which begin with its own."""
+    def _entries(self, digest: str) -> list[Descriptor]:
+        """The index entries of an image, its own first."""
         name = _document_name(digest)
         try:
-            found = [dict(entry) for entry in json.loads(self.store.get(name))["entries"]]
+            found: list[Descriptor] = list(json.loads(self.store.get(name))["entries"])
             own = [entry for entry in found if entry["digest"] == digest]
         except (ValueError, KeyError, TypeError) as error:
             raise SharedStoreError(f"{self.store.url}/{name} is damaged: {error}") from error
@@ -93,15 +92,13 @@ class Exchange:
             raise SharedStoreError(f"{self.store.url}/{name} is damaged: it does not name its own image")
         return found
 
-    def _manifest(
-        self, files: LayoutFiles, work: Path, digest: str, cancellation: Cancellation | None
-    ) -> Mapping[str, Any]:
+    def _manifest(self, files: LayoutFiles, work: Path, digest: str, cancellation: Cancellation | None) -> Manifest:
         self._fetch(files, work, digest, cancellation)
-        manifest: Mapping[str, Any] = json.loads(_read(files, work, digest))
+        manifest: Manifest = json.loads(_read(files, work, digest))
         return manifest
 
     def _fetch(self, files: LayoutFiles, work: Path, digest: str, cancellation: Cancellation | None) -> None:
-        if not files.place(digest).exists() and not (work / _hex(digest)).exists():
+        if files.fault(digest, cancellation=cancellation) and not (work / _hex(digest)).exists():
             self.store.fetch_blob(digest, work / _hex(digest), cancellation=cancellation)
 
     # Disks
@@ -123,8 +120,8 @@ def _hex(digest: str) -> str:
     return digest.removeprefix("sha256:")
 
 
-def _parts(manifest: Mapping[str, Any], digest: str) -> list[str]:
-    """The digests of all blobs of an image or artifact; the manifest itself is the last."""
+def _parts(manifest: Manifest, digest: str) -> list[str]:
+    """The digests of all blobs of an image or artifact, the manifest last."""
     return [
         str(manifest["config"]["digest"]), *(str(layer["digest"]) for layer in manifest["layers"]), digest
     ]  # fmt: skip

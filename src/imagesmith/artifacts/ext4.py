@@ -1,11 +1,11 @@
-"""Reading an ext4 file system as data, so that no kernel has to trust it: no mount, no loop device.
+"""Reads an ext4 file system as data, so that no kernel needs to trust it: no mount, no loop device.
 
     superblock --> group descriptors --> inode tables --> inode --> extents | link text | device number
                                                             |--> directory entries: name -> inode
                                                             '--> extended attributes, in the inode or a block
 
-Every number comes from somebody's disk, so every one is bounded. What this reader does not know is refused by name,
-never guessed: it is read-only, and a wrong answer would become an image. (Linux: Documentation/filesystems/ext4)
+Every number comes from an untrusted disk, so it is bounded. Unsupported features are refused by name, never
+guessed: a wrong answer would become an image. (Linux: Documentation/filesystems/ext4)
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ _NAMES: Final = {
     0x1: "compression", 0x8: "a journal device", 0x10: "meta_bg", 0x1000: "dirdata", 0x8000: "inline_data",
     0x10000: "encryption", 0x20000: "casefold",
 }  # fmt: skip
+_OTHERS: Final = (
+    (0, b"XFSB", "XFS"), (0x10040, b"_BHRfS_M", "btrfs"), (0, b"LUKS\xba\xbe", "LUKS"),
+    (512, b"LABELONE", "LVM"), (1024, b"\x10\x20\xf5\xf2", "F2FS"), (0, b"hsqs", "squashfs"),
+    (1024, b"\xe2\xe1\xf5\xe0", "EROFS"), (3, b"NTFS", "NTFS"), (82, b"FAT32", "FAT"), (54, b"FAT", "FAT"),
+)  # fmt: skip
+"""Offsets of the magic numbers of other file systems and their containers."""
 _EXTENTS, _ENCRYPTED, _INLINE = 0x80000, 0x800, 0x10000000
 _EXTENT_MAGIC: Final = 0xF30A
 _DEEPEST_EXTENTS: Final = 5
@@ -41,14 +47,14 @@ _LONGEST_LINK: Final = 4096
 _LARGEST_ATTRIBUTE: Final = 64 * 1024
 _XATTR_MAGIC: Final = 0xEA020000
 _PREFIXES: Final = {1: "user.", 6: "security."}
-"""Those of `trusted.` are left out: they steer the file system that they are copied to, such as an overlay."""
+"""Names of `trusted.` are left out: they control the file system that they are copied to, such as an overlay."""
 _ACLS: Final = {2: "system.posix_acl_access", 3: "system.posix_acl_default"}
 _ACL_IDS: Final = (0x02, 0x08)
 """Tags of an access control list that name a user or a group."""
 
 
-class Unreadable(DiskError):
-    """A file system that is damaged, or has what this reader does not know."""
+class UnreadableFileSystem(DiskError):
+    """A file system that is damaged, or has a feature that this reader does not support."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Inode:
     """Extents, text of a short link, or device number."""
     attributes_block: int
     tail: bytes
-    """What is stored behind the fixed fields: extended attributes, if any."""
+    """The bytes behind the fixed fields: extended attributes, if any."""
 
     @property
     def device(self) -> tuple[int, int]:
@@ -79,7 +85,7 @@ class Inode:
 
 
 class Ext4:
-    """A file system that begins at `offset` of a disk and has at most `size` bytes. Raises Unreadable."""
+    """A file system that starts at `offset` of a disk and has at most `size` bytes. Raises UnreadableFileSystem."""
 
     def __init__(self, disk: Readable, offset: int, size: int) -> None:
         self._disk = disk
@@ -95,15 +101,15 @@ class Ext4:
         (self._inode_size,) = struct.unpack_from("<H", block, 0x58)
         incompatible = struct.unpack_from("<I", block, 0x60)[0]
         if magic != _MAGIC:
-            raise Unreadable("there is no ext4 file system")
-        _insist_known(incompatible)
+            raise UnreadableFileSystem(f"{_other_system(disk, offset, size)}: only ext4 is read")
+        _require_supported(incompatible)
         self.block_size = 1024 << log_size if log_size <= 5 else 0
         self._descriptor_size = struct.unpack_from("<H", block, 0xFE)[0] if incompatible & 0x80 else 32
         if (
             revision < 1 or not self.block_size or not self._per_group or not 128 <= self._inode_size <= 4096
             or not 32 <= self._descriptor_size <= 1024 or not self.inodes or blocks == 0
         ):  # fmt: skip
-            raise Unreadable("the superblock of the file system is damaged")
+            raise UnreadableFileSystem("the superblock of the file system is damaged")
         self._groups_at = (first + 1) * self.block_size
         self.uuid = _uuid_text(block[0x68:0x78])
         self.label = block[0x78:0x88].split(b"\0")[0].decode(errors="replace")
@@ -111,7 +117,7 @@ class Ext4:
 
     def inode(self, number: int) -> Inode:
         if not 1 <= number <= self.inodes:
-            raise Unreadable(f"inode {number} is not one of {self.inodes}")
+            raise UnreadableFileSystem(f"inode {number} is not one of {self.inodes}")
         group, index = divmod(number - 1, self._per_group)
         descriptor = self._bytes(self._groups_at + group * self._descriptor_size, self._descriptor_size)
         table = struct.unpack_from("<I", descriptor, 8)[0]
@@ -130,63 +136,64 @@ class Ext4:
             more = struct.unpack_from("<I", data, 0x88)[0]
             seconds, nanoseconds = seconds + ((more & 3) << 32), min(more >> 2, 999_999_999)
         return Inode(
-            number, mode, uid | uid_high << 16, gid | gid_high << 16, low | high << 32,
-            seconds * 1_000_000_000 + nanoseconds, links, flags, data[0x28:0x64], acl | acl_high << 32,
-            data[128 + extra :] if extra and 128 + extra <= self._inode_size else b"",
+            number=number, mode=mode, uid=uid | uid_high << 16, gid=gid | gid_high << 16, size=low | high << 32,
+            modified_ns=seconds * 1_000_000_000 + nanoseconds, links=links, flags=flags,
+            block=data[0x28:0x64], attributes_block=acl | acl_high << 32,
+            tail=data[128 + extra :] if extra and 128 + extra <= self._inode_size else b"",
         )  # fmt: skip
 
     def entries(self, folder: Inode) -> Iterator[tuple[bytes, int]]:
-        """Name and inode number of what a folder holds, without itself and its parent."""
+        """Name and inode number of each entry of a folder, without itself and its parent."""
         if folder.size > _LARGEST_FOLDER:
-            raise Unreadable(f"folder {folder.number} has {folder.size} bytes")
+            raise UnreadableFileSystem(f"folder {folder.number} has {folder.size} bytes")
         for _, data in self.content(folder, whole_blocks=True):
             for start in range(0, len(data), self.block_size):
                 yield from self._block_entries(folder, data[start : start + self.block_size])
 
     def _block_entries(self, folder: Inode, data: bytes) -> Iterator[tuple[bytes, int]]:
-        # The index of a hashed folder hides in entries without an inode, so a scan from front to back sees all.
+        # The index of a hashed folder is stored in entries without an inode, so a linear scan reads all entries.
         at = 0
         while at + 8 <= len(data):
             number, length, name_length = struct.unpack_from("<IHB", data, at)
             if length < 8 or length % 4 or at + length > len(data) or name_length + 8 > length:
-                raise Unreadable(f"folder {folder.number} of the file system is damaged")
+                raise UnreadableFileSystem(f"folder {folder.number} of the file system is damaged")
             name = data[at + 8 : at + 8 + name_length]
             if number and name not in (b".", b".."):
                 if not name or b"/" in name or b"\0" in name:
-                    raise Unreadable(f"folder {folder.number} has an entry with the name {name!r}")
+                    raise UnreadableFileSystem(f"folder {folder.number} has an entry with the name {name!r}")
                 yield name, number
             at += length
 
     def content(self, inode: Inode, *, whole_blocks: bool = False) -> Iterator[tuple[int, bytes]]:
-        """(offset, bytes) of a file, holes left out, in pieces of at most a few megabytes."""
+        """(offset, bytes) of a file, without holes, in pieces of at most a few megabytes."""
         end = inode.size if not whole_blocks else -(-inode.size // self.block_size) * self.block_size
         seen = 0
         for logical, physical, count in self._extents(inode, inode.block, 0):
             start, length = logical * self.block_size, count * self.block_size
             seen += length
             if seen > self._size:
-                raise Unreadable(f"inode {inode.number} has more bytes than its file system")
+                raise UnreadableFileSystem(f"inode {inode.number} has more bytes than its file system")
             for at in range(0, min(length, max(0, end - start)), _LARGEST_READ):
                 wanted = min(_LARGEST_READ, length - at, end - start - at)
                 yield start + at, self._bytes(physical * self.block_size + at, wanted)
 
     def link(self, inode: Inode) -> bytes:
-        """Where a symbolic link leads."""
+        """The target of a symbolic link."""
         if inode.size > _LONGEST_LINK:
-            raise Unreadable(f"the link {inode.number} has {inode.size} characters")
+            raise UnreadableFileSystem(f"the link {inode.number} has {inode.size} characters")
         if inode.size < 60 and not inode.flags & _EXTENTS:
             return inode.block[: inode.size]
         return b"".join(data for _, data in self.content(inode))
 
     def attributes(self, inode: Inode) -> dict[str, bytes]:
-        """Extended attributes in the form that setxattr takes."""
+        """Extended attributes in the form that setxattr accepts."""
         found: dict[str, bytes] = {}
         if len(inode.tail) >= 8 and struct.unpack_from("<I", inode.tail)[0] == _XATTR_MAGIC:
             found |= _attributes(inode, inode.tail, 4, base=4)
         if inode.attributes_block:
             block = self._bytes(inode.attributes_block * self.block_size, self.block_size)
             if struct.unpack_from("<I", block)[0] != _XATTR_MAGIC:
-                raise Unreadable(f"the attributes of inode {inode.number} are damaged")
+                raise UnreadableFileSystem(f"the attributes of inode {inode.number} are damaged")
             found |= _attributes(inode, block, 32, base=0)
         return found
 
@@ -203,19 +210,19 @@ class Ext4:
         return inode
 
     def _extents(self, inode: Inode, node: bytes, level: int) -> Iterator[tuple[int, int, int]]:
-        """(first logical block, first physical block, count) of what is written, in order."""
+        """(first logical block, first physical block, count) of the written extents, in order."""
         if inode.flags & (_ENCRYPTED | _INLINE) or not inode.flags & _EXTENTS:
-            raise Unreadable(f"inode {inode.number} is encrypted, inline, or mapped as in ext2")
+            raise UnreadableFileSystem(f"inode {inode.number} is encrypted, inline, or mapped as in ext2")
         magic, count, _, depth = struct.unpack_from("<HHHH", node)
         if magic != _EXTENT_MAGIC or 12 + 12 * count > len(node) or level + depth > _DEEPEST_EXTENTS:
-            raise Unreadable(f"the extents of inode {inode.number} are damaged")
+            raise UnreadableFileSystem(f"the extents of inode {inode.number} are damaged")
         for index in range(count):
             at = 12 + 12 * index
             if depth:
                 _, low, high = struct.unpack_from("<IIH", node, at)
                 block = self._bytes((low | high << 32) * self.block_size, self.block_size)
                 if struct.unpack_from("<H", block, 6)[0] >= depth:
-                    raise Unreadable(f"the extents of inode {inode.number} lead in a circle")
+                    raise UnreadableFileSystem(f"the extents of inode {inode.number} form a circle")
                 yield from self._extents(inode, block, level + 1)
                 continue
             logical, length, high, low = struct.unpack_from("<IHHI", node, at)
@@ -223,7 +230,7 @@ class Ext4:
                 yield logical, low | high << 32, length
 
     def _bytes(self, at: int, length: int) -> bytes:
-        """What is small comes out of larger pieces: neighbours follow, and a disk unpacks whole clusters."""
+        """Serves small reads from larger pieces: neighbours follow, and a disk decompresses whole clusters."""
         if length > _CHUNK:
             return self._direct(at, length)
         chunk, start = divmod(at, _CHUNK)
@@ -231,7 +238,7 @@ class Ext4:
         if start + length > _CHUNK:
             found += self._chunk(chunk + 1)[: length - len(found)]
         if len(found) != length:
-            raise Unreadable(f"byte {at} is beyond the end of the file system")
+            raise UnreadableFileSystem(f"byte {at} is beyond the end of the file system")
         return found
 
     def _chunk(self, number: int) -> bytes:
@@ -248,18 +255,28 @@ class Ext4:
 
     def _direct(self, at: int, length: int) -> bytes:
         if at < 0 or length < 0 or at + length > self._size:
-            raise Unreadable(f"byte {at} is beyond the end of the file system")
+            raise UnreadableFileSystem(f"byte {at} is beyond the end of the file system")
         return self._disk.read(self._offset + at, length)
 
 
-def _insist_known(incompatible: int) -> None:
+def _other_system(disk: Readable, offset: int, size: int) -> str:
+    """The name of another file system, or container of one, at an offset."""
+    for at, magic, name in _OTHERS:
+        if at + len(magic) <= size and disk.read(offset + at, len(magic)) == magic:
+            return name
+    return "no file system that is known"
+
+
+def _require_supported(incompatible: int) -> None:
     if incompatible & _NEEDS_RECOVERY:
-        raise Unreadable("the file system was not unmounted: its journal has to be replayed by a boot first")
+        raise UnreadableFileSystem(
+            "the file system was not unmounted: its journal has to be replayed by a boot first"
+        )
     unknown = incompatible & ~_KNOWN
     if unknown:
         names = [name for bit, name in _NAMES.items() if unknown & bit]
         what = ", ".join(names) or hex(unknown)
-        raise Unreadable(f"the file system has features that are not known here: {what}")
+        raise UnreadableFileSystem(f"the file system has features that are not known here: {what}")
 
 
 def _attributes(inode: Inode, data: bytes, at: int, *, base: int) -> dict[str, bytes]:
@@ -270,7 +287,7 @@ def _attributes(inode: Inode, data: bytes, at: int, *, base: int) -> dict[str, b
         at += (16 + name_length + 3) & ~3
         start = base + offset
         if value_inode or size > _LARGEST_ATTRIBUTE or start + size > len(data) or len(name) != name_length:
-            raise Unreadable(f"the attributes of inode {inode.number} are damaged, or stored apart")
+            raise UnreadableFileSystem(f"the attributes of inode {inode.number} are damaged, or stored apart")
         value = data[start : start + size]
         if index in _ACLS:
             found[_ACLS[index]] = _access_list(inode, value)
@@ -289,7 +306,7 @@ def _access_list(inode: Inode, value: bytes) -> bytes:
         id = 0xFFFFFFFF
         if tag in _ACL_IDS:
             if at + 4 > len(value):
-                raise Unreadable(f"the access control list of inode {inode.number} is damaged")
+                raise UnreadableFileSystem(f"the access control list of inode {inode.number} is damaged")
             (id,) = struct.unpack_from("<I", value, at)
             at += 4
         out += struct.pack("<HHI", tag, rights, id)

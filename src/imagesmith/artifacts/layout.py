@@ -10,8 +10,8 @@
       tmp/                        work in progress; emptied by collect_garbage
 
 A blob appears by renaming a complete, flushed file, and an image by renaming the index, last: killed or out of
-disk space at any moment, there is no half image, only unreferenced blobs. The digest that export_image gives is
-the one that a registry shows later, because nothing compresses anew on the way.
+disk space at any moment, there is no half image, only unreferenced blobs. A registry later shows the digest
+that export_image returns, because a push does not compress again.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from imagesmith.artifacts.layout_files import INDEX_TYPE as INDEX_TYPE
 from imagesmith.artifacts.layout_files import LayoutError as LayoutError
-from imagesmith.artifacts.layout_files import LayoutFiles
+from imagesmith.artifacts.layout_files import LayoutFiles, is_digest
+from imagesmith.artifacts.oci import Configuration, Descriptor, Manifest
+from imagesmith.artifacts.plain_images import CONFIG_TYPE as CONFIG_TYPE
+from imagesmith.artifacts.plain_images import MANIFEST_TYPE as MANIFEST_TYPE
+from imagesmith.artifacts.plain_images import OddConfiguration, with_docker_members
 from imagesmith.artifacts.shared import SharedStoreError
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.processes import Cancellation, OnOutput
+from imagesmith.retries import retrying
 
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 REFERENCE = "org.opencontainers.image.ref.name"
 SUBJECT = "imagesmith.subject"
-"""Annotation of an index entry that is no image: the digest of the image that it says something about."""
+"""Annotation of an index entry that is not an image: the digest of the image that it describes."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,254}")
 _COPY_SECONDS = 3600.0
@@ -45,12 +47,12 @@ _COPY_ATTEMPTS = 3
 
 
 class _LayerGone(Exception):
-    """A layer that was here when an image was copied was collected before the image had a name: copy again."""
+    """A layer was collected between the copy of an image and its naming: copy again."""
 
 
 @dataclass(frozen=True)
 class ImageArtifact:
-    """A container image as it stands in the layout. `size` is the sum of its blobs, compressed, in bytes."""
+    """A container image in the layout. `size` is the sum of its compressed blobs, in bytes."""
 
     digest: str
     config_digest: str
@@ -67,16 +69,16 @@ class ImageArtifact:
 
     @property
     def image_id(self) -> str:
-        """What the container storage calls this image."""
+        """The id of this image in the container storage."""
         return self.config_digest.removeprefix("sha256:")
 
 
 Obtain = Callable[[LayoutFiles, str], None]
-"""Brings an image that is not here, by its digest, from elsewhere. Raises SharedStoreError."""
+"""Fetches a missing image by its digest. Raises SharedStoreError."""
 
 
 class OciLayout:
-    """One layout; several builds, in several processes, may use it at once."""
+    """One layout; builds in several processes may use it at the same time."""
 
     def __init__(self, path: Path, *, obtain: Obtain | None = None) -> None:
         self.path = path
@@ -94,7 +96,7 @@ class OciLayout:
         cancellation: Cancellation | None = None,
         on_output: OnOutput | None = None,
     ) -> ImageArtifact:
-        """Copy an image of the storage into the layout, compressing only layers not seen before, and name it `ref`.
+        """Copy an image of the storage into the layout, compressing only new layers, and name it `ref`.
 
         Raises ProcessFailed (disk full, damaged storage), LayoutError, Cancelled; the layout is then as before.
         """
@@ -111,11 +113,16 @@ class OciLayout:
         cancellation: Cancellation | None = None,
         on_output: OnOutput | None = None,
     ) -> ImageArtifact:
-        """As export_image, from any source that skopeo reads (`oci:...`, `docker-archive:...`)."""
-        for _ in range(_COPY_ATTEMPTS):
-            with contextlib.suppress(_LayerGone):
-                return self._import(storage, source, ref, cancellation=cancellation, on_output=on_output)
-        raise LayoutError(f"image {source}: layers of the layout {self.path} vanish as fast as they are copied")
+        """Like export_image, from any source that skopeo reads (`oci:...`, `docker-archive:...`)."""
+        try:
+            return retrying(
+                lambda: self._import(storage, source, ref, cancellation=cancellation, on_output=on_output),
+                retry=lambda failure: isinstance(failure.error, _LayerGone), attempts=_COPY_ATTEMPTS,
+            )  # fmt: skip
+        except _LayerGone as error:
+            raise LayoutError(
+                f"image {source}: layers of the layout {self.path} vanish as fast as they are copied"
+            ) from error
 
     def _import(
         self,
@@ -129,10 +136,12 @@ class OciLayout:
         with self.files.work_folder() as work:
             blobs = work / "blobs" / "sha256"
             blobs.mkdir(parents=True)
-            # An empty file stands for each known layer: skopeo takes a blob that exists for copied, and the
-            # manifest is written anew below, so nothing ever looks into it.
-            for known in self.files.layers.iterdir():
-                (blobs / known.stem).touch()
+            original = storage.source_config(source)
+            # An empty file stands for each known layer: skopeo skips a blob that exists, and the
+            # manifest is rewritten below, so it is never read. A layer with a damaged blob is copied.
+            for diff_id in _diff_ids(original):
+                if self._known_layer(diff_id, cancellation=cancellation) is not None:
+                    (blobs / diff_id.removeprefix("sha256:")).touch()
             storage.tool(
                 [
                     "skopeo", "copy", "--quiet", "--format=oci", "--dest-compress-format=gzip",
@@ -141,14 +150,15 @@ class OciLayout:
                 what=f"copying image {source} into the layout",
                 timeout=_COPY_SECONDS, cancellation=cancellation, on_output=on_output,
             )  # fmt: skip
-            return self._adopt(work, ref)
+            return self._adopt(work, ref, original)
 
     def ensure_in_storage(
         self, storage: ContainerStorage, digest: str, *, cancellation: Cancellation | None = None
     ) -> str:
-        """Make sure that the storage holds an image of the layout; give its image id there."""
+        """Copy an image of the layout into the storage unless it is there; returns its image id."""
         artifact = self.read(digest)
         if not storage.has_image(artifact.image_id):
+            self.make_whole(digest, cancellation=cancellation)
             with self.view(digest) as view:
                 storage.tool(
                     ["skopeo", "copy", "--quiet", f"oci:{view}", f"containers-storage:@{artifact.image_id}"],
@@ -157,9 +167,48 @@ class OciLayout:
                 )  # fmt: skip
         return artifact.image_id
 
+    def make_whole(
+        self, digest: str, storage: ContainerStorage | None = None, *, cancellation: Cancellation | None = None
+    ) -> None:
+        """Fetch the missing and damaged blobs of an image from the shared store or from `storage`, if they have
+        them. Raises LayoutError, which names the other blobs, ProcessFailed, Cancelled."""
+        faults = self._faults(digest, cancellation)
+        if faults and self._obtain is not None:
+            with contextlib.suppress(SharedStoreError):
+                self._obtain(self.files, digest)
+            faults = self._faults(digest, cancellation)
+        if faults and storage is not None:
+            with contextlib.suppress(LayoutError):
+                self._export_again(storage, digest, cancellation)
+            faults = self._faults(digest, cancellation)
+        if faults:
+            raise LayoutError(
+                f"image {digest} in the layout {self.path} is not whole: {'; '.join(faults)}. "
+                "Take the blob from a backup or a registry that has it, or build the image again"
+            )
+
+    def _faults(self, digest: str, cancellation: Cancellation | None) -> list[str]:
+        try:
+            manifest = self.manifest(digest)
+        except LayoutError as error:
+            return [str(error)]
+        parts = (str(part["digest"]) for part in (manifest["config"], *manifest["layers"]))
+        faults = {part: self.files.fault(part, cancellation=cancellation) for part in parts}
+        return [f"blob {part} {fault}" for part, fault in faults.items() if fault]
+
+    def _export_again(self, storage: ContainerStorage, digest: str, cancellation: Cancellation | None) -> None:
+        """Rewrite the blobs of an image from the storage. The same compression results in the same digests."""
+        image_id = str(self.manifest(digest)["config"]["digest"]).removeprefix("sha256:")
+        if not storage.has_image(image_id):
+            return
+        here = {entry["digest"] for entry in self.files.read_index()}
+        made = self.export_image(storage, image_id, cancellation=cancellation)
+        if made.digest not in here and made.digest != digest:
+            self.delete(made.digest)
+
     @contextmanager
     def view(self, digest: str) -> Iterator[Path]:
-        """A layout folder that holds just this image, for tools that take a path; its blobs are shared."""
+        """A layout folder with only this image, for tools that read a path; its blobs are shared."""
         manifest = self.manifest_bytes(digest)
         entry = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": len(manifest)}
         with self.files.work_folder() as work:
@@ -181,7 +230,7 @@ class OciLayout:
     # Reading
 
     def resolve(self, ref: str) -> str | None:
-        """The digest of a name or of a digest that is here; None when it is not."""
+        """The digest of a name or digest in the layout; None if it is missing."""
         for entry in self.files.read_index():
             if ref in (entry["digest"], entry.get("annotations", {}).get(REFERENCE)):
                 return str(entry["digest"])
@@ -194,7 +243,7 @@ class OciLayout:
         return {str(name): str(digest) for name, digest in names.items() if name}
 
     def read(self, digest: str) -> ImageArtifact:
-        """What the layout knows about an image. Raises LayoutError when it is not here."""
+        """The record of an image. Raises LayoutError if it is missing."""
         manifest = self.manifest(digest)
         config_digest = str(manifest["config"]["digest"])
         config = self.config(digest)
@@ -213,61 +262,61 @@ class OciLayout:
             os=str(config.get("os", "")),
         )
 
-    def manifest(self, digest: str) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.manifest_bytes(digest))
+    def manifest(self, digest: str) -> Manifest:
+        document: Manifest = json.loads(self.manifest_bytes(digest))
         return document
 
     def manifest_bytes(self, digest: str) -> bytes:
-        """The manifest of an image, which is obtained first when it is not here. Raises LayoutError."""
-        if self._obtain is not None and not self.files.place(digest).exists():
+        """The manifest of an image; a missing image is obtained first. Raises LayoutError."""
+        if self._obtain is not None and self.files.fault(digest):
             try:
                 self._obtain(self.files, digest)
             except SharedStoreError as error:
                 raise LayoutError(f"image {digest} is not in the layout {self.path}: {error}") from error
         return self.files.read(digest)
 
-    def config(self, digest: str) -> dict[str, Any]:
+    def config(self, digest: str) -> Configuration:
         """The OCI configuration of an image, by the digest of its manifest."""
-        document: dict[str, Any] = json.loads(self.files.read(str(self.manifest(digest)["config"]["digest"])))
+        document: Configuration = json.loads(self.files.read(str(self.manifest(digest)["config"]["digest"])))
         return document
 
     def blob(self, digest: str) -> bytes:
-        """The bytes of any blob that is here, checked against its digest. Raises LayoutError."""
+        """The bytes of any blob of the layout, checked against its digest. Raises LayoutError."""
         return self.files.read(digest)
 
-    def artifacts(self, subject: str) -> list[dict[str, Any]]:
-        """The index entries of what is attached to an image, oldest first (artifacts/referrers.py)."""
+    def artifacts(self, subject: str) -> list[Descriptor]:
+        """The index entries of an image's attached documents, oldest first (artifacts/referrers.py)."""
         return [entry for entry in self.files.read_index() if entry.get("annotations", {}).get(SUBJECT) == subject]
 
     def total_size(self) -> int:
-        """Bytes of all blobs; what several images share counts once."""
+        """Bytes of all blobs; shared blobs count once."""
         return sum(entry.stat().st_size for entry in self.files.blobs.iterdir())
 
     # Names and removal
 
     def tag(self, digest: str, ref: str) -> None:
-        """Give an image one more name; the name is taken from another image that had it."""
+        """Add a name to an image; another image with this name loses it."""
         self.read(digest)
         if self.resolve(ref) == digest:
             return
         with self.files.locked():
             self._name(digest, ref)
 
-    def add_artifact(self, entry: Mapping[str, Any], blobs: Sequence[bytes]) -> None:
-        """Keep an artifact: its blobs, the manifest among them, and its index entry, which replaces one of the same
-        type and annotations."""
+    def add_artifact(self, entry: Descriptor, blobs: Sequence[bytes]) -> None:
+        """Keep an artifact: its blobs, with the manifest, and its index entry, which replaces one of the same type
+        and annotations."""
 
-        def same(other: Mapping[str, Any]) -> bool:
+        def same(other: Descriptor) -> bool:
             return all(other.get(name) == entry.get(name) for name in ("artifactType", "annotations"))
 
         with self.files.locked():
             for data in blobs:
                 self.files.put(data)
-            self.files.write_index([*(other for other in self.files.read_index() if not same(other)), dict(entry)])
+            self.files.write_index([*(other for other in self.files.read_index() if not same(other)), entry])
 
     def delete(self, ref: str) -> bool:
-        """Remove a name, or by digest an image with all its names; False when there was none. Blobs go with
-        collect_garbage."""
+        """Remove a name, or by digest an image with all its names; False if there was none. collect_garbage removes
+        the blobs."""
         with self.files.locked():
             before = self.files.read_index()
             kept = [
@@ -279,35 +328,50 @@ class OciLayout:
         return len(kept) != len(before)
 
     def collect_garbage(self) -> int:
-        """Remove blobs that no image needs, and remains of interrupted work; give the bytes that became free."""
+        """Remove blobs that no image needs, and remains of interrupted work; returns the freed bytes."""
         with self.files.locked():
             needed: set[str] = set()
+            unknown = False
             entries = self.files.read_index()
             here = {entry["digest"] for entry in entries}
-            # What was attached to an image goes with it.
+            # The documents of a removed image are removed with it.
             kept = [
                 entry for entry in entries if entry.get("annotations", {}).get(SUBJECT, entry["digest"]) in here
             ]
             if len(kept) != len(entries):
                 self.files.write_index(kept)
             for entry in kept:
-                manifest = self.manifest(entry["digest"])
+                try:
+                    manifest = self.manifest(entry["digest"])
+                except LayoutError:
+                    unknown = True
+                    continue
                 parts = [entry, manifest["config"], *manifest["layers"]]
                 needed |= {str(part["digest"]) for part in parts}
+            if unknown:
+                # an image whose manifest is restored from a backup finds its layers
+                needed |= {f"sha256:{blob.name}" for blob in self.files.blobs.iterdir()}
             for record in self.files.layers.iterdir():
-                if json.loads(record.read_text())["digest"] not in needed:
+                if _recorded(record) not in needed:
                     record.unlink()
             return self.files.remove_others(needed)
 
     # Inside
 
-    def _adopt(self, work: Path, ref: str | None) -> ImageArtifact:
-        """Move what skopeo wrote into place and write the manifest that names the compressed layers."""
+    def _adopt(self, work: Path, ref: str | None, original: bytes) -> ImageArtifact:
+        """Move skopeo's output into place and write the manifest that names the compressed layers.
+
+        `original` is the configuration before skopeo made an OCI configuration of it.
+        """
         copied = json.loads((work / "index.json").read_text())["manifests"][0]
         draft_path = work / "blobs" / "sha256" / str(copied["digest"]).removeprefix("sha256:")
-        draft = json.loads(draft_path.read_text())
+        draft: Manifest = json.loads(draft_path.read_text())
         config_blob = work / "blobs" / "sha256" / str(draft["config"]["digest"]).removeprefix("sha256:")
-        diff_ids = json.loads(config_blob.read_text())["rootfs"]["diff_ids"]
+        try:
+            config = with_docker_members(config_blob.read_bytes(), original)
+        except OddConfiguration as error:
+            raise LayoutError(f"the configuration {draft['config']['digest']} is refused: {error}") from error
+        diff_ids = json.loads(config)["rootfs"]["diff_ids"]
         if len(diff_ids) != len(draft["layers"]):
             raise LayoutError(
                 f"image {draft['config']['digest']} names {len(diff_ids)} layers, not {len(draft['layers'])}"
@@ -317,31 +381,43 @@ class OciLayout:
                 self._adopt_layer(work, layer, diff_id)
                 for layer, diff_id in zip(draft["layers"], diff_ids, strict=True)
             ]
-            self.files.adopt(config_blob)
-            manifest = {
+            manifest: Manifest = {
                 "schemaVersion": 2,
                 "mediaType": MANIFEST_TYPE,
-                "config": {**draft["config"], "mediaType": CONFIG_TYPE},
+                "config": {"digest": self.files.put(config), "mediaType": CONFIG_TYPE, "size": len(config)},
                 "layers": layers,
-                **({"annotations": kept} if (kept := _annotations(draft)) else {}),
             }
+            if kept := _annotations(draft):
+                manifest["annotations"] = kept
             data = json.dumps(manifest, separators=(",", ":"), sort_keys=True).encode()
             digest = self.files.put(data)
             self._name(digest, ref)
         return self.read(digest)
 
-    def _adopt_layer(self, work: Path, layer: Mapping[str, Any], diff_id: str) -> dict[str, Any]:
-        record = self.files.layers / f"{str(diff_id).removeprefix('sha256:')}.json"
-        if record.exists():
-            known: dict[str, Any] = json.loads(record.read_text())
+    def _adopt_layer(self, work: Path, layer: Descriptor, diff_id: str) -> Descriptor:
+        known = self._known_layer(diff_id)
+        if known is not None:
             return known
         blob = work / "blobs" / "sha256" / str(layer["digest"]).removeprefix("sha256:")
-        if blob.stat().st_size == 0:
+        if not blob.exists() or blob.stat().st_size == 0:
             raise _LayerGone(diff_id)
-        descriptor = {"digest": layer["digest"], "mediaType": LAYER_TYPE, "size": blob.stat().st_size}
+        descriptor: Descriptor = {"digest": layer["digest"], "mediaType": LAYER_TYPE, "size": blob.stat().st_size}
         self.files.adopt(blob)
-        self.files.write(record, json.dumps(descriptor, sort_keys=True).encode())
+        self.files.write(self._record(diff_id), json.dumps(descriptor, sort_keys=True).encode())
         return descriptor
+
+    def _known_layer(self, diff_id: str, *, cancellation: Cancellation | None = None) -> Descriptor | None:
+        """The descriptor of a layer whose compressed blob is present and intact.
+
+        A record is only a hint: a wrong one would put another layer's blob into the image.
+        """
+        digest = _recorded(self._record(diff_id))
+        if not digest or not self.files.is_layer(digest, diff_id, cancellation=cancellation):
+            return None
+        return {"digest": digest, "mediaType": LAYER_TYPE, "size": self.files.place(digest).stat().st_size}
+
+    def _record(self, diff_id: str) -> Path:
+        return self.files.layers / f"{self.files.place(diff_id).name}.json"
 
     def _name(self, digest: str, ref: str | None) -> None:
         if ref is not None and not _NAME.fullmatch(ref):
@@ -351,12 +427,29 @@ class OciLayout:
             entries = [entry for entry in entries if entry.get("annotations", {}).get(REFERENCE) != ref]
         elif any(entry["digest"] == digest for entry in entries):
             return
-        entry: dict[str, Any] = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": len(self.files.read(digest))}
+        entry: Descriptor = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": len(self.files.read(digest))}
         if ref is not None:
             entry["annotations"] = {REFERENCE: ref}
         self.files.write_index([*entries, entry])
 
 
-def _annotations(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Annotations worth keeping: buildah writes empty ones about a base that has no name."""
+def _diff_ids(config: bytes) -> list[str]:
+    """The digests of an image's uncompressed layers, lowest first. Raises LayoutError."""
+    try:
+        return [str(layer) for layer in json.loads(config)["rootfs"]["diff_ids"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise LayoutError(f"the configuration of the image names no layers: {error}") from error
+
+
+def _recorded(record: Path) -> str:
+    """The recorded digest of a layer; empty if the record is missing or incomplete."""
+    try:
+        digest = json.loads(record.read_bytes())["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return digest if isinstance(digest, str) and is_digest(digest) else ""
+
+
+def _annotations(manifest: Manifest) -> dict[str, str]:
+    """The annotations without the empty ones that buildah writes about an unnamed base."""
     return {key: value for key, value in (manifest.get("annotations") or {}).items() if value}

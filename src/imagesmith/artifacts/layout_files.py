@@ -1,22 +1,24 @@
-"""The files of an OCI layout: blobs by digest, the index, work in progress; every change whole or not at all.
+"""The files of an OCI layout: blobs by digest, the index, work in progress; every change is atomic.
 
 A file appears by renaming a complete, flushed one; the index is renamed last. Changes are made under one lock.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
-from imagesmith.artifacts.locks import file_lock, is_locked
+from imagesmith.artifacts.intact import IntactFiles
+from imagesmith.artifacts.oci import Descriptor, digest_of
+from imagesmith.files import PRIVATE, move_atomically, write_atomically
+from imagesmith.locks import file_lock, is_locked
+from imagesmith.processes import Cancellation
+from imagesmith.values.damaged import DamagedFile, damage, misplaced
 from imagesmith.values.json_text import json_bytes
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -24,7 +26,11 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class LayoutError(RuntimeError):
-    """The layout does not hold what was asked for, or holds something damaged."""
+    """The requested content is missing from the layout or damaged."""
+
+
+class LayoutDamaged(LayoutError, DamagedFile):
+    """The index is unreadable, so the images are unknown: nothing of the layout may be removed."""
 
 
 class LayoutFiles:
@@ -35,12 +41,15 @@ class LayoutFiles:
         self.blobs = path / "blobs" / "sha256"
         self.layers = path / "layers"
         self._tmp = path / "tmp"
+        self._intact = IntactFiles()
         for folder in (self.blobs, self.layers, self._tmp):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self.locked():
             if not (path / "oci-layout").exists():
                 self.write(path / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
             if not (path / "index.json").exists():
+                if any(self.blobs.iterdir()):
+                    raise LayoutDamaged(damage(path / "index.json", "it is missing beside the blobs of images"))
                 self.write_index([])
 
     def locked(self) -> AbstractContextManager[None]:
@@ -48,13 +57,13 @@ class LayoutFiles:
         return file_lock(self.path / "lock")
 
     def place(self, digest: str) -> Path:
-        """Where a blob is or would be. Raises LayoutError when `digest` is none."""
-        if not _DIGEST.fullmatch(digest):
-            raise LayoutError(f"{digest!r} is no digest: expected sha256: and 64 hexadecimal digits")
+        """The path of a blob, present or not. Raises LayoutError if `digest` is malformed."""
+        if not is_digest(digest):
+            raise LayoutError(f"{digest!r} is not a digest: expected sha256: and 64 hexadecimal digits")
         return self.blobs / digest.removeprefix("sha256:")
 
     def read(self, digest: str) -> bytes:
-        """A blob, checked. Raises LayoutError when it is missing or damaged."""
+        """A blob, checked. Raises LayoutError if it is missing or damaged."""
         try:
             data = self.place(digest).read_bytes()
         except FileNotFoundError as error:
@@ -63,58 +72,62 @@ class LayoutFiles:
             raise LayoutError(f"blob {digest} in the layout {self.path} is damaged")
         return data
 
+    def fault(self, digest: str, *, cancellation: Cancellation | None = None) -> str:
+        """The fault of a blob; empty if it is present and intact. Raises LayoutError, Cancelled."""
+        return self._intact.fault(self.place(digest), digest, cancellation=cancellation)
+
+    def is_layer(self, digest: str, diff_id: str, *, cancellation: Cancellation | None = None) -> bool:
+        """Whether a blob is present and intact, and is that layer: uncompressed it has the digest `diff_id`.
+
+        Raises LayoutError, Cancelled.
+        """
+        if self.fault(digest, cancellation=cancellation):
+            return False
+        return not self._intact.fault(self.place(digest), diff_id, packed=True, cancellation=cancellation)
+
     def put(self, data: bytes) -> str:
-        """Keep a blob; gives its digest. The lock is held."""
+        """Keep a blob, replacing a damaged one; returns its digest. The lock is held."""
         digest = digest_of(data)
-        if not self.place(digest).exists():
+        if self.fault(digest):
             self.write(self.place(digest), data)
         return digest
 
     def adopt(self, source: Path) -> None:
-        """Move a complete file that is named by its digest among the blobs. The lock is held."""
-        target = self.blobs / source.name
-        if not target.exists():
-            _flush(source)
-            source.replace(target)
-            _flush(self.blobs)
+        """Move a complete file that is named by its digest to the blobs. The lock is held."""
+        move_atomically(source, self.blobs / source.name, mode=PRIVATE)
 
-    def read_index(self) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = json.loads((self.path / "index.json").read_text())["manifests"]
+    def read_index(self) -> list[Descriptor]:
+        """The entries of the index. Raises LayoutDamaged."""
+        index = self.path / "index.json"
+        try:
+            entries: list[Descriptor] = json.loads(index.read_bytes())["manifests"]
+            if not all(is_digest(entry["digest"]) for entry in entries):
+                raise ValueError("an entry has no digest")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise LayoutDamaged(damage(index, misplaced(error) or error)) from error
         return entries
 
-    def write_index(self, entries: list[dict[str, Any]]) -> None:
+    def write_index(self, entries: Sequence[Descriptor]) -> None:
         """Replace the index. The lock is held."""
         document = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
         self.write(self.path / "index.json", json_bytes(document))
 
     def write(self, target: Path, data: bytes) -> None:
         """Create or replace a file in one step, flushed to disk. The lock is held."""
-        descriptor, draft = tempfile.mkstemp(dir=self._tmp)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(draft).chmod(0o644)
-            Path(draft).replace(target)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
-        _flush(target.parent)
+        write_atomically(target, data, drafts=self._tmp)
 
     @contextmanager
     def work_folder(self) -> Iterator[Path]:
-        """A folder for work in progress, locked so that a collector elsewhere knows that it is in use."""
+        """A folder for work in progress, locked so that a collector in another process keeps it."""
         with ExitStack() as stack:
-            with self.locked():  # or a collector would take the folder before its own lock is held
+            with self.locked():  # or a collector could remove the folder before its own lock is held
                 work = Path(tempfile.mkdtemp(dir=self._tmp)).absolute()
                 stack.callback(shutil.rmtree, work, ignore_errors=True)
                 stack.enter_context(file_lock(work / "in-use"))
             yield work
 
     def remove_others(self, needed: Collection[str]) -> int:
-        """Remove blobs whose digest is not needed, and dead work; gives the bytes that became free. The lock is
-        held."""
+        """Remove unneeded blobs, and folders of dead work; returns the freed bytes. The lock is held."""
         freed = 0
         for blob in self.blobs.iterdir():
             if f"sha256:{blob.name}" not in needed:
@@ -128,13 +141,5 @@ class LayoutFiles:
         return freed
 
 
-def digest_of(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def is_digest(text: str) -> bool:
+    return _DIGEST.fullmatch(text) is not None

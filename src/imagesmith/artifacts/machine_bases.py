@@ -1,4 +1,4 @@
-"""Disks that machines start from: the managed base, made here, and cloud images by path or URL with a checksum."""
+"""Base disks of machines: the managed base, made here, and cloud images by path or URL with a checksum."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from imagesmith.managed.bases import ManagedBase
 from imagesmith.processes import Cancellation
 from imagesmith.values.names import human_size
 
-_RECIPE = "disk-1"
+_RECIPE = "disk-2"
 _UNPACK_BYTES = 3 * 1024**3
 _CHUNK = 1024 * 1024
 _LARGEST_DOWNLOAD = 64 * 1024**3
@@ -48,12 +48,12 @@ class MachineBases:
         self._cache = BaseCache(folder, max_age_seconds, now)
 
     def managed(self, base: ManagedBase, *, on_line: OnLine, cancellation: Cancellation | None = None) -> Disk:
-        """The disk of a managed base, made when there is no fresh one. Raises ParentError, Cancelled."""
+        """The disk of a managed base, made if there is no fresh one. Raises ParentError, Cancelled."""
         key = base_key(base, mirrors_of(base, self._mirror), _RECIPE)
 
         def recall(digest: str) -> Disk | None:
             try:
-                return self._disks.get(digest)
+                return self._disks.whole(digest, cancellation=cancellation)
             except DiskError:
                 return None
 
@@ -64,13 +64,13 @@ class MachineBases:
         return self._cache.obtain(base, key, recall=recall, make=make, on_line=on_line, cancellation=cancellation)
 
     def add(self, source: str, checksum: str, *, on_line: OnLine, cancellation: Cancellation | None = None) -> Disk:
-        """Take a raw or qcow2 disk from a path or URL whose bytes have `checksum` (`sha256:...` or `sha512:...`).
+        """Import a raw or qcow2 disk from a path or URL whose bytes have `checksum` (`sha256:...` or `sha512:...`).
 
         Raises ParentError, Cancelled.
         """
         found = _CHECKSUM.fullmatch(checksum)
         if found is None:
-            raise ParentError(f"'{checksum}' is no checksum: write sha256: or sha512: and the digits in lower case")
+            raise ParentError(f"'{checksum}' is not a checksum: write sha256: or sha512: and lower-case digits")
         with tempfile.TemporaryDirectory(prefix="download-", dir=self._folder) as folder:
             local = Path(folder) / "disk"
             digest = hashlib.new(found[1] or found[3])
@@ -82,14 +82,14 @@ class MachineBases:
                 raise ParentError(f"{source} cannot be read: {error}") from error
             if digest.hexdigest() != (found[2] or found[4]):
                 raise ParentError(
-                    f"{source} is not what was expected: its {digest.name} is {digest.hexdigest()}, "
-                    f"the checksum given is {checksum}"
+                    f"{source} does not match its checksum: its {digest.name} is {digest.hexdigest()}, "
+                    f"expected {checksum}"
                 )
             try:
                 disk = self._disks.take(local, cancellation=cancellation)
             except DiskError as error:
                 raise ParentError(str(error).replace(str(local), source)) from error
-        on_line(f"kept as {disk.digest}: {human_size(disk.size)}, {human_size(disk.virtual_size)} for a guest")
+        on_line(f"stored as {disk.digest}: {human_size(disk.size)}, {human_size(disk.virtual_size)} for a guest")
         return disk
 
     def _make(self, base: ManagedBase, key: str, *, on_line: OnLine, cancellation: Cancellation | None) -> Disk:
@@ -108,7 +108,7 @@ class MachineBases:
                     f"the base {base.name} cannot be bootstrapped from {mirrors.main}: {done.tail(6)}\n"
                     "is the mirror reachable? see debian_mirror in the settings"
                 )
-            on_line("putting the disk together")
+            on_line("assembling the disk")
             memory = _UNPACK_BYTES if free_memory() > _UNPACK_BYTES * 4 // 3 else 0
             try:
                 raw = assemble(

@@ -1,4 +1,4 @@
-"""A bootable disk from a root file system, put together in a file: no loop device, no mount of the result.
+"""Assembles a bootable disk from a root file system in a file: no loop device, no mount of the result.
 
     LBA 0      protective MBR with GRUB's boot.img      BIOS starts here
     2048       p1  BIOS boot, 1 MiB: GRUB's core.img
@@ -6,7 +6,7 @@
     135168     p3  root, ext4, label `root`: /boot/grub/grub.cfg -> /vmlinuz, /initrd.img
 
 Both boot images find p3 by the UUID of its file system and read the same grub.cfg there. It names the links that
-Debian moves with every kernel, so it stays right when a component updates the kernel; `update-grub` may replace it.
+Debian moves with every kernel, so it stays valid after a kernel update; `update-grub` may replace it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagesmith import processes
+from imagesmith.artifacts.first_boot import FIRST_BOOT
 from imagesmith.processes import Cancellation, ProcessFailed
 
 SECTOR = 512
@@ -71,9 +72,11 @@ chroot "$1" update-initramfs -u
 chroot "$1" systemctl --quiet enable systemd-networkd.service ssh-host-key.service
 ln -sf ../run/systemd/resolve/stub-resolv.conf "$1/etc/resolv.conf"
 rm -f "$1"/etc/ssh/ssh_host_* "$1/var/lib/systemd/random-seed"
+chroot "$1" sh <<'END'
+@FIRST_BOOT@END
 """
 
-# "$1": a folder for the root; "$2": its size in memory, or nothing; "$3": the tar; "$4": where the boot images go;
+# "$1": a folder for the root; "$2": its size in memory, or empty; "$3": the tar; "$4": folder of the boot images;
 # the rest: mke2fs and its arguments, to which the folder belongs as the value of -d.
 _FILL = """\
 [ -z "$2" ] || mount -t tmpfs -o mode=0755,size="$2" none "$1" || exit 1
@@ -84,12 +87,12 @@ shift 4; exec "$@"
 
 
 class DiskAssemblyFailed(RuntimeError):
-    """A disk could not be put together: says which tool failed and with what last words."""
+    """A disk could not be assembled; the text names the failed tool and its last output."""
 
 
 @dataclass(frozen=True)
 class RootFileSystem:
-    """The root of a disk; its UUID stands in the boot images too."""
+    """The root of a disk; the boot images contain its UUID too."""
 
     uuid: str
 
@@ -100,9 +103,10 @@ class RootFileSystem:
 
     @property
     def finish_script(self) -> str:
-        """What the bootstrap runs at its end, so that the disk boots."""
+        """The script that makes the disk bootable; the bootstrap runs it at its end."""
         return (
             _BOOT_LOADER.replace("@GRUB_CFG@", self.boot_menu)
+            .replace("@FIRST_BOOT@", FIRST_BOOT)
             .replace("@UUID@", self.uuid)
             .replace("@MODULES@", _MODULES)
         )
@@ -114,7 +118,7 @@ class RootFileSystem:
 
     @property
     def kernel_arguments(self) -> str:
-        """What that grub.cfg tells the kernel."""
+        """The kernel's arguments in that grub.cfg."""
         return _ARGUMENTS.replace("@UUID@", self.uuid)
 
 
@@ -129,7 +133,7 @@ def assemble(
 ) -> Path:
     """Make `work/disk.raw`, sparse, from the tar of a root that was finished with `root.finish_script`.
 
-    `memory_bytes`: how much memory the unpacked root may take; 0 unpacks it on the disk of `work`.
+    `memory_bytes`: the most memory for the unpacked root; 0 unpacks it on the disk of `work`.
     Raises DiskAssemblyFailed, Cancelled.
     """
     disk = work / "disk.raw"
@@ -167,12 +171,12 @@ def assemble(
 
 
 def install_bios_loader(disk: Path, boot: bytes, core: bytes) -> None:
-    """Write GRUB's two images where the BIOS and boot.img look for them. Raises DiskAssemblyFailed."""
+    """Write GRUB's two images where the BIOS and boot.img read them. Raises DiskAssemblyFailed."""
     if len(boot) != SECTOR or not SECTOR < len(core) <= _BIOS_SECTORS * SECTOR:
         raise DiskAssemblyFailed(f"GRUB's boot images have odd sizes: boot.img {len(boot)}, core.img {len(core)}")
     first = bytearray(boot)
     struct.pack_into("<Q", first, _KERNEL_SECTOR, _BIOS_FIRST)
-    # Two no-operations: the drive number that the BIOS passes is right for every disk this may run from.
+    # Two no-operations: the drive number that the BIOS passes is correct for every boot disk.
     first[_DRIVE_CHECK : _DRIVE_CHECK + 2] = b"\x90\x90"
     rest = bytearray(core)
     sectors = -(-len(core) // SECTOR) - 1
@@ -195,7 +199,7 @@ def _partition_table(root: RootFileSystem) -> str:
 
 def _mke2fs(disk: Path, folder: Path, root: RootFileSystem) -> list[str]:
     kilobytes = (DISK_BYTES // SECTOR - _ROOT_FIRST - _GPT_TAIL_SECTORS) // 2
-    # The file is new and so all zeros: nothing has to be zeroed now, and nothing later inside the guest.
+    # The file is new and so all zeros: nothing needs to be zeroed now, or later inside the guest.
     options = f"offset={_ROOT_FIRST * SECTOR},assume_storage_prezeroed=1,nodiscard"
     return [
         "mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-U", root.uuid, "-m", "1", "-E", options,

@@ -1,4 +1,4 @@
-"""Which package mirror a base is made from: the settings', else the one this machine's apt uses. Pure."""
+"""Chooses the package mirror of a base: from the settings, else from this machine's apt. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ONE_LINE = re.compile(r"deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)")
 
 @dataclass(frozen=True)
 class Mirrors:
-    """Where packages and security updates come from."""
+    """The sources of packages and security updates."""
 
     main: str
     security: str
@@ -26,7 +26,7 @@ class Mirrors:
 def choose_mirrors(configured: str, source_files: Iterable[str]) -> Mirrors:
     """`configured`: the settings' mirror, or empty; `source_files`: texts of apt's sources, both formats.
 
-    Both members are empty when nothing names a Debian mirror.
+    Both members are empty if no source names a Debian mirror.
     """
     if configured:
         base = configured.rstrip("/")

@@ -1,17 +1,17 @@
-"""What components made of a disk, kept so that an unchanged part of a build need not run again.
+"""Caches the disk after each component, so that an unchanged part of a build does not run again.
 
     overlays/
       lock                       one writer at a time; readers need none
-      <key>.json                 an entry: what it was made from, and what it stands for; mode 0600
-      <key>-<random>.qcow2       of an entry that stands for an overlay: hard link of the machine's own file
+      <key>.json                 an entry: its inputs and its state; mode 0600
+      <key>-<random>.qcow2       of an entry with an overlay: hard link of the machine's own file
 
-    key = digest over the key before it and everything that makes the next state differ
+    key = digest over the previous key and all inputs of the next state
     parent disk --key--> after component 1 --key--> after component 2 --key--> sanitised --key--> image by digest
 
-An entry is written after its file, by link(2), so a reader finds it whole or not at all; files without an entry are
-left by a killed process and go with the next `trim`. Blocks of an overlay mean something only on the very file it
-was made on, therefore names are never reused and an entry that is there is never replaced while it is fresh.
-Left out of a key on purpose: instance type, the time (that is what the age limit is for), and who builds.
+An entry is written after its file, by link(2), so a reader finds it complete or not at all; files without an entry
+are left by a killed process and removed by the next `trim`. An overlay is only valid on the exact file that it was
+made on, therefore names are never reused and an existing entry is never replaced while it is fresh.
+Left out of a key on purpose: instance type, the time (the age limit covers it), and the builder.
 """
 
 from __future__ import annotations
@@ -26,12 +26,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from imagesmith.artifacts.locks import file_lock
+from imagesmith.files import flush, write_atomically
+from imagesmith.locks import file_lock
 from imagesmith.values.names import canonical_json, sha256_hex
 
 _KEY_DIGITS: Final = 40
 _LONGEST_CHAIN: Final = 64
 _MOST_ENTRIES: Final = 10_000
+_EARLIER: Final = "an earlier step"
+_SHOWN: Final = {"what comes before it": _EARLIER}
+"""Names of inputs in messages; the stored names are part of the cache keys, so they stay."""
 
 
 def next_key(before: str, inputs: Mapping[str, Any]) -> str:
@@ -40,53 +44,53 @@ def next_key(before: str, inputs: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One state that was reached."""
+class CachedState:
+    """One state of a disk that a build reached."""
 
     key: str
     before: str
-    """Key of the state it was made from; empty for the parent disk."""
+    """Key of the previous state; empty for the parent disk."""
     place: str
-    """What it is for, such as recipe and position: entries of one place can be compared."""
+    """Its place, such as recipe and position: entries of one place can be compared."""
     label: str
-    """What a person calls it."""
+    """Its name for a person."""
     inputs: Mapping[str, Any]
     made: float
     """Seconds of the epoch."""
     since: float
     """When the oldest part of the chain was made: its freshness."""
     build: str = ""
-    """Which image build made it."""
+    """The image build that made it."""
     file: str = ""
     """Name of the overlay's file; empty for an entry that holds facts only."""
     on: str = ""
-    """Name of the file that it lies on. The state `before` may have been reached again, in another file."""
+    """Name of its backing file. The state `before` may have been reached again, in another file."""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class DiskState:
-    """What the content of a machine's disk is known to come from."""
+    """The cached state that the content of a machine's disk comes from."""
 
     key: str
     since: float
-    """As in Entry."""
+    """Same as in CachedState."""
     below: str | None = ""
-    """Key of the entry whose overlay the next one would lie on; None when that was not kept."""
+    """Key of the entry whose overlay backs the next one; None if it was not kept."""
     on: str = ""
     """Name of that overlay's file."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """An overlay with everything that it lies on, oldest first."""
+class CachedOverlay:
+    """An overlay with its backing chain, oldest first."""
 
-    entry: Entry
+    entry: CachedState
     files: tuple[Path, ...]
 
 
 class OverlayCache:
-    """The cache of one data directory. `now` gives seconds of the epoch."""
+    """The cache of one data directory. `now` returns seconds of the epoch."""
 
     def __init__(self, folder: Path, *, bytes_limit: int, seconds_limit: float, now: Callable[[], float]) -> None:
         self.folder = folder
@@ -94,8 +98,8 @@ class OverlayCache:
         self._seconds_limit = seconds_limit
         self._now = now
 
-    def find(self, key: str, *, max_age: float) -> Found | None:
-        """A state that is fresh enough and whole; marks it and what it lies on as used."""
+    def find(self, key: str, *, max_age: float) -> CachedOverlay | None:
+        """A state that is fresh enough and complete; marks it and its backing chain as used."""
         entry = self._read(key)
         if entry is None or self._now() - entry.since > min(max_age, self._seconds_limit):
             return None
@@ -103,29 +107,29 @@ class OverlayCache:
         if chain is None:
             return None
         self._mark(chain)
-        return Found(entry, tuple(self.folder / item.file for item in chain if item.file))
+        return CachedOverlay(entry, tuple(self.folder / item.file for item in chain if item.file))
 
     def explain(self, key: str, place: str, inputs: Mapping[str, Any], *, max_age: float) -> str:
-        """Why `find` gave nothing, in words that end a sentence."""
+        """Why `find` returned nothing, in words that follow `cache miss, `."""
         entry = self._read(key)
         if entry is not None:
             age = self._now() - entry.since
             limit = min(max_age, self._seconds_limit)
             if age > limit:
-                return f"that of {entry.build} is {_hours(age)} old, and at most {_hours(limit)} is allowed"
-            return f"what that of {entry.build} lies on was removed"
+                return f"the result of {entry.build} is {_hours(age)} old, and at most {_hours(limit)} is allowed"
+            return f"a backing file of the result of {entry.build} was removed"
         others = [item for item in self.entries() if item.place == place]
         if not others:
-            return "there is none of this recipe yet"
+            return "there is no result of this recipe yet"
         newest = max(others, key=lambda item: item.made)
-        changed = ", ".join(_differences(newest.inputs, inputs)) or "what comes before it"
-        return f"since {newest.build} there changed: {changed}"
+        changed = ", ".join(_differences(newest.inputs, inputs)) or _EARLIER
+        return f"{changed} changed since {newest.build}"
 
-    def keep(self, entry: Entry, overlay: Path | None = None) -> bool:
+    def keep(self, entry: CachedState, overlay: Path | None = None) -> bool:
         """Keep a state; `overlay` is linked, so it must be on this file system and never change again.
 
-        False when another build has kept that state meanwhile, or what it lies on is gone: then nothing that lies
-        on this one can be kept either. Raises OSError.
+        Returns False if another build has kept that state meanwhile, or its backing file was removed: then no later
+        state on this overlay can be kept either. Raises OSError.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with file_lock(self.folder / "lock"):
@@ -134,33 +138,24 @@ class OverlayCache:
                     return False
                 self._remove(known)
             if overlay is not None:
-                _sync(overlay)
+                flush(overlay)
                 os.link(overlay, self.folder / entry.file)
             chain = self._chain(entry)
             if chain is None:
                 return False
-            draft = self.folder / f"draft-{os.getpid()}-{secrets.token_hex(4)}"
-            try:
-                with draft.open("x", encoding="utf-8") as file:
-                    os.fchmod(file.fileno(), 0o600)
-                    json.dump(asdict(entry), file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                draft.rename(self._entry_path(entry.key))
-            finally:
-                draft.unlink(missing_ok=True)
+            write_atomically(self._entry_path(entry.key), json.dumps(asdict(entry)))
             self._mark(chain)
             self._trim()
             return self._entry_path(entry.key).exists()
 
     def trim(self) -> None:
-        """Remove what is too old, what does not fit, and what killed processes left."""
+        """Remove entries that are too old or exceed the size limit, and files of killed processes."""
         if self.folder.is_dir():
             with file_lock(self.folder / "lock"):
                 self._trim()
 
     def clear(self) -> int:
-        """Remove every entry; gives how many."""
+        """Remove every entry; returns their number."""
         if not self.folder.is_dir():
             return 0
         with file_lock(self.folder / "lock"):
@@ -170,12 +165,12 @@ class OverlayCache:
             self._trim()
         return len(found)
 
-    def entries(self) -> list[Entry]:
-        """Everything that is kept, in no order."""
+    def entries(self) -> list[CachedState]:
+        """All entries, unordered."""
         keys = [place.stem for place in self.folder.glob("*.json")] if self.folder.is_dir() else []
         return [entry for key in keys if (entry := self._read(key)) is not None]
 
-    def size(self, entry: Entry) -> int:
+    def size(self, entry: CachedState) -> int:
         """Bytes on the medium of an entry's own file."""
         try:
             return (self.folder / entry.file).stat().st_blocks * 512 if entry.file else 0
@@ -188,7 +183,7 @@ class OverlayCache:
             if self._now() - entry.since > self._seconds_limit or self._chain(entry) is None:
                 self._remove(entry)
                 del found[entry.key]
-        # What a build lies on is marked as used with it, so of equals the one on top goes first.
+        # A backing chain is marked as used together, so of equals the topmost overlay is removed first.
         order = sorted(found.values(), key=lambda item: (self._used(item), -item.made))
         total = sum(map(self.size, order))
         for count, entry in enumerate(order):
@@ -202,21 +197,21 @@ class OverlayCache:
             if place.name not in known:
                 place.unlink(missing_ok=True)
 
-    def _mark(self, chain: Sequence[Entry]) -> None:
-        """One moment for all of them: what others lie on is never older than they are."""
+    def _mark(self, chain: Sequence[CachedState]) -> None:
+        """One time for the whole chain: a backing file is never older than its overlays."""
         moment = time.time_ns()
         for item in chain:
             with contextlib.suppress(OSError):
                 os.utime(self._entry_path(item.key), ns=(moment, moment))
 
-    def _remove(self, entry: Entry) -> None:
-        """The entry first: a file without one is only garbage."""
+    def _remove(self, entry: CachedState) -> None:
+        """Remove the entry first: a file without an entry is garbage."""
         self._entry_path(entry.key).unlink(missing_ok=True)
         if entry.file:
             (self.folder / entry.file).unlink(missing_ok=True)
 
-    def _chain(self, entry: Entry) -> Sequence[Entry] | None:
-        """The entry and all it lies on, oldest first; None when something of that is gone."""
+    def _chain(self, entry: CachedState) -> Sequence[CachedState] | None:
+        """The entry with its backing chain, oldest first; None if a part of it was removed."""
         chain = [entry]
         while chain[-1].before:
             below = self._read(chain[-1].before)
@@ -227,7 +222,7 @@ class OverlayCache:
             return None
         return chain[::-1]
 
-    def _used(self, entry: Entry) -> float:
+    def _used(self, entry: CachedState) -> float:
         try:
             return self._entry_path(entry.key).stat().st_mtime
         except OSError:
@@ -236,24 +231,16 @@ class OverlayCache:
     def _entry_path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
 
-    def _read(self, key: str) -> Entry | None:
+    def _read(self, key: str) -> CachedState | None:
         try:
-            return Entry(**json.loads(self._entry_path(key).read_text(encoding="utf-8")))
+            return CachedState(**json.loads(self._entry_path(key).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
 
 def overlay_file(key: str) -> str:
-    """A name for the overlay of a key that no other file has had."""
+    """A new, unique file name for the overlay of a key."""
     return f"{key}-{secrets.token_hex(4)}.qcow2"
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -266,7 +253,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             found += [f"{name} {key}" for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
         else:
-            found.append(name)
+            found.append(_SHOWN.get(name, name))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Where the partitions of a disk are: GPT, or the four of an MBR. Read as data of others, in bounds."""
+"""Reads the partitions of a disk: GPT, or the four of an MBR. The data is untrusted, so it is bounded."""
 
 from __future__ import annotations
 
@@ -20,8 +20,18 @@ ROOT_X86_64: Final = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709"
 LINUX_DATA: Final = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 
 
+_NOT_READ: Final = {
+    "e6d6d379-f507-44c2-a23c-238f2a3df928": "LVM", "8e": "LVM",
+    "a19d880f-05fc-4d3b-a006-743f0f84911e": "RAID", "fd": "RAID",
+    "ca7d7ccb-63ed-4c53-861c-1742536059cc": "LUKS",
+    "05": "an extended partition", "0f": "an extended partition", "85": "an extended partition",
+    "07": "NTFS or exFAT", "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7": "Windows data",
+}  # fmt: skip
+"""Types of partitions that may contain a root, and that are not searched."""
+
+
 class Readable(Protocol):
-    """Bytes at places, as a disk has them."""
+    """Random access to the bytes of a disk."""
 
     size: int
 
@@ -42,9 +52,14 @@ class Partition:
     def may_be_root(self) -> bool:
         return self.kind in (ROOT_X86_64, LINUX_DATA, f"{_LINUX:02x}")
 
+    @property
+    def kind_name(self) -> str:
+        """The name of a partition type that may contain a root and is not searched; empty for others."""
+        return _NOT_READ.get(self.kind, "")
+
 
 def read_partitions(disk: Readable) -> list[Partition]:
-    """The partitions of a disk, likeliest root first. Raises DiskError when it has no table that is known."""
+    """The partitions of a disk, likeliest root first. Raises DiskError if it has no known table."""
     first = disk.read(0, SECTOR)
     if first[510:] != b"\x55\xaa":
         raise DiskError("the disk has no partition table")

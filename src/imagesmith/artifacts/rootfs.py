@@ -1,4 +1,4 @@
-"""Reading and touching files inside an image's root from outside, where every symbolic link is the image's.
+"""Accesses files inside an image's root from outside, where the image controls every symbolic link.
 
 The kernel resolves each path as if the root were `/` (openat2 with RESOLVE_IN_ROOT), so neither an absolute link
 nor `..` leads to a file of the host, and magic links of /proc are refused.
@@ -24,7 +24,7 @@ DEFAULT_LIMIT = 16 * 1024 * 1024
 
 
 class RootError(OSError):
-    """A file of an image's root that is not what was expected: too long, no regular file."""
+    """A file of an image's root is not as expected: too long, or not a regular file."""
 
 
 class _OpenHow(ctypes.Structure):
@@ -68,8 +68,8 @@ class Root:
         raise OSError(code, os.strerror(code), path)
 
     def read(self, path: str, *, limit: int = DEFAULT_LIMIT) -> bytes:
-        """The bytes of a regular file. Raises FileNotFoundError, or RootError when it is no file or too long."""
-        # O_NONBLOCK: a named pipe put in the file's place must not hold us up.
+        """The bytes of a regular file. Raises FileNotFoundError, or RootError if it is not a file or too long."""
+        # O_NONBLOCK: a named pipe in place of the file must not block.
         descriptor = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
@@ -81,7 +81,7 @@ class Root:
         return data
 
     def list(self, path: str) -> list[str]:
-        """Names in a folder, sorted; empty when there is no such folder."""
+        """Names in a folder, sorted; empty if the folder does not exist."""
         try:
             descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except (FileNotFoundError, NotADirectoryError):

@@ -1,41 +1,43 @@
-"""The store that servers and workers of several hosts share: artifacts by digest, documents and logs by name.
+"""The shared store of servers and workers on several hosts: artifacts by digest, documents and logs by name.
 
-    blobs/sha256/<digest>     manifests, configurations, layers, disks: written whole or absent, never changed
-    images/<digest>.json      index entries of an image that is whole here, written last (exchange.py)
-    names/<reference>         the digest of the image that has this name
+    blobs/sha256/<digest>     manifests, configurations, layers, disks: complete or absent, never changed
+    images/<digest>.json      index entries of an image that is complete here, written last (exchange.py)
+    names/<reference>         the digest of the image with this name
     logs/...                  copies of build logs
 
-Two kinds: a folder that every host mounts, and a bucket of any S3 endpoint. What is fetched is checked against its
-digest, so a damaged or forged blob never becomes part of an image.
+Two kinds: a folder that every host mounts, and a bucket of any S3 endpoint. Fetched blobs are checked against their
+digests, so a damaged or forged blob never becomes part of an image.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from imagesmith.artifacts.intact import IntactFiles, digest_of_file
+from imagesmith.files import written_atomically
 from imagesmith.processes import Cancellation
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9][A-Za-z0-9._/+:@-]{0,511}")
 _DOCUMENT_BYTES = 16 * 1024 * 1024
 _CHUNK = 1024 * 1024
+_MARK = "imagesmith-digest"
+"""Metadata of an S3 object: the digest of its bytes when they were put."""
 
 
 class SharedStoreError(RuntimeError):
-    """The shared store cannot be used, or holds something damaged: says where and which."""
+    """The shared store cannot be used, or holds damaged content; the text says where and which."""
 
 
 class NotShared(SharedStoreError, LookupError):
-    """The shared store does not have what was asked for."""
+    """The requested content is not in the shared store."""
 
 
 class SharedStore(Protocol):
@@ -43,15 +45,15 @@ class SharedStore(Protocol):
 
     @property
     def url(self) -> str:
-        """Where it is, as users write it; ends without a slash."""
+        """Its location, as users write it, without a final slash."""
         ...
 
     def put_blob(self, digest: str, source: Path, *, cancellation: Cancellation | None = None) -> None:
-        """Keep a file under its digest (`sha256:...`), which is checked; one that is here already stays."""
+        """Keep a file under its digest (`sha256:...`), which is checked; an existing blob is kept."""
         ...
 
     def fetch_blob(self, digest: str, target: Path, *, cancellation: Cancellation | None = None) -> None:
-        """Write a blob to a new file. Raises NotShared; `target` is gone unless it is whole."""
+        """Write a blob to a new file. Raises NotShared; an incomplete `target` is removed."""
         ...
 
     def put(self, name: str, data: bytes) -> None:
@@ -68,17 +70,17 @@ class SharedStore(Protocol):
 
 
 def open_shared_store(url: str, make_client: Callable[[], Any]) -> SharedStore:
-    """The store at `s3://bucket[/prefix]` or in a folder; `make_client` gives a boto3 client.
+    """The store at `s3://bucket[/prefix]` or in a folder; `make_client` returns a boto3 client.
 
     Raises SharedStoreError.
     """
     if not url.startswith("s3://"):
         if "://" in url or not Path(url).is_absolute():
-            raise SharedStoreError(f"{url!r} is no store for artifacts: expected s3://bucket[/prefix] or /a/folder")
+            raise SharedStoreError(f"{url!r} is not an artifact store: expected s3://bucket[/prefix] or /a/folder")
         return FolderStore(Path(url))
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     if not bucket:
-        raise SharedStoreError(f"{url!r} names no bucket: expected s3://bucket[/prefix]")
+        raise SharedStoreError(f"{url!r} has no bucket: expected s3://bucket[/prefix]")
     return S3Store(make_client(), bucket, prefix.strip("/"))
 
 
@@ -88,10 +90,11 @@ class FolderStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._drafts = folder / "drafts"
+        self._intact = IntactFiles()
         try:
             self._drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise SharedStoreError(f"the folder {folder} for shared artifacts cannot be made: {error}") from error
+            raise SharedStoreError(f"the folder {folder} of shared artifacts cannot be made: {error}") from error
 
     @property
     def url(self) -> str:
@@ -99,7 +102,7 @@ class FolderStore:
 
     def put_blob(self, digest: str, source: Path, *, cancellation: Cancellation | None = None) -> None:
         place = self._folder / _blob_name(digest)
-        if place.exists():
+        if not self._intact.fault(place, digest, cancellation=cancellation):
             return
         with self._drafted(place) as draft, source.open("rb") as file:
             _copy_checked(file, draft, digest, where=str(source), cancellation=cancellation)
@@ -134,23 +137,16 @@ class FolderStore:
 
     @contextmanager
     def _drafted(self, place: Path) -> Iterator[Path]:
-        draft = self._drafts / secrets.token_hex(16)
         try:
-            yield draft
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
-            place.parent.mkdir(parents=True, exist_ok=True)
-            draft.replace(place)
-            _flush(place.parent)
+            with written_atomically(place, drafts=self._drafts) as draft:
+                yield draft
+                place.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SharedStoreError(f"{place} cannot be written: {error}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
 
 
 class S3Store:
-    """A bucket, or what is below a prefix of one. An object of S3 is whole or absent by nature."""
+    """A bucket, or a prefix of one. An S3 object is always complete or absent."""
 
     def __init__(self, client: Any, bucket: str, prefix: str = "") -> None:
         self._client = client
@@ -163,12 +159,15 @@ class S3Store:
 
     def put_blob(self, digest: str, source: Path, *, cancellation: Cancellation | None = None) -> None:
         name = _blob_name(digest)
-        if self._has(name):
+        if self._is_stored(name, digest, source.stat().st_size):
             return
         with source.open("rb") as file:
-            _require_digest(digest, _hash(file, cancellation), str(source))
+            _require_digest(digest, digest_of_file(file, cancellation=cancellation), str(source))
         with self._asking(name, "written"):
-            self._client.upload_file(str(source), self._bucket, self._key(name), Callback=_checker(cancellation))
+            self._client.upload_file(
+                str(source), self._bucket, self._key(name), Callback=_checker(cancellation),
+                ExtraArgs={"Metadata": {_MARK: digest}},
+            )  # fmt: skip
 
     def fetch_blob(self, digest: str, target: Path, *, cancellation: Cancellation | None = None) -> None:
         name = _blob_name(digest)
@@ -182,7 +181,7 @@ class S3Store:
             self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=data)
 
     def put_file(self, name: str, source: Path) -> None:
-        # of the length that it has now: a log grows while it is read
+        # of its current length: a log grows while it is read
         with self._asking(_checked(name), "written"):
             size = source.stat().st_size
             with source.open("rb") as file:
@@ -195,13 +194,17 @@ class S3Store:
                 data: bytes = body.read(_DOCUMENT_BYTES)
         return data
 
-    def _has(self, name: str) -> bool:
+    def _is_stored(self, name: str, digest: str, size: int) -> bool:
+        """Whether an object was put by imagesmith; an object that others overwrote lacks the mark.
+
+        The bytes are not read: a fetch checks them against the digest.
+        """
         try:
             with self._asking(name, "looked up"):
-                self._client.head_object(Bucket=self._bucket, Key=self._key(name))
+                found = self._client.head_object(Bucket=self._bucket, Key=self._key(name))
         except NotShared:
             return False
-        return True
+        return int(found["ContentLength"]) == size and found.get("Metadata", {}).get(_MARK) == digest
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}{name}"
@@ -211,7 +214,7 @@ class S3Store:
 
     @contextmanager
     def _asking(self, name: str, what: str) -> Iterator[None]:
-        # imported late: a host without a bucket does not pay for it
+        # imported late: a host without a bucket does not need it
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -227,28 +230,19 @@ class S3Store:
 
 def _blob_name(digest: str) -> str:
     if not _DIGEST.fullmatch(digest):
-        raise SharedStoreError(f"{digest!r} is no digest: expected sha256: and 64 hexadecimal digits")
+        raise SharedStoreError(f"{digest!r} is not a digest: expected sha256: and 64 hexadecimal digits")
     return f"blobs/{digest.replace(':', '/')}"
 
 
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise SharedStoreError(f"{name!r} is no name in a shared store")
+        raise SharedStoreError(f"{name!r} is not a name in a shared store")
     return name
 
 
 def _require_digest(wanted: str, found: str, where: str) -> None:
     if found != wanted:
         raise SharedStoreError(f"{where} is damaged: it is {found}, not {wanted}")
-
-
-def _hash(file: Any, cancellation: Cancellation | None) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(_CHUNK):
-        if cancellation is not None:
-            cancellation.check()
-        digest.update(chunk)
-    return f"sha256:{digest.hexdigest()}"
 
 
 def _copy_checked(source: Any, target: Path, digest: str, *, where: str, cancellation: Cancellation | None) -> None:
@@ -272,13 +266,5 @@ def _whole_or_gone(target: Path) -> Iterator[None]:
 
 
 def _checker(cancellation: Cancellation | None) -> Callable[[int], None]:
-    """What boto3 calls while it sends: raises Cancelled there."""
+    """The callback of boto3 during a transfer: raises Cancelled there."""
     return lambda _: None if cancellation is None else cancellation.check()
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,13 +1,13 @@
 """The private container storage of one data directory, driven through buildah and skopeo.
 
     root/                 layers, images, working containers
-      storage.conf        what makes it private: no tool here reads the machine's own
-      driver              the driver that was found to work when the storage was made
+      storage.conf        makes it private: no tool here reads the machine's own configuration
+      driver              the driver that worked when the storage was made
       home/  tmp/         HOME and TMPDIR of the tools
     runroot/              locks and mount records; below /run, so a reboot empties it
 
 Nothing of the user's own storage, credentials or configuration is read or written. Working containers are named
-`<build id>-<role>`, so a sweep can tell those of live builds from those of builds that died. Mounts end with
+`<build id>-<role>`, so a sweep can distinguish containers of live builds from those of dead builds. Mounts end with
 `unmount`, with `close`, or with the mount namespace of the server (instances/isolation.py).
 """
 
@@ -27,9 +27,25 @@ from pathlib import Path
 from typing import Any
 
 from imagesmith import processes
+from imagesmith.artifacts.oci import Configuration
+from imagesmith.artifacts.plain_images import (
+    MOST_BYTES,
+    OddConfiguration,
+    PlainImage,
+    as_oci,
+    docker_members,
+    plain_image,
+    with_docker_members,
+    without_empty_layer,
+    write_view,
+)  # fmt: skip
+from imagesmith.files import READABLE, write_atomically
+from imagesmith.locks import file_lock
 from imagesmith.processes import Cancellation, Completed, OnOutput, ProcessFailed
+from imagesmith.retries import Failure, retrying
 
 DRIVERS = ("overlay", "vfs")
+SCRATCH = "scratch"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 _REASON = 300
@@ -39,12 +55,12 @@ _QUICK = 120.0
 
 
 class StorageError(RuntimeError):
-    """The container storage cannot do what it was asked for."""
+    """The container storage could not perform the operation."""
 
 
 @dataclass(frozen=True)
 class StorageProbe:
-    """What `imagesmith doctor` shows: the driver in use and why."""
+    """The driver in use and the reason, for `imagesmith doctor`."""
 
     driver: str
     reason: str
@@ -58,10 +74,19 @@ class StorageProbe:
 
 @dataclass(frozen=True)
 class SweepReport:
-    """What a sweep found and removed."""
+    """The containers and mounts that a sweep removed."""
 
     containers: tuple[str, ...]
     mounts: tuple[str, ...]
+
+
+def _recorded(record: Path) -> StorageProbe | None:
+    """The driver that worked earlier; None if the record is missing or damaged: drivers are then tried again."""
+    try:
+        known = StorageProbe(**json.loads(record.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return known if known.driver in DRIVERS else None
 
 
 def runroot_for(data_dir: Path) -> Path:
@@ -77,18 +102,23 @@ class ContainerStorage:
         self.runroot = runroot
         self.probe = probe
         self._listed: tuple[tuple[tuple[int, int, int] | None, ...], tuple[str, ...]] | None = None
-        """The records of the containers when they were listed, and their names."""
+        """The records of the containers at the time of the last listing, and their names."""
 
     @classmethod
     def open(cls, root: Path, runroot: Path) -> ContainerStorage:
-        """Make or open the storage; the first opening tries the drivers. Raises StorageError when none works."""
-        # the tools insist on absolute paths
+        """Make or open the storage; the first opening tries the drivers. Raises StorageError if none works."""
+        # the tools require absolute paths
         root, runroot = root.absolute(), runroot.absolute()
         for folder in (root, runroot, root / "home", root / "tmp"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with file_lock(root / "driver.lock"):
+            return cls._opened(root, runroot)
+
+    @classmethod
+    def _opened(cls, root: Path, runroot: Path) -> ContainerStorage:
         record = root / "driver"
-        if record.exists():
-            known = StorageProbe(**json.loads(record.read_text()))
+        known = _recorded(record)
+        if known is not None:
             storage = cls(root, runroot, known)
             storage._write_configuration()
             return storage
@@ -102,7 +132,7 @@ class ContainerStorage:
                 failures.append(f"{driver} does not work here: {error.completed.tail(1)[-_REASON:]}")
                 continue
             storage.probe = StorageProbe(driver, storage.probe.reason, round(seconds, 3))
-            record.write_text(json.dumps(storage.probe.__dict__))
+            write_atomically(record, json.dumps(storage.probe.__dict__), mode=READABLE)
             return storage
         raise StorageError(f"no storage driver works at {root}: {'; '.join(failures)}")
 
@@ -133,6 +163,7 @@ class ContainerStorage:
         on_output: OnOutput | None = None,
         env: Mapping[str, str] | None = None,
         tree: bool = False,
+        limit: int = processes.DEFAULT_LIMIT,
     ) -> Completed:
         """Run buildah or skopeo on this storage. Raises ProcessFailed, Cancelled."""
         with self.scratch() as folder:
@@ -144,22 +175,27 @@ class ContainerStorage:
                 cancellation=cancellation,
                 on_output=on_output,
                 tree=tree,
+                limit=limit,
             )
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A temporary folder for one tool, which would leave its files behind when it is killed; emptied by sweep
-        should this process be killed too."""
+        """A temporary folder for one tool, which would leave its files behind when it is killed.
+
+        Emptied by sweep if this process is killed too.
+        """
         with tempfile.TemporaryDirectory(prefix="tool-", dir=self.root / "tmp") as folder:
             yield Path(folder)
 
     # Working containers
 
     def create(self, name: str, image: str) -> None:
-        """Make a working container from an image of this storage, or from `scratch`."""
+        """Make a working container from an image of this storage, or from `scratch`; triggers of the image do not
+        run (plain_images.py). Raises ProcessFailed, StorageError."""
         _check_name(name)
+        plain = image if image == SCRATCH else self.plain_image(image).id
         self.tool(
-            ["buildah", "from", "--pull-never", "--quiet", "--name", name, image],
+            ["buildah", "from", "--pull-never", "--quiet", "--name", name, plain],
             what=f"making a container from image {image}",
         )
 
@@ -171,7 +207,7 @@ class ContainerStorage:
         self.tool(["buildah", "umount", _check_name(name)], what=f"unmounting container {name}")
 
     def remove(self, name: str) -> None:
-        """Unmount and remove a working container; nothing happens when there is none of this name."""
+        """Unmount and remove a working container; does nothing if there is none of this name."""
         try:
             self.tool(["buildah", "rm", _check_name(name)], what=f"removing container {name}")
         except ProcessFailed as error:
@@ -179,9 +215,9 @@ class ContainerStorage:
                 raise
 
     def containers(self) -> tuple[str, ...]:
-        """Names of the working containers. The tools are asked only when their records are not those of last time:
-        a build that made no container has nothing to ask for."""
-        # looked at before the list is made: a change meanwhile makes the list an old one
+        """Names of the working containers. The tools are only called if their records have changed since last time:
+        a build without containers needs no call."""
+        # read before the listing: a change meanwhile makes the list outdated
         records = self._container_records()
         listed = self._listed
         if listed is None or listed[0] != records:
@@ -189,22 +225,18 @@ class ContainerStorage:
         return listed[1]
 
     def _container_records(self) -> tuple[tuple[int, int, int] | None, ...]:
-        """What changes when a container comes or goes: the files are replaced as a whole, each time."""
+        """Metadata that changes with every new or removed container: the files are replaced each time."""
         places = (folder / f"{self.probe.driver}-containers" for folder in (self.root, self.runroot))
         return tuple(
             _identity(place / name) for place in places for name in ("containers.json", "volatile-containers.json")
         )
 
     def _list_containers(self) -> tuple[str, ...]:
-        for attempt in range(_LIST_ATTEMPTS):
-            try:
-                # --all: buildah no longer counts what it removed by half, as it does when the disk is full
-                done = self.tool(["buildah", "containers", "--all", "--json"], what="listing containers")
-                break
-            except ProcessFailed as error:
-                # Another build removed a container between the list and a look at its members.
-                if b"not known" not in error.completed.stderr or attempt == _LIST_ATTEMPTS - 1:
-                    raise
+        # --all: without it, half-removed containers (a full disk leaves them) are not listed
+        argv = ["buildah", "containers", "--all", "--json"]
+        done = retrying(
+            lambda: self.tool(argv, what="listing containers"), retry=_container_vanished, attempts=_LIST_ATTEMPTS
+        )
         return tuple(entry["containername"] for entry in json.loads(done.stdout or b"[]") or [])
 
     def configure(self, name: str, changes: Sequence[str]) -> None:
@@ -221,7 +253,10 @@ class ContainerStorage:
         cancellation: Cancellation | None = None,
         timeout: float | None = 3600,
     ) -> str:
-        """Write the container's changes as one layer; give the image id. `created` also stamps the files."""
+        """Write the container's changes as one layer; returns the image id. `created` also sets the times of files.
+
+        Docker's members that buildah leaves out of an OCI configuration (health check, shell) are kept.
+        """
         changes = [f"--label={key}={value}" for key, value in sorted((labels or {}).items())]
         if created_by:
             changes.append(f"--created-by={created_by}")
@@ -234,7 +269,11 @@ class ContainerStorage:
             timeout=timeout,
             cancellation=cancellation,
         )
-        return _image_id(done.stdout)
+        inspected = self.tool(["buildah", "inspect", "--type=container", name], what=f"reading {name}").stdout
+        return self._rewritten(
+            _image_id(done.stdout),
+            lambda config: with_docker_members(config, json.dumps({"config": docker_members(inspected)}).encode()),
+        )
 
     # Images
 
@@ -246,13 +285,83 @@ class ContainerStorage:
         )  # fmt: skip
         return done.returncode == 0
 
-    def image_config(self, image_id: str) -> dict[str, Any]:
-        """The OCI configuration of an image of this storage."""
-        done = self.tool(
-            ["skopeo", "inspect", "--config", "--raw", f"containers-storage:@{_check_image(image_id)}"],
-            what=f"reading image {image_id}",
+    def plain_image(self, image_id: str) -> PlainImage:
+        """The image to make containers from instead of this one, and the triggers that it lacks.
+
+        Raises ProcessFailed, and StorageError for an image whose configuration cannot be read.
+        """
+
+        with self.scratch() as folder:
+            try:
+                return plain_image(
+                    image_id,
+                    inspect=self._inspect,
+                    read_config=self._read_config,
+                    copy=self._adopt,
+                    folder=folder / "view",
+                )  # fmt: skip
+            except OddConfiguration as error:
+                raise StorageError(f"the configuration of image {image_id} is refused: {error}") from error
+
+    def finished(self, image_id: str) -> str:
+        """Convert a new image to OCI's format and drop an empty top layer; returns the id of the resulting image.
+
+        Raises ProcessFailed, StorageError.
+        """
+        return self._rewritten(image_id, lambda config: as_oci(config) if _is_docker(config) else config)
+
+    def _rewritten(self, image_id: str, change: Callable[[bytes], bytes]) -> str:
+        """Replace an image by one with another configuration, unless it is equal; an empty top layer is dropped."""
+        with self.scratch() as folder:
+            try:
+                before = self._read_config(image_id)
+                config = without_empty_layer(change(before))
+                if config == before:
+                    return image_id
+                made = write_view(folder / "view", config)
+            except OddConfiguration as error:
+                raise StorageError(f"the configuration of image {image_id} is refused: {error}") from error
+            self._adopt(folder / "view", made)
+        self.remove_image(image_id)
+        return made
+
+    def _adopt(self, layout: Path, image_id: str) -> None:
+        """Copy an image whose layers are already here into the storage."""
+        self.tool(
+            ["skopeo", "copy", "--quiet", f"oci:{layout}", f"containers-storage:@{image_id}"],
+            what=f"making image {image_id}",
         )
-        config: dict[str, Any] = json.loads(done.stdout)
+
+    def docker_members(self, image: str) -> Mapping[str, Any]:
+        """Members of an image, by its id or name, of docker's format only: `OnBuild`, `Healthcheck` and so on.
+
+        Raises ProcessFailed, StorageError.
+        """
+        try:
+            return docker_members(self._inspect(image))
+        except OddConfiguration as error:
+            raise StorageError(f"the configuration of image {image} is refused: {error}") from error
+
+    def _inspect(self, image: str) -> bytes:
+        """An image's configuration as buildah reads it."""
+        return self._read(["buildah", "inspect", "--type=image", "--", image], image)
+
+    def _read_config(self, image_id: str) -> bytes:
+        return self.source_config(f"containers-storage:@{_check_image(image_id)}")
+
+    def source_config(self, source: str) -> bytes:
+        """The unchanged configuration of an image, from any source that skopeo reads."""
+        return self._read(["skopeo", "inspect", "--config", "--raw", source], source)
+
+    def _read(self, argv: Sequence[str], image: str) -> bytes:
+        done = self.tool(argv, what=f"reading image {image}", limit=MOST_BYTES)
+        if done.dropped:
+            raise StorageError(f"the configuration of image {image} is refused: it is too long")
+        return done.stdout
+
+    def image_config(self, image_id: str) -> Configuration:
+        """The OCI configuration of an image of this storage."""
+        config: Configuration = json.loads(self._read_config(image_id))
         return config
 
     def image_variables(self, image_id: str) -> list[str]:
@@ -264,8 +373,14 @@ class ContainerStorage:
         done = self.tool(["buildah", "inspect", "--type=container", _check_name(name)], what=f"reading {name}")
         return list(json.loads(done.stdout).get("OCIv1", {}).get("config", {}).get("Env") or [])
 
+    def name_image(self, image_id: str, reference: str) -> None:
+        """Name an image by the reference of a registry, with a tag, a digest, both or neither."""
+        name = reference.removeprefix("docker://").partition("@")[0]
+        # an image is found by its digest if it has any name of that repository
+        self.tool(["buildah", "tag", _check_image(image_id), name], what=f"naming image {image_id} {name}")
+
     def remove_image(self, image_id: str) -> None:
-        """Forget an image; layers that others use stay. Nothing happens when it is gone or still in use.
+        """Remove an image; layers that others use are kept. Does nothing if it does not exist or is still in use.
 
         Not with `buildah rmi`, which also removes the unnamed images that this one was built from.
         """
@@ -276,7 +391,7 @@ class ContainerStorage:
             )
 
     def images(self) -> tuple[str, ...]:
-        done = self.tool(["buildah", "images", "--json", "--no-trunc"], what="listing images")
+        done = self.tool(["buildah", "images", "--all", "--json", "--no-trunc"], what="listing images")
         found = {entry["id"].removeprefix("sha256:") for entry in json.loads(done.stdout or b"[]") or []}
         return tuple(sorted(found))
 
@@ -285,7 +400,7 @@ class ContainerStorage:
     def sweep(self, alive: Callable[[str], bool] | Iterable[str] = ()) -> SweepReport:
         """Remove working containers that no live build owns, mounts of dead ones and temporary files.
 
-        `alive` holds the names to keep, or decides by name. Call it when no build starts meanwhile.
+        `alive` holds the names to keep, or decides by name. No build may start meanwhile.
         """
         keep = alive if callable(alive) else frozenset(alive).__contains__
         gone = tuple(name for name in self.containers() if not keep(name) and self._try_remove(name))
@@ -298,8 +413,14 @@ class ContainerStorage:
             (self.root / "tmp").mkdir(mode=0o700, exist_ok=True)
         return SweepReport(gone, mounts)
 
+    def remove_dead(self, alive: Callable[[str], bool]) -> None:
+        """Remove working containers without an owner, while others are being made and used."""
+        for name in self.containers():
+            if not alive(name):
+                self._try_remove(name)
+
     def _try_remove(self, name: str) -> bool:
-        """Remove a container; False when even that fails, which must not keep a server from starting."""
+        """Remove a container; returns False on failure, which must not prevent a server from starting."""
         try:
             self.remove(name)
         except ProcessFailed:
@@ -314,7 +435,7 @@ class ContainerStorage:
         return tuple(sorted((place for place in places if place.startswith(prefix)), reverse=True))
 
     def close(self) -> None:
-        """Unmount everything that is mounted here."""
+        """Unmount all mounts of this storage."""
         for place in self.mounted():
             _detach(place)
 
@@ -322,23 +443,24 @@ class ContainerStorage:
         text = (
             f"[storage]\ndriver = {json.dumps(self.probe.driver)}\n"
             f"graphroot = {json.dumps(str(self.root))}\nrunroot = {json.dumps(str(self.runroot))}\n"
-            # Otherwise every tool mounts the driver's folder over itself when it starts and unmounts it when it
-            # ends: two at once, and the mounted containers of one vanish below the other's mount.
+            # Otherwise every tool mounts the driver's folder over itself at its start and unmounts it at its end:
+            # with two at once, the mounted containers of one vanish below the other's mount.
             '[storage.options.overlay]\nskip_mount_home = "true"\n'
         )
-        # Pulls that need credentials name their own file; the tools insist that this one exists.
-        (self.root / "home" / "no-credentials.json").write_text("{}")
+        # Pulls that need credentials name their own file; the tools require that this one exists.
+        credentials = self.root / "home" / "no-credentials.json"
+        if not credentials.exists():
+            write_atomically(credentials, "{}", mode=READABLE)
         target = self.root / "storage.conf"
         if not target.exists() or target.read_text() != text:
-            # Replaced in one step: another process may be reading it.
-            draft = target.with_suffix(f".{os.getpid()}")
-            draft.write_text(text)
-            draft.replace(target)
+            write_atomically(target, text, mode=READABLE)  # another process may be reading it
 
     def _try_driver(self) -> float:
         """Make, mount, write and remove a container; an overlay on an overlay fails only here."""
         name = "probe-driver"
         started = self.tool(["buildah", "info"], what="opening the storage").seconds
+        # left by a first start that was killed here; its name in use would count against the driver
+        self.remove(name)
         self.create(name, "scratch")
         try:
             place = self.mount(name)
@@ -354,7 +476,7 @@ def _detach(place: str) -> None:
 
 
 def _unescape(field: str) -> str:
-    """A path of mountinfo, where blanks and backslashes stand as three octal digits."""
+    """Decode a path of mountinfo, which writes blanks and backslashes as three octal digits."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), field)
 
 
@@ -370,6 +492,11 @@ def _check_image(image_id: str) -> str:
     return image_id
 
 
+def _is_docker(config: bytes) -> bool:
+    """Whether buildah wrote a configuration in docker's format."""
+    return b'"container_config"' in config
+
+
 def _image_id(output: bytes) -> str:
     return _check_image(output.decode().strip().splitlines()[-1].removeprefix("sha256:"))
 
@@ -380,3 +507,8 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _container_vanished(failure: Failure) -> bool:
+    """Whether another build removed a container between the listing and the inspection of its members."""
+    return isinstance(failure.error, ProcessFailed) and b"not known" in failure.error.completed.stderr

@@ -1,4 +1,4 @@
-"""`imagesmith advisories`: what is known about vulnerabilities, imported for scans; works without a server."""
+"""`imagesmith advisories`: imports vulnerability advisories for scans; works without a server."""
 
 from __future__ import annotations
 
@@ -8,22 +8,16 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from imagesmith.cli.context import (
-    CommandFailed,
-    data_dir_option,
-    json_option,
-    make_console,
-    print_json,
-    settings_of,
-)
+from imagesmith.builds.stores import advisories_folder
+from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, print_json, settings_of
+from imagesmith.cli.screen import echo, make_console
 from imagesmith.inspection.scanning.database import AdvisoriesError, AdvisoryDatabase
 from imagesmith.inspection.scanning.feeds import Imported, import_advisories
-from imagesmith.workflows.stores import advisories_folder
 
 
 @click.group()
 def advisories() -> None:
-    """Import what is known about vulnerabilities: OSV documents, the Debian security tracker."""
+    """Import security advisories: OSV documents and the Debian security tracker."""
 
 
 @advisories.command("import")
@@ -34,7 +28,8 @@ def import_command(source: str, data_dir: Path, as_json: bool) -> None:
     """Import advisories from a folder, a .zip, a .json or a URL.
 
     \b
-    What the same source gave before is replaced; other sources stay.
+    Replaces an earlier import of the same source; other sources stay. Of a document
+    that several sources have, the one modified last is used.
     Example:  imagesmith advisories import ./osv/Debian.zip --data-dir ./data
     """
     _report(_import(data_dir, source), as_json=as_json)
@@ -52,7 +47,7 @@ def update(data_dir: Path, as_json: bool) -> None:
     source = settings_of(data_dir).advisories.source
     if not source:
         raise CommandFailed(
-            "the settings name no source of advisories",
+            "the settings have no source of advisories",
             f'add [advisories] with source = "FOLDER OR URL" to {data_dir / "settings.toml"}, '
             "or run: imagesmith advisories import SOURCE",
         )
@@ -63,7 +58,7 @@ def update(data_dir: Path, as_json: bool) -> None:
 @data_dir_option
 @json_option
 def status(data_dir: Path, as_json: bool) -> None:
-    """Show what was imported, when, and for which systems.
+    """Show the imported advisories: source, time and systems.
 
     \b
     Example:  imagesmith advisories status --data-dir ./data --json
@@ -76,7 +71,7 @@ def status(data_dir: Path, as_json: bool) -> None:
         print_json(found.to_json())
         return
     if not found.feeds:
-        click.echo("no advisories were imported yet; import some with: imagesmith advisories import SOURCE")
+        echo("no advisories have been imported; import some with: imagesmith advisories import SOURCE")
         return
     feeds = Table("source", "imported", "advisories", box=None, pad_edge=False)
     for feed in found.feeds:
@@ -93,9 +88,7 @@ def status(data_dir: Path, as_json: bool) -> None:
 def _import(data_dir: Path, source: str) -> Imported:
     database = AdvisoryDatabase(advisories_folder(settings_of(data_dir)))
     try:
-        return import_advisories(
-            database, source, datetime.now(UTC), on_line=lambda line: click.echo(line, err=True)
-        )
+        return import_advisories(database, source, datetime.now(UTC), on_line=lambda line: echo(line, err=True))
     except AdvisoriesError as error:
         raise CommandFailed(str(error)) from error
 
@@ -104,4 +97,5 @@ def _report(done: Imported, *, as_json: bool) -> None:
     if as_json:
         print_json(done.to_json())
         return
-    click.echo(f"{done.advisories:,} advisories from {done.source}; {done.skipped:,} documents held none")
+    withdrawn = f", {done.withdrawn:,} of them withdrawn" if done.withdrawn else ""
+    echo(f"{done.advisories:,} advisories from {done.source}; {done.skipped:,} documents contained none{withdrawn}")

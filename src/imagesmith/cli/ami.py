@@ -1,27 +1,22 @@
-"""`imagesmith ami`: the AMI catalog, its disks in other formats, and a look into one."""
+"""`imagesmith ami`: the AMI catalog, export of its disks, and a console on a disk."""
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from imagesmith.artifacts.disks import EXPORT_FORMATS, DiskError
 from imagesmith.cli.console_relay import relay
-from imagesmith.cli.context import (
-    CommandFailed,
-    data_dir_option,
-    json_option,
-    make_console,
-    print_json,
-    settings_of,
-)
+from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, print_json, settings_of
 from imagesmith.cli.disks import disk_store, find_ami, own_machines, used_disk
+from imagesmith.cli.listing import Listing
+from imagesmith.cli.screen import echo
 from imagesmith.cli.store import opened_store
 from imagesmith.instances.machine.instance import MachineInstance
 from imagesmith.instances.protocol import InstanceError
@@ -47,13 +42,12 @@ def list_amis(region: str, data_dir: Path, as_json: bool) -> None:
     """
     with opened_store(settings_of(data_dir)) as tx:
         found = amis.list_amis(tx, region=region)
-    if as_json:
-        print_json([_shown(item) for item in found])
-        return
-    table = Table("ami", "name", "region", "account", "created", box=None, pad_edge=False)
-    for item in found:
-        table.add_row(item.ami_id, item.name, item.region, item.account, iso_instant(item.created))
-    make_console().print(table if found else "no AMIs yet")
+    Listing(
+        columns=("ami", "name", "region", "account", "created"),
+        rows=((item.ami_id, item.name, item.region, item.account, iso_instant(item.created)) for item in found),
+        documents=[_to_json(item) for item in found],
+        empty="no AMIs yet",
+    ).show(as_json=as_json)
 
 
 @ami.command()
@@ -68,18 +62,18 @@ def show(ami_id: str, data_dir: Path, as_json: bool) -> None:
     """
     settings = settings_of(data_dir)
     found = find_ami(settings, ami_id)
-    shown = _shown(found)
+    shown = _to_json(found)
     try:
         disk = disk_store(settings).get(found.digest)
-        shown |= {"path": str(disk.path), "size": disk.size, "virtualSize": disk.virtual_size}
+        shown = {**shown, "path": str(disk.path), "size": disk.size, "virtualSize": disk.virtual_size}
     except DiskError as error:
-        shown |= {"problem": str(error)}
+        shown = {**shown, "problem": str(error)}
     if as_json:
         print_json(shown)
         return
     for key, value in shown.items():
         text = f"{value} ({human_size(value)})" if key in ("size", "virtualSize") else value
-        click.echo(f"{key + ':':18} {text}")
+        echo(f"{key + ':':18} {text}")
 
 
 @ami.command()
@@ -88,7 +82,7 @@ def show(ami_id: str, data_dir: Path, as_json: bool) -> None:
 @click.option("--format", "form", type=click.Choice((*EXPORT_FORMATS, "qcow2")), default="raw", show_default=True)
 @data_dir_option
 def export(ami_id: str, target: Path, form: str, data_dir: Path) -> None:
-    """Write the disk of an AMI to a file, which appears when it is whole.
+    """Write the disk of an AMI to a file; the file appears when it is complete.
 
     \b
     Examples:
@@ -100,14 +94,19 @@ def export(ami_id: str, target: Path, form: str, data_dir: Path) -> None:
     try:
         disk_store(settings).export(found.digest, target, form)
     except DiskError as error:
-        raise CommandFailed(str(error)) from error
-    click.echo(f"{target}: {human_size(target.stat().st_size)}, {form}")
+        raise CommandFailed(f"{ami_id} cannot be exported: {error}") from error
+    echo(f"{target}: {human_size(target.stat().st_size)}, {form}")
 
 
 @ami.command()
 @click.argument("disk_name", metavar="AMI|BASE|FILE")
-@click.option("--uefi", is_flag=True, help="Start by UEFI instead of BIOS.")
-@click.option("--memory", "memory_mb", type=int, help="MiB of memory.  [default: that of the settings]")
+@click.option("--uefi", is_flag=True, help="Boot with UEFI instead of BIOS.")
+@click.option(
+    "--memory",
+    "memory_mb",
+    type=click.IntRange(64, 16_777_216),
+    help="MiB of memory.  [default: from the settings]",
+)
 @data_dir_option
 def boot(disk_name: str, *, uefi: bool, memory_mb: int | None, data_dir: Path) -> None:
     """Start a machine on a throw-away overlay of a disk and open its serial console.
@@ -117,8 +116,8 @@ def boot(disk_name: str, *, uefi: bool, memory_mb: int | None, data_dir: Path) -
       imagesmith ami boot ami-0123456789abcdef0
       imagesmith ami boot debian-12-x86 --uefi
 
-    cloud-init gives root the password that is printed at the start. Ctrl-] ends the machine; what it wrote is gone
-    with it. Without a terminal, the console goes to standard output until the machine is switched off.
+    cloud-init sets the root password that is printed at the start. Ctrl-] ends the machine and discards
+    its changes. Without a terminal, the console goes to standard output until the machine is switched off.
     """
     settings = settings_of(data_dir)
     place = own_machines(settings)
@@ -127,22 +126,22 @@ def boot(disk_name: str, *, uefi: bool, memory_mb: int | None, data_dir: Path) -
         place.options(), firmware="uefi" if uefi else "bios", password=password, interactive=True,
         memory_mb=memory_mb or place.machines.memory_mb,
     )  # fmt: skip
-    with used_disk(place, settings, disk_name, say=click.echo) as (disk, _):
+    with used_disk(place, settings, disk_name, on_line=echo) as (disk, _):
         try:
             machine = MachineInstance.start(
                 place.folder / f"boot-{os.getpid()}", disk.path, options=options, accelerator=place.accelerator,
-                limits=place.limits, on_line=click.echo,
+                limits=place.limits, on_line=echo,
             )  # fmt: skip
         except InstanceError as error:
             raise CommandFailed(str(error), "see: imagesmith doctor") from error
         try:
-            click.echo(f"log in as root with the password {password}; Ctrl-] ends the machine")
+            echo(f"log in as root with the password {password}; Ctrl-] ends the machine")
             relay(machine)
         finally:
             machine.close()
 
 
-def _shown(item: Ami) -> dict[str, Any]:
+def _to_json(item: Ami) -> Mapping[str, Any]:
     return {
         "amiId": item.ami_id, "name": item.name, "account": item.account, "region": item.region,
         "digest": item.digest, "snapshotId": item.snapshot_id, "created": iso_instant(item.created),

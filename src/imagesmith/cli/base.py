@@ -1,4 +1,4 @@
-"""`imagesmith base`: what machines and containers start from."""
+"""`imagesmith base`: the bases of machines and containers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.table import Table
 
 from imagesmith.artifacts.bases import ParentError
-from imagesmith.cli.context import (
-    CommandFailed,
-    data_dir_option,
-    json_option,
-    make_console,
-    print_json,
-    settings_of,
-)
+from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, print_json, settings_of
 from imagesmith.cli.disks import machine_bases, publish_disk
+from imagesmith.cli.listing import Listing
+from imagesmith.cli.screen import echo
 from imagesmith.cli.store import changed_store, opened_store
 from imagesmith.managed.bases import managed_bases
 from imagesmith.store import amis
@@ -31,35 +25,37 @@ def base() -> None:
 
 @base.command()
 @click.argument("source")
-@click.option("--checksum", required=True, metavar="sha256:HEX", help="What the bytes must be; sha512: works too.")
+@click.option(
+    "--checksum", required=True, metavar="sha256:HEX", help="Expected checksum of the file; sha512: works too."
+)
 @click.option("--name", help="Name of the AMI.  [default: the last part of the source]")
 @click.option("--description", default="", help="Shown with the AMI.")
 @data_dir_option
 @json_option
 def add(source: str, *, checksum: str, name: str | None, description: str, data_dir: Path, as_json: bool) -> None:
-    """Take a cloud image (qcow2 or raw; a path or URL) as a parent of image recipes.
+    """Add a cloud image (qcow2 or raw; a path or URL) as a parent for image recipes.
 
     \b
     Examples:
       imagesmith base add ./debian-12-genericcloud-amd64.qcow2 --checksum sha512:...
       imagesmith base add https://images.example.com/alma-9.qcow2 --checksum sha256:... --name alma-9
 
-    It becomes an AMI of the account and region of the settings; name its id as parentImage of a recipe. The image
+    It becomes an AMI of the account and region of the settings; use its id as parentImage of a recipe. The image
     needs cloud-init with the NoCloud data source and an SSH server, as the cloud images of all distributions have.
     """
     settings = settings_of(data_dir)
     with opened_store(settings):
         pass
-    say = (lambda _: None) if as_json else (lambda line: click.secho(line, fg="bright_black"))
+    on_line = (lambda _: None) if as_json else (lambda line: echo(line, fg="bright_black"))
     try:
-        disk = machine_bases(settings).add(source, checksum, on_line=say)
+        disk = machine_bases(settings).add(source, checksum, on_line=on_line)
     except ParentError as error:
         raise CommandFailed(str(error)) from error
     publish_disk(settings, disk)
     title = name or Path(source).name
     ami = Ami(
-        ami_id_for(settings.account, settings.region, title, source=disk.digest), settings.account, settings.region,
-        title, disk.digest, datetime.now(UTC),
+        ami_id=ami_id_for(settings.account, settings.region, title, source=disk.digest),
+        account=settings.account, region=settings.region, name=title, digest=disk.digest, created=datetime.now(UTC),
         document={
             "description": description, "tags": {}, "origin": "base", "source": source, "checksum": checksum,
             "platform": "Linux", "architecture": "x86_64", "entry": "cloud-init",
@@ -73,7 +69,7 @@ def add(source: str, *, checksum: str, name: str | None, description: str, data_
     if as_json:
         print_json({"amiId": ami.ami_id, "name": title, "digest": disk.digest, "size": disk.size})
     else:
-        click.echo(f"{ami.ami_id}  {title}")
+        echo(f"{ami.ami_id}  {title}")
 
 
 @base.command("list")
@@ -101,13 +97,8 @@ def list_bases(data_dir: Path, as_json: bool) -> None:
          "description": str(ami.document.get("description") or ami.document.get("source", ""))}
         for ami in added
     ]  # fmt: skip
-    if as_json:
-        print_json(rows)
-        return
-    table = Table("kind", "parentImage", "name", "description", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(row["kind"], row["parentImage"], row["name"], row["description"])
-    make_console().print(table)
+    columns = ("kind", "parentImage", "name", "description")
+    Listing(columns, [[row[column] for column in columns] for row in rows], rows).show(as_json=as_json)
 
 
 def _arn(partition: str, region: str, name: str) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from imagesmith.cli.component_run import RunRequest, load, run_once, show_loaded
-from imagesmith.cli.component_watch import run_watching
+from imagesmith.cli.component_documents import RunRequest, load, problems_member, show_loaded, unique_parameters
 from imagesmith.cli.context import data_dir_option, json_option, print_json
+from imagesmith.cli.screen import echo
 from imagesmith.cli.starters import quoted, write_starter
 from imagesmith.components.grammar import folded_message
 
@@ -75,7 +75,7 @@ phases:
 
 
 class Assignment(click.ParamType[tuple[str, str]]):
-    """NAME=VALUE; the value may hold anything, further equal signs included."""
+    """NAME=VALUE; the value may hold any text, including equal signs."""
 
     name = "NAME=VALUE"
 
@@ -84,7 +84,7 @@ class Assignment(click.ParamType[tuple[str, str]]):
             return value
         name, separator, text = str(value).partition("=")
         if not separator or not name:
-            self.fail(f"'{value}' is no NAME=VALUE", param, ctx)
+            self.fail(f"'{value}' is not of the form NAME=VALUE", param, ctx)
         return name, text
 
 
@@ -97,13 +97,15 @@ _FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_t
 
 @click.group()
 def component() -> None:
-    """Check, run and start component documents, without a server."""
+    """Validate, run and create component documents, without a server."""
 
 
 @component.command()
 @_FILES
 @click.option("--platform", type=click.Choice(["Linux", "Windows", "macOS"], case_sensitive=False), default="Linux")
-@click.option("--blocked-action-modules", callback=_names, metavar="A,B", help="Refuse documents that use these.")
+@click.option(
+    "--blocked-action-modules", callback=_names, metavar="A,B", help="Reject documents that use these actions."
+)
 @json_option
 def validate(
     files: tuple[Path, ...], platform: str, *, blocked_action_modules: tuple[str, ...] | None, as_json: bool
@@ -116,7 +118,7 @@ def validate(
       imagesmith component validate *.yml --blocked-action-modules Reboot,UpdateOS
       imagesmith component validate setup.yml --platform Windows --json
 
-    The exit status is 0 when all can be used and 1 when one cannot.
+    The exit status is 0 if all documents are valid and 1 otherwise.
     """
     loaded = load(files, platform=platform, blocked=frozenset(blocked_action_modules or ()))
     message = "Validation successful."
@@ -126,14 +128,15 @@ def validate(
             f"{path}: {folded_message(item.problems)}" for path, item in bad if item.document is None
         )
     if as_json:
-        print_json({"validationStatus": "success" if loaded.usable else "failed", "message": message})
+        status = "success" if loaded.usable else "failed"
+        print_json({"validationStatus": status, "message": message, **problems_member(files, loaded)})
     else:
         show_loaded(files, loaded)
         if loaded.usable:
-            click.secho(message, fg="green")
+            echo(message, fg="green")
         else:
             count = sum(len(item.errors) for item in loaded.parsed)
-            click.secho(f"{count} error{'s' if count != 1 else ''}", fg="red")
+            echo(f"{count} error{'s' if count != 1 else ''}", fg="red")
     if not loaded.usable:
         raise SystemExit(1)
 
@@ -146,10 +149,10 @@ def validate(
     default="host",
     show_default=True,
     metavar="host|container:REFERENCE|machine:DISK",
-    help="Where: this computer, a new container of a managed base, an image or a layout, or a new virtual machine "
-    "of a managed base or a disk that cloud-init can enter.",
+    help="Target: this computer, a new container of a managed base, an image or a layout, or a new virtual machine "
+    "of a managed base or a disk with cloud-init.",
 )
-@click.option("--phases", callback=_names, metavar="A,B", help="Which phases.  [default: all, in document order]")
+@click.option("--phases", callback=_names, metavar="A,B", help="Phases to run.  [default: all, in document order]")
 @click.option("--param", "parameters", multiple=True, type=Assignment(), help="Set a parameter.")
 @click.option(
     "--secret-param",
@@ -158,16 +161,18 @@ def validate(
     type=Assignment(),
     help="Set a parameter whose value is never shown.",
 )
-@click.option("--watch", is_flag=True, help="Run again after each save, on a container from the last good step.")
-@click.option("--working-directory", metavar="DIR", help="Where relative paths of steps begin.")
-@click.option("--log-directory", type=click.Path(path_type=Path, file_okay=False), help="Write a log folder here.")
+@click.option(
+    "--watch", is_flag=True, help="Run again after each save, in a container, from the last step that succeeded."
+)
+@click.option("--working-directory", metavar="DIR", help="Folder that relative paths of steps start from.")
+@click.option("--log-directory", type=click.Path(path_type=Path, file_okay=False), help="Folder for the logs.")
 @click.option(
     "--state-directory",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Keep what is finished here, so that an interrupted run of the same documents goes on (host only).",
+    help="Folder that records finished steps; an interrupted run of the same documents continues (host only).",
 )
 @click.option("--execution-id", default="", help="Name of the run.  [default: a new one]")
-@click.option("-v", "--verbose", is_flag=True, help="Show everything that steps print.")
+@click.option("-v", "--verbose", is_flag=True, help="Show all output of the steps.")
 @json_option
 @data_dir_option
 def run(
@@ -196,17 +201,17 @@ def run(
       imagesmith component run check.yml --param Port=8080 --json
       imagesmith component run update.yml --state-directory /var/lib/update
 
-    The exit status is 0 on success and 1 on a failure. With --json the result is the only output. A run with
-    --state-directory whose step wants a restart of this computer ends with status 194 and goes on when it is
-    started again.
+    The exit status is 0 on success and 1 on a failure. With --json the result is the only output. If a step
+    requests a restart of this computer, a run with --state-directory ends with status 194; start it again to
+    continue.
     """
     if watch and as_json:
-        raise click.UsageError("--watch and --json do not go together: a watch has no one result.")
+        raise click.UsageError("--watch and --json cannot be combined: --watch has no single result")
     request = RunRequest(
         files=files,
         place=place,
         phases=phases,
-        parameters={**dict(parameters), **dict(secrets)},
+        parameters=unique_parameters((*parameters, *secrets)),
         secrets=frozenset(name for name, _ in secrets),
         data_dir=data_dir,
         working_directory=working_directory,
@@ -216,15 +221,23 @@ def run(
         as_json=as_json,
         verbose=verbose,
     )
-    status = run_watching(request) if watch else run_once(request)
+    # imported late: `component validate` needs neither instances nor the database
+    if watch:
+        from imagesmith.cli.component_watch import run_watching
+
+        status = run_watching(request)
+    else:
+        from imagesmith.cli.component_run import run_once
+
+        status = run_once(request)
     if status:
         raise SystemExit(status)
 
 
 @component.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), default=Path("component.yml"))
-@click.option("--name", default="", help="Name in the document.  [default: from the file's name]")
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--name", default="", help="Name in the document.  [default: the file's name]")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 def new(file: Path, name: str, *, force: bool) -> None:
     """Write a commented component document to start from.
 
@@ -235,4 +248,4 @@ def new(file: Path, name: str, *, force: bool) -> None:
     """
     title = name or "".join(part.capitalize() for part in file.stem.replace("_", "-").split("-")) or "Component"
     write_starter(file, STARTER.format(file=file, name=quoted(title)), force=force)
-    click.echo(f"wrote {file}; check it with: imagesmith component validate {file}")
+    echo(f"wrote {file}; check it with: imagesmith component validate {file}")

@@ -1,18 +1,22 @@
-"""How `imagesmith component` shows problems with their lines, steps as they end, failures with their cause."""
+"""The output of `imagesmith component`: problems with their lines, ended steps, failures with their cause.
+
+Texts of documents and scripts are escaped in pipes, too: the output is a view of them, and the log keeps the bytes.
+"""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-import click
-
+from imagesmith.cli.screen import echo, redraw, styled
 from imagesmith.components.reporting import Reporter, StepPlace
 from imagesmith.components.results import ExecutionResult, StepResult
 from imagesmith.processes import Stream
 from imagesmith.values.diagnostics import Problem
+from imagesmith.values.visible import visible
 
 _LAST_LINES = 12
 _MARKS = {
@@ -25,26 +29,29 @@ _MARKS = {
 
 
 def show_problems(source: str, text: str, problems: Iterable[Problem]) -> None:
-    """Each problem as `file:line:column code message`, its line with a caret, and what to try."""
+    """Each problem as `file:line:column code message`, its line with a caret, and a hint."""
     lines = text.splitlines()
     for problem in problems:
         place = f":{problem.position.line}:{problem.position.column}" if problem.position else ""
         color = "red" if problem.severity == "error" else "yellow"
-        click.echo(f"{source}{place} {click.style(problem.code, fg=color, bold=True)} {plain(problem.message)}")
+        mark = [styled("warning: ", fg=color)] if problem.severity == "warning" else []
+        code = styled(problem.code, fg=color, bold=True)
+        echo(f"{source}{place} ", *mark, code, f" {visible(problem.message)}")
         if problem.position is not None and problem.position.line <= len(lines):
-            line = plain(lines[problem.position.line - 1])[:200]
+            line = visible(lines[problem.position.line - 1][:200])
             number = f"{problem.position.line:>5} | "
-            click.secho(f"{number}{line}", fg="bright_black")
-            click.secho(f"{' ' * (len(number) - 2)}| {' ' * (problem.position.column - 1)}^", fg="bright_black")
+            echo(f"{number}{line}", fg="bright_black")
+            echo(f"{' ' * (len(number) - 2)}| {' ' * (problem.position.column - 1)}^", fg="bright_black")
         if problem.hint:
-            click.echo(f"      hint: {plain(problem.hint)}")
+            echo(f"      hint: {visible(problem.hint)}")
 
 
-def plain(text: str) -> str:
-    """The text without characters that would drive the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+def problem_json(source: str, problem: Problem) -> Mapping[str, Any]:
+    place = {"line": problem.position.line, "column": problem.position.column} if problem.position else {}
+    return {
+        "file": source, **place, "severity": problem.severity, "code": problem.code, "message": problem.message,
+        "hint": problem.hint,
+    }  # fmt: skip
 
 
 def _is_terminal() -> bool:
@@ -53,7 +60,7 @@ def _is_terminal() -> bool:
 
 @dataclass
 class StepView:
-    """A Reporter that writes one line per step; on a terminal the running step shows what it prints."""
+    """A Reporter that writes one line per step; on a terminal the running step shows its output."""
 
     quiet: bool = False
     verbose: bool = False
@@ -62,16 +69,16 @@ class StepView:
 
     def line(self, text: str) -> None:
         if self.verbose and not self.quiet:
-            click.secho(plain(text), fg="bright_black")
+            echo(visible(text), fg="bright_black")
 
     def output(self, stream: Stream, text: str) -> None:
         if len(self._last) >= _LAST_LINES:
             del self._last[0]
-        self._last.append(plain(text[:2000]))
+        self._last.append(visible(text[:2000]))
         if self.quiet:
             return
         if self.verbose:
-            click.secho(f"  {plain(text)}", fg="red" if stream == "stderr" else None)
+            echo(f"  {visible(text)}", fg="red" if stream == "stderr" else None)
         elif self._live:
             self._show(f"{' ' * 10}{self._last[-1]}")
 
@@ -84,25 +91,23 @@ class StepView:
         if self.quiet:
             return
         if self._live and not self.verbose:
-            click.echo("\r\x1b[K", nl=False)
+            redraw("")
         mark, color = _MARKS[result.status]
         name = f"{place.phase}/{place.step}"
-        click.echo(
-            f"{click.style(f'{mark:>8}', fg=color)}  {name:<40} {place.action:<20} {duration(result.seconds)}"
-        )
+        echo(styled(f"{mark:>8}", fg=color), f"  {name:<40} {place.action:<20} {duration(result.seconds)}")
         if result.status in ("failed", "timedOut", "ignoredFailure"):
-            click.secho(f"{' ' * 10}{plain(result.failure_message)}", fg=color)
+            echo(f"{' ' * 10}{visible(result.failure_message)}", fg=color)
             if not self.verbose:
                 for line in self._last:
-                    click.secho(f"{' ' * 10}| {line}", fg=color)
+                    echo(f"{' ' * 10}| {line}", fg=color)
 
     def _show(self, text: str) -> None:
         width = shutil.get_terminal_size().columns
-        click.echo(f"\r\x1b[K{text[: width - 1]}", nl=False)
+        redraw(text[: width - 1])
 
 
 class Several:
-    """Reporters that all hear the same."""
+    """Passes the events to several reporters."""
 
     def __init__(self, *reporters: Reporter) -> None:
         self._reporters = reporters
@@ -125,16 +130,16 @@ class Several:
 
 
 def show_ending(result: ExecutionResult, texts: Sequence[str]) -> None:
-    """One line of counts; for a failure also where it stands in its document."""
+    """One line of counts; for a failure also its position in the document."""
     failure = result.failure
     if failure is not None:
         number = failure.script_line or failure.position.line
         place = f"{failure.document_label}:{number}"
         what = f"step '{failure.step}' in phase '{failure.phase}'" if failure.step else "the document"
-        click.secho(f"{place} {what}: {plain(failure.message)}", fg="red", bold=True)
+        echo(f"{place} {what}: {visible(failure.message)}", fg="red", bold=True)
         lines = texts[failure.document_index].splitlines() if failure.document_index < len(texts) else []
         if failure.step and number <= len(lines):
-            click.secho(f"{number:>5} | {plain(lines[number - 1])}", fg="red")
+            echo(f"{number:>5} | {visible(lines[number - 1])}", fg="red")
     seconds = (result.ended - result.started).total_seconds()
     counts = [f"{result.executed_step_count} executed", f"{result.failed_step_count} failed"]
     if result.ignored_failed_step_count:
@@ -142,9 +147,9 @@ def show_ending(result: ExecutionResult, texts: Sequence[str]) -> None:
     if result.skipped_step_count:
         counts.append(f"{result.skipped_step_count} skipped")
     color = "green" if result.status == "success" else "red"
-    click.echo(f"{click.style(result.status, fg=color, bold=True)}: {', '.join(counts)} in {duration(seconds)}")
+    echo(styled(result.status, fg=color, bold=True), f": {', '.join(counts)} in {duration(seconds)}")
     if result.log_url:
-        click.echo(f"logs: {result.log_url}")
+        echo(f"logs: {result.log_url}")
 
 
 def duration(seconds: float) -> str:

@@ -7,48 +7,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import click
-
-from imagesmith.cli.component_run import (
-    Loaded,
-    RunRequest,
-    document_runs,
-    interruptible,
-    load,
-    place_of,
-    run_loaded,
-    show_loaded,
-)
+from imagesmith.cli.component_documents import LoadedComponents, RunRequest, check_parameters, load, show_loaded
+from imagesmith.cli.component_run import document_runs, interruptible, place_of, run_loaded
 from imagesmith.cli.context import CommandFailed
+from imagesmith.cli.screen import echo
 from imagesmith.components.journal import VERSION
 from imagesmith.components.reporting import NullReporter, StepPlace
 from imagesmith.components.results import StepResult
 from imagesmith.components.runner import fingerprint
-from imagesmith.components.watching import PlannedStep, WatchJournal, kept_entries, plan, unchanged
+from imagesmith.components.watching import WatchedStep, WatchJournal, plan, unchanged, valid_entries
 from imagesmith.instances.protocol import Instance, Snapshot
 from imagesmith.processes import Cancellation, Cancelled
 
 _POLL_SECONDS = 0.2
 _CHECKPOINT_SECONDS = 1.0
-"""Work of steps that is worth a checkpoint in watch mode."""
+"""Seconds of work of steps that justify a checkpoint in watch mode."""
 
 
 def run_watching(request: RunRequest) -> int:
-    """Run, then again whenever a file is saved, until interrupted; a container goes back to the last good step."""
+    """Run, and rerun whenever a file is saved, until interrupted; a container returns to the last good step."""
     cancellation = SaveCancellation(request.files)
     with interruptible(cancellation), place_of(request, cancellation) as instance:
         watch = _Watch(request, instance, cancellation)
         while True:
             cancellation.restart()
             watch.run_one()
-            click.secho("waiting for a change (Ctrl-C ends)", fg="bright_black")
+            echo("waiting for a change (Ctrl-C ends)", fg="bright_black")
             while not cancellation.requested:
                 cancellation.wait(_POLL_SECONDS)
             cancellation.check_interrupted()
 
 
 class SaveCancellation(Cancellation):
-    """Also requested once a file was saved, so that a step that is stuck ends when its document is corrected."""
+    """Also requested when a file is saved, so that a stuck step ends when its document is corrected."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         super().__init__()
@@ -60,17 +51,17 @@ class SaveCancellation(Cancellation):
         return super().requested or _stamp(self._files) != self._stamp
 
     def restart(self) -> None:
-        """What was saved until now is known."""
+        """Ignore all earlier saves."""
         self._stamp = _stamp(self._files)
 
     def check_interrupted(self) -> None:
-        """Raise Cancelled only when it was not a save that ended the run."""
+        """Raise Cancelled unless a save ended the run."""
         if super().requested:
             raise Cancelled
 
 
 def _stamp(files: Sequence[Path]) -> tuple[tuple[int, int], ...]:
-    """Changes when a file is saved; a file that is just being replaced counts as it will be."""
+    """Changes when a file is saved; for a file that is being replaced, the new one counts."""
     stamps: list[tuple[int, int]] = []
     for path in files:
         try:
@@ -83,39 +74,44 @@ def _stamp(files: Sequence[Path]) -> tuple[tuple[int, int], ...]:
 
 @dataclass
 class _Watch(NullReporter):
-    """The state between runs: what ran, and snapshots of a container after good steps."""
+    """The state between runs: the steps that ran, and snapshots of a container after good steps."""
 
     request: RunRequest
     instance: Instance
     cancellation: SaveCancellation
-    planned: list[PlannedStep] = field(default_factory=list)
+    planned: list[WatchedStep] = field(default_factory=list)
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
-    """Number of steps done -> the state after them."""
+    """Number of finished steps -> the state after them."""
     journal: WatchJournal = field(default_factory=WatchJournal)
     _done: int = 0
     _good: bool = True
     _unsaved_seconds: float = 0.0
 
     def run_one(self) -> None:
-        """One run; it ends early when a file is saved again meanwhile."""
+        """One run; it ends early when a file is saved meanwhile."""
         try:
             loaded = load(self.request.files)
         except CommandFailed as error:
-            click.secho(str(error), fg="red")
+            echo(str(error), fg="red")
             return
         show_loaded(self.request.files, loaded)
         if not loaded.usable:
-            click.secho("nothing was run: the documents have errors", fg="red")
+            echo("nothing was run: the documents have errors", fg="red")
+            return
+        try:
+            check_parameters(self.request, loaded)
+        except CommandFailed as error:
+            echo(f"nothing was run: {error}", fg="red")
             return
         try:
             self._go_back(loaded)
             run_loaded(self.request, loaded, self.instance, self.cancellation, journal=self.journal, listener=self)
         except Cancelled:
             self.cancellation.check_interrupted()
-            click.secho("saved meanwhile: starting again", fg="yellow")
+            echo("saved during the run: starting again", fg="yellow")
 
-    def _go_back(self, loaded: Loaded) -> None:
-        """Put the instance and the journal to the last state that still holds for the new documents."""
+    def _go_back(self, loaded: LoadedComponents) -> None:
+        """Reset the instance and the journal to the last state that is still valid for the new documents."""
         request = self.request
         planned = plan(loaded.texts, loaded.documents, phases=request.phases, parameters=request.parameters)
         same = unchanged(self.planned, planned)
@@ -131,16 +127,16 @@ class _Watch(NullReporter):
         self._done, self._good, self._unsaved_seconds = start, True, 0.0
         self.journal.entries.clear()
         if start:
-            click.secho(f"going on after step '{planned[start - 1].name}'", fg="bright_black")
+            echo(f"continuing after step '{planned[start - 1].name}'", fg="bright_black")
             wanted = fingerprint(document_runs(request, loaded), request.phases)
             self.journal.append(
                 {"kind": "execution", "version": VERSION, "id": str(uuid.uuid4()), "fingerprint": wanted}
             )
-            for entry in kept_entries(entries, planned[:start]):
+            for entry in valid_entries(entries, planned[:start]):
                 self.journal.append(entry)
 
     def step_finished(self, _place: StepPlace, result: StepResult) -> None:
-        """Keep the state after good steps, once enough work has gone into it."""
+        """Snapshot the state after good steps, once it contains enough work."""
         self._done += 1
         self._good = self._good and result.status in ("success", "skipped")
         self._unsaved_seconds += result.seconds

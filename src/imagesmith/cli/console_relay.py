@@ -1,4 +1,4 @@
-"""Between a terminal and the serial console of a machine."""
+"""Relays between a terminal and the serial console of a machine."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import select
 import socket
 import sys
 import termios
-import time
 import tty
 from collections.abc import Iterator
 from typing import TextIO
 
 from imagesmith.cli.context import CommandFailed
 from imagesmith.instances.machine.instance import MachineInstance
+from imagesmith.retries import constant, retrying
+from imagesmith.unix_sockets import short_address
 
 _ESCAPE = b"\x1d"
 """Ctrl-]."""
 _CHUNK = 65536
 _START_SECONDS = 30.0
+_CONNECT_SECONDS = 0.1
 _POLL_SECONDS = 0.5
 
 
@@ -47,29 +49,20 @@ def relay(machine: MachineInstance) -> None:
 
 @contextlib.contextmanager
 def _connected(machine: MachineInstance) -> Iterator[socket.socket]:
-    # through a descriptor: the address of a socket has 107 characters, and a data directory may have more
-    folder = os.open(machine.folder, os.O_PATH | os.O_DIRECTORY)
-    try:
-        with socket.socket(socket.AF_UNIX) as console:
-            until = time.monotonic() + _START_SECONDS
-            while True:
-                try:
-                    console.connect(f"/proc/self/fd/{folder}/console")
-                    break
-                except OSError as error:
-                    if not machine.emulator.running or time.monotonic() > until:
-                        raise CommandFailed(
-                            f"the machine did not start: {machine.emulator.last_words()}"
-                        ) from error
-                    time.sleep(0.1)
-            yield console
-    finally:
-        os.close(folder)
+    with socket.socket(socket.AF_UNIX) as console, short_address(machine.folder / "console") as address:
+        try:
+            retrying(
+                lambda: console.connect(address), retry=lambda _: machine.emulator.running,
+                seconds=_START_SECONDS, backoff=constant(_CONNECT_SECONDS),
+            )  # fmt: skip
+        except OSError as error:
+            raise CommandFailed(f"the machine did not start: {machine.emulator.last_words()}") from error
+        yield console
 
 
 @contextlib.contextmanager
 def _raw(terminal: bool) -> Iterator[None]:
-    """The terminal hands over every key as it is typed."""
+    """The terminal delivers every key at once."""
     if not terminal:
         yield
         return

@@ -1,10 +1,9 @@
-"""What commands share: the data directory, the client, and how they fail."""
+"""The common part of commands: the data directory, the client, and failures."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,22 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
+from click.core import ParameterSource
 
-from imagesmith.settings import Settings, SettingsError, load_settings
+from imagesmith.cli.screen import echo
+from imagesmith.files import write_atomically
+from imagesmith.settings import DATA_DIR_VARIABLE, Settings, SettingsError, load_settings, misspelt_variables
 from imagesmith.wire.keys import FILE_NAME, AccessKey, KeyRing, KeysError
 
 if TYPE_CHECKING:
     from mypy_boto3_imagebuilder import ImagebuilderClient
 
-_WIDE = 400
-"""Columns when standard output is no terminal: tables are not cut."""
-
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 class CommandFailed(Exception):
-    """An expected failure of a command: one sentence and what to try."""
+    """An expected failure of a command: one sentence and a hint."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         self.hint = hint
@@ -40,20 +38,39 @@ def default_data_dir() -> str:
     return str(Path.home() / ".local/share/imagesmith")
 
 
+class _DataDir(click.Path):
+    """A path that is not empty: `--data-dir "$UNSET"` would otherwise mean the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("it is empty; name a folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def data_dir_option(command: Decorated) -> Decorated:
     """`--data-dir`, also from IMAGESMITH_DATA_DIR."""
     return click.option(
         "--data-dir",
-        envvar="IMAGESMITH_DATA_DIR",
+        envvar=DATA_DIR_VARIABLE,
         default=default_data_dir,
         show_default="/var/lib/imagesmith, or ~/.local/share/imagesmith",
-        type=click.Path(path_type=Path),
+        type=_DataDir(path_type=Path),
         help="Where the server keeps its database, keys and artifacts.",
     )(command)
 
 
 def json_option(command: Decorated) -> Decorated:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")(command)
+
+
+def log_level_option(command: Decorated) -> Decorated:
+    return click.option(
+        "--log-level",
+        type=click.Choice(("debug", "info", "warning", "error"), case_sensitive=False),
+        default="warning",
+        show_default=True,
+        help="Lowest level of the log lines of this process.",
+    )(command)
 
 
 def settings_of(data_dir: Path, *, file: Path | None = None, **overrides: Any) -> Settings:
@@ -64,9 +81,15 @@ def settings_of(data_dir: Path, *, file: Path | None = None, **overrides: Any) -
         raise CommandFailed(str(error)) from error
 
 
+def warn_of_variables() -> None:
+    """Warn about variables that look like settings and have no effect."""
+    for name, meant in misspelt_variables(os.environ):
+        echo(f"warning: the variable {name} is unknown{f'; did you mean {meant}?' if meant else ''}", err=True)
+
+
 @dataclass(frozen=True)
 class ServerAddress:
-    """Where the server of a data directory listens; written by `serve` when it is ready."""
+    """The listening address of a data directory's server; written by `serve` when it is ready."""
 
     url: str
     pid: int
@@ -80,30 +103,40 @@ class ServerAddress:
         try:
             data = json.loads(cls.path(data_dir).read_text(encoding="utf-8"))
             return cls(data["url"], data["pid"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def write(self, data_dir: Path) -> None:
-        temporary = self.path(data_dir).with_suffix(".tmp")
-        temporary.write_text(json.dumps({"url": self.url, "pid": self.pid}), encoding="utf-8")
-        temporary.replace(self.path(data_dir))
+        write_atomically(self.path(data_dir), json.dumps({"url": self.url, "pid": self.pid}))
 
 
 def connect(data_dir: Path) -> ImagebuilderClient:
-    """An ordinary boto3 client for the server of a data directory. Raises CommandFailed."""
+    """An ordinary boto3 client for the selected server. Raises CommandFailed.
+
+    --data-dir or IMAGESMITH_DATA_DIR given -> the server and the key pair of that data directory
+    else an endpoint in the environment     -> that endpoint, with the environment's keys where it has some
+    else                                    -> the server and the key pair of the default data directory
+    """
     import boto3
     from botocore.config import Config
 
     settings = settings_of(data_dir)
-    url = os.environ.get("AWS_ENDPOINT_URL_IMAGEBUILDER")
     address = ServerAddress.read(data_dir)
-    if url is None and address is not None:
+    url = os.environ.get("AWS_ENDPOINT_URL_IMAGEBUILDER")
+    elsewhere = None if _is_named() else url or os.environ.get("AWS_ENDPOINT_URL")
+    if elsewhere:
+        url = elsewhere
+    elif address is not None:
         url = address.url
-    if url is None:
+    if not url:
         raise CommandFailed(
             f"no server is known for {data_dir}",
             f"start one with: imagesmith serve --data-dir {data_dir}",
         )
+    config = Config(retries={"max_attempts": 2}, connect_timeout=5, read_timeout=60)
+    if elsewhere and os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY"):
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or settings.region
+        return boto3.client("imagebuilder", endpoint_url=url, region_name=region, config=config)
     key = first_key(data_dir, settings)
     return boto3.client(
         "imagebuilder",
@@ -111,8 +144,14 @@ def connect(data_dir: Path) -> ImagebuilderClient:
         region_name=settings.region,
         aws_access_key_id=key.access_key_id,
         aws_secret_access_key=key.secret,
-        config=Config(retries={"max_attempts": 2}, connect_timeout=5, read_timeout=60),
+        config=config,
     )
+
+
+def _is_named() -> bool:
+    """Whether the data directory was named, and is not the default."""
+    context = click.get_current_context(silent=True)
+    return context is None or context.get_parameter_source("data_dir") not in (None, ParameterSource.DEFAULT)
 
 
 def first_key(data_dir: Path, settings: Settings) -> AccessKey:
@@ -122,13 +161,13 @@ def first_key(data_dir: Path, settings: Settings) -> AccessKey:
     except (KeysError, OSError) as error:
         raise CommandFailed(str(error)) from error
     if not keys:
-        raise CommandFailed(f"{data_dir / FILE_NAME} holds no key")
+        raise CommandFailed(f"{data_dir / FILE_NAME} contains no key")
     return keys[0]
 
 
 @contextmanager
 def api_errors() -> Iterator[None]:
-    """Turn what the API or the network says into one line."""
+    """Convert errors of the API or the network to one line."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -141,9 +180,9 @@ def api_errors() -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, default=str))
+    echo(json_text(value, indent=2))
 
 
-def make_console(*, quiet: bool = False) -> Console:
-    """Standard output: as wide as the terminal, and without a width where lines are read by programs."""
-    return Console(quiet=quiet) if sys.stdout.isatty() else Console(quiet=quiet, width=_WIDE)
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON that consists of printable ASCII only."""
+    return json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""What the commands about AMIs, bases and machines share: the disk of a name, and where machines run."""
+"""The common part of commands about AMIs, bases and machines: the disk of a name, and the folder of machines."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from imagesmith.artifacts.bases import ParentError
 from imagesmith.artifacts.disks import Disk, DiskError, DiskStore
 from imagesmith.artifacts.machine_bases import MachineBases
 from imagesmith.artifacts.shared import SharedStoreError
+from imagesmith.builds.stores import open_disks, open_exchange
 from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.store import opened_store
+from imagesmith.instances.machine.machine_factory import MachineFactory
 from imagesmith.instances.machine.options import Entry
-from imagesmith.instances.machine.place import MachinePlace
+from imagesmith.instances.orphans import end_orphans
 from imagesmith.managed.bases import managed_base, managed_bases
 from imagesmith.processes import Cancellation
 from imagesmith.settings import Settings
 from imagesmith.store import amis
 from imagesmith.store.amis import Ami
-from imagesmith.workflows.stores import open_disks, open_exchange
 
 _OURS = re.compile(r"(?:component|boot|copy)-([0-9]+)(?:-disk)?")
 
 
 def disk_store(settings: Settings) -> DiskStore:
-    """Raises CommandFailed when the store that hosts share cannot be used."""
+    """Raises CommandFailed when the exchange of the hosts cannot be used."""
     try:
         return open_disks(settings, open_exchange(settings))
     except SharedStoreError as error:
@@ -36,7 +37,7 @@ def disk_store(settings: Settings) -> DiskStore:
 
 
 def publish_disk(settings: Settings, disk: Disk) -> None:
-    """Have the other hosts reach a disk, where there is a store that they share. Raises CommandFailed."""
+    """Publish a disk to the other hosts, where they have an exchange. Raises CommandFailed."""
     try:
         exchange = open_exchange(settings)
         if exchange is not None:
@@ -52,15 +53,16 @@ def machine_bases(settings: Settings) -> MachineBases:
     )  # fmt: skip
 
 
-def own_machines(settings: Settings) -> MachinePlace:
-    """A place apart from the server's, so that neither sweeps the other's; all in it is named for a process."""
-    place = MachinePlace.of(settings, folder=(settings.data_dir / "authoring" / "machines"))
+def own_machines(settings: Settings) -> MachineFactory:
+    """A folder apart from the server's, so that neither cleans up the other's; names in it contain a process id."""
+    place = MachineFactory.of(settings, folder=(settings.data_dir / "authoring" / "machines"))
+    end_orphans()
     place.sweep(_is_running)
     return place
 
 
 def _is_running(name: str) -> bool:
-    """Whether the process that a machine or a copy of a disk is named for still lives."""
+    """Whether the process in the name of a machine or a copied disk still runs."""
     found = _OURS.fullmatch(name)
     return found is not None and Path("/proc", found[1]).exists()
 
@@ -76,40 +78,48 @@ def find_ami(settings: Settings, ami_id: str) -> Ami:
 
 @contextmanager
 def used_disk(
-    place: MachinePlace,
+    place: MachineFactory,
     settings: Settings,
     name: str,
     *,
-    say: Callable[[str], None],
+    on_line: Callable[[str], None],
     cancellation: Cancellation | None = None,
 ) -> Iterator[tuple[Disk, Entry]]:
-    """The disk of a managed base, an AMI or a file, and how machines of it let us in.
+    """The disk of a managed base, an AMI or a file, and the access to machines on it.
 
-    A file is copied, and the copy gone afterwards. Raises CommandFailed, Cancelled.
+    A file is copied, and the copy removed afterwards. Raises CommandFailed, Cancelled.
     """
     copies = place.folder / f"copy-{os.getpid()}-disk"
     try:
-        yield _find_disk(settings, name, copies=copies, say=say, cancellation=cancellation)
+        yield _find_disk(settings, name, copies=copies, on_line=on_line, cancellation=cancellation)
     finally:
         shutil.rmtree(copies, ignore_errors=True)
 
 
 def _find_disk(
-    settings: Settings, name: str, *, copies: Path, say: Callable[[str], None], cancellation: Cancellation | None
+    settings: Settings,
+    name: str,
+    *,
+    copies: Path,
+    on_line: Callable[[str], None],
+    cancellation: Cancellation | None,
 ) -> tuple[Disk, Entry]:
     try:
         base = managed_base(name, "machine")
         if base is not None:
-            return machine_bases(settings).managed(base, on_line=say, cancellation=cancellation), "credentials"
+            return machine_bases(settings).managed(base, on_line=on_line, cancellation=cancellation), "credentials"
         if name.startswith("ami-"):
             ami = find_ami(settings, name)
             entry: Entry = "credentials" if ami.document.get("entry") == "credentials" else "cloud-init"
-            return disk_store(settings).get(ami.digest), entry
+            try:
+                return disk_store(settings).whole(ami.digest, cancellation=cancellation), entry
+            except DiskError as error:
+                raise CommandFailed(f"{name} cannot be used: {error}", "see: imagesmith ami list") from error
         if Path(name).is_file():
             return DiskStore(copies).take(Path(name), cancellation=cancellation), "cloud-init"
     except (ParentError, DiskError) as error:
         raise CommandFailed(str(error), "see: imagesmith doctor") from error
     known = ", ".join(base.name for base in managed_bases() if base.kind == "machine")
     raise CommandFailed(
-        f"'{name}' is no disk", f"write a managed base ({known}), an ami- id, or the path of a disk"
+        f"'{name}' is not a disk", f"write a managed base ({known}), an ami- id, or the path of a disk"
     )

@@ -1,4 +1,4 @@
-"""`imagesmith doctor`: what is installed and what really works here."""
+"""`imagesmith doctor`: checks the installed tools and whether they really work here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,22 +16,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from imagesmith import processes
-from imagesmith.cli.context import (
-    ServerAddress,
-    data_dir_option,
-    json_option,
-    make_console,
-    print_json,
-    settings_of,
-)
+from imagesmith.cli.context import ServerAddress, data_dir_option, json_option, print_json, settings_of
+from imagesmith.cli.screen import make_console
+from imagesmith.cli.store import opened_store
 from imagesmith.settings import Settings
+from imagesmith.store.workers import list_workers
+from imagesmith.values.zone_data import zone_data
 
 _SECONDS = 30
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was tried."""
+class HealthCheck:
+    """The result of one check."""
 
     name: str
     works: bool
@@ -55,7 +52,7 @@ MACHINE_TOOLS = (
     ("mtools", ["mtools", "--version"], "apt-get install mtools"),
     ("sfdisk", ["sfdisk", "--version"], "apt-get install fdisk"),
 )
-"""What only machine images need."""
+"""Tools that only machine images need."""
 
 
 @click.command()
@@ -78,11 +75,11 @@ def doctor(data_dir: Path, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Everything doctor looks at, one after another."""
+def examine(settings: Settings) -> Iterator[HealthCheck]:
+    """All checks of doctor, one after another."""
     for name, argv, hint in TOOLS:
         yield _tool(name, argv, hint)
-    yield Finding("root", os.geteuid() == 0, f"user id {os.geteuid()}", hint="builds need root: use sudo")
+    yield HealthCheck("root", os.geteuid() == 0, f"user id {os.geteuid()}", hint="builds need root: use sudo")
     yield _tried("namespaces", ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "true"])
     yield _tried(
         "sandbox",
@@ -100,37 +97,39 @@ def examine(settings: Settings) -> Iterator[Finding]:
             "true",
         ],
     )
+    yield replace(_attempt("user namespaces", _user_namespace), needed=False)
     yield _attempt("storage", _storage)
     for name, argv, hint in MACHINE_TOOLS:
         yield replace(_tool(name, argv, hint), needed=False)
     yield _machines(settings)
     yield _disk(settings)
+    yield from time_zones(settings)
     yield from _registries(settings)
     yield _server(settings)
 
 
-def _tool(name: str, argv: list[str], hint: str) -> Finding:
+def _tool(name: str, argv: list[str], hint: str) -> HealthCheck:
     if shutil.which(argv[0]) is None:
-        return Finding(name, False, "not installed", hint=hint)
+        return HealthCheck(name, False, "not installed", hint=hint)
     done = processes.run(argv, timeout=_SECONDS)
     first = (done.stdout or done.stderr).decode(errors="replace").splitlines()
-    return Finding(name, done.returncode == 0, first[0].strip() if first else "", hint=hint)
+    return HealthCheck(name, done.returncode == 0, first[0].strip() if first else "", hint=hint)
 
 
-def _tried(name: str, argv: list[str]) -> Finding:
+def _tried(name: str, argv: list[str]) -> HealthCheck:
     try:
         done = processes.run(argv, timeout=_SECONDS)
     except OSError as error:
-        return Finding(name, False, str(error))
+        return HealthCheck(name, False, str(error))
     detail = f"{done.seconds * 1000:.0f} ms" if done.returncode == 0 else done.tail(3)
-    return Finding(name, done.returncode == 0, detail, hint=f"try by hand: {done.command}")
+    return HealthCheck(name, done.returncode == 0, detail, hint=f"try by hand: {done.command}")
 
 
-def _attempt(name: str, attempt: Callable[[], str]) -> Finding:
+def _attempt(name: str, attempt: Callable[[], str]) -> HealthCheck:
     try:
-        return Finding(name, True, attempt())
+        return HealthCheck(name, True, attempt())
     except (OSError, RuntimeError) as error:
-        return Finding(name, False, str(error))
+        return HealthCheck(name, False, str(error))
 
 
 def _storage() -> str:
@@ -144,52 +143,92 @@ def _storage() -> str:
             storage.close()
 
 
-def _machines(settings: Settings) -> Finding:
-    """What virtual machines run under here; tried once per boot of the host, and remembered."""
-    from imagesmith.instances.machine.place import MachinePlace
+def _user_namespace() -> str:
+    """Hold a root in a user namespace, as this user."""
+    from imagesmith.namespaces.id_maps import ID_TABLE, own_ids, range_of_its_own
+    from imagesmith.namespaces.user_namespace import RootLayers, UserNamespace
 
-    verdict = MachinePlace.of(settings).accelerator.verdict()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagesmith-doctor-")))
+        for name in ("layer", "changes/upper", "changes/work"):
+            (folder / name).mkdir(parents=True)
+        ids = own_ids() if os.geteuid() else stack.enter_context(range_of_its_own(ID_TABLE))
+        UserNamespace.start(RootLayers([folder / "layer"], folder / "changes"), ids).close()
+        first = ids.users[-1]
+        return f"{first.count} ids of the machine from {first.outside} on"
+
+
+def _machines(settings: Settings) -> HealthCheck:
+    """The accelerator of virtual machines here; tested once per boot of the host, and stored."""
+    from imagesmith.instances.machine.machine_factory import MachineFactory
+
+    verdict = MachineFactory.of(settings).accelerator.verdict()
     detail = f"{verdict.acceleration}: {verdict.reason}"
-    return Finding("machines", verdict.acceleration == "kvm", detail, needed=False, hint="they run, but slowly")
+    return HealthCheck("machines", verdict.acceleration == "kvm", detail, needed=False, hint="they run, but slowly")
 
 
-def _disk(settings: Settings) -> Finding:
+def _disk(settings: Settings) -> HealthCheck:
     place = settings.data_dir
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
     enough = free > 2 * 1024**3
-    return Finding(
+    return HealthCheck(
         "disk", enough, f"{free / 1024**3:.1f} GiB free for {settings.data_dir}", hint="2 GiB are needed"
     )
 
 
-def _registries(settings: Settings) -> Iterator[Finding]:
+def time_zones(settings: Settings) -> Iterator[HealthCheck]:
+    """The time zone database of schedules, here and in the processes that share a database."""
+    data = zone_data()
+    newest = not data.used.older_than(data.other)
+    yield HealthCheck(
+        "time zones", bool(data.used.version) and newest, str(data), needed=False,
+        hint="unset PYTHONTZPATH, or install a newer version there",
+    )  # fmt: skip
+    if not settings.database_url:
+        return
+    try:
+        with opened_store(settings) as tx:
+            others = [seen.worker for seen in list_workers(tx) if seen.worker.state != "gone"]
+    except click.ClickException as error:
+        yield HealthCheck("time zones of all hosts", False, error.message, needed=False)
+        return
+    versions = {item.zone_data: item.host for item in others if item.zone_data}
+    shown = ", ".join(f"{version} on {host}" for version, host in sorted(versions.items()))
+    yield HealthCheck(
+        "time zones of all hosts", set(versions) <= {data.used.version}, shown or "no process is running",
+        needed=False,
+        hint="schedules differ between hosts: install the same version everywhere and restart",
+    )  # fmt: skip
+
+
+def _registries(settings: Settings) -> Iterator[HealthCheck]:
     if not settings.registries:
-        yield Finding("registry", True, "none configured: images stay in the embedded OCI layout", needed=False)
+        yield HealthCheck("registry", True, "none configured: images stay in the embedded OCI layout", needed=False)
     for region, registry in settings.registries.items():
         host, _, port = registry.url.split("/")[0].partition(":")
         try:
             with socket.create_connection((host, int(port or 443)), timeout=5):
-                yield Finding(f"registry {region}", True, f"{registry.url} is reachable", needed=False)
+                yield HealthCheck(f"registry {region}", True, f"{registry.url} is reachable", needed=False)
         except (OSError, ValueError) as error:
-            yield Finding(f"registry {region}", False, f"{registry.url}: {error}", needed=False)
+            yield HealthCheck(f"registry {region}", False, f"{registry.url}: {error}", needed=False)
 
 
-def _server(settings: Settings) -> Finding:
+def _server(settings: Settings) -> HealthCheck:
     address = ServerAddress.read(settings.data_dir)
     if address is None:
-        return Finding(
+        return HealthCheck(
             "server", False, f"not running for {settings.data_dir}", needed=False, hint="imagesmith serve"
         )
     alive = False
     with suppress(ProcessLookupError, PermissionError):
         os.kill(address.pid, 0)
         alive = True
-    return Finding("server", alive, f"{address.url} (process {address.pid})", needed=False)
+    return HealthCheck("server", alive, f"{address.url} (process {address.pid})", needed=False)
 
 
-def _table(findings: list[Finding]) -> Table:
+def _table(findings: list[HealthCheck]) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     for finding in findings:
         mark = (

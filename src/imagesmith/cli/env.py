@@ -16,6 +16,17 @@ from imagesmith.cli.context import (
     print_json,
     settings_of,
 )
+from imagesmith.cli.screen import echo
+
+UNSET = (
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+)
+"""Variables that SDKs would use beside, or instead of, the printed key pair and endpoint: a token is sent with any
+key, an absent profile makes botocore fail and an existing one overrides the environment in some SDKs."""
 
 
 @click.command()
@@ -43,5 +54,7 @@ def env(data_dir: Path, as_json: bool) -> None:
     if as_json:
         print_json(variables)
         return
+    # a shell's variables of another account: a token of another key, a profile with other keys
+    echo(f"unset {' '.join(UNSET)}")
     for name, value in variables.items():
-        click.echo(f"export {name}={shlex.quote(value)}")
+        echo(f"export {name}={shlex.quote(value)}")

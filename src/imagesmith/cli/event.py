@@ -1,13 +1,13 @@
-"""`imagesmith event`: what the outbox holds."""
+"""`imagesmith event`: the events in the outbox."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
-from rich.table import Table
 
-from imagesmith.cli.context import data_dir_option, json_option, make_console, print_json, settings_of
+from imagesmith.cli.context import data_dir_option, json_option, settings_of
+from imagesmith.cli.listing import Listing
 from imagesmith.cli.store import opened_store
 from imagesmith.events.messages import envelope
 from imagesmith.store.events import newest_events
@@ -15,31 +15,37 @@ from imagesmith.store.events import newest_events
 
 @click.group()
 def event() -> None:
-    """See the events that this account has caused."""
+    """Show the events of this account."""
 
 
 @event.command("list")
-@click.option("-n", "--count", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many.")
+@click.option(
+    "-n", "--count", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Number of events."
+)
 @data_dir_option
 @json_option
 def list_events(count: int, data_dir: Path, as_json: bool) -> None:
-    """List the last events, newest first; --json prints each as an event bus would carry it.
+    """List the last events, newest first; --json prints each in the format of an event bus.
 
     \b
     Examples:
       imagesmith event list --data-dir ./data
       imagesmith event list --json --data-dir ./data | jq '.[].detail'
 
-    Events are kept for 90 days. Reads the store, so a server need not run.
+    Events are kept for 90 days. Reads the store, so no server needs to run.
     """
     settings = settings_of(data_dir)
     with opened_store(settings) as tx:
         found = [envelope(item) for item in newest_events(tx, settings.account, settings.region, count)]
-    if as_json:
-        print_json(found)
-        return
-    table = Table("time", "event", "about", "detail", box=None, pad_edge=False)
-    for item in found:
-        detail = ", ".join(f"{name} {value}" for name, value in item["detail"].items())
-        table.add_row(item["time"], item["detail-type"], " ".join(item["resources"]), detail)
-    make_console().print(table if found else "no events yet")
+    Listing(
+        columns=("time", "event", "about", "detail"),
+        rows=(
+            (
+                item["time"], item["detail-type"], " ".join(item["resources"]),
+                ", ".join(f"{name} {value}" for name, value in item["detail"].items()),
+            )
+            for item in found
+        ),
+        documents=found,
+        empty="no events yet",
+    ).show(as_json=as_json)  # fmt: skip

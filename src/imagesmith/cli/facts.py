@@ -1,4 +1,4 @@
-"""What the store knows of a build beyond the API: digest, size, times. Read straight from the database."""
+"""Facts about a build that the API does not have: digest, size, times. Read from the database."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 from imagesmith.settings import Settings
 from imagesmith.store import queries
+from imagesmith.store.build_outcome import BuildOutcome
 from imagesmith.store.database import Database
 
 
 @dataclass(frozen=True)
-class BuildFacts:
-    """Empty members: not known (yet)."""
+class ShownFacts:
+    """Empty members: unknown (yet)."""
 
     digest: str = ""
     size: int = 0
@@ -21,11 +22,11 @@ class BuildFacts:
     stages: Mapping[str, float] = field(default_factory=dict)
     """Stage -> seconds."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Mapping[str, Any]:
         return asdict(self)
 
 
-def read_facts(settings: Settings, image_arn: str) -> BuildFacts:
+def read_facts(settings: Settings, image_arn: str) -> ShownFacts:
     database = Database(settings.store_url)
     try:
         with database.read() as tx:
@@ -33,10 +34,10 @@ def read_facts(settings: Settings, image_arn: str) -> BuildFacts:
             packages = queries.get_inventory(tx, image_arn)
     finally:
         database.close()
-    outcome = build.outcome if build else {}
-    return BuildFacts(
-        digest=outcome.get("digest", ""),
-        size=outcome.get("size", 0),
+    outcome = build.outcome if build else BuildOutcome()
+    return ShownFacts(
+        digest=outcome.digest,
+        size=outcome.size,
         packages=len(packages or ()),
-        stages=outcome.get("stages", {}),
+        stages=outcome.stages,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,41 +9,66 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
+from imagesmith.build_logs.logs import log_path, parse_line
 from imagesmith.cli.context import (
     CommandFailed,
     api_errors,
     connect,
     data_dir_option,
     json_option,
-    make_console,
+    json_text,
     print_json,
     settings_of,
 )
-from imagesmith.cli.lazy import LazyGroup
+from imagesmith.cli.lazy import LazyCommand, LazyGroup
+from imagesmith.cli.listing import Listing
+from imagesmith.cli.screen import echo, make_console
 from imagesmith.inspection.changes import PackageChanges, compare_packages
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import human_size
-from imagesmith.workflows.logs import log_path, parse_line
+from imagesmith.values.states import ImageStatus
 
 if TYPE_CHECKING:
-    from imagesmith.cli.facts import BuildFacts
+    from imagesmith.cli.facts import ShownFacts
 
-_MORE = {
-    "findings": "imagesmith.cli.findings:findings",
-    "verify": "imagesmith.cli.verify:verify",
-    "steps": "imagesmith.cli.image_steps:steps",
-    "approve": "imagesmith.cli.image_steps:approve",
-    "reject": "imagesmith.cli.image_steps:reject",
-    "cancel": "imagesmith.cli.image_actions:cancel",
-    "retry": "imagesmith.cli.image_actions:retry",
+_MORE = (
+    ("scan_findings", "findings", "Show the vulnerabilities that the scan of a build found, worst first."),
+    (
+        "verify",
+        "verify",
+        "Check the signed provenance of an image, and show its builder, sources and build time.",
+    ),
+    ("image_steps", "steps", "Show the workflow steps of a build: state, time and failures."),
+    ("image_steps", "approve", "Resume a build that waits for an action."),
+    (
+        "image_steps",
+        "reject",
+        "Stop a build that waits for an action; the step fails, and its onFailure decides what follows.",
+    ),
+    (
+        "image_actions",
+        "cancel",
+        "Stop a build: its commands end at once, its instances are removed, and it becomes CANCELLED.",
+    ),
+    (
+        "image_actions",
+        "retry",
+        "Send a machine image that failed or was cancelled back to its test or distribution phase.",
+    ),
+)
+_COLOURS: dict[str, str] = {
+    ImageStatus.AVAILABLE: "green",
+    ImageStatus.FAILED: "red",
+    ImageStatus.CANCELLED: "yellow",
 }
+_LAZY = {name: LazyCommand(f"imagesmith.cli.{module}", name, text) for module, name, text in _MORE}
 
 
-@click.group(cls=LazyGroup, lazy=_MORE)
+@click.group(cls=LazyGroup, lazy=_LAZY)
 def image() -> None:
-    """Look at images: builds, their logs, what is inside; answer, cancel and retry them."""
+    """Show images, their logs and packages; approve, reject, cancel and retry builds."""
 
 
 @image.command("list")
@@ -59,16 +83,15 @@ def list_images(data_dir: Path, as_json: bool) -> None:
     with api_errors():
         pages = connect(data_dir).get_paginator("list_image_build_versions").paginate()
         found = [summary for page in pages for summary in page["imageSummaryList"]]
-    if as_json:
-        print_json(found)
-        return
-    table = Table("image", "version", "state", "type", "created", box=None, pad_edge=False)
-    for summary in found:
-        state = summary["state"]["status"]
-        table.add_row(
-            summary["name"], summary["version"], _coloured(state), summary["type"], summary["dateCreated"]
-        )
-    make_console().print(table if found else "no images yet")
+    Listing(
+        columns=("image", "version", "state", "type", "created"),
+        rows=(
+            (item["name"], item["version"], _coloured(item["state"]["status"]), item["type"], item["dateCreated"])
+            for item in found
+        ),
+        documents=found,
+        empty="no images yet",
+    ).show(as_json=as_json)
 
 
 @image.command()
@@ -76,13 +99,13 @@ def list_images(data_dir: Path, as_json: bool) -> None:
 @data_dir_option
 @json_option
 def show(reference: str, data_dir: Path, as_json: bool) -> None:
-    """Show one build: state, digest, where it is, how long each stage took.
+    """Show one build: state, digest, location, time of each stage.
 
     \b
     REFERENCE is an ARN, NAME (newest build), NAME/1.0.0 or NAME/1.0.0/3.
     Example:  imagesmith image show web/1.0.0/1 --data-dir ./data
     """
-    # commands that only ask the API do not wait for what reads the database
+    # commands that only use the API do not load the modules for the database
     from imagesmith.cli.facts import read_facts
 
     with api_errors():
@@ -96,15 +119,17 @@ def show(reference: str, data_dir: Path, as_json: bool) -> None:
 
 @image.command()
 @click.argument("reference")
-@click.option("-f", "--follow", "keep_following", is_flag=True, help="Wait for more until the build is over.")
-@click.option("--step", "step", default="", help="Only the lines of one step of its workflows; -f ends with it.")
+@click.option("-f", "--follow", "keep_following", is_flag=True, help="Follow the log until the build ends.")
+@click.option(
+    "--step", "step", default="", help="Only the lines of one step of its workflows; -f ends with the step."
+)
 @data_dir_option
 @json_option
 def logs(reference: str, keep_following: bool, step: str, data_dir: Path, as_json: bool) -> None:
-    """Print the log of a build, or of one step; with --json one object a line.
+    """Print the log of a build, or of one step; with --json one object per line.
 
     \b
-    Following goes on through a restart of the server. A step that has not begun yet is waited for.
+    -f continues after a restart of the server, and waits for a step that has not started.
     Example:  imagesmith image logs -f web/1.0.0/1 --data-dir ./data
               imagesmith image logs -f web/1.0.0/1 --step ApplyBuildComponents --data-dir ./data
     Over HTTP: GET /logs/image?imageBuildVersionArn=ARN (server-sent events, signed like the API; docs/builds.md).
@@ -115,7 +140,7 @@ def logs(reference: str, keep_following: bool, step: str, data_dir: Path, as_jso
         arn = get_image(data_dir, reference)["arn"]
     watch = LogWatch(data_dir, arn, step)
     for line in watch.lines(keep_following=keep_following):
-        click.echo(json.dumps(asdict(parse_line(line))) if as_json else line)
+        echo(json_text(asdict(parse_line(line))) if as_json else line)
 
 
 @image.command()
@@ -139,7 +164,7 @@ def diff(before: str, after: str, data_dir: Path, as_json: bool) -> None:
 
 
 def get_image(data_dir: Path, reference: str) -> Mapping[str, Any]:
-    """The image that a person means by an ARN, NAME, NAME/VERSION or NAME/VERSION/BUILD."""
+    """The image of an ARN, NAME, NAME/VERSION or NAME/VERSION/BUILD."""
     client = connect(data_dir)
     if reference.startswith("arn:"):
         return client.get_image(imageBuildVersionArn=reference)["image"]
@@ -162,8 +187,8 @@ def packages_of(client: Any, arn: str) -> dict[str, str]:
     return {item["packageName"]: item["packageVersion"] for page in pages for item in page["imagePackageList"]}
 
 
-def describe(found: Mapping[str, Any], facts: BuildFacts, data_dir: Path) -> Table:
-    table = Table(show_header=False, box=None, pad_edge=False)
+def describe(found: Mapping[str, Any], facts: ShownFacts, data_dir: Path) -> Table:
+    table = Table("", Column(overflow="fold"), show_header=False, box=None, pad_edge=False)
     state = found["state"]
     table.add_row("arn", found["arn"])
     table.add_row("state", _coloured(state["status"]))
@@ -182,7 +207,7 @@ def describe(found: Mapping[str, Any], facts: BuildFacts, data_dir: Path) -> Tab
             table.add_row("image", uri)
     for name, seconds in facts.stages.items():
         table.add_row(f"time {name}", f"{seconds:.1f} s")
-    table.add_row("log", str(log_path(data_dir / "logs", found["arn"])))
+    table.add_row("log", escape(str(log_path(data_dir / "logs", found["arn"]))))
     uris = [uri for item in found.get("outputResources", {}).get("containers", ()) for uri in item["imageUris"]]
     if any(uri.startswith("oci:") for uri in uris):
         table.add_row("use it", f"skopeo copy {uris[0]} docker://REGISTRY/NAME:TAG")
@@ -190,7 +215,7 @@ def describe(found: Mapping[str, Any], facts: BuildFacts, data_dir: Path) -> Tab
 
 
 def describe_changes(changes: PackageChanges, before: str, after: str) -> Table:
-    sides = ["/".join(arn.split("/")[1:]) for arn in (before, after)]
+    sides = [Arn.parse(arn).path for arn in (before, after)]
     table = Table("package", sides[0], sides[1], box=None, pad_edge=False)
     for name, version in changes.added.items():
         table.add_row(f"[green]+ {name}[/green]", "", version)
@@ -206,5 +231,5 @@ def describe_changes(changes: PackageChanges, before: str, after: str) -> Table:
 
 
 def _coloured(state: str) -> str:
-    colour = {"AVAILABLE": "green", "FAILED": "red", "CANCELLED": "yellow"}.get(state, "cyan")
+    colour = _COLOURS.get(state, "cyan")
     return f"[{colour}]{state}[/{colour}]"

@@ -1,4 +1,4 @@
-"""`imagesmith image cancel | retry`: stop a build, or send one back to the phase that failed."""
+"""`imagesmith image cancel | retry`: stop a build, or repeat the phase that failed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from imagesmith.cli.context import api_errors, connect, data_dir_option, json_option, print_json
 from imagesmith.cli.image import get_image
+from imagesmith.cli.screen import echo
 
 
 @click.command()
@@ -33,8 +34,8 @@ def retry(reference: str, data_dir: Path, as_json: bool) -> None:
     """Send a machine image that failed or was cancelled back to its test or distribution phase.
 
     \b
-    It keeps its ARN, its AMI and what its finished workflows put out; the workflows of the phase run once more.
-    A build that did not get as far as an AMI is refused: run its pipeline again.
+    It keeps its ARN, its AMI and the outputs of its finished workflows; the workflows of the phase run again.
+    A build that has no AMI is refused: run its pipeline again.
     Example:  imagesmith image retry web-machine/1.0.0/1 --data-dir ./data
               imagesmith image logs -f web-machine/1.0.0/1 --data-dir ./data
     """
@@ -50,4 +51,4 @@ def _act(operation: str, reference: str, data_dir: Path, *, as_json: bool) -> No
     if as_json:
         print_json({"imageBuildVersionArn": arn, "status": state})
         return
-    click.echo(f"{arn} {state}")
+    echo(f"{arn} {state}")

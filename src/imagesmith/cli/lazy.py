@@ -1,28 +1,51 @@
-"""Commands that are imported when they are asked for: a short one does not wait for what a long one needs."""
+"""Commands that are imported when they are run, so that short ones do not load the modules of long ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import click
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are named as `module:attribute`."""
+@dataclass(frozen=True)
+class LazyCommand:
+    """The place of a command, and its text in the list of commands, without an import."""
 
-    def __init__(self, *arguments: Any, lazy: Mapping[str, str], **options: Any) -> None:
+    module: str
+    attribute: str
+    short_help: str
+
+    def load(self) -> click.Command:
+        found = getattr(import_module(self.module), self.attribute)
+        assert isinstance(found, click.Command), f"{self.module}:{self.attribute} is not a command"
+        return found
+
+
+class LazyGroup(click.Group):
+    """A group of commands that are imported one by one; its help imports none."""
+
+    def __init__(self, *arguments: Any, lazy: Mapping[str, LazyCommand], **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._lazy = lazy
+        self.lazy = lazy
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *self._lazy})
+        return sorted({*super().list_commands(ctx), *self.lazy})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self._lazy:
-            return super().get_command(ctx, cmd_name)
-        module, _, attribute = self._lazy[cmd_name].partition(":")
-        found = getattr(import_module(module), attribute)
-        assert isinstance(found, click.Command), f"{self._lazy[cmd_name]} is no command"
-        return found
+        lazy = self.lazy.get(cmd_name)
+        return lazy.load() if lazy else super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, self._short_help(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def _short_help(self, ctx: click.Context, name: str) -> str:
+        lazy = self.lazy.get(name)
+        if lazy:
+            return lazy.short_help
+        command = super().get_command(ctx, name)
+        return command.get_short_help_str() if command else ""

@@ -1,4 +1,4 @@
-"""The lines of a build or of one of its steps, printed as they come: `imagesmith image logs`."""
+"""The log lines of a build or of one of its steps, as they arrive: `imagesmith image logs`."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from imagesmith.artifacts.shared import SharedStoreError
+from imagesmith.build_logs.logs import follow, log_path, step_log_path
+from imagesmith.build_logs.shared_logs import follow_shared
+from imagesmith.builds.stores import open_exchange
 from imagesmith.cli.context import CommandFailed, api_errors, connect, settings_of
 from imagesmith.cli.store import opened_store
 from imagesmith.store.workers import list_workers
-from imagesmith.values.final_states import FINAL, FINAL_STEP
-from imagesmith.workflows.logs import follow, log_path, step_log_path
-from imagesmith.workflows.shared_logs import follow_shared
-from imagesmith.workflows.stores import open_exchange
+from imagesmith.values.states import FINAL_IMAGE, FINAL_STEP
 
 _POLL_SECONDS = 0.3
 _AWAY_SECONDS = 120.0
-"""How long a server may be away, for a restart or an upgrade, before following it is given up."""
+"""How long a server may be unreachable, for a restart or an upgrade, before following ends with an error."""
 
 Value = TypeVar("Value")
 
 
-class Patient:
-    """Asks the server of a data directory, which may be away for a while and come back at another port."""
+class RetryingClient:
+    """A client of a data directory's server, which may be unreachable for a while and restart on another port.
+
+    ask() does not wait for the server: its callers print the log of the build meanwhile.
+    """
 
     def __init__(self, data_dir: Path, *, away_seconds: float = _AWAY_SECONDS) -> None:
         self._data_dir = data_dir
@@ -34,7 +37,7 @@ class Patient:
         self._since: float | None = None
 
     def ask(self, question: Callable[[Any], Value]) -> Value | None:
-        """The answer of `question(client)`; None while the server is away. Raises CommandFailed."""
+        """The answer of `question(client)`; None while the server is unreachable. Raises CommandFailed."""
         from botocore import exceptions
 
         try:
@@ -63,27 +66,27 @@ class Patient:
 
 @dataclass(frozen=True)
 class _Step:
-    """The newest record of a step: of which run it is, and whether it has ended."""
+    """The newest record of a step: its run, and whether it has ended."""
 
     execution: str
     over: bool
 
 
 class LogWatch:
-    """The log of an image build; of one of its steps, when `step` names one."""
+    """The log of an image build, or of its step `step`."""
 
     def __init__(self, data_dir: Path, arn: str, step: str) -> None:
         self._arn = arn
         self._step = step
         self._settings = settings_of(data_dir)
         self._logs = self._settings.data_dir / "logs"
-        self._server = Patient(data_dir)
+        self._server = RetryingClient(data_dir)
 
     def lines(self, *, keep_following: bool) -> Iterator[str]:
-        """What is there; with `keep_following` also what comes, until the end. Raises CommandFailed."""
+        """The existing lines; with `keep_following` also new ones, until the end. Raises CommandFailed."""
         if not self._step:
             path = log_path(self._logs, self._arn)
-            over = self._over(self._image_over, keep_following)
+            over = self._is_over(self._image_over, keep_following)
             if self._is_shared:
                 yield from self._from_all_hosts(over, ends=keep_following)
             else:
@@ -91,7 +94,7 @@ class LogWatch:
             return
         found = self._wait_for_step(keep_following=keep_following)
         path = step_log_path(self._logs, self._arn, found.execution, self._step)
-        over = self._over(self._step_over, keep_following)
+        over = self._is_over(self._step_over, keep_following)
         if self._is_shared:
             yield from self._from_all_hosts(over, step=f"{found.execution}/{self._step}", ends=False)
         else:
@@ -113,11 +116,11 @@ class LogWatch:
         except SharedStoreError as error:
             raise CommandFailed(f"the log cannot be read: {error}") from error
 
-    def _over(self, probe: Callable[[Any], bool], keep_following: bool) -> Callable[[], bool]:
+    def _is_over(self, probe: Callable[[Any], bool], keep_following: bool) -> Callable[[], bool]:
         return lambda: not keep_following or bool(self._server.ask(probe))
 
     def _image_over(self, client: Any) -> bool:
-        return client.get_image(imageBuildVersionArn=self._arn)["image"]["state"]["status"] in FINAL
+        return client.get_image(imageBuildVersionArn=self._arn)["image"]["state"]["status"] in FINAL_IMAGE
 
     def _step_over(self, client: Any) -> bool:
         found, _ = self._find(client)
@@ -137,7 +140,7 @@ class LogWatch:
             _wait()
 
     def _find(self, client: Any) -> tuple[_Step | None, list[str]]:
-        """The step of the newest run that has one of this name, and the names of all steps."""
+        """The step of the newest run with a step of this name, and the names of all steps."""
         pages = client.get_paginator("list_workflow_executions").paginate(imageBuildVersionArn=self._arn)
         known: list[str] = []
         for run in reversed([run for page in pages for run in page["workflowExecutions"]]):

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 import click
 
 from imagesmith import __version__
 from imagesmith.cli.context import CommandFailed
-from imagesmith.cli.lazy import LazyGroup
+from imagesmith.cli.lazy import LazyCommand, LazyGroup
+from imagesmith.cli.screen import echo
+from imagesmith.values.damaged import DamagedFile, misplaced
 
-_COMMANDS = {
-    name: f"imagesmith.cli.{name}:{name}"
-    for name in (
-        "serve", "worker", "env", "pipeline", "image", "ami", "base", "component", "workflow", "schedule",
-        "parameter", "event", "advisories", "doctor",
-    )
-}  # fmt: skip
+_SUMMARIES = {
+    "serve": "Serve the API and run builds until SIGTERM or Ctrl-C.",
+    "worker": "Run builds that servers on the same PostgreSQL accept, until SIGTERM or Ctrl-C.",
+    "env": "Print exports for the AWS CLI, SDKs and Terraform.",
+    "pipeline": "Run and inspect pipelines.",
+    "image": "Show images, their logs and packages; approve, reject, cancel and retry builds.",
+    "ami": "Machine images: the catalog, export, boot.",
+    "base": "Disks and images that builds start from.",
+    "component": "Validate, run and create component documents, without a server.",
+    "dockerfile": "Check Dockerfile templates, without a server.",
+    "workflow": "Validate, plan and create workflow documents, without a server.",
+    "schedule": "Explain schedule expressions; list the next runs.",
+    "parameter": "Set and show stored parameters; a recipe can have one as parent, like ssm:/golden/debian-12.",
+    "event": "Show the events of this account.",
+    "advisories": "Import security advisories: OSV documents and the Debian security tracker.",
+    "doctor": "Try every tool and kernel feature that builds need; exit 1 when a needed one fails.",
+}
+"""The first sentence of each command's help: otherwise the list of commands would import all of them."""
+_COMMANDS = {name: LazyCommand(f"imagesmith.cli.{name}", name, text) for name, text in _SUMMARIES.items()}
 
 
 @click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,13 +52,26 @@ def main() -> None:
     try:
         commands(standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("interrupted", err=True)
+        echo("interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        echo(shown.getvalue().rstrip("\n"), err=True)
         sys.exit(error.exit_code)
     except CommandFailed as error:
-        click.secho(f"error: {error}", fg="red", err=True)
+        echo(f"error: {error}", fg="red", err=True)
         if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+            echo(f"hint: {error.hint}", err=True)
+        sys.exit(1)
+    except DamagedFile as error:
+        echo(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        # the reader of the output closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        echo(f"error: {misplaced(error) or f'{where}{error.strerror or error}'}", fg="red", err=True)
         sys.exit(1)

@@ -1,25 +1,21 @@
-"""`imagesmith parameter`: the values that `ssm:` references of recipes mean."""
+"""`imagesmith parameter`: the values of `ssm:` references in recipes."""
 
 from __future__ import annotations
 
 import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.table import Table
 
-from imagesmith.cli.context import (
-    CommandFailed,
-    data_dir_option,
-    json_option,
-    make_console,
-    print_json,
-    settings_of,
-)
+from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, settings_of
+from imagesmith.cli.listing import Listing
+from imagesmith.cli.screen import echo
 from imagesmith.cli.store import changed_store, opened_store
+from imagesmith.components.secrets import MASK
 from imagesmith.store.parameters import (
-    Parameter,
+    ParameterRecord,
     all_parameters,
     delete_parameter,
     get_parameter,
@@ -34,40 +30,52 @@ _LONGEST = 4096
 def _name(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
     if not _NAME.fullmatch(text):
         raise click.BadParameter(
-            f"'{text}' is no parameter name; write letters, digits, and . - _ /, like /golden/debian-12"
+            f"'{text}' is not a parameter name; write letters, digits, and . - _ /, like /golden/debian-12"
         )
     return text
 
 
 @click.group()
 def parameter() -> None:
-    """Set and see stored parameters: recipes name them as parent, like ssm:/golden/debian-12."""
+    """Set and show stored parameters; a recipe can have one as parent, like ssm:/golden/debian-12."""
 
 
 @parameter.command("put")
 @click.argument("name", callback=_name)
-@click.argument("value")
+@click.argument("value", required=False)
+@click.option("--secure", is_flag=True, help="A secret, masked in logs; without VALUE it is read from stdin.")
 @data_dir_option
-def put(name: str, value: str, data_dir: Path) -> None:
-    """Give the parameter NAME a VALUE, instead of the one it has.
+def put(name: str, value: str | None, data_dir: Path, *, secure: bool) -> None:
+    """Set the parameter NAME to VALUE, replacing its current value.
 
     \b
-    Example:  imagesmith parameter put /golden/debian-12 ami-0123456789abcdef0 --data-dir ./data
+    Examples:
+      imagesmith parameter put /golden/debian-12 ami-0123456789abcdef0 --data-dir ./data
+      imagesmith parameter put /app/license --secure --data-dir ./data <license.txt
 
-    A pipeline whose recipe has the parent ssm:NAME takes the value at its next start, and under the dependency
-    condition another value is an update.
+    Components read a value with {{ aws:ssm:NAME }}.
+
+    A pipeline whose recipe has the parent ssm:NAME uses the value at its next start; with the dependency
+    condition a new value counts as an update.
     """
+    if value is None:
+        if not secure:
+            raise click.UsageError("VALUE is missing; only a --secure one is read from stdin.")
+        value = sys.stdin.read(_LONGEST + 2).removesuffix("\n")
     if not 0 < len(value) <= _LONGEST or not value.isprintable():
         raise click.BadParameter(f"a value has 1 to {_LONGEST} printable characters", param_hint="VALUE")
     settings = settings_of(data_dir)
     with changed_store(settings) as tx:
-        put_parameter(tx, settings.account, settings.region, Parameter(name, value, datetime.now(UTC)))
+        put_parameter(
+            tx, settings.account, settings.region, ParameterRecord(name, value, datetime.now(UTC), secure)
+        )
 
 
 @parameter.command("get")
 @click.argument("name", callback=_name)
+@click.option("--with-decryption", "decrypt", is_flag=True, help="Also show a secure value.")
 @data_dir_option
-def get(name: str, data_dir: Path) -> None:
+def get(name: str, data_dir: Path, *, decrypt: bool) -> None:
     """Print the value of the parameter NAME.
 
     \b
@@ -78,7 +86,7 @@ def get(name: str, data_dir: Path) -> None:
         found = get_parameter(tx, settings.account, settings.region, name)
     if found is None:
         raise CommandFailed(f"there is no parameter {name}", "see: imagesmith parameter list")
-    click.echo(found.value)
+    echo(found.value if decrypt or not found.secure else MASK)
 
 
 @parameter.command("list")
@@ -93,22 +101,25 @@ def list_parameters(data_dir: Path, as_json: bool) -> None:
     settings = settings_of(data_dir)
     with opened_store(settings) as tx:
         found = all_parameters(tx, settings.account, settings.region)
-    if as_json:
-        print_json(
-            [{"name": item.name, "value": item.value, "updated": iso_instant(item.updated)} for item in found]
-        )
-        return
-    table = Table("name", "value", "updated", box=None, pad_edge=False)
-    for item in found:
-        table.add_row(item.name, item.value, iso_instant(item.updated))
-    make_console().print(table if found else "no parameters yet")
+    documents = [
+        {
+            "name": item.name,
+            "value": MASK if item.secure else item.value,
+            "type": "SecureString" if item.secure else "String",
+            "updated": iso_instant(item.updated),
+        }
+        for item in found
+    ]
+    columns = ("name", "value", "updated")
+    rows = [[item[column] for column in columns] for item in documents]
+    Listing(columns, rows, documents, empty="no parameters yet").show(as_json=as_json)
 
 
 @parameter.command("delete")
 @click.argument("name", callback=_name)
 @data_dir_option
 def delete(name: str, data_dir: Path) -> None:
-    """Remove the parameter NAME; runs of recipes that name it fail from then on.
+    """Remove the parameter NAME; later runs of recipes that name it fail.
 
     \b
     Example:  imagesmith parameter delete /golden/debian-12 --data-dir ./data

@@ -1,8 +1,7 @@
-"""`imagesmith pipeline`: run one and watch it."""
+"""`imagesmith pipeline`: run pipelines and follow them."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from imagesmith.cli.context import (
@@ -20,21 +20,24 @@ from imagesmith.cli.context import (
     connect,
     data_dir_option,
     json_option,
-    make_console,
+    json_text,
     print_json,
     settings_of,
 )
 from imagesmith.cli.facts import read_facts
 from imagesmith.cli.follow import follow_build
 from imagesmith.cli.image import describe
-from imagesmith.cli.log_watch import Patient
+from imagesmith.cli.listing import Listing
+from imagesmith.cli.log_watch import RetryingClient
+from imagesmith.cli.screen import echo, make_console
 from imagesmith.resources.run_tags import CACHE, NO_BOOT
 from imagesmith.values.arn import slug_of
+from imagesmith.values.states import ImageStatus
 
 
 @click.group()
 def pipeline() -> None:
-    """Run pipelines and see what they did."""
+    """Run and inspect pipelines."""
 
 
 @pipeline.command("list")
@@ -49,26 +52,28 @@ def list_pipelines(data_dir: Path, as_json: bool) -> None:
     with api_errors():
         pages = connect(data_dir).get_paginator("list_image_pipelines").paginate()
         found = [item for page in pages for item in page["imagePipelineList"]]
-    if as_json:
-        print_json(found)
-        return
-    table = Table("pipeline", "status", "last run", "result", "next run", box=None, pad_edge=False)
-    for item in found:
-        table.add_row(
-            item["name"], item["status"], item.get("dateLastRun", ""), item.get("lastRunStatus", ""),
-            item.get("dateNextRun", ""),
-        )  # fmt: skip
-    make_console().print(table if found else "no pipelines yet")
+    Listing(
+        columns=("pipeline", "status", "last run", "result", "next run"),
+        rows=(
+            (
+                item["name"], item["status"], item.get("dateLastRun", ""), item.get("lastRunStatus", ""),
+                item.get("dateNextRun", ""),
+            )
+            for item in found
+        ),
+        documents=found,
+        empty="no pipelines yet",
+    ).show(as_json=as_json)  # fmt: skip
 
 
 @pipeline.command()
 @click.argument("name")
-@click.option("--follow", "-f", is_flag=True, help="Show progress and log lines until the build is over.")
+@click.option("--follow", "-f", is_flag=True, help="Show progress and log lines until the build ends.")
 @click.option(
     "--cache",
     metavar="AGE",
     default="",
-    help="Machine images: go on after components that an earlier run did at most AGE (30m, 24h, 7d) ago.",
+    help="Machine images: continue after components that an earlier run completed at most AGE (30m, 24h, 7d) ago.",
 )
 @click.option("--no-boot", is_flag=True, help="Machine images: run build components without starting a machine.")
 @data_dir_option
@@ -94,16 +99,16 @@ def run(name: str, follow: bool, cache: str, no_boot: bool, data_dir: Path, as_j
         if as_json:
             print_json({"imageBuildVersionArn": image_arn})
         else:
-            click.echo(image_arn)
+            echo(image_arn)
         return
     settings = settings_of(data_dir)
-    final = follow_build(Patient(data_dir), image_arn, settings.data_dir, quiet=as_json, sleep=time.sleep)
+    final = follow_build(RetryingClient(data_dir), image_arn, settings.data_dir, quiet=as_json, sleep=time.sleep)
     facts = read_facts(settings, image_arn)
     if as_json:
         print_json({**final, "build": facts.to_json()})
     else:
         make_console().print(describe(final, facts, settings.data_dir))
-    if final["state"]["status"] != "AVAILABLE":
+    if final["state"]["status"] != ImageStatus.AVAILABLE:
         raise CommandFailed(f"the build ended {final['state']['status']}", f"imagesmith image logs {image_arn}")
 
 
@@ -112,14 +117,14 @@ def run(name: str, follow: bool, cache: str, no_boot: bool, data_dir: Path, as_j
 @data_dir_option
 @json_option
 def plan(name: str, data_dir: Path, as_json: bool) -> None:
-    """Would the pipeline NAME build if its schedule fired now? Says why, and what every reference means.
+    """Show whether pipeline NAME would build if its schedule fired now, and why.
 
     \b
     Examples:
       imagesmith pipeline plan web --data-dir ./data
       imagesmith pipeline plan web --json --data-dir ./data | jq .builds
 
-    Writes and starts nothing. Reads the store, so a server need not run.
+    Also shows what each reference resolves to. Changes nothing. Reads the store, so no server needs to run.
     """
     # imported late: `imagesmith --help` should not load every resource
     from imagesmith.cli.plan import plan_named
@@ -132,6 +137,10 @@ def plan(name: str, data_dir: Path, as_json: bool) -> None:
     console.print(f"{'it would build' if found.builds else 'it would not build'}: {found.reason}", soft_wrap=True)
     if found.next_run:
         console.print(f"next run {found.next_run}")
+    if found.hint:
+        console.print(f"hint: {escape(found.hint)}", soft_wrap=True)
+    for warning in found.warnings:
+        console.print(f"warning: {escape(warning)}", soft_wrap=True)
     if found.baseline_image:
         console.print(f"compared with {found.baseline_image}", soft_wrap=True)
     table = Table("", "written", "resolves to", "was", box=None, pad_edge=False)
@@ -146,24 +155,24 @@ def plan(name: str, data_dir: Path, as_json: bool) -> None:
 @pipeline.command()
 @click.argument("name")
 @click.option(
-    "-n", "--count", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many lines."
+    "-n", "--count", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Number of lines."
 )
 @data_dir_option
 @json_option
 def logs(name: str, count: int, data_dir: Path, as_json: bool) -> None:
-    """Print the last lines of the log of pipeline NAME: what each tick decided and why, and how runs ended.
+    """Print the last lines of the log of pipeline NAME: the decision of each tick, its reason, and how runs ended.
 
     \b
     Examples:
       imagesmith pipeline logs web --data-dir ./data
       imagesmith pipeline logs web -n 1000 --json --data-dir ./data | jq -r 'select(.stage == "tick").text'
 
-    With --json one object a line. Reads the files, so a server need not run.
+    With --json one object per line. Reads the files, so no server needs to run.
     """
     from imagesmith.cli.pipeline_logs import last_lines
 
     for line in last_lines(settings_of(data_dir), name, count):
-        click.echo(json.dumps(asdict(line)) if as_json else f"{line.time} {line.stage} | {line.text}")
+        echo(json_text(asdict(line)) if as_json else f"{line.time} {line.stage} | {line.text}")
 
 
 def _find(client: Any, name: str) -> str:

@@ -1,14 +1,14 @@
-"""`imagesmith pipeline logs`: the end of a pipeline's log, which has one file per UTC day."""
+"""`imagesmith pipeline logs`: the end of a pipeline's log, which has one file for each UTC day."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from imagesmith.build_logs.logs import LogLine, parse_line
+from imagesmith.build_logs.pipeline_log import pipeline_log_path
 from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.plan import pipeline_arn
 from imagesmith.settings import Settings
-from imagesmith.workflows.logs import LogLine, parse_line
-from imagesmith.workflows.pipeline_log import pipeline_log_path
 
 
 def last_lines(settings: Settings, name: str, count: int) -> list[LogLine]:
@@ -22,6 +22,6 @@ def last_lines(settings: Settings, name: str, count: int) -> list[LogLine]:
             break
     if not found:
         raise CommandFailed(
-            f"there is no log of a pipeline {name}", "it begins with the first run; see: imagesmith pipeline list"
+            f"there is no log of a pipeline {name}", "it starts with the first run; see: imagesmith pipeline list"
         )
     return [parse_line(line) for line in found]

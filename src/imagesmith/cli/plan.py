@@ -1,4 +1,4 @@
-"""`imagesmith pipeline plan`: finds the pipeline in the store and judges it as a tick would."""
+"""`imagesmith pipeline plan`: finds the pipeline in the store and evaluates it as a tick would."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def plan_named(settings: Settings, name: str, *, now: datetime) -> PipelinePlan:
     if settings.schedules.container_tag_updates:
         with opened_store(settings) as tx:
             tag = moving_tag(_call(tx, settings, arn, now), _record(tx, arn, name).document)
-        # asked outside the transaction, as the clock does
-        tags = RegistryTags(settings.registry_at).look_up([tag] if tag else [])
+        # queried outside the transaction, as the clock does
+        tags = RegistryTags(settings.locate).look_up([tag] if tag else [])
     with opened_store(settings) as tx:
         return plan_pipeline(_call(tx, settings, arn, now), _record(tx, arn, name), tags=tags)
 
@@ -48,7 +48,13 @@ def _record(tx: Connection, arn: Arn, name: str) -> Record:
 
 
 def _call(tx: Connection, settings: Settings, arn: Arn, now: datetime) -> Call:
-    caller = Caller(arn.owner, arn.region, f"arn:{arn.partition}:iam::{arn.owner}:root", "", arn.partition)
+    caller = Caller(
+        account=arn.owner,
+        region=arn.region,
+        principal=f"arn:{arn.partition}:iam::{arn.owner}:root",
+        request_id="",
+        partition=arn.partition,
+    )
     return Call(
         operation="PlanPipeline", caller=caller, request={}, now=now, tx=tx, settings=settings,
         managed=managed_content(), page_secret=b"",
@@ -56,9 +62,15 @@ def _call(tx: Connection, settings: Settings, arn: Arn, now: datetime) -> Call:
 
 
 def pipeline_arn(settings: Settings, name: str) -> Arn:
-    """What a person means by the name or ARN of a pipeline. Raises CommandFailed."""
+    """The ARN of a pipeline by its name or ARN. Raises CommandFailed."""
     if not name.startswith("arn:"):
-        return Arn(settings.partition, settings.region, settings.account, pipelines.KIND, slug_of(name))
+        return Arn(
+            partition=settings.partition,
+            region=settings.region,
+            owner=settings.account,
+            kind=pipelines.KIND,
+            slug=slug_of(name),
+        )
     try:
         arn = Arn.parse(name)
     except ArnError as error:

@@ -1,22 +1,27 @@
-"""`imagesmith schedule`: what an expression means, and what the pipelines of this account will do."""
+"""`imagesmith schedule`: explains expressions, and lists the next runs of this account's pipelines."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from zoneinfo import available_timezones
 
 import click
-from rich.table import Table
 
-from imagesmith.cli.context import data_dir_option, json_option, make_console, print_json, settings_of
-from imagesmith.cli.store import opened_store
-from imagesmith.schedule.agenda import Appointment, agenda
+from imagesmith.cli.context import data_dir_option, json_option, settings_of
+from imagesmith.cli.listing import Listing
+from imagesmith.cli.screen import echo
+from imagesmith.values.endings import why_over
 from imagesmith.values.schedule import Cron, Schedule, ScheduleError, UnknownZone, parse_schedule
+from imagesmith.values.zone_data import zone_data
+
+if TYPE_CHECKING:
+    from imagesmith.schedule.agenda import Appointment
 
 _MOST = 10_000
 _FIELDS_HINT = (
@@ -37,9 +42,9 @@ class BadExpression(click.ClickException):
         self.column = error.column
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.secho(f"error: {_printable(self.message)}", fg="red", err=file is None, file=file)
-        click.echo(f"  {_printable(self.expression)}\n  {' ' * self.column}^", err=file is None, file=file)
-        click.echo(f"hint: {self._hint()}", err=file is None, file=file)
+        echo(f"error: {_printable(self.message)}", fg="red", err=file is None, file=file)
+        echo(f"  {_printable(self.expression)}\n  {' ' * self.column}^", err=file is None, file=file)
+        echo(f"hint: {self._hint()}", err=file is None, file=file)
 
     def _hint(self) -> str:
         if self.expression.startswith("cron("):
@@ -50,7 +55,7 @@ class BadExpression(click.ClickException):
 
 
 def _printable(text: str) -> str:
-    """The text without anything that moves the cursor of a terminal, and as long."""
+    """The text without cursor movements of a terminal, in the same length."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
@@ -66,20 +71,24 @@ class Instant(click.ParamType[datetime]):
             moment = datetime.fromisoformat(value)
             return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
         except (ValueError, OverflowError):
-            self.fail(f"'{value}' is no time; write 2026-01-31T18:00:00Z or 2026-01-31", param, ctx)
+            self.fail(f"'{value}' is not a time; write 2026-01-31T18:00:00Z or 2026-01-31", param, ctx)
 
 
 @click.group()
 def schedule() -> None:
-    """Explain schedule expressions; list what fires next."""
+    """Explain schedule expressions; list the next runs."""
 
 
 @schedule.command("next")
 @click.argument("expression")
 @click.option("--timezone", metavar="ZONE", help="IANA time zone of a cron expression.  [default: UTC]")
-@click.option("-n", "--count", type=click.IntRange(1, _MOST), default=10, show_default=True, help="How many times.")
+@click.option(
+    "-n", "--count", type=click.IntRange(1, _MOST), default=10, show_default=True, help="Number of times to list."
+)
 @click.option("--after", type=Instant(), help="List times strictly after this one.  [default: now]")
-@click.option("--anchor", type=Instant(), help="When a rate started to count.  [default: the time of --after]")
+@click.option(
+    "--anchor", type=Instant(), help="Start of the first interval of a rate.  [default: the time of --after]"
+)
 @click.option("--lenient", is_flag=True, help="Accept five fields, and '*' in both day fields.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of UTC instants.")
 def next_times(
@@ -92,7 +101,7 @@ def next_times(
     lenient: bool,
     as_json: bool,
 ) -> None:
-    """Say in words what EXPRESSION means and list the next times it fires.
+    """Describe EXPRESSION in words and list the next times it fires.
 
     \b
     Examples:
@@ -101,7 +110,8 @@ def next_times(
       imagesmith schedule next 'cron(0 12 LW * ? *)' --after 2026-01-01T00:00Z --json
       imagesmith schedule next 'rate(12 hours)' --anchor 2026-01-01T08:30Z
 
-    The exit status is 2 when the expression or the zone is wrong.
+    The exit status is 2 when the expression or the zone is wrong. Standard error shows why no further
+    time follows and which time zone database was used, also with --json.
     """
     try:
         parsed = parse_schedule(expression, timezone, lenient=lenient)
@@ -111,20 +121,27 @@ def next_times(
         raise click.BadParameter(f"{error}{_similar_zone(timezone or '')}", param_hint="--timezone") from error
     start = after or datetime.now(UTC).replace(microsecond=0)
     instants = parsed.upcoming(start, count, anchor or start)
+    if reason := why_over(parsed, instants[-1] if instants else start):
+        echo(f"hint: {reason}", err=True)
     if as_json:
-        click.echo(json.dumps([_instant(moment) for moment in instants]))
-        return
-    click.echo(parsed.explain())
-    if not instants:
-        click.echo(f"No time after {_instant(start)}.")
-    for moment in instants:
-        click.echo(f"  {_instant(moment)}{_local(moment, parsed)}")
+        echo(json.dumps([_instant(moment) for moment in instants]))
+    else:
+        echo(parsed.explain())
+        if not instants:
+            echo(f"No time after {_instant(start)}.")
+        for moment in instants:
+            echo(f"  {_instant(moment)}{_local(moment, parsed)}")
+    if isinstance(parsed, Cron) and parsed.timezone != "UTC":
+        # not in the answer, which programs read
+        echo(f"time zones: {zone_data()}", err=True)
 
 
 @schedule.command("list")
-@click.option("--hours", type=click.IntRange(1, 24 * 366), default=24, show_default=True, help="How far to look.")
 @click.option(
-    "-n", "--count", type=click.IntRange(1, _MOST), default=200, show_default=True, help="How many lines."
+    "--hours", type=click.IntRange(1, 24 * 366), default=24, show_default=True, help="Hours to look ahead."
+)
+@click.option(
+    "-n", "--count", type=click.IntRange(1, _MOST), default=200, show_default=True, help="Number of lines."
 )
 @data_dir_option
 @json_option
@@ -136,27 +153,34 @@ def list_schedules(hours: int, count: int, data_dir: Path, as_json: bool) -> Non
       imagesmith schedule list --data-dir ./data
       imagesmith schedule list --hours 168 --json --data-dir ./data
 
-    Times are UTC; "runs" is how often a pipeline fires in that time. Reads the store, so a server need not run.
+    Times are UTC; "runs" is how often a pipeline fires in that time. Reads the store, so no server needs to run.
     """
     settings = settings_of(data_dir)
     now = datetime.now(UTC)
+    # imported late: `schedule next` is arithmetic, and needs no database
+    from imagesmith.cli.store import opened_store
+    from imagesmith.schedule.agenda import agenda
+
     with opened_store(settings) as tx:
         found = agenda(
             tx, settings.account, settings.region, now=now, until=now + timedelta(hours=hours), most=count
         )
-    if as_json:
-        print_json([_appointment(item) for item in found])
-        return
-    table = Table("next run", "in", "runs", "pipeline", "starts", "expression", "zone", box=None, pad_edge=False)
-    for item in found:
-        table.add_row(
-            _instant(item.instants[0]), _distance(item.instants[0] - now), str(len(item.instants)), item.name,
-            "always" if item.condition == "EXPRESSION_MATCH_ONLY" else "on updates", item.expression, item.timezone,
-        )  # fmt: skip
-    make_console().print(table if found else f"no pipeline fires in the next {hours} hours")
+    Listing(
+        columns=("next run", "in", "runs", "pipeline", "starts", "expression", "zone"),
+        rows=(
+            (
+                _instant(item.instants[0]), _distance(item.instants[0] - now), str(len(item.instants)), item.name,
+                "always" if item.condition == "EXPRESSION_MATCH_ONLY" else "on updates", item.expression,
+                item.timezone,
+            )
+            for item in found
+        ),
+        documents=[_appointment(item) for item in found],
+        empty=f"no pipeline fires in the next {hours} hours",
+    ).show(as_json=as_json)  # fmt: skip
 
 
-def _appointment(item: Appointment) -> dict[str, Any]:
+def _appointment(item: Appointment) -> Mapping[str, Any]:
     return {
         "pipelineArn": item.pipeline_arn,
         "name": item.name,
@@ -183,7 +207,7 @@ def _instant(moment: datetime) -> str:
 
 
 def _local(moment: datetime, parsed: Schedule) -> str:
-    """The same instant on the clocks of the schedule's zone."""
+    """The same instant in the schedule's zone."""
     if not isinstance(parsed, Cron):
         return ""
     return moment.astimezone(parsed.zone).strftime("  %a %Y-%m-%d %H:%M %Z")
@@ -192,4 +216,6 @@ def _local(moment: datetime, parsed: Schedule) -> str:
 def _similar_zone(name: str) -> str:
     names = {zone.lower(): zone for zone in available_timezones()}
     similar = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    return f". Did you mean {names[similar[0]]}?" if similar else ""
+    # `Factory` and `localtime` are in the list of zones, but not valid for a schedule.
+    found = names[similar[0]] if similar else name
+    return f". Did you mean {found}?" if found != name else ""

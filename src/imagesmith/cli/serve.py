@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
 import click
 
-from imagesmith.cli.context import CommandFailed, ServerAddress, data_dir_option, settings_of
+from imagesmith.cli import startup
+from imagesmith.cli.context import (
+    CommandFailed,
+    ServerAddress,
+    data_dir_option,
+    log_level_option,
+    settings_of,
+    warn_of_variables,
+)
+from imagesmith.cli.screen import echo, start_logging
+
+_UMASK = 0o022
 
 
 @click.command()
@@ -17,10 +27,13 @@ from imagesmith.cli.context import CommandFailed, ServerAddress, data_dir_option
 @data_dir_option
 @click.option("--database-url", help="PostgreSQL instead of SQLite: postgresql+psycopg://USER:PASSWORD@HOST/NAME")
 @click.option("--artifacts", help="Where several hosts share artifacts: s3://BUCKET[/PREFIX], or a mounted folder.")
-@click.option("--queues", help="What the worker inside builds, where there are others.  [default: everything]")
+@click.option("--queues", help="Queues of this server's worker, if there are other workers.  [default: all]")
+@click.option(
+    "--new", is_flag=True, help="Start with an empty database although the data directory contains images."
+)
 @click.option("--no-worker", is_flag=True, help="Leave all builds to the workers on other hosts.")
 @click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False), help="A TOML settings file.")
-@click.option("--log-level", default="warning", show_default=True, help="debug, info, warning or error.")
+@log_level_option
 def serve(
     host: str | None,
     port: int | None,
@@ -28,6 +41,7 @@ def serve(
     database_url: str | None,
     artifacts: str | None,
     queues: str | None,
+    new: bool,
     no_worker: bool,
     file: Path | None,
     log_level: str,
@@ -40,57 +54,70 @@ def serve(
       imagesmith serve --no-worker --database-url postgresql+psycopg://imagesmith@db/imagesmith --artifacts s3://golden
     Prints `listening on http://HOST:PORT` when it is ready.
     """
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_logging(log_level)
     settings = settings_of(
         data_dir, file=file, host=host, port=port, database_url=database_url, artifacts=artifacts
     )
+    warn_of_variables()
     if (no_worker or queues is not None) and not settings.database_url:
         raise CommandFailed(
-            "without a worker inside nobody would build: this server's database is SQLite",
-            "give --database-url postgresql+psycopg://...; see docs/operations.md, Several hosts",
+            "--no-worker and --queues need PostgreSQL: with SQLite, no other worker can build for this server",
+            "use --database-url postgresql+psycopg://...; see docs/operations.md, Several hosts",
         )
+    startup.begin()
     # imported late: `imagesmith --help` should not load an engine
-    from imagesmith.artifacts.locks import LockHeld
     from imagesmith.artifacts.shared import SharedStoreError
     from imagesmith.artifacts.storage import StorageError
+    from imagesmith.cli.build_runtime import parse_queues
+    from imagesmith.cli.data_directory import unusable
     from imagesmith.cli.server import make_server
-    from imagesmith.cli.working import parse_queues
+    from imagesmith.engine.dbos_private import IncompatibleDBOS
     from imagesmith.engine.queues import CAPABILITIES
     from imagesmith.instances.isolation import IsolationError, private_mounts
+    from imagesmith.locks import LockHeld
     from imagesmith.settings import SettingsError
     from imagesmith.store.database import StoreUnavailable
     from imagesmith.store.workers import WorkerNameTaken
+    from imagesmith.values.damaged import DamagedFile
     from imagesmith.wire.keys import KeysError
     from imagesmith.wire.server import serve as listen
 
     if os.geteuid() != 0:
         raise CommandFailed("builds need root (mounts, namespaces)", "run it with sudo, or as a system service")
-    # before any thread exists: what is mounted from here on goes away with this process, even on kill -9
+    # results of builds must not depend on the user's umask; private files are made private one by one
+    os.umask(_UMASK)
+    # before any thread exists: later mounts disappear with this process, even on kill -9
     try:
         private_mounts()
     except IsolationError as error:
-        click.echo(f"warning: no mounts of our own ({error}): after a kill -9 the next start unmounts", err=True)
+        echo(f"warning: no private mounts ({error}): after a kill -9 the next start removes the mounts", err=True)
     try:
         wanted = CAPABILITIES if queues is None else parse_queues(queues)
-        with make_server(settings, queues=() if no_worker else wanted) as server:
+        with make_server(settings, queues=() if no_worker else wanted, new=new) as server:
 
             def ready(address: str, number: int) -> None:
                 url = f"http://{address}:{number}"
                 ServerAddress(url, os.getpid()).write(settings.data_dir)
-                click.echo(f"listening on {url}")
+                echo(f"listening on {url}")
+                startup.finish(builds=not no_worker)
 
             try:
                 listen(server.app, settings.host, settings.port, on_ready=ready)
             except OSError as error:
-                raise CommandFailed(f"cannot listen on {settings.host}:{settings.port}: {error}") from error
+                raise CommandFailed(
+                    f"cannot listen on {settings.host}:{settings.port}: {error}",
+                    "use another --port or --host, or stop the program that listens there",
+                ) from error
             finally:
                 ServerAddress.path(settings.data_dir).unlink(missing_ok=True)
     except LockHeld as error:
         raise CommandFailed(
             f"another server (process {error.holder}) uses the data directory {settings.data_dir}",
-            "stop that one, or give this one a --data-dir of its own",
+            "stop that process, or use another --data-dir",
         ) from error
-    except (SettingsError, WorkerNameTaken) as error:
+    except (SettingsError, WorkerNameTaken, IncompatibleDBOS) as error:
+        raise CommandFailed(str(error)) from error
+    except DamagedFile as error:
         raise CommandFailed(str(error)) from error
     except (StoreUnavailable, KeysError, StorageError, SharedStoreError, OSError) as error:
-        raise CommandFailed(f"cannot serve from {settings.data_dir}: {error}") from error
+        raise unusable(error, f"serve from {settings.data_dir}") from error

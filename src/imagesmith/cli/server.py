@@ -1,6 +1,6 @@
-"""The composition root: every part of a server, made in order and closed in reverse.
+"""The composition root: makes all parts of a server in order and closes them in reverse.
 
-working (database -> workshop -> engine) -> service -> app -> scheduler
+build runtime (database -> worker_context -> engine) -> service -> app -> scheduler
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from imagesmith.artifacts.tags import RegistryTags
-from imagesmith.cli.working import make_working, new_id, wall_clock
-from imagesmith.engine.durable import DurableEngine
+from imagesmith.builds.worker_context import WorkerContext
+from imagesmith.cli.build_runtime import make_build_runtime, new_id, wall_clock
+from imagesmith.engine.process import EngineProcess
 from imagesmith.engine.queues import CAPABILITIES
 from imagesmith.processes import Cancellation
 from imagesmith.resources.managed import managed_content
@@ -22,7 +23,6 @@ from imagesmith.settings import Settings
 from imagesmith.store.database import Database
 from imagesmith.wire.app import App, create_app
 from imagesmith.wire.keys import KeyRing
-from imagesmith.workflows.workshop import Workshop
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Server:
 
     app: App
     service: Service
-    engine: DurableEngine
-    workshop: Workshop
+    engine: EngineProcess
+    worker_context: WorkerContext
 
 
 def make_scheduler(
@@ -43,10 +43,10 @@ def make_scheduler(
     clock: Callable[[], datetime],
     cancellation: Cancellation | None = None,
 ) -> Scheduler:
-    """The clock with what its settings switch on; `cancellation` ends questions to registries."""
+    """The clock with the features of its settings; `cancellation` ends queries to registries."""
     policy = settings.schedules
     tags = RegistryTags(
-        settings.registry_at, scratch=settings.data_dir / "containers" / "tmp", cancellation=cancellation
+        settings.locate, scratch=settings.data_dir / "containers" / "tmp", cancellation=cancellation
     )
     return Scheduler(
         service, database, clock=clock, cascade=policy.cascade,
@@ -56,29 +56,33 @@ def make_scheduler(
 
 @contextmanager
 def make_server(
-    settings: Settings, *, queues: Sequence[str] = CAPABILITIES, clock: Callable[[], datetime] = wall_clock
+    settings: Settings,
+    *,
+    queues: Sequence[str] = CAPABILITIES,
+    clock: Callable[[], datetime] = wall_clock,
+    new: bool = False,
 ) -> Iterator[Server]:
-    """Everything that `imagesmith serve` runs; closing interrupts builds, which go on at the next start.
+    """All parts of `imagesmith serve`; closing interrupts builds, which continue at the next start.
 
-    `queues`: what the worker inside builds, where others may do it instead; nothing: it builds nothing.
+    `queues`: the queues of the worker inside, where other workers may exist; empty: it builds nothing.
     Raises LockHeld while another server uses the data directory, and OSError when its disk is full.
     """
     with ExitStack() as stack:
-        working = stack.enter_context(make_working(settings, queues, clock=clock))
+        runtime = stack.enter_context(make_build_runtime(settings, queues, clock=clock, new=new))
         keys = KeyRing.open(settings.data_dir, settings.account, partition=settings.partition)
-        database, engine = working.database, working.engine
-        service = Service(database, settings, clock=clock, managed=managed_content(), builds=engine)
+        database, engine = runtime.database, runtime.engine
+        service = Service(database, settings, clock=clock, managed=managed_content(), builds=engine.queue)
         app = create_app(service, keys=keys, settings=settings, clock=clock, ids=new_id)
         stack.callback(app.close)
         engine.launch()
         stack.callback(engine.close)
-        for key in working.records.pending():
-            engine.start(key)
-            engine.wake(key)
+        for key in runtime.records.pending():
+            engine.queue.start(key)
+            engine.queue.wake(key)
         questions = Cancellation()
         scheduler = make_scheduler(service, database, settings, clock=clock, cancellation=questions)
         service.with_clock(scheduler.wake)
         scheduler.start()
         stack.callback(scheduler.close)
         stack.callback(questions.cancel)
-        yield Server(app, service, engine, working.workshop)
+        yield Server(app, service, engine, runtime.worker_context)

@@ -1,4 +1,4 @@
-"""Commented documents that an author starts from."""
+"""Commented starter documents for authors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from imagesmith.cli.context import CommandFailed
 
 
 def write_starter(file: Path, text: str, *, force: bool) -> None:
-    """Write a document, over one that is there only with `force`. Raises CommandFailed."""
+    """Write a document; replaces an existing file only with `force`. Raises CommandFailed."""
     if file.exists() and not force:
         raise CommandFailed(f"{file} exists", "choose another name, or --force")
     try:

@@ -1,4 +1,4 @@
-"""Using the store without a server: commands that tell what it holds, or set what the API has no operation for."""
+"""Access to the store without a server, for commands that show its contents or change what the API cannot."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from sqlalchemy.exc import DBAPIError
 from imagesmith.cli.context import CommandFailed
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database, StoreUnavailable
+from imagesmith.store.files import is_empty, require_whole
+from imagesmith.store.migrate import require_known
+from imagesmith.store.outage import StoreDamaged, StoreNewer
+from imagesmith.values.damaged import RESTORE
 
 
 @contextmanager
 def opened_store(settings: Settings) -> Iterator[Connection]:
-    """A transaction that only reads. Raises CommandFailed when there is no store, or one of another version."""
+    """A read-only transaction. Raises CommandFailed for an absent store, or one of another version."""
     with _database(settings, "read") as database, database.read() as tx:
         yield tx
 
@@ -31,11 +35,19 @@ def changed_store(settings: Settings) -> Iterator[Connection]:
 @contextmanager
 def _database(settings: Settings, how: str) -> Iterator[Database]:
     hint = f"start a server once with: imagesmith serve --data-dir {settings.data_dir}"
-    if not settings.database_url and not (settings.data_dir / "imagesmith.sqlite").exists():
-        raise CommandFailed(f"there is no database in {settings.data_dir}", hint)
+    file = settings.data_dir / "imagesmith.sqlite"
+    if not settings.database_url:
+        if not file.exists():
+            raise CommandFailed(f"there is no database in {settings.data_dir}", hint)
+        require_whole(file)
+        if is_empty(file):
+            raise CommandFailed(f"{file} is empty", f"{RESTORE}; or {hint}")
     database = Database(settings.store_url)
     try:
+        require_known(database)
         yield database
+    except (StoreDamaged, StoreNewer) as error:
+        raise CommandFailed(str(error)) from error
     except (StoreUnavailable, DBAPIError) as error:
         raise CommandFailed(f"the database cannot be {how}: {error}", hint) from error
     finally:

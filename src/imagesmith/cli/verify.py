@@ -1,4 +1,4 @@
-"""`imagesmith image verify`: is this image what was built here, by whom, of what and when. Works without a server.
+"""`imagesmith image verify`: checks that an image was built here, and its provenance. Works without a server.
 
 REFERENCE -> digest of the manifest -> its bytes -> provenance beside it -> signature -> subject
 """
@@ -13,22 +13,17 @@ from pathlib import Path
 
 import click
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from imagesmith.artifacts.disks import DiskError
 from imagesmith.artifacts.exchange import Exchange
 from imagesmith.artifacts.layout import LayoutError, OciLayout
 from imagesmith.artifacts.referrers import Document, Referrer, attached
 from imagesmith.artifacts.shared import NotShared, SharedStoreError
-from imagesmith.cli.context import (
-    CommandFailed,
-    data_dir_option,
-    json_option,
-    make_console,
-    print_json,
-    settings_of,
-)
+from imagesmith.builds.stores import open_exchange, open_layout
+from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, print_json, settings_of
 from imagesmith.cli.disks import disk_store, find_ami
+from imagesmith.cli.screen import make_console
 from imagesmith.cli.store import opened_store
 from imagesmith.distribution.client import RegistryError
 from imagesmith.distribution.referrers import fetch_manifest, fetch_referrers
@@ -44,8 +39,7 @@ from imagesmith.inspection.provenance import verify as verify_envelope
 from imagesmith.inspection.signing import PublicKey, SigningError, public_key_path
 from imagesmith.settings import Registry, Settings
 from imagesmith.store import amis
-from imagesmith.values.arn import slug_of
-from imagesmith.workflows.stores import open_exchange, open_layout
+from imagesmith.values.arn import Arn, ArnError, slug_of
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _AMI = re.compile(r"ami-[0-9a-f]+")
@@ -57,17 +51,17 @@ _NEWEST = re.compile(r":([0-9]+)\.([0-9]+)\.([0-9]+)-([0-9]+)$")
 @click.argument("reference")
 @click.option(
     "--key", "key_file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Public key to check with, instead of that of the data directory.",
+    help="Public key to check with.  [default: the key of the data directory]",
 )  # fmt: skip
 @data_dir_option
 @json_option
 def verify(reference: str, key_file: Path | None, data_dir: Path, as_json: bool) -> None:
-    """Check that an image is what a build of this data directory made, and say who built it of what and when.
+    """Check the signed provenance of an image, and show its builder, sources and build time.
 
     \b
     REFERENCE is a digest, an ARN, NAME, NAME/1.0.0, NAME/1.0.0/3, an AMI, the path of a
     copied qcow2 disk, or HOST/REPOSITORY:TAG in a registry.
-    Exit status 1 when anything does not fit.
+    The exit status is 1 if a check fails.
     Example:  imagesmith image verify web/1.0.0/1 --data-dir ./data
               imagesmith image verify ami-28e4df46c53949a3f --data-dir ./data
               imagesmith image verify registry.example:5000/web:1.0.0-1 --key ed25519.pub
@@ -85,61 +79,61 @@ def verify(reference: str, key_file: Path | None, data_dir: Path, as_json: bool)
     make_console().print(_describe(found, path))
 
 
-def _verified(found: Found, key: PublicKey) -> Provenance:
-    """The newest provenance that holds; when none does, why the last one does not."""
+def _verified(found: SignedImage, key: PublicKey) -> Provenance:
+    """The newest valid provenance; without one, the failure of the last."""
     problem = VerificationFailed(
-        f"no provenance is attached to {found.digest}; it was not built here, or was stripped"
+        f"no provenance is attached to {found.digest}; it was not built here, or its provenance was removed"
     )
     for document in reversed(found.documents):
         try:
             held = verify_envelope(document.document.data, found.digest, (key,))
             if found.image in ("", held.image):
                 return held
-            problem = VerificationFailed(f"the provenance is about {held.image}, not about {found.image}")
+            problem = VerificationFailed(f"the provenance describes {held.image}, not {found.image}")
         except VerificationFailed as error:
             problem = error
     raise problem
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a reference names, and the provenances beside it."""
+class SignedImage:
+    """The image of a reference, and the provenances beside it."""
 
     digest: str
     documents: tuple[Referrer, ...]
     image: str = ""
-    """The ARN that they must be about; empty: any."""
+    """The required ARN in them; empty: any."""
 
 
-def _find(settings: Settings, reference: str) -> Found:
+def _find(settings: Settings, reference: str) -> SignedImage:
     disk = _disk(settings, reference)
     if disk is not None:
-        return _of_disk(settings, disk)
+        return _read_disk(settings, disk)
     host = reference.partition("/")[0]
     if "/" in reference and not reference.startswith("arn:") and (set(".:") & set(host) or host == "localhost"):
-        return _in_registry(settings, reference)
+        return _read_registry(settings, reference)
     exchange = open_exchange(settings)
     layout = open_layout(settings, exchange)
     try:
-        digest = reference if _DIGEST.fullmatch(reference) else _named(layout, exchange, settings, reference)
+        digest = reference if _DIGEST.fullmatch(reference) else _find_digest(layout, exchange, settings, reference)
     except VerificationFailed:
         disk = _built_disk(settings, reference)
         if disk is None:
             raise
-        return _of_disk(settings, disk)
+        return _read_disk(settings, disk)
     _check_blobs(layout, digest)
-    return Found(digest, attached(layout, digest, KIND))
+    return SignedImage(digest, attached(layout, digest, KIND))
 
 
 @dataclass(frozen=True)
 class _Disk:
     digest: str
     image: str = ""
-    """The ARN of the image that it must have become; empty: of any."""
+    """The ARN of the image that the disk must belong to; empty: any."""
 
 
 def _disk(settings: Settings, reference: str) -> _Disk | None:
-    """The disk that an AMI, a digest or a file is; None when the reference is about something else."""
+    """The disk of an AMI, a digest or a file; None for other references."""
     if _AMI.fullmatch(reference):
         ami = find_ami(settings, reference)
         disk_store(settings).check(ami.digest)
@@ -154,7 +148,7 @@ def _disk(settings: Settings, reference: str) -> _Disk | None:
 
 
 def _built_disk(settings: Settings, reference: str) -> _Disk | None:
-    """The disk of a machine image by ARN or name; of several builds, the newest that fits."""
+    """The disk of a machine image by ARN or name; of several builds, the newest match."""
     account, region, slug, version = _parts(settings, reference)
     start = f":image/{'/'.join((slug, *version))}/"
     try:
@@ -174,17 +168,17 @@ def _built_disk(settings: Settings, reference: str) -> _Disk | None:
     return _Disk(digest, image)
 
 
-def _of_disk(settings: Settings, disk: _Disk) -> Found:
-    """What is kept beside a disk about the image that it became, oldest first."""
+def _read_disk(settings: Settings, disk: _Disk) -> SignedImage:
+    """The provenances beside a disk about its image, oldest first."""
     known = disk_store(settings).documents(disk.digest)
     start = disk_provenance(disk.image) if disk.image else DISK_PROVENANCE
     places = [place for name, place in known.items() if name.startswith(start)]
     places.sort(key=lambda place: place.stat().st_mtime)
     documents = tuple(Referrer("", b"", Document(KIND, MEDIA_TYPE, place.read_bytes())) for place in places)
-    return Found(disk.digest, documents, disk.image)
+    return SignedImage(disk.digest, documents, disk.image)
 
 
-def _in_registry(settings: Settings, reference: str) -> Found:
+def _read_registry(settings: Settings, reference: str) -> SignedImage:
     host, _, rest = reference.partition("/")
     repository, at, digest = rest.partition("@")
     tag = ""
@@ -200,12 +194,12 @@ def _in_registry(settings: Settings, reference: str) -> Found:
     manifest = fetch_manifest(registry, repository, digest or tag)
     computed = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
     if digest and computed != digest:
-        raise VerificationFailed(f"the registry gave a manifest of digest {computed}")
-    return Found(computed, fetch_referrers(registry, repository, computed, KIND))
+        raise VerificationFailed(f"the registry returned a manifest with digest {computed}")
+    return SignedImage(computed, fetch_referrers(registry, repository, computed, KIND))
 
 
-def _named(layout: OciLayout, exchange: Exchange | None, settings: Settings, reference: str) -> str:
-    """The digest of an image by ARN or name; of several builds, the newest that fits."""
+def _find_digest(layout: OciLayout, exchange: Exchange | None, settings: Settings, reference: str) -> str:
+    """The digest of an image by ARN or name; of several builds, the newest match."""
     account, region, slug, version = _parts(settings, reference)
     start = f"{account}/{region}/{slug}:{'-'.join(version)}"
     if len(version) == 2 and exchange is not None:
@@ -218,7 +212,7 @@ def _named(layout: OciLayout, exchange: Exchange | None, settings: Settings, ref
         if (match := _NEWEST.search(known))
     ]
     if not fitting:
-        raise VerificationFailed("no image of this name is kept here; list them with: imagesmith image list")
+        raise VerificationFailed("there is no image of this name here; list them with: imagesmith image list")
     return max(fitting)[1]
 
 
@@ -226,8 +220,11 @@ def _parts(settings: Settings, reference: str) -> tuple[str, str, str, list[str]
     """Account, Region, slug and the parts of the version of an ARN or a name."""
     account, region, path = settings.account, settings.region, reference
     if reference.startswith("arn:"):
-        _, _, _, region, account, resource = reference.split(":", 5)
-        path = resource.partition("/")[2]
+        try:
+            arn = Arn.parse(reference)
+        except ArnError as error:
+            raise VerificationFailed(str(error)) from error
+        account, region, path = arn.owner, arn.region, arn.path
     name, *version = path.split("/")
     return account, region, slug_of(name), version
 
@@ -247,13 +244,13 @@ def _check_blobs(layout: OciLayout, digest: str) -> None:
 
 
 def _describe(found: Provenance, key: Path) -> Table:
-    table = Table(show_header=False, box=None, pad_edge=False)
+    table = Table("", Column(overflow="fold"), show_header=False, box=None, pad_edge=False)
     table.add_row("[green]verified[/green]", found.digest)
     table.add_row("image", found.image)
     table.add_row("parent", escape(f"{found.parent} {found.parent_digest}".strip()))
     for component in found.components:
         table.add_row("component", component)
-    table.add_row("built by", f"{found.builder} (imagesmith {found.version})")
+    table.add_row("built by", escape(f"{found.builder} (imagesmith {found.version})"))
     table.add_row("built at", f"{found.started} to {found.finished}")
-    table.add_row("key", f"{found.key[:16]} ({key})")
+    table.add_row("key", escape(f"{found.key[:16]} ({key})"))
     return table

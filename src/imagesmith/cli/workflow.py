@@ -1,8 +1,9 @@
-"""`imagesmith workflow`: check workflow documents, look ahead at what they do, start new ones; without a server."""
+"""`imagesmith workflow`: checks workflow documents, plans their runs, writes new ones; without a server."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -10,17 +11,18 @@ from typing import Any, get_args
 import click
 
 from imagesmith.cli.component import Assignment
-from imagesmith.cli.component_view import show_problems
+from imagesmith.cli.component_view import problem_json, show_problems
 from imagesmith.cli.context import CommandFailed, json_option, print_json
+from imagesmith.cli.screen import echo
 from imagesmith.cli.starters import quoted, write_starter
-from imagesmith.cli.workflow_view import plan_json, problem_json, show_plan, show_verdict
+from imagesmith.cli.workflow_view import plan_json, show_plan, show_verdict
 from imagesmith.documents.fields import boolean_of, integer_of
 from imagesmith.managed.catalog import ManagedWorkflow, managed_workflow, managed_workflows
-from imagesmith.workflows.document import WORKFLOW_TYPES, WorkflowType
-from imagesmith.workflows.dynamic import ParameterError, bind_parameters
-from imagesmith.workflows.grammar import ParsedWorkflow, parse_workflow, refusal
-from imagesmith.workflows.planning import parameter_texts, plan_workflow
-from imagesmith.workflows.variables import VARIABLES, Variable
+from imagesmith.workflow_documents.document import WORKFLOW_TYPES, WorkflowType
+from imagesmith.workflow_documents.expressions import ParameterError, bind_parameters
+from imagesmith.workflow_documents.grammar import ParsedWorkflow, parse_workflow, refusal
+from imagesmith.workflow_documents.planning import parameter_texts, plan_workflow
+from imagesmith.workflow_documents.variables import VARIABLES, Variable
 
 STARTER = """\
 # A workflow document: the steps that build, test or distribute an image.
@@ -35,7 +37,7 @@ parameters:
   - name: approver
     type: string # or integer, boolean, stringList
     default: ""
-    description: Who is asked before the image goes on; nobody when empty.
+    description: Who approves the image; no approval when empty.
 
 steps:
   - name: LaunchTestInstance
@@ -48,7 +50,7 @@ steps:
     timeoutSeconds: 7200
     onFailure: Abort # or Continue
     inputs:
-      # '.$' takes the value from elsewhere; braces put it into a text.
+      # '.$' reads the value from a path; braces insert it into a string.
       instanceId.$: "$.stepOutputs.LaunchTestInstance.instanceId"
 
   - name: AskApprover
@@ -70,7 +72,7 @@ _TYPE = click.option(
     "--type",
     "kind",
     type=click.Choice(get_args(WorkflowType), case_sensitive=False),
-    help="Which kind of workflow it is.  [default: the one that it fits best]",
+    help="Type of the workflow.  [default: the best match]",
 )
 
 
@@ -84,7 +86,7 @@ class _Loaded:
 
 @click.group()
 def workflow() -> None:
-    """Check workflow documents, look ahead at what they do, and start new ones, without a server."""
+    """Validate, plan and create workflow documents, without a server."""
 
 
 @workflow.command()
@@ -99,7 +101,7 @@ def validate(files: tuple[Path, ...], *, kind: WorkflowType | None, as_json: boo
       imagesmith workflow validate build.yml --type BUILD
       imagesmith workflow validate workflows/*.yml --json
 
-    The exit status is 0 when all can be used and 1 when one cannot.
+    The exit status is 0 if all documents are valid and 1 otherwise.
     """
     loaded = [_read(path, kind) for path in files]
     bad = [item for item in loaded if item.parsed.first is not None]
@@ -121,7 +123,7 @@ def validate(files: tuple[Path, ...], *, kind: WorkflowType | None, as_json: boo
 @click.argument("file")
 @_TYPE
 @click.option(
-    "--param", "parameters", multiple=True, type=Assignment(), help="Set a parameter; again to add to a list."
+    "--param", "parameters", multiple=True, type=Assignment(), help="Set a parameter; repeat it to add to a list."
 )
 @click.option(
     "--variable",
@@ -141,7 +143,7 @@ def plan(
 ) -> None:
     """Show which steps would run, with which inputs. FILE may name a managed workflow, as build/build-container.
 
-    What only the run knows, such as outputs of steps and variables that are not set, is shown as its path in angle
+    Values known only in a run, such as outputs of steps and variables that are not set, are shown as paths in angle
     brackets.
 
     \b
@@ -150,9 +152,9 @@ def plan(
       imagesmith workflow plan build/build-image --variable imageType=AMI --variable platform=Linux
       imagesmith workflow plan approval.yml --json
 
-    The exit status is 0, or 1 when the document cannot be used or a step is sure to end the workflow in failure.
+    The exit status is 1 if the document is invalid or a step is certain to fail the workflow, and 0 otherwise.
     """
-    loaded = _named(file, kind)
+    loaded = _find_document(file, kind)
     document = loaded.parsed.document
     if document is None:
         if as_json:
@@ -176,9 +178,9 @@ def plan(
 
 @workflow.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), default=Path("workflow.yml"))
-@click.option("--name", default="", help="Name in the document.  [default: from the file's name]")
+@click.option("--name", default="", help="Name in the document.  [default: the file's name]")
 @click.option("--from", "managed", metavar="NAME", help="Copy a managed workflow, as build/build-container.")
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 def new(file: Path, name: str, *, managed: str | None, force: bool) -> None:
     """Write a commented workflow document to start from.
 
@@ -193,7 +195,7 @@ def new(file: Path, name: str, *, managed: str | None, force: bool) -> None:
         text = _managed(managed).text
         renamed = f"name: {quoted(name or file.stem)}"
         write_starter(file, re.sub(r"^name: .*$", lambda _match: renamed, text, count=1, flags=re.M), force=force)
-    click.echo(f"wrote {file}; check it with: imagesmith workflow validate {file}")
+    echo(f"wrote {file}; check it with: imagesmith workflow validate {file}")
 
 
 def _read(path: Path, kind: WorkflowType | None) -> _Loaded:
@@ -205,14 +207,14 @@ def _read(path: Path, kind: WorkflowType | None) -> _Loaded:
 
 
 def _parsed(source: str, data: bytes, kind: WorkflowType | None) -> _Loaded:
-    """Parse for the given type, or for the one with the fewest errors: a document does not tell its type."""
+    """Parse for the given type, or for the type with the fewest errors: a document does not state its type."""
     kinds: tuple[WorkflowType, ...] = (kind,) if kind else get_args(WorkflowType)
     attempts = [(parse_workflow(data, attempt), attempt) for attempt in kinds]
     parsed, best = min(attempts, key=lambda attempt: len(attempt[0].errors))
     return _Loaded(source, data.decode("utf-8", "replace"), best, parsed)
 
 
-def _named(file: str, kind: WorkflowType | None) -> _Loaded:
+def _find_document(file: str, kind: WorkflowType | None) -> _Loaded:
     """The document of a file, or the managed workflow of a name such as `build/build-image`."""
     family = file.partition("/")[0]
     if family in WORKFLOW_TYPES and not Path(file).exists():
@@ -226,15 +228,15 @@ def _managed(name: str) -> ManagedWorkflow:
         return managed_workflow(family, stem)
     except LookupError as error:
         known = ", ".join(f"{item.family}/{item.name}" for item in managed_workflows())
-        raise CommandFailed(f"{error}", f"known are {known}") from error
+        raise CommandFailed(f"{error}", f"known workflows: {known}") from error
 
 
-def _variables(kind: WorkflowType, given: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+def _variables(kind: WorkflowType, given: tuple[tuple[str, str], ...]) -> Mapping[str, Any]:
     values: dict[str, Any] = {"workflowPhase": kind.capitalize()}
     known = {variable.name: variable for variable in VARIABLES}
     for name, text in given:
         if name not in known:
-            raise CommandFailed(f"there is no variable '{name}'", f"known are {', '.join(known)}")
+            raise CommandFailed(f"there is no variable '{name}'", f"known variables: {', '.join(known)}")
         values[name] = _typed(known[name], text)
     return values
 

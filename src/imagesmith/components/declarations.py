@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from imagesmith.components.model import ComponentDocument, Constant, Parameter
+from imagesmith.components.model import ComponentDocument, ComponentParameter, Constant
 from imagesmith.documents.fields import Fields
 from imagesmith.documents.nodes import ListNode, MapNode, ScalarNode, kind_of
 from imagesmith.values.diagnostics import Position, Problem
 
+_SHOWN: Final = 20
+"""Most allowed values in an error."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{3,128}\Z")
 
 
-class ParameterError(ValueError):
-    """A value given for a parameter that its document does not allow."""
+class ComponentParameterError(ValueError):
+    """A parameter value that its document does not allow."""
+
+    @property
+    def sentence(self) -> str:
+        text = str(self)
+        return text[:1].upper() + text[1:]
 
 
-def parse_parameters(root: MapNode, problems: list[Problem], taken: dict[str, Position]) -> tuple[Parameter, ...]:
+def given_values(document: ComponentDocument, given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Values by name, from NAME=VALUE pairs. The caller handles names that the document does not declare.
+
+    Raises ParameterError for a repeated name, and for a value that `allowedValues` does not hold.
+    """
+    values: dict[str, str] = {}
+    for name, value in given:
+        if name in values:
+            raise ComponentParameterError(f"the parameter '{name}' is given twice")
+        values[name] = value
+    variable_values(document, values)
+    return values
+
+
+def parse_parameters(
+    root: MapNode, problems: list[Problem], taken: dict[str, Position]
+) -> tuple[ComponentParameter, ...]:
     """Read `parameters`. `taken` holds the names of parameters and constants met so far, and grows."""
-    found: list[Parameter] = []
+    found: list[ComponentParameter] = []
     for name, fields in _entries(root, "parameters", problems, taken):
-        fields.known(("type", "default", "description", "allowedValues"))
+        fields.check_keys(("type", "default", "description", "allowedValues"))
         _check_type(fields)
         default = fields.scalar("default")
         allowed = _allowed_values(fields)
@@ -33,12 +56,12 @@ def parse_parameters(root: MapNode, problems: list[Problem], taken: dict[str, Po
                 default.position,
             )
         found.append(
-            Parameter(
-                name.text,
-                None if default is None else default.text,
-                fields.text("description"),
-                allowed,
-                name.position,
+            ComponentParameter(
+                name=name.text,
+                default=None if default is None else default.text,
+                description=fields.text("description"),
+                allowed_values=allowed,
+                position=name.position,
             )
         )
     return tuple(found)
@@ -48,7 +71,7 @@ def parse_constants(root: MapNode, problems: list[Problem], taken: dict[str, Pos
     """Read `constants`; see parse_parameters()."""
     found: list[Constant] = []
     for name, fields in _entries(root, "constants", problems, taken):
-        fields.known(("type", "value"))
+        fields.check_keys(("type", "value"))
         _check_type(fields)
         value = fields.scalar("value", required=True)
         found.append(Constant(name.text, "" if value is None else value.text, name.position))
@@ -68,8 +91,12 @@ def variable_values(document: ComponentDocument, given: Mapping[str, str]) -> di
             and parameter.allowed_values is not None
             and value not in parameter.allowed_values
         ):
-            allowed = ", ".join(parameter.allowed_values)
-            raise ParameterError(f"the value of parameter '{parameter.name}' is not allowed; allowed are {allowed}")
+            allowed = ", ".join(parameter.allowed_values[:_SHOWN])
+            more = ", ..." if len(parameter.allowed_values) > _SHOWN else ""
+            message = (
+                f"the value of the parameter '{parameter.name}' is not allowed; allowed values: {allowed}{more}"
+            )
+            raise ComponentParameterError(message)
         values[parameter.name] = value
     return values
 
@@ -90,13 +117,13 @@ def _entries(
             message = f"the {singular} name '{name.text[:80]}' must have 3 to 128 letters, digits, '-' or '_'"
             problems.append(Problem("wrong-name", message, name.position))
         if name.text in taken:
-            message = f"the name '{name.text[:80]}' is taken, on line {taken[name.text].line}"
+            message = f"the name '{name.text[:80]}' is already used on line {taken[name.text].line}"
             problems.append(
                 Problem("duplicate-name", message, name.position, "parameters and constants share one namespace")
             )
         taken.setdefault(name.text, name.position)
         if not isinstance(content, MapNode):
-            message = f"{singular} '{name.text[:80]}' must be a mapping, it is {kind_of(content)}"
+            message = f"{singular} '{name.text[:80]}' must be a mapping, not {kind_of(content)}"
             problems.append(Problem("declaration-shape", message, content.position))
             continue
         yield name, Fields(content, problems, f"{singular} '{name.text[:80]}'")
@@ -121,5 +148,5 @@ def _texts(listed: ListNode, fields: Fields) -> tuple[str, ...]:
         if isinstance(item, ScalarNode):
             texts.append(item.text)
         else:
-            fields.problem("wrong-type", f"an allowed value must be a text, it is {kind_of(item)}", item.position)
+            fields.problem("wrong-type", f"an allowed value must be a string, not {kind_of(item)}", item.position)
     return tuple(texts)

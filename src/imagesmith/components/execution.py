@@ -1,11 +1,11 @@
-"""The course of a run: documents, phases, steps, and what a failure stops (spec/components.md 8).
+"""The course of a run: documents, phases, steps, and the effect of failures (spec/components.md 8).
 
 documents in the order given
     selected phases in document order
-        steps in order; the journal tells which of them ended before a crash or a reboot
-Abort      ends the document and all that follow
-Continue   goes on; the document has failed in the end
-Ignore     goes on; the failure is only counted
+        steps in order; the journal records which of them ended before a crash or a reboot
+        Abort      ends the document and all that follow
+        Continue   continues; the document fails at its end
+        Ignore     continues; the failure is only counted
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from datetime import datetime
 from typing import Any, Final
 
 from imagesmith.components.actions.base import ActionResult, NestedRequest
-from imagesmith.components.declarations import ParameterError, variable_values
-from imagesmith.components.machinery import Machinery
-from imagesmith.components.model import ComponentDocument, Phase, Step
+from imagesmith.components.declarations import ComponentParameterError, variable_values
+from imagesmith.components.model import ComponentDocument, ComponentStep, Phase
 from imagesmith.components.reporting import StepPlace
 from imagesmith.components.results import (
     DocumentResult,
     ExecutionResult,
-    Failure,
+    FailedStep,
     PhaseResult,
     StepResult,
     worst_status,
 )
-from imagesmith.components.scope import Facts, Scope, StepRecord
+from imagesmith.components.scope import DocumentScope, Facts, StepRecord
 from imagesmith.components.secrets import Secrets
 from imagesmith.components.services import Services
-from imagesmith.components.steps import StepOutcome, StepRun
+from imagesmith.components.step_environment import StepEnvironment
+from imagesmith.components.steps import ComponentStepRun, StepOutcome
 from imagesmith.values.diagnostics import Position
 
 MAX_REBOOTS: Final = 15
@@ -46,16 +46,18 @@ class DocumentRun:
     label: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     secret_parameters: Collection[str] = frozenset()
-    """Names of parameters whose values must never show."""
+    """Names of parameters whose values must never be shown."""
+    environment: Mapping[str, str] | None = None
+    """Variables of its processes, and of the documents that it runs, instead of the options' variables."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is done. An empty `execution_id` is made from `ids`."""
+    """The options of a run. An empty `execution_id` is replaced by one from `ids`."""
 
     execution_id: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables of the component processes, such as IMAGE_PHASE, added to those of the instance."""
+    """Variables of the component processes, such as IMAGE_PHASE, in addition to the instance's."""
     working_directory: str | None = None
     services: Services = field(default_factory=Services)
     account: str = ""
@@ -68,15 +70,15 @@ class RunOptions:
 class Execution:
     """Documents run together. A nested document is an execution of its own with the same machinery."""
 
-    machinery: Machinery
+    machinery: StepEnvironment
     options: RunOptions
     ids: Callable[[], str]
     secrets: Secrets
     nested: Callable[[Execution, DocumentRun, NestedRequest, str], ActionResult]
-    """Runs a document that a step of another one asks for."""
+    """Runs a document for a step of another document."""
     chain: tuple[str, ...] = ()
     """Labels of the documents that run this one, outermost first."""
-    failure: Failure | None = None
+    failure: FailedStep | None = None
     resolved: dict[str, str] = field(default_factory=dict)
 
     def run(
@@ -87,10 +89,12 @@ class Execution:
         *,
         after_document: Callable[[int], None] = lambda _: None,
     ) -> ExecutionResult:
-        """Run documents; `after_document` hears the index of each that succeeded, before the next begins."""
+        """Run documents; `after_document` gets the index of each that succeeded, before the next starts."""
         started = self.machinery.clock.now()
         results: list[DocumentResult] = []
+        shared = self.machinery.environment
         for index, item in enumerate(documents):
+            self.machinery.environment = shared if item.environment is None else item.environment
             result, aborted = self._document(index, item, phases, execution_id)
             results.append(result)
             if aborted:
@@ -112,13 +116,13 @@ class Execution:
     def _document(
         self, index: int, item: DocumentRun, phases: Collection[str] | None, execution_id: str
     ) -> tuple[DocumentResult, bool]:
-        """The result, and whether what follows must not run."""
+        """The result, and whether the run must stop after it."""
         document = item.document
         started = self.machinery.clock.now()
         self.machinery.reporter.line(f"Document {item.label}")
         try:
             scope = self._scope(item, execution_id)
-        except ParameterError as error:
+        except ComponentParameterError as error:
             return self._refused(index, item, str(error), started), True
         results: list[PhaseResult] = []
         aborted = False
@@ -140,9 +144,19 @@ class Execution:
         ), aborted
 
     def _refused(self, index: int, item: DocumentRun, message: str, started: datetime) -> DocumentResult:
-        """A document that could not begin."""
+        """A document that could not start."""
         if self.failure is None:
-            self.failure = Failure(index, item.label, item.document.name, "", "", "", message, "", Position(1, 1))
+            self.failure = FailedStep(
+                document_index=index,
+                document_label=item.label,
+                document_name=item.document.name,
+                phase="",
+                step="",
+                action="",
+                message=message,
+                stderr="",
+                position=Position(1, 1),
+            )
         return DocumentResult(
             name=item.document.name,
             label=item.label,
@@ -154,7 +168,7 @@ class Execution:
             failure_message=f"Document {item.label} failed! {message}",
         )
 
-    def _scope(self, item: DocumentRun, execution_id: str) -> Scope:
+    def _scope(self, item: DocumentRun, execution_id: str) -> DocumentScope:
         """The values of a document. Raises ParameterError."""
         values = variable_values(item.document, item.parameters)
         for name in item.secret_parameters:
@@ -162,7 +176,7 @@ class Execution:
         options = self.options
         facts = Facts(
             instance=self.machinery.instance,
-            environment=options.environment,
+            environment=self.machinery.environment,
             services=options.services,
             clock=self.machinery.clock,
             ids=self.ids,
@@ -171,9 +185,9 @@ class Execution:
             region=options.region,
             platform=item.document.platform,
         )
-        return Scope(item.document, values, facts, self.secrets, resolved=self.resolved)
+        return DocumentScope(item.document, values, facts, self.secrets, resolved=self.resolved)
 
-    def _phase(self, index: int, item: DocumentRun, phase: Phase, scope: Scope) -> tuple[PhaseResult, bool]:
+    def _phase(self, index: int, item: DocumentRun, phase: Phase, scope: DocumentScope) -> tuple[PhaseResult, bool]:
         started = self.machinery.clock.now()
         self.machinery.reporter.line(f"Phase {phase.name}")
         results: list[StepResult] = []
@@ -192,10 +206,14 @@ class Execution:
             steps=tuple(results),
         ), aborted
 
-    def _step(self, index: int, item: DocumentRun, phase: Phase, step: Step, scope: Scope) -> StepResult:
+    def _step(
+        self, index: int, item: DocumentRun, phase: Phase, step: ComponentStep, scope: DocumentScope
+    ) -> StepResult:
         machinery = self.machinery
         machinery.cancellation.check()
-        place = StepPlace(index, item.label, phase.name, step.name, step.action)
+        place = StepPlace(
+            document_index=index, label=item.label, phase=phase.name, step=step.name, action=step.action
+        )
         key = f"{index}/{phase.name}/{step.name}"
         stored = machinery.progress.step(key)
         if stored is not None:
@@ -211,14 +229,14 @@ class Execution:
         return outcome.result
 
     def _run_step(
-        self, item: DocumentRun, phase: Phase, step: Step, scope: Scope, place: StepPlace, key: str
+        self, item: DocumentRun, phase: Phase, step: ComponentStep, scope: DocumentScope, place: StepPlace, key: str
     ) -> StepOutcome:
         def run_nested(request: NestedRequest, at: str) -> ActionResult:
             return self.nested(self, item, request, at)
 
         quiet = item.document.disable_logging or phase.disable_logging or step.disable_logging
         self.machinery.reporter.line(f"{step.action}: STARTED EXECUTION")
-        outcome = StepRun(
+        outcome = ComponentStepRun(
             machinery=self.machinery,
             scope=scope,
             phase=phase.name,
@@ -234,7 +252,7 @@ class Execution:
     def _note_failure(self, index: int, item: DocumentRun, phase: Phase, result: StepResult) -> None:
         if self.failure is not None or result.status not in ("failed", "timedOut"):
             return
-        self.failure = Failure(
+        self.failure = FailedStep(
             document_index=index,
             document_label=item.label,
             document_name=item.document.name,
@@ -248,8 +266,8 @@ class Execution:
         )
 
 
-def _stored(outcome: StepOutcome) -> dict[str, Any]:
-    """An outcome as the journal keeps it."""
+def _stored(outcome: StepOutcome) -> Mapping[str, Any]:
+    """An outcome in the form of the journal."""
     result = dataclasses.asdict(outcome.result)
     result["started"], result["ended"] = outcome.result.started.isoformat(), outcome.result.ended.isoformat()
     result.pop("position")
@@ -260,7 +278,7 @@ def _stored(outcome: StepOutcome) -> dict[str, Any]:
     }
 
 
-def _restored(entry: Mapping[str, Any], step: Step) -> StepOutcome:
+def _restored(entry: Mapping[str, Any], step: ComponentStep) -> StepOutcome:
     stored, record = entry["result"], entry["record"]
     result = StepResult(
         **{

@@ -1,8 +1,9 @@
-"""What `{{ ... }}` means in a component document (spec/components.md 4).
+"""The references `{{ ... }}` of a component document (spec/components.md 4).
 
 body --parse_reference--> ParameterRef | StepRef | LoopRef | SsmRef | EnvRef | ImdsRef | ContextRef
                           | Malformed   (a known prefix that cannot be read: a validation error)
-                          | None        (not ours: Go, Jinja and Docker templates stay literal, 4.6)
+                          | None        (foreign: Go, Jinja and Docker templates stay literal,
+                                          spec/components.md 4.6)
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ Side = Literal["inputs", "outputs"]
 
 @dataclass(frozen=True)
 class ParameterRef:
-    """A parameter or a constant: both live in one namespace."""
+    """A parameter or a constant: both share one namespace."""
 
     name: str
 
@@ -98,7 +99,7 @@ Ref: TypeAlias = ParameterRef | StepRef | LoopRef | SsmRef | EnvRef | ImdsRef | 
 
 @functools.lru_cache(maxsize=4096)
 def parse_reference(body: str) -> Ref | Malformed | None:
-    """What the text between the braces refers to."""
+    """The reference in the text between the braces."""
     if body.startswith("aws:ssm:"):
         return _parse_ssm(body.removeprefix("aws:ssm:"), 0)
     if body.startswith("aws:imds:"):
@@ -123,7 +124,9 @@ def _parse_step(match: re.Match[str]) -> StepRef | Malformed:
     if rest is None:
         form = f"{match['phase']}.{match['step']}.{side}.KEY"
         return Malformed(f"the reference to step '{match['step']}' needs a key", f"write {{{{ {form} }}}}")
-    return StepRef(match["phase"], match["step"], side, int(rest["index"] or 0), rest["key"])
+    return StepRef(
+        phase=match["phase"], step=match["step"], side=side, index=int(rest["index"] or 0), key=rest["key"]
+    )
 
 
 def _parse_ssm(name: str, depth: int) -> SsmRef | Malformed:
@@ -147,11 +150,11 @@ def _parse_metadata(path: str) -> ImdsRef | Malformed:
     if not path or path.startswith("/") or ".." in path.split("/"):
         return Malformed("'aws:imds:' needs a path below meta-data/", "as in {{ aws:imds:instance-id }}")
     if f"{path.lower()}/".startswith(FORBIDDEN_METADATA):
-        return Malformed(f"the metadata path '{path[:80]}' holds credentials and may not be read")
+        return Malformed(f"the metadata path '{path[:80]}' contains credentials and cannot be read")
     return ImdsRef(path)
 
 
 def _parse_context(key: str) -> ContextRef | Malformed:
     if key in CONTEXT_KEYS:
         return ContextRef(key)
-    return Malformed(f"'context:{key[:80]}' is not known", f"known are {', '.join(CONTEXT_KEYS)}")
+    return Malformed(f"'context:{key[:80]}' is not known", f"known keys: {', '.join(CONTEXT_KEYS)}")

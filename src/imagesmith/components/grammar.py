@@ -1,8 +1,8 @@
-"""A component document: text -> ComponentDocument, or every problem that it has (spec/components.md 2, 3).
+"""Parses a component document: text -> ComponentDocument, or all of its problems (spec/components.md 2, 3).
 
     text --documents.yaml--> nodes --this module--> model --references.check--> problems
 
-Reading goes on after a problem, so that one pass shows them all; `document` is given only when none is an error.
+Parsing continues after a problem, so that one pass shows them all; `document` is set only when none is an error.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import Final, TypeVar
 
 from imagesmith.components.actions.assertions import ASSERT
 from imagesmith.components.actions.registry import action_registry
-from imagesmith.components.conditions import parse_guard
 from imagesmith.components.declarations import parse_constants, parse_parameters
 from imagesmith.components.inputs import parse_assertion, parse_inputs, script_lines
 from imagesmith.components.loops import parse_loop
-from imagesmith.components.model import NO_TIMEOUT, ComponentDocument, OnFailure, Phase, Platform, Step
-from imagesmith.components.references import check_references
+from imagesmith.components.model import NO_TIMEOUT, ComponentDocument, ComponentStep, OnFailure, Phase, Platform
+from imagesmith.components.operators import parse_guard
+from imagesmith.components.phases import STAGE_PHASES, idle_hint, idle_reason
+from imagesmith.components.reference_checks import check_references
 from imagesmith.documents.fields import Fields, suggestion
 from imagesmith.documents.nodes import MapNode, Node, ScalarNode, kind_of, to_data
-from imagesmith.documents.yaml import Limits, load_yaml
+from imagesmith.documents.yaml import YamlLimits, load_yaml
 from imagesmith.values.diagnostics import Position, Problem, errors_of
 
 PLATFORMS: Final[dict[str, Platform]] = {
@@ -31,7 +32,6 @@ PLATFORMS: Final[dict[str, Platform]] = {
     "macos": "darwin",
     "darwin": "darwin",
 }
-STAGE_PHASES: Final = ("build", "validate", "test")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{3,128}\Z")
 _DOCUMENT_KEYS: Final = (
     "name",
@@ -58,7 +58,7 @@ _DEFAULT_TIMEOUT: Final = 7200
 
 @dataclass(frozen=True)
 class Parsed:
-    """`document` is None when a problem is an error; warnings stand in `problems` too, all in order of place."""
+    """`document` is None when a problem is an error; `problems` holds warnings too, in order of position."""
 
     document: ComponentDocument | None
     problems: tuple[Problem, ...]
@@ -76,41 +76,40 @@ def parse_component(
     stages_required: bool = True,
     max_bytes: int = 65536,
 ) -> Parsed:
-    """Read and check a component document. Never raises for what the text says.
+    """Read and check a component document. Never raises because of the text.
 
     `platform` is `Linux`, `Windows` or `macOS` in any letter case; `blocked` names actions that are refused;
-    `stages_required` asks for a phase that Image Builder runs (3.1, check 14).
+    `stages_required` asks for a phase that Image Builder runs (spec/components.md 3.1, check 14).
     """
     target = PLATFORMS[platform.lower()]
-    loaded = load_yaml(text, limits=Limits(text_bytes=max_bytes))
+    loaded = load_yaml(text, limits=YamlLimits(text_bytes=max_bytes))
     problems = list(loaded.problems)
     document: ComponentDocument | None = None
     if isinstance(loaded.root, MapNode):
-        reader = _Reader(target, blocked, stages_required, problems)
+        reader = _ComponentReader(target, blocked, stages_required, problems)
         document = reader.document(loaded.root)
     elif loaded.root is not None:
-        message = f"a component document is a mapping, this is {kind_of(loaded.root)}"
+        message = f"a component document must be a mapping, not {kind_of(loaded.root)}"
         problems.append(Problem("wrong-type", message, loaded.root.position, "begin with 'schemaVersion: 1.0'"))
     problems.sort(key=lambda problem: problem.position or Position(0, 0))
     return Parsed(None if errors_of(problems) else document, tuple(problems))
 
 
 def folded_message(problems: tuple[Problem, ...] | list[Problem]) -> str:
-    """All errors as the one sentence of CreateComponent; the first three are told in full, with their lines."""
+    """All errors as the one sentence of CreateComponent; the first three are complete, with their lines."""
     errors = errors_of(problems)
-    told = "; ".join(
-        (f"line {problem.position.line}: " if problem.position else "") + problem.message.replace("\n", " ")
-        for problem in errors[:3]
+    listed = "; ".join(
+        (f"line {problem.position.line}: " if problem.position else "") + problem.one_line for problem in errors[:3]
     )
     more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""
-    return f"Failed to parse document. Error: {told}{more}"
+    return f"Failed to parse document. Error: {listed}{more}"
 
 
-_Item = TypeVar("_Item", Phase, Step)
+_Item = TypeVar("_Item", Phase, ComponentStep)
 
 
 @dataclass
-class _Reader:
+class _ComponentReader:
     platform: Platform
     blocked: frozenset[str]
     stages_required: bool
@@ -118,7 +117,7 @@ class _Reader:
 
     def document(self, root: MapNode) -> ComponentDocument | None:
         fields = Fields(root, self.problems, "document")
-        fields.known(_DOCUMENT_KEYS)
+        fields.check_keys(_DOCUMENT_KEYS)
         version = fields.scalar("schemaVersion", required=True)
         if version is not None and version.text not in ("1.0", "1"):
             fields.problem(
@@ -147,30 +146,43 @@ class _Reader:
         if not listed.items:
             self._problem("no-phases", "Document has 0 phases. Phases list must not be empty.", listed.position)
             return ()
-        phases = self._named(listed.items, self._phase, "phase", "the document")
-        if self.stages_required and not any(phase.name in STAGE_PHASES for phase in phases):
+        phases = self._read_named(listed.items, self._phase, "phase", "the document")
+        idle = [phase for phase in phases if phase.name not in STAGE_PHASES] if self.stages_required else []
+        if self.stages_required and len(idle) == len(phases):
             self._problem(
                 "no-stage-phase",
                 "no phase is named 'build', 'validate' or 'test', so nothing would ever run",
                 listed.position,
+                idle_hint(idle[0].name) if idle else "",
             )
+        else:
+            self.problems += [
+                Problem(
+                    code="idle-phase",
+                    message=idle_reason(phase.name),
+                    position=phase.position,
+                    hint=idle_hint(phase.name),
+                    severity="warning",
+                )
+                for phase in idle
+            ]
         return phases
 
-    def _named(
+    def _read_named(
         self, nodes: tuple[Node, ...], read: Callable[[MapNode], _Item | None], kind: str, where: str
     ) -> tuple[_Item, ...]:
         """Read the mappings of a list, whose names must be unique."""
         found: dict[str, _Item] = {}
         for node in nodes:
             if not isinstance(node, MapNode):
-                self._problem("wrong-type", f"a {kind} must be a mapping, it is {kind_of(node)}", node.position)
+                self._problem("wrong-type", f"a {kind} must be a mapping, not {kind_of(node)}", node.position)
                 continue
             item = read(node)
             if item is None:
                 continue
             if item.name in found:
                 first = found[item.name].position.line
-                message = f"the {kind} name '{item.name}' stands twice in {where}, first on line {first}"
+                message = f"the {kind} name '{item.name}' appears twice in {where}, first on line {first}"
                 self._problem("duplicate-name", message, item.position)
             else:
                 found[item.name] = item
@@ -187,33 +199,35 @@ class _Reader:
 
     def _phase(self, node: MapNode) -> Phase | None:
         fields = Fields(node, self.problems, "phase")
-        fields.known(("name", "steps", "disableLogging"))
+        fields.check_keys(("name", "steps", "disableLogging"))
         name = self._name(fields, "phase")
         fields.subject = f"phase '{name}'" if name else "phase"
         listed = fields.sequence("steps", required=True)
-        steps: tuple[Step, ...] = ()
+        steps: tuple[ComponentStep, ...] = ()
         if listed is not None and not listed.items:
             fields.problem("no-steps", "a phase needs at least one step", listed.position)
         elif listed is not None:
-            steps = self._named(listed.items, lambda item: self._step(item, name or ""), "step", fields.subject)
+            steps = self._read_named(
+                listed.items, lambda item: self._step(item, name or ""), "step", fields.subject
+            )
             self._check_loop_names(steps)
         if name is None:
             return None
         return Phase(name, steps, fields.boolean("disableLogging", default=False), node.position)
 
-    def _check_loop_names(self, steps: tuple[Step, ...]) -> None:
-        names: dict[str, Step] = {}
+    def _check_loop_names(self, steps: tuple[ComponentStep, ...]) -> None:
+        names: dict[str, ComponentStep] = {}
         for step in steps:
             if step.loop is None or not step.loop.name:
                 continue
             first = names.setdefault(step.loop.name, step)
             if first is not step:
-                message = f"the loop name '{step.loop.name}' is also that of step '{first.name}'"
+                message = f"the loop name '{step.loop.name}' is also used by step '{first.name}'"
                 self._problem("duplicate-name", message, step.loop.position)
 
-    def _step(self, node: MapNode, phase: str) -> Step | None:
+    def _step(self, node: MapNode, phase: str) -> ComponentStep | None:
         fields = Fields(node, self.problems, f"a step in phase '{phase}'")
-        fields.known(_STEP_KEYS)
+        fields.check_keys(_STEP_KEYS)
         name = self._name(fields, "step")
         subject = f"Parsing step '{name}' in phase '{phase}' failed. Error:"
         fields.subject = subject.removesuffix(":")
@@ -225,7 +239,7 @@ class _Reader:
         if action == ASSERT and inputs is not None:
             assertion = parse_assertion(inputs, self.problems, subject)
         guard_node, loop_node = node.get("if"), fields.mapping("loop")
-        step = Step(
+        step = ComponentStep(
             name=name or "",
             action=action,
             inputs=None if inputs is None else to_data(inputs),
@@ -267,7 +281,7 @@ class _Reader:
             self._fixed(fields, "timeoutSeconds", NO_TIMEOUT)
         elif seconds != NO_TIMEOUT and seconds < 1:
             node = fields.scalar("timeoutSeconds")
-            message = f"'timeoutSeconds' must be at least 1, or -1 for no limit; it is {seconds}"
+            message = f"'timeoutSeconds' must be at least 1, or -1 for no limit; not {seconds}"
             fields.problem("wrong-value", message, node)
         return seconds
 
@@ -277,7 +291,7 @@ class _Reader:
             self._fixed(fields, "maxAttempts", 1)
         elif attempts < 1:
             node = fields.scalar("maxAttempts")
-            message = f"'maxAttempts' must be at least 1; it is {attempts}"
+            message = f"'maxAttempts' must be at least 1, not {attempts}"
             fields.problem("wrong-value", message, node)
         return attempts
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from imagesmith.components.actions.assertions import ASSERT
-from imagesmith.components.actions.base import Action, Entry
-from imagesmith.components.conditions import parse_expression
+from imagesmith.components.actions.base import Action, TypedInputs
+from imagesmith.components.operators import parse_expression
 from imagesmith.components.schema import Schema, check_node, convert
 from imagesmith.documents.conditions import Expression
 from imagesmith.documents.nodes import Data, ListNode, MapNode, Node, ScalarNode, kind_of
@@ -17,7 +17,7 @@ from imagesmith.values.diagnostics import Problem
 def parse_inputs(
     step: MapNode, action: Action, platform: str, problems: list[Problem], subject: str
 ) -> Node | None:
-    """Check the `inputs` of a step and give their node; a list action takes one mapping as a list of one."""
+    """Check the `inputs` of a step and return their node; a list action accepts one mapping as a list of one."""
     node = step.get("inputs")
     if node is None or _is_empty(node):
         if action.inputs_required:
@@ -28,7 +28,7 @@ def parse_inputs(
         return node
     entries = node.items if action.shape == "list" and isinstance(node, ListNode) else (node,)
     if action.shape == "list" and not isinstance(node, ListNode | MapNode):
-        message = f"{subject} 'inputs' must be a list of mappings, it is {kind_of(node)}"
+        message = f"{subject} 'inputs' must be a list of mappings, not {kind_of(node)}"
         problems.append(Problem("wrong-type", message, node.position))
         return None
     for index, entry in enumerate(entries):
@@ -40,7 +40,7 @@ def parse_inputs(
     return node
 
 
-def typed_inputs(action: Action, entries: list[Data]) -> list[Entry]:
+def typed_inputs(action: Action, entries: list[Data]) -> list[TypedInputs]:
     """Resolved inputs with their types and defaults; one entry for a map action. Raises InputError."""
     if action.shape == "map":
         return [convert(action.schema, entries[0] if entries else {})]
@@ -48,7 +48,7 @@ def typed_inputs(action: Action, entries: list[Data]) -> list[Entry]:
 
 
 def resolve_data(data: Data, resolve: Callable[[str], str]) -> Data:
-    """The same structure with every text resolved; keys are left alone (4.2)."""
+    """The same structure with every text resolved; keys are unchanged (spec/components.md 4.2)."""
     if isinstance(data, str):
         return resolve(data)
     if isinstance(data, Mapping):
@@ -56,21 +56,24 @@ def resolve_data(data: Data, resolve: Callable[[str], str]) -> Data:
     return [resolve_data(item, resolve) for item in data]
 
 
-def recorded_inputs(action: Action, entries: list[Data]) -> list[dict[str, Any]]:
-    """Resolved inputs as detailedoutput.json shows them: optional ones that were left out have zero values."""
+def recorded_inputs(action: Action, entries: list[Data]) -> list[Mapping[str, Any]]:
+    """Resolved inputs as detailedoutput.json shows them: absent optional ones have zero values."""
     return [_with_zeros(action.schema, entry) for entry in entries if isinstance(entry, Mapping)]
 
 
-def _with_zeros(schema: Schema, entry: Mapping[str, Data]) -> dict[str, Any]:
-    zeros: dict[str, Any] = {}
-    for name, inner in schema.get("properties", {}).items():
-        zero: Any = {"string": "", "boolean": False, "integer": 0}.get(str(inner["type"]))
-        zeros[name] = inner.get("default", zero)
+_ZEROS: Final[Mapping[str, Data | bool | int]] = {"string": "", "boolean": False, "integer": 0}
+
+
+def _with_zeros(schema: Schema, entry: Mapping[str, Data]) -> Mapping[str, Any]:
+    zeros = {
+        name: inner.get("default", _ZEROS.get(str(inner["type"])))
+        for name, inner in schema.get("properties", {}).items()
+    }
     return {**zeros, **entry}
 
 
 def script_lines(node: Node) -> tuple[int, ...]:
-    """For each line of a script that commands are joined to: its line in the document."""
+    """For each line of the script of joined commands: its line in the document."""
     commands = node.get("commands") if isinstance(node, MapNode) else None
     lines: list[int] = []
     for command in commands.items if isinstance(commands, ListNode) else ():
@@ -87,10 +90,10 @@ def _is_empty(node: Node) -> bool:
 
 
 def parse_assertion(node: Node, problems: list[Problem], subject: str) -> Expression | None:
-    """The expression of an Assert; its operator stands directly in the inputs (10.2)."""
+    """The expression of an Assert; its operator is a direct member of the inputs (spec/components.md 10.2)."""
     if isinstance(node, MapNode):
         return parse_expression(node, problems, subject=f"{subject} inputs")
-    message = f"{subject} 'inputs' of Assert must be one mapping, it is {kind_of(node)}"
+    message = f"{subject} 'inputs' of Assert must be one mapping, not {kind_of(node)}"
     problems.append(Problem("wrong-type", message, node.position, "write the operator without a dash"))
     return None
 

@@ -1,6 +1,6 @@
-"""What a run has finished, so that it goes on at the right step after a crash or a reboot (spec/components.md 9).
+"""The journal of a run, so that it continues at the right step after a crash or a reboot (spec/components.md 9).
 
-One JSON object per line, appended as things end; a line that a crash cut short is ignored.
+One JSON object per line, appended when something ends; a line that a crash truncated is ignored.
 
     {"kind": "execution", "version": 1, "id": ..., "fingerprint": ...}     first line
     {"kind": "condition", "at": PLACE, "result": "Execute"}
@@ -9,7 +9,7 @@ One JSON object per line, appended as things end; a line that a crash cut short 
     {"kind": "step", "at": PLACE, ...}                                      the step ended
 
 PLACE is `document/phase/step`; places of nested documents begin with the place that runs them. The file holds
-values of outputs as they are, also secret ones, and is therefore readable by its owner only.
+unmasked values of outputs, also secret ones, and is therefore readable by its owner only.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from typing import Any, Final, Protocol
 
 VERSION: Final = 1
 
-Entry = Mapping[str, Any]
+JournalEntry = Mapping[str, Any]
 
 
-class Journal(Protocol):
-    def load(self) -> Iterable[Entry]:
+class StepJournal(Protocol):
+    def load(self) -> Iterable[JournalEntry]:
         """The entries of an earlier, unfinished run, in order."""
         ...
 
-    def append(self, entry: Entry) -> None: ...
+    def append(self, entry: JournalEntry) -> None: ...
 
     def sync(self) -> None:
-        """Make sure that a loss of power does not lose what was appended."""
+        """Flush appended entries to the disk, so that they survive a power failure."""
         ...
 
     def clear(self) -> None:
-        """Forget everything: the run ended, or another one begins."""
+        """Delete all entries: the run ended, or another one starts."""
         ...
 
 
 class NoJournal:
-    """Remembers nothing: for instances that do not outlive their worker."""
+    """Stores nothing: for instances that do not outlive their worker."""
 
-    def load(self) -> Iterable[Entry]:
+    def load(self) -> Iterable[JournalEntry]:
         return ()
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: JournalEntry) -> None:
         pass
 
     def sync(self) -> None:
@@ -58,15 +58,15 @@ class NoJournal:
 
 
 class MemoryJournal:
-    """Remembers as long as the object lives."""
+    """Stores entries for the lifetime of the object."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[JournalEntry] = []
 
-    def load(self) -> Iterable[Entry]:
+    def load(self) -> Iterable[JournalEntry]:
         return list(self.entries)
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: JournalEntry) -> None:
         self.entries.append(json.loads(json.dumps(entry)))
 
     def sync(self) -> None:
@@ -77,28 +77,28 @@ class MemoryJournal:
 
 
 class FileJournal:
-    """Remembers in a file; its folder must exist."""
+    """Stores entries in a file; its folder must exist."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
 
-    def load(self) -> list[Entry]:
+    def load(self) -> list[JournalEntry]:
         try:
             lines = self._path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
-        entries: list[Entry] = []
+        entries: list[JournalEntry] = []
         for line in lines[:-1]:
             try:
                 entry = json.loads(line)
             except ValueError:
-                break  # what follows a damaged line cannot be trusted either
+                break  # the lines after a damaged one are not reliable either
             if isinstance(entry, dict):
                 entries.append(entry)
         return entries
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: JournalEntry) -> None:
         if self._descriptor is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._descriptor = os.open(self._path, flags, 0o600)
@@ -121,25 +121,25 @@ class FileJournal:
             self._descriptor = None
 
     def _end_cut_line(self) -> None:
-        """Cut off a line that a crash left unfinished, so that the next entry starts on its own."""
+        """Remove a line that a crash left unfinished, so that the next entry starts on its own line."""
         data = self._path.read_bytes()
         if data and not data.endswith(b"\n"):
             os.truncate(self._path, data.rfind(b"\n") + 1)
 
 
 class Progress:
-    """The entries of a journal by place: what a run asks before it does a thing again."""
+    """The entries of a journal by place: a run checks them before it repeats any work."""
 
-    def __init__(self, journal: Journal, entries: Iterable[Entry] = (), *, scope: str = "") -> None:
+    def __init__(self, journal: StepJournal, entries: Iterable[JournalEntry] = (), *, scope: str = "") -> None:
         self.journal = journal
         self._entries = list(entries)
         self._scope = scope
         self._conditions: dict[str, str] = {}
-        self._steps: dict[str, Entry] = {}
-        self._iterations: dict[tuple[str, int], list[Entry]] = {}
+        self._steps: dict[str, JournalEntry] = {}
+        self._iterations: dict[tuple[str, int], list[JournalEntry]] = {}
         self.reboots = 0
         for entry in self._entries:
-            self._take(entry)
+            self._index(entry)
 
     def nested(self, place: str) -> Progress:
         """The progress of a document that the step at a place runs."""
@@ -148,21 +148,21 @@ class Progress:
     def condition(self, place: str) -> str | None:
         return self._conditions.get(self._scope + place)
 
-    def step(self, place: str) -> Entry | None:
+    def step(self, place: str) -> JournalEntry | None:
         return self._steps.get(self._scope + place)
 
-    def iterations(self, place: str, attempt: int) -> list[Entry]:
-        """The iterations of an attempt that already ended well, in order."""
+    def iterations(self, place: str, attempt: int) -> list[JournalEntry]:
+        """The successful iterations of an attempt, in order."""
         return self._iterations.get((self._scope + place, attempt), [])
 
     def last_attempt(self, place: str) -> int:
-        """The highest attempt with an iteration that ended well; 1 when there is none."""
+        """The highest attempt with a successful iteration; 1 when there is none."""
         return max((number for at, number in self._iterations if at == self._scope + place), default=1)
 
     def record(self, kind: str, place: str, **content: Any) -> None:
         self.journal.append({"kind": kind, "at": self._scope + place, **content})
 
-    def _take(self, entry: Entry) -> None:
+    def _index(self, entry: JournalEntry) -> None:
         kind, place = entry.get("kind"), str(entry.get("at", ""))
         if kind == "condition":
             self._conditions[place] = entry["result"]

@@ -1,4 +1,4 @@
-"""The log folder of a run, as the published tool leaves it (spec/components.md 12.1).
+"""The log folder of a run, in the form of the published tool (spec/components.md 12.1).
 
 TOE_2020-07-31_11-57-10_UTC-0_<execution id>/
   document.yaml          the document; document-1.yaml, document-2.yaml, ... when there are several
@@ -26,7 +26,7 @@ class LogFolder:
     """Writes the files of one run. It is a Reporter; call finish() with the result, and close() in any case."""
 
     def __init__(self, parent: Path, execution_id: str, *, clock: Clock, resumed: bool = False) -> None:
-        """Make the folder, which only its owner can read; a resumed run goes on in its own. Raises OSError."""
+        """Make the folder, readable by its owner only; a resumed run continues in its folder. Raises OSError."""
         ending = f"_UTC-0_{execution_id}"
         started = clock.now().strftime("%Y-%m-%d_%H-%M-%S")
         self.path = parent / f"TOE_{started}{ending}"
@@ -40,7 +40,7 @@ class LogFolder:
         self._application = self._open("application.log")
 
     def documents(self, texts: Sequence[str]) -> None:
-        """Keep what is run."""
+        """Store the documents of the run."""
         for number, text in enumerate(texts, 1):
             name = "document.yaml" if len(texts) == 1 else f"document-{number}.yaml"
             (self.path / name).write_text(text, encoding="utf-8")
@@ -60,8 +60,8 @@ class LogFolder:
         )
 
     def step_finished(self, place: StepPlace, result: StepResult) -> None:
-        told = f"{place.label} {place.phase}.{place.step} {result.status} after {result.seconds:.3f} s"
-        self._application.write(f"{self._now()} Debug {told}, {result.attempts} attempts\n")
+        text = f"{place.label} {place.phase}.{place.step} {result.status} after {result.seconds:.3f} s"
+        self._application.write(f"{self._now()} Debug {text}, {result.attempts} attempts\n")
         self._console.flush()
 
     def finish(self, result: ExecutionResult) -> None:

@@ -1,4 +1,4 @@
-"""Loops: reading them, and the iterations they give (spec/components.md 7)."""
+"""Loops: their parser, and their iterations (spec/components.md 7)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from imagesmith.components.model import CountedLoop, ListLoop, Loop, SplitLoop
 from imagesmith.documents.fields import Fields
 from imagesmith.documents.nodes import ListNode, MapNode, ScalarNode, kind_of
 from imagesmith.values.diagnostics import Problem
+from imagesmith.values.expansion import TooLarge
 
 DELIMITERS: Final = (".", ",", ";", ":", "\n", "\t", " ", "-", "_")
+MAX_ITERATIONS: Final = 100_000
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{3,128}\Z")
 
 
@@ -27,7 +29,7 @@ class Iteration:
 def parse_loop(node: MapNode, problems: list[Problem], subject: str) -> Loop | None:
     """Read the `loop` of a step; None when it is unusable, with the reasons in `problems`."""
     fields = Fields(node, problems, f"{subject} loop")
-    fields.known(("name", "for", "forEach"))
+    fields.check_keys(("name", "for", "forEach"))
     name = fields.scalar("name")
     if name is not None and name.text and (not NAME.match(name.text) or name.text == "loop"):
         fields.problem(
@@ -53,13 +55,19 @@ def parse_loop(node: MapNode, problems: list[Problem], subject: str) -> Loop | N
 
 
 def loop_values(loop: Loop, resolve: Callable[[str], str]) -> Sequence[str | int]:
-    """The values of a loop's passes; texts of `forEach` are resolved here, once for the whole step (4.3)."""
+    """The values of a loop's passes; texts of `forEach` are resolved here, once for the whole step
+    (spec/components.md 4.3).
+
+    Raises TooLarge, and the exceptions of `resolve`.
+    """
     source = loop.source
     if isinstance(source, CountedLoop):
         return range(source.start, source.end + (1 if source.update_by > 0 else -1), source.update_by)
     if isinstance(source, ListLoop):
         return [resolve(item) for item in source.items]
     text = resolve(source.text)
+    if text.count(source.delimiter) >= MAX_ITERATIONS:
+        raise TooLarge(f"the list of the loop has more than {MAX_ITERATIONS} items")
     return text.split(source.delimiter) if text else []
 
 
@@ -69,7 +77,8 @@ def loop_record(loop: Loop | None) -> Mapping[str, Any] | None:
         return None
     source = loop.source
     if isinstance(source, CountedLoop):
-        content: dict[str, Any] = {"for": {"start": source.start, "end": source.end, "updateBy": source.update_by}}
+        counted = {"start": source.start, "end": source.end, "updateBy": source.update_by}
+        content: Mapping[str, object] = {"for": counted}
     elif isinstance(source, ListLoop):
         content = {"forEach": list(source.items)}
     else:
@@ -82,7 +91,7 @@ def _parse_counted(node: MapNode | None, problems: list[Problem], subject: str) 
         return None
     before = len(problems)
     fields = Fields(node, problems, f"{subject} loop.for")
-    fields.known(("start", "end", "updateBy"))
+    fields.check_keys(("start", "end", "updateBy"))
     for key in ("start", "end", "updateBy"):
         fields.required(key)
     start, end = fields.integer("start", default=0), fields.integer("end", default=0)
@@ -96,7 +105,15 @@ def _parse_counted(node: MapNode | None, problems: list[Problem], subject: str) 
         fields.problem(
             "loop-bounds",
             f"counting from {start} by {step} never reaches {end}",
-            hint="turn the sign of 'updateBy' around",
+            hint="change the sign of 'updateBy'",
+        )
+        return None
+    passes = (end - start) // step + 1
+    if passes > MAX_ITERATIONS:
+        fields.problem(
+            "loop-bounds",
+            f"counting from {start} to {end} by {step} takes {passes} iterations, the limit is {MAX_ITERATIONS}",
+            hint="loop in the script instead",
         )
         return None
     return CountedLoop(start, end, step)
@@ -110,26 +127,26 @@ def _parse_list(node: ListNode, fields: Fields) -> ListLoop | None:
         else:
             fields.problem(
                 "wrong-type",
-                f"an item of 'forEach' must be a text, it is {kind_of(item)}",
+                f"an item of 'forEach' must be a string, not {kind_of(item)}",
                 item.position,
-                "quote a text that begins with {{" if isinstance(item, MapNode) else "",
+                "quote a string that starts with {{" if isinstance(item, MapNode) else "",
             )
     return ListLoop(tuple(items)) if len(items) == len(node.items) else None
 
 
 def _parse_split(node: MapNode, problems: list[Problem], subject: str) -> SplitLoop | None:
     fields = Fields(node, problems, f"{subject} loop.forEach")
-    fields.known(("list", "delimiter"))
+    fields.check_keys(("list", "delimiter"))
     entries = {key.text: value for key, value in node.entries}
     text = entries.get("list")
     if not isinstance(text, ScalarNode):
-        fields.problem("missing-key", "'list' is required and must be a text", text)
+        fields.problem("missing-key", "'list' is required and must be a string", text)
         return None
     delimiter = fields.scalar("delimiter")
     if delimiter is not None and delimiter.text not in DELIMITERS:
         fields.problem(
             "loop-delimiter",
-            f"the delimiter '{delimiter.text[:20]}' must be one of . , ; : - _ blank, tab, newline",
+            f"the delimiter '{delimiter.text[:20]}' must be one of . , ; : - _ space, tab, newline",
             delimiter.position,
             'write a newline as "\\n" and a tab as "\\t", in double quotes',
         )

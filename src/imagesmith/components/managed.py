@@ -9,7 +9,7 @@ from imagesmith.values.version import Version, VersionError, VersionPattern
 
 
 class ManagedDocuments:
-    """A DocumentSource of the components that are owned by `aws`; wildcards give the newest match."""
+    """A DocumentSource of the components owned by `aws`; wildcards resolve to the newest match."""
 
     def get(self, arn: str) -> SourceDocument:
         try:
@@ -23,6 +23,6 @@ class ManagedDocuments:
             if wanted.owner == "aws" and item.name == wanted.slug and pattern.matches(Version.parse(item.version))
         ]
         if not found or wanted.build not in (None, "1", "x"):
-            raise LookupError(f"{arn} is no managed component of this version")
+            raise LookupError(f"{arn} is not a managed component of this version")
         newest = found[-1]
         return SourceDocument(str(wanted.with_version(newest.version, 1)), newest.text)

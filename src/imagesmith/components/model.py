@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from imagesmith.documents.conditions import Expression
 from imagesmith.documents.nodes import Data
@@ -15,10 +15,12 @@ Platform = Literal["linux", "windows", "darwin"]
 ComponentType = Literal["BUILD", "TEST"]
 
 NO_TIMEOUT = -1
+MAX_NESTED: Final = 3
+"""Most levels of documents that run one another (spec/components.md 10.6)."""
 
 
 @dataclass(frozen=True)
-class Parameter:
+class ComponentParameter:
     """`default` is None for a required parameter."""
 
     name: str
@@ -77,7 +79,7 @@ class Guard:
 
 
 @dataclass(frozen=True)
-class Step:
+class ComponentStep:
     """One step. `inputs` are as written: every scalar is text, references are unresolved."""
 
     name: str
@@ -107,11 +109,11 @@ class Step:
 @dataclass(frozen=True)
 class Phase:
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[ComponentStep, ...]
     disable_logging: bool
     position: Position
 
-    def step(self, name: str) -> Step | None:
+    def step(self, name: str) -> ComponentStep | None:
         return next((step for step in self.steps if step.name == name), None)
 
 
@@ -119,7 +121,7 @@ class Phase:
 class ComponentDocument:
     name: str
     description: str
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[ComponentParameter, ...]
     constants: tuple[Constant, ...]
     phases: tuple[Phase, ...]
     disable_logging: bool
@@ -128,18 +130,18 @@ class ComponentDocument:
     def phase(self, name: str) -> Phase | None:
         return next((phase for phase in self.phases if phase.name == name), None)
 
-    def step(self, phase: str, name: str) -> Step | None:
+    def step(self, phase: str, name: str) -> ComponentStep | None:
         found = self.phase(phase)
         return None if found is None else found.step(name)
 
 
 def component_type(document: ComponentDocument) -> ComponentType:
-    """TEST when the only phase is named `test`, else BUILD (2.9)."""
+    """TEST when the only phase is named `test`, else BUILD (spec/components.md 2.9)."""
     return "TEST" if [phase.name for phase in document.phases] == ["test"] else "BUILD"
 
 
 def parameter_details(document: ComponentDocument) -> list[dict[str, object]]:
-    """The parameters as GetComponent shows them (13.1). Absent members are left out."""
+    """The parameters as GetComponent shows them (spec/components.md 13.1). Absent members are left out."""
     details: list[dict[str, object]] = []
     for parameter in document.parameters:
         detail: dict[str, object] = {"name": parameter.name, "type": "string"}

@@ -9,23 +9,25 @@ from typing import Final
 from imagesmith.components.actions.base import ActionFailed, ActionResult, NestedRequest
 from imagesmith.components.execution import DocumentRun, Execution
 from imagesmith.components.grammar import folded_message, parse_component
+from imagesmith.components.model import MAX_NESTED
 from imagesmith.components.s3 import S3Error, read_object
 from imagesmith.components.services import NotConfigured, SourceDocument
+from imagesmith.documents.fields import suggestion
 from imagesmith.instances.protocol import InstanceError
 
-MAX_NESTED: Final = 3
 _MAX_BYTES: Final = 65536
 
 
 def run_nested_document(
     execution: Execution, parent: DocumentRun, request: NestedRequest, place: str
 ) -> ActionResult:
-    """Run the document that a step asks for, as an execution of its own. Raises ActionFailed."""
+    """Run the document that a step requests, as a separate execution. Raises ActionFailed, TooManyDocuments."""
     chain = (*execution.chain, parent.label)
     if len(chain) > MAX_NESTED:
         raise ActionFailed(
             f"documents may be nested {MAX_NESTED} levels deep: {' > '.join(chain)} > {request.document}"
         )
+    execution.machinery.nested.count()
     source = _source(execution, request, parent.label)
     if source.label in chain:
         raise ActionFailed(f"the document {source.label} would run itself: {' > '.join(chain)} > {source.label}")
@@ -33,8 +35,20 @@ def run_nested_document(
     if parsed.document is None:
         raise ActionFailed(f"{source.label}: {folded_message(parsed.problems)}")
     machinery = dataclasses.replace(execution.machinery, progress=execution.machinery.progress.nested(place))
-    nested = Execution(machinery, execution.options, execution.ids, execution.secrets, run_nested_document, chain)
+    nested = Execution(
+        machinery=machinery,
+        options=execution.options,
+        ids=execution.ids,
+        secrets=execution.secrets,
+        nested=run_nested_document,
+        chain=chain,
+    )
     phases = [name.strip() for name in request.phases.split(",") if name.strip()] or None
+    for name in phases or ():
+        if parsed.document.phase(name) is None:
+            hint = suggestion(name, [phase.name for phase in parsed.document.phases])
+            message = f"warning: {source.label} has no phase '{name}': no steps run for it ({hint})"
+            execution.machinery.reporter.output("stderr", execution.secrets.mask(message))
     result = nested.run([DocumentRun(parsed.document, source.label, request.parameters)], phases, execution.ids())
     outputs = (result.nested_outputs(),)
     if result.status == "success":
@@ -67,7 +81,8 @@ def _source(execution: Execution, request: NestedRequest, parent: str) -> Source
 
 
 def _local(execution: Execution, name: str, parent: str) -> SourceDocument:
-    """A file of the instance: relative to the working directory, else to the folder of the parent (A32)."""
+    """A file of the instance: relative to the working directory, else to the folder of the parent
+    (spec/components.md A32)."""
     instance = execution.machinery.instance
     path = posixpath.join(execution.machinery.working_directory or "", name)
     beside = posixpath.join(posixpath.dirname(parent), name)

@@ -1,4 +1,4 @@
-"""The outputs of a step with a loop: those of its iterations, joined (spec/components.md 7.2)."""
+"""The outputs of a step with a loop: the joined outputs of its iterations (spec/components.md 7.2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imagesmith.components.scope import render
 
 
 class JoinedOutputs:
-    """Outputs of iterations, joined per key with newlines; a value that grows too long is cut, with a note."""
+    """Outputs of iterations, joined per key with newlines; a value that gets too long is cut, with a note."""
 
     def __init__(self) -> None:
         self._parts: list[dict[str, list[Any]]] = []

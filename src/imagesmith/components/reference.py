@@ -1,6 +1,6 @@
-"""docs/components.md, written from the schemas that documents are checked with.
+"""Generates docs/components.md from the schemas that documents are checked with.
 
-`python -m imagesmith.components.reference >docs/components.md` writes it anew; a test compares them.
+`python -m imagesmith.components.reference >docs/components.md` regenerates it; a test compares them.
 """
 
 from __future__ import annotations
@@ -32,15 +32,32 @@ $ imagesmith component run web.yml --on machine:debian-12-x86               # wh
 
 | Topic | Here |
 |---|---|
-| Standard error of a step | Logged as it comes, not after the step. |
+| Standard error of a step | Logged while the step runs, not after it. |
 | ExecuteBash | The script reaches bash on a file descriptor; nothing is written to the instance. \
 `$0` is `/dev/fd/9`. |
-| WebDownload, S3Download, S3Upload | Go through the worker, so the instance needs neither tools nor credentials. \
-Addresses of the worker itself are refused. |
-| `aws:ssm:`, `aws:imds:` | Resolved by what the server is configured with; without, the step says so. |
-| Reboot | A container cannot restart: the step fails and says so. \
-On this computer a run with `--state-directory` ends with status 194, and goes on when it is started again. |
-| patternMatches | RE2's language, without `\\C` and script names in `\\p{...}`; always linear time. |
+| Background programs | A process that a step leaves running (`nohup app &`) runs until the instance ends; on this \
+computer it is not stopped. A timeout and a cancel end all processes of the step. Output within three seconds \
+after the end of the step is logged; a line of the log says if more can follow. |
+| sudo | In containers commands run as root and cannot gain privileges: `sudo` works for root only \
+(with a warning that it cannot send an audit message). Run privileged commands in the step itself, and drop \
+privileges with `su` or `setpriv`. |
+| WebDownload, S3Download, S3Upload | Executed by the worker, so the instance needs neither tools nor \
+credentials. Addresses of the worker itself are refused. |
+| `aws:ssm:` | The values of `imagesmith parameter put`, of the account and Region of the build. Those put with \
+`--secure` are masked in logs, records and errors. Versions and labels are not supported. |
+| `aws:imds:` | On a machine, the answer of its metadata service. A container has `instance-id`, `placement/...` \
+and `services/...`; a path that exists only on machines fails the step by name. |
+| ExecuteDocument | An ARN is resolved as in a recipe: managed and own components, wildcards, a missing build. \
+Documents that are known when a recipe is created are checked then, and are part of the plan and of the \
+provenance; an ARN that contains outputs, `env:` or `aws:ssm:` is resolved in the run, and the log names the \
+component. Components of other accounts are refused. A run executes at most 1,000 documents. |
+| Reboot | A container cannot restart: the step fails with that reason. \
+On this computer a run with `--state-directory` ends with status 194, and continues when it is started again. |
+| Phases | Builds run `build`, `validate` and `test`. A recipe refuses a component with any other phase by name, \
+in a container recipe `container-host-test` too: it would run outside of every sandbox. |
+| Parameters | A name given twice, a list of values, a value outside `allowedValues`, a missing or unknown name: \
+refused when the recipe is created, and by `component run`. |
+| patternMatches | RE2's syntax, without `\\C`; always linear time. |
 | Windows actions | Checked in full. Running one fails: there are no Windows instances in this version. |
 """
 
@@ -52,9 +69,9 @@ _LANGUAGE: Final = """\
 | `name` | required | 3 to 128 letters, digits, `-`, `_`; unique in its phase |
 | `action` | required | one of the actions below |
 | `inputs` | | a mapping, or a list of mappings for list actions |
-| `timeoutSeconds` | `7200` | for each attempt, all iterations together; `-1` is no limit |
-| `maxAttempts` | `1` | tries before the step has failed |
-| `onFailure` | `Abort` | `Abort` ends the run, `Continue` fails in the end, `Ignore` only counts |
+| `timeoutSeconds` | `7200` | for each attempt, all iterations together; `-1`: no limit |
+| `maxAttempts` | `1` | attempts before the step fails |
+| `onFailure` | `Abort` | `Abort` ends the run, `Continue` fails in the end, `Ignore` only counts the failure |
 | `if` | | one condition, with `then` and `else`: `Execute`, `Skip` or `Abort` |
 | `loop` | | `for: {start, end, updateBy}` or `forEach:` a list, or `{list, delimiter}` |
 | `disableLogging` | `false` | keep output, inputs and outputs out of all logs; also for phases and documents |
@@ -64,14 +81,16 @@ _LANGUAGE: Final = """\
 | Form | Value |
 |---|---|
 | `{{ Name }}` | a parameter or constant |
-| `{{ phase.step.inputs.key }}`, `{{ phase.step.outputs[0].key }}` | what a step was given, what it left |
-| `{{ loop.index }}`, `{{ loop.value }}`, `{{ NAME.value }}` | of the own step's loop |
+| `{{ phase.step.inputs.key }}`, `{{ phase.step.outputs[0].key }}` | an input and an output of a step |
+| `{{ loop.index }}`, `{{ loop.value }}`, `{{ NAME.value }}` | of the loop of the same step |
 | `{{ env:NAME }}` | a variable of the instance or the build |
 | `{{ aws:ssm:/name }}`, `{{ aws:ssm:resolve(Name) }}` | a stored parameter; secure values are masked everywhere |
 | `{{ aws:imds:path }}` | instance metadata, without credentials |
 | `{{ context:KEY }}` | KEYS |
 
-Text in braces that is none of these (`{{ .Field }}`, `{{ a | b }}`, an unterminated `{{`) is left alone.
+Text in braces that is none of these (`{{ .Field }}`, `{{ a | b }}`, an unterminated `{{`) is not changed;
+a misspelt form causes a warning that names the likely one. References in `default` and `value` are
+not replaced; they cause a warning too.
 """
 
 
@@ -109,7 +128,7 @@ def _action(action: Action) -> str:
     required = action.schema.get("required", ())
     for name, schema in action.schema["properties"].items():
         given = "yes" if name in required else ""
-        default = f"`{_shown(schema['default'])}`" if "default" in schema else ""
+        default = f"`{_format(schema['default'])}`" if "default" in schema else ""
         lines.append(f"| `{name}` | {_type(schema)} | {given} | {default} | {_description(schema)} |")
     for group in action.schema.get("x-exclusive", ()):
         lines.append("\nExactly one of " + " and ".join(f"`{name}`" for name in group) + " is needed.")
@@ -132,7 +151,7 @@ def _description(schema: Mapping[str, Any]) -> str:
     return text.replace("|", "\\|")
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) or '""'

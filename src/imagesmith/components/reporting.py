@@ -1,4 +1,4 @@
-"""Who hears of a run while it runs: console lines in published form, step by step (spec/components.md 12.2)."""
+"""Reporters of a running execution: console lines in published form, step by step (spec/components.md 12.2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_LINE: Final = 64 * 1024
 
 @dataclass(frozen=True)
 class StepPlace:
-    """Which step of which document."""
+    """A step and its document."""
 
     document_index: int
     label: str
@@ -26,7 +26,7 @@ class StepPlace:
 
 
 class Reporter(Protocol):
-    """Hears of a run. Everything it gets is masked and printable."""
+    """Receives the events of a run. All texts are masked and printable."""
 
     def line(self, text: str) -> None:
         """One line of console.log, without its line break."""
@@ -42,7 +42,7 @@ class Reporter(Protocol):
 
 
 class NullReporter:
-    """Hears nothing."""
+    """Ignores all events."""
 
     def line(self, text: str) -> None:
         pass
@@ -58,7 +58,7 @@ class NullReporter:
 
 
 class LineReporter(NullReporter):
-    """Writes console.log: every line, output included, goes to one function."""
+    """Writes console.log: passes every line, output included, to one function."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -71,10 +71,10 @@ class LineReporter(NullReporter):
 
 
 class OutputLines:
-    """Cuts what a step prints into masked lines as it comes, in constant memory.
+    """Splits the output of a step into masked lines as it arrives, in constant memory.
 
-    A line that never ends is handed on in parts; the end of a part is held back as long as a secret may begin in
-    it, so that no cut can let one through.
+    An overlong line is passed on in parts; the end of a part is held back while a secret may begin in it, so that
+    no split reveals a secret.
     """
 
     def __init__(self, reporter: Reporter, secrets: Secrets) -> None:
@@ -94,7 +94,7 @@ class OutputLines:
         self._rest[stream] = rest
 
     def flush(self) -> None:
-        """Hand on lines that did not end."""
+        """Pass on unfinished lines."""
         for stream in ("stdout", "stderr"):
             rest = self._rest[stream]
             self._rest[stream] = b""

@@ -1,4 +1,4 @@
-"""What a run gives: steps, phases, documents, execution, and their published JSON (spec/components.md 8, 11, 12).
+"""Results of a run: steps, phases, documents, execution, and their published JSON (spec/components.md 8, 11, 12).
 
 step       success | failed | timedOut | ignoredFailure | skipped
 phase      success | failed | timedOut | successWithIgnoredFailure        worst of its steps
@@ -24,7 +24,8 @@ _SEVERITY: Final[tuple[str, ...]] = ("failed", "timedOut", "ignoredFailure", "su
 
 @dataclass(frozen=True)
 class StepResult:
-    """One step that ended. `inputs` and `outputs` are lists of mappings, also for map actions (12.4)."""
+    """One step that ended. `inputs` and `outputs` are lists of mappings, also for map actions
+    (spec/components.md 12.4)."""
 
     name: str
     action: str
@@ -37,7 +38,7 @@ class StepResult:
     position: Position
     failure_message: str = ""
     error_message: str = ""
-    """What the action itself said; `failure_message` may instead tell which iterations failed."""
+    """The action's own message; `failure_message` may instead name the failed iterations."""
     stderr: str = ""
     inputs: tuple[Mapping[str, Any], ...] = ()
     outputs: tuple[Mapping[str, Any], ...] = ()
@@ -45,7 +46,7 @@ class StepResult:
     detailed: tuple[Mapping[str, Any], ...] = ()
     attempts: int = 0
     script_line: int = 0
-    """Line of the document that bash complained about last; 0 when it named none."""
+    """Line of the document in bash's last error; 0 without one."""
     executed: bool = False
     """True when the action was started at least once."""
 
@@ -53,7 +54,7 @@ class StepResult:
     def seconds(self) -> float:
         return (self.ended - self.started).total_seconds()
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Mapping[str, Any]:
         """The step as detailedoutput.json shows it."""
         return {
             "name": self.name,
@@ -80,7 +81,7 @@ class PhaseResult:
     ended: datetime
     steps: tuple[StepResult, ...]
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Mapping[str, Any]:
         return {
             "name": self.name,
             "status": self.status,
@@ -93,7 +94,7 @@ class PhaseResult:
 
 @dataclass(frozen=True)
 class DocumentResult:
-    """`label` is the path or ARN that the document was given as; `failure_message` is set when it never ran."""
+    """`label` is the document's path or ARN as requested; `failure_message` is set when it never ran."""
 
     name: str
     label: str
@@ -104,7 +105,7 @@ class DocumentResult:
     phases: tuple[PhaseResult, ...]
     failure_message: str = ""
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Mapping[str, Any]:
         return {
             "name": self.name,
             "filePath": self.label,
@@ -118,8 +119,8 @@ class DocumentResult:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """The first step that failed, with all that a person needs to find it (12.3, 13.4)."""
+class FailedStep:
+    """The first step that failed, with everything needed to find it (spec/components.md 12.3, 13.4)."""
 
     document_index: int
     document_label: str
@@ -130,9 +131,9 @@ class Failure:
     message: str
     stderr: str
     position: Position
-    """Where the step stands in its document."""
+    """The position of the step in its document."""
     script_line: int = 0
-    """Line of the document that bash complained about; 0 when it named none."""
+    """Line of the document in bash's error; 0 without one."""
 
     def block(self) -> list[str]:
         """The lines of the failure block of console.log."""
@@ -159,7 +160,7 @@ class ExecutionResult:
     started: datetime
     ended: datetime
     documents: tuple[DocumentResult, ...]
-    failure: Failure | None = None
+    failure: FailedStep | None = None
     chaining: Mapping[str, str] = field(default_factory=dict)
     """Chaining references that were replaced, with their values, secrets masked."""
     log_url: str = ""
@@ -193,8 +194,8 @@ class ExecutionResult:
             if document.status in ("failed", "timedOut")
         )
 
-    def summary(self) -> dict[str, Any]:
-        """The one JSON object that a run prints (11.1)."""
+    def summary(self) -> Mapping[str, Any]:
+        """The one JSON object that a run prints (spec/components.md 11.1)."""
         return {
             "executionId": self.execution_id,
             "status": self.status,
@@ -206,14 +207,13 @@ class ExecutionResult:
             "logUrl": self.log_url,
         }
 
-    def nested_outputs(self) -> dict[str, Any]:
-        """The outputs of the ExecuteDocument step that ran this, keys in published order (10.6)."""
-        summary = self.summary()
-        summary.pop("skippedStepCount")
-        return dict(sorted(summary.items()))
+    def nested_outputs(self) -> Mapping[str, Any]:
+        """The outputs of the ExecuteDocument step that ran this, keys in published order
+        (spec/components.md 10.6)."""
+        return {name: value for name, value in sorted(self.summary().items()) if name != "skippedStepCount"}
 
-    def detailed(self) -> dict[str, Any]:
-        """The root of detailedoutput.json (12.4)."""
+    def detailed(self) -> Mapping[str, Any]:
+        """The root of detailedoutput.json (spec/components.md 12.4)."""
         return {
             "executionId": self.execution_id,
             "status": self.status,
@@ -225,7 +225,7 @@ class ExecutionResult:
 
 
 def worst_status(statuses: Iterable[str]) -> GroupStatus:
-    """The status of a group from those of its members."""
+    """The status of a group from the statuses of its members."""
     present = set(statuses)
     for status in _SEVERITY:
         if status not in present:
@@ -239,7 +239,7 @@ def worst_status(statuses: Iterable[str]) -> GroupStatus:
 
 
 def printable(text: str) -> str:
-    """The text without the marks of bytes that were not UTF-8: they show as \\xNN."""
+    """The text with bytes that were not UTF-8 shown as \\xNN."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""run_documents(): the one way to run component documents on an instance (spec/components.md 8)."""
+"""run_documents(): the only entry point to run component documents on an instance (spec/components.md 8)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from imagesmith.components.execution import DocumentRun, Execution, RunOptions
-from imagesmith.components.journal import VERSION, Journal, NoJournal, Progress
-from imagesmith.components.machinery import Machinery, Restarts
+from imagesmith.components.journal import VERSION, NoJournal, Progress, StepJournal
 from imagesmith.components.nesting import run_nested_document
 from imagesmith.components.reporting import NullReporter, Reporter
 from imagesmith.components.results import ExecutionResult
 from imagesmith.components.secrets import Secrets
 from imagesmith.components.services import Clock
+from imagesmith.components.step_environment import Restarts, StepEnvironment
 from imagesmith.instances.protocol import Instance
 from imagesmith.processes import Cancellation
 from imagesmith.values.names import canonical_json, sha256_hex
@@ -30,52 +30,54 @@ def run_documents(
     options: RunOptions | None = None,
     reporter: Reporter | None = None,
     cancellation: Cancellation | None = None,
-    journal: Journal | None = None,
+    journal: StepJournal | None = None,
     after_document: Callable[[int], None] = lambda _: None,
 ) -> ExecutionResult:
-    """Run the given phases (None: all) of documents and return how it went; a failing step is no exception.
+    """Run the given phases (None: all) of documents and return the result; a failing step raises nothing.
 
-    `ids` gives a new unique text at each call. With a `journal` that holds an unfinished run of the same documents,
-    that run goes on. `after_document` hears the index of each document that succeeded, before the next begins.
-    Raises Cancelled when `cancellation` is requested.
+    `ids` returns a new unique text at each call. With a `journal` that holds an unfinished run of the same
+    documents, that run continues. `after_document` gets the index of each document that succeeded, before the next
+    starts. Raises Cancelled when `cancellation` is requested.
     """
     chosen = options or RunOptions()
     book = journal or NoJournal()
     execution_id, progress = _opened(book, documents, phases, chosen.execution_id, ids)
-    told = reporter or NullReporter()
-    machinery = Machinery(
+    reporting = reporter or NullReporter()
+    machinery = StepEnvironment(
         instance=instance,
         services=chosen.services,
         environment=chosen.environment,
         working_directory=chosen.working_directory,
-        reporter=told,
+        reporter=reporting,
         clock=clock,
         cancellation=cancellation or Cancellation(),
         progress=progress,
         restarts=Restarts(chosen.max_reboots, progress.reboots),
     )
-    execution = Execution(machinery, chosen, ids, Secrets(), run_nested_document)
+    execution = Execution(
+        machinery=machinery, options=chosen, ids=ids, secrets=Secrets(), nested=run_nested_document
+    )
     for item in documents:
-        told.line(f"Setup: Currently validating document {item.label}")
-    told.line("Executor: STARTED EXECUTION OF ALL DOCUMENTS")
+        reporting.line(f"Setup: Currently validating document {item.label}")
+    reporting.line("Executor: STARTED EXECUTION OF ALL DOCUMENTS")
     result = execution.run(documents, phases, execution_id, after_document=after_document)
-    told.line("Executor: FINISHED EXECUTION OF ALL DOCUMENTS")
+    reporting.line("Executor: FINISHED EXECUTION OF ALL DOCUMENTS")
     for line in result.failure.block() if result.failure is not None else ():
-        told.line(line)
+        reporting.line(line)
     ending = "success" if result.status == "success" else "failure - Execution failed!"
-    told.line(f"TOE has completed execution {'successfully' if ending == 'success' else f'with {ending}'}")
+    reporting.line(f"TOE has completed execution {'successfully' if ending == 'success' else f'with {ending}'}")
     book.clear()
     return result
 
 
 def _opened(
-    journal: Journal,
+    journal: StepJournal,
     documents: Sequence[DocumentRun],
     phases: Collection[str] | None,
     execution_id: str,
     ids: Callable[[], str],
 ) -> tuple[str, Progress]:
-    """The execution's id and what it finished earlier; a journal of other documents is forgotten."""
+    """The execution's id and its earlier progress; a journal of other documents is deleted."""
     unfinished = unfinished_execution(journal, documents, phases)
     if unfinished:
         return unfinished, Progress(journal, journal.load())
@@ -86,8 +88,10 @@ def _opened(
     return chosen, Progress(journal)
 
 
-def unfinished_execution(journal: Journal, documents: Sequence[DocumentRun], phases: Collection[str] | None) -> str:
-    """The id of the run of these documents that the journal would go on with; empty when there is none."""
+def unfinished_execution(
+    journal: StepJournal, documents: Sequence[DocumentRun], phases: Collection[str] | None
+) -> str:
+    """The id of the run of these documents that the journal would continue; empty when there is none."""
     head: Mapping[str, Any] = next(iter(journal.load()), {})
     if head.get("version") == VERSION and head.get("fingerprint") == fingerprint(documents, phases):
         return str(head["id"])
@@ -95,6 +99,6 @@ def unfinished_execution(journal: Journal, documents: Sequence[DocumentRun], pha
 
 
 def fingerprint(documents: Sequence[DocumentRun], phases: Collection[str] | None) -> str:
-    """What tells two runs apart: state of one is never used for another."""
+    """The identity of a run: the state of one run is never used for another."""
     content = [[item.label, repr(item.document), dict(item.parameters)] for item in documents]
     return sha256_hex(canonical_json([content, None if phases is None else sorted(phases)]))

@@ -9,7 +9,7 @@ from imagesmith.components.services import S3Config
 
 
 class S3Error(RuntimeError):
-    """An address is none, or the store refused: the text names the address and the store's own words."""
+    """An invalid address, or a refusal by the store: the text holds the address and the store's message."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,20 @@ def parse_address(text: str) -> S3Address:
     scheme, _, rest = text.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme.lower() != "s3" or not bucket:
-        raise S3Error(f"'{text[:200]}' is no S3 address; write s3://bucket/key")
+        raise S3Error(f"'{text[:200]}' is not an S3 address; write s3://bucket/key")
     return S3Address(bucket, key)
 
 
 def owner_arguments(owner: str) -> dict[str, str]:
-    """The expected owner of a bucket as a request carries it."""
+    """The expected owner of a bucket as arguments of a request."""
     return {"ExpectedBucketOwner": owner} if owner else {}
 
 
 def store_error(address: str, error: Exception) -> S3Error:
     """The store's refusal in one sentence."""
     response: Any = getattr(error, "response", None)
-    told = response.get("Error", {}) if isinstance(response, dict) else {}
-    detail = f"{told.get('Code', '')} {told.get('Message', '')}".strip() or str(error)
+    answer = response.get("Error", {}) if isinstance(response, dict) else {}
+    detail = f"{answer.get('Code', '')} {answer.get('Message', '')}".strip() or str(error)
     return S3Error(f"{address}: {detail}")
 
 

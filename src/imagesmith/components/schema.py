@@ -1,8 +1,8 @@
 """The inputs of an action against its JSON Schema: on nodes before the run, on resolved values in the run.
 
-A small part of JSON Schema is understood (the keywords below); the schemas themselves are plain and also serve the
-reference page. Scalars are texts, so `integer` and `boolean` mean "a text that reads as one" (2.1), and a scalar
-that holds a reference can be judged only once it is resolved.
+A small part of JSON Schema is supported (the keywords below); the reference page uses the schemas, too. Scalars are
+texts, so `integer` and `boolean` mean "a text that reads as one" (spec/components.md 2.1), and a scalar with a
+reference can be checked only after its resolution.
 
     type, properties, required, items, minItems, minLength, minimum, enum (x-ignore-case), pattern,
     additionalProperties, x-exclusive (groups of keys of which exactly one must be given)
@@ -15,26 +15,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from imagesmith.documents.fields import boolean_of, integer_of, suggestion
+from imagesmith.documents.fields import boolean_hint, boolean_of, integer_of, suggestion
 from imagesmith.documents.nodes import Data, ListNode, MapNode, Node, ScalarNode, kind_of
 from imagesmith.documents.references import find_references
 from imagesmith.values.diagnostics import Problem
 
 Schema: TypeAlias = Mapping[str, Any]
-Typed: TypeAlias = dict[str, Any]
 
 
-class InputError(ValueError):
-    """A resolved input has not the form that the action needs."""
+class ActionInputError(ValueError):
+    """A resolved input does not have the form that the action requires."""
 
 
 def text(
     description: str, *, default: str | None = None, expected: str = "", ignore_case: bool = False, **more: Any
 ) -> Schema:
-    """The schema of a string input. `expected` says in words what `pattern` wants; `ignore_case` is for `enum`."""
-    told = {"x-expected": expected} if expected else {}
+    """The schema of a string input. `expected` describes `pattern` in words; `ignore_case` is for `enum`."""
+    stated = {"x-expected": expected} if expected else {}
     loose = {"x-ignore-case": True} if ignore_case else {}
-    return {"type": "string", "description": description, **_default(default), **more, **told, **loose}
+    return {"type": "string", "description": description, **_default(default), **more, **stated, **loose}
 
 
 def flag(description: str, *, default: bool | None = None) -> Schema:
@@ -63,17 +62,17 @@ def inputs(
     }
 
 
-def _default(value: Any) -> dict[str, Any]:
+def _default(value: Any) -> Schema:
     return {} if value is None else {"default": value}
 
 
 def check_node(schema: Schema, node: Node, problems: list[Problem], *, subject: str, path: str = "inputs") -> None:
-    """Report everything about a node that does not fit. Unknown keys are warnings (A4)."""
-    _Check(problems, subject).node(schema, node, path)
+    """Report all violations in a node. Unknown keys are warnings (spec/components.md A4)."""
+    _SchemaCheck(problems, subject).node(schema, node, path)
 
 
 @dataclass(frozen=True)
-class _Check:
+class _SchemaCheck:
     problems: list[Problem]
     subject: str
 
@@ -84,17 +83,19 @@ class _Check:
         elif kind == "array":
             self._array(schema, node, path)
         elif not isinstance(node, ScalarNode):
-            hint = "quote a text that begins with {{ or [ or holds ': '"
-            self._report("wrong-type", f"'{path}' must be a text, it is {kind_of(node)}", node, hint)
+            hint = _as_text(node)
+            self._report("wrong-type", f"'{path}' must be a string, not {kind_of(node)}", node, hint)
         elif not _has_reference(node.text):
             try:
                 _convert({**schema, "type": kind}, node.text, path)
-            except InputError as error:
-                self._report("wrong-value", str(error), node)
+            except ActionInputError as error:
+                hint = boolean_hint(node.text) if kind == "boolean" else ""
+                self._report("wrong-value", str(error), node, hint)
 
     def _object(self, schema: Schema, node: Node, path: str) -> None:
         if not isinstance(node, MapNode):
-            self._report("wrong-type", f"'{path}' must be a mapping, it is {kind_of(node)}", node)
+            hint = "remove the '- ': this action takes one mapping" if isinstance(node, ListNode) else ""
+            self._report("wrong-type", f"'{path}' must be a mapping, not {kind_of(node)}", node, hint)
             return
         self._keys(schema, node, path)
         for key, value in node.entries:
@@ -104,7 +105,9 @@ class _Check:
 
     def _array(self, schema: Schema, node: Node, path: str) -> None:
         if not isinstance(node, ListNode):
-            self._report("wrong-type", f"'{path}' must be a list, it is {kind_of(node)}", node, "begin with '- '")
+            glued = isinstance(node, ScalarNode) and node.text.startswith("-")
+            hint = "write a space after each '-'" if glued else "begin with '- '"
+            self._report("wrong-type", f"'{path}' must be a list, not {kind_of(node)}", node, hint)
             return
         if len(node.items) < schema.get("minItems", 0):
             self._report("wrong-value", f"'{path}' must not be empty", node)
@@ -125,10 +128,27 @@ class _Check:
             if key.text not in schema["properties"]:
                 hint = suggestion(key.text, schema["properties"])
                 message = f"{self.subject} '{path}' has no key '{key.text[:80]}'; it is ignored"
-                self.problems.append(Problem("unknown-input", message, key.position, hint, "warning"))
+                self.problems.append(
+                    Problem(
+                        code="unknown-input", message=message, position=key.position, hint=hint, severity="warning"
+                    )
+                )
 
     def _report(self, code: str, message: str, node: Node, hint: str = "") -> None:
         self.problems.append(Problem(code, f"{self.subject} {message}", node.position, hint))
+
+
+def _as_text(node: Node) -> str:
+    """A hint how to write as text a value that YAML parsed as a mapping or a list."""
+    shown = ""
+    if isinstance(node, ListNode) and all(isinstance(item, ScalarNode) for item in node.items):
+        shown = f"[ {', '.join(item.text for item in node.items if isinstance(item, ScalarNode))} ]"
+    elif isinstance(node, MapNode) and len(node.entries) == 1:
+        key, value = node.entries[0]
+        shown = f"{key.text}: {value.text}".rstrip() if isinstance(value, ScalarNode) else ""
+    if shown and len(shown) <= 60:
+        return "quote it to make it a string: '" + shown.replace("'", "''") + "'"
+    return "quote a string that starts with {{ or [ or contains ': '"
 
 
 def convert(schema: Schema, value: Data, path: str = "inputs") -> Any:
@@ -136,39 +156,39 @@ def convert(schema: Schema, value: Data, path: str = "inputs") -> Any:
     kind = _kind(schema, not isinstance(value, str | Mapping))
     if kind == "object":
         if not isinstance(value, Mapping):
-            raise InputError(f"'{path}' must be a mapping")
+            raise ActionInputError(f"'{path}' must be a mapping")
         return _convert_object(schema, value, path)
     if kind == "array":
         if isinstance(value, str | Mapping):
-            raise InputError(f"'{path}' must be a list")
+            raise ActionInputError(f"'{path}' must be a list")
         if len(value) < schema.get("minItems", 0):
-            raise InputError(f"'{path}' must not be empty")
+            raise ActionInputError(f"'{path}' must not be empty")
         return [convert(schema["items"], item, f"{path}[{index}]") for index, item in enumerate(value)]
     if not isinstance(value, str):
-        raise InputError(f"'{path}' must be a text")
+        raise ActionInputError(f"'{path}' must be a string")
     return _convert({**schema, "type": kind}, value, path)
 
 
 def _kind(schema: Schema, is_list: bool) -> str:
-    """The type to check for; a schema may allow a text as well as a list."""
+    """The type to check; a schema may allow both a text and a list."""
     kind = schema["type"]
     if isinstance(kind, str):
         return kind
     return "array" if is_list else "string"
 
 
-def _convert_object(schema: Schema, value: Mapping[str, Data], path: str) -> Typed:
-    typed: Typed = {}
+def _convert_object(schema: Schema, value: Mapping[str, Data], path: str) -> Mapping[str, Any]:
+    typed: dict[str, Any] = {}
     for name, item in value.items():
         inner = _property(schema, name)
         if inner is not None:
             typed[name] = convert(inner, item, f"{path}.{name}")
     for name in schema.get("required", ()):
         if name not in typed:
-            raise InputError(f"'{path}' needs '{name}'")
+            raise ActionInputError(f"'{path}' needs '{name}'")
     for group in schema.get("x-exclusive", ()):
         if sum(name in typed for name in group) != 1:
-            raise InputError(f"'{path}' needs exactly one of {' and '.join(group)}")
+            raise ActionInputError(f"'{path}' needs exactly one of {' and '.join(group)}")
     for name, inner in schema.get("properties", {}).items():
         if "default" in inner:
             typed.setdefault(name, inner["default"])
@@ -180,24 +200,26 @@ def _convert(schema: Schema, value: str, path: str) -> str | int | bool:
     if kind == "boolean":
         truth = boolean_of(value)
         if truth is None:
-            raise InputError(f"'{path}' must be true or false, it is '{value[:80]}'")
+            raise ActionInputError(f"'{path}' must be true or false, not '{value[:80]}'")
         return truth
     if kind == "integer":
         number = integer_of(value)
         if number is None or number < schema.get("minimum", number):
             floor = f" of at least {schema['minimum']}" if "minimum" in schema else ""
-            raise InputError(f"'{path}' must be an integer{floor}, it is '{value[:80]}'")
+            raise ActionInputError(f"'{path}' must be an integer{floor}, not '{value[:80]}'")
         return number
     if len(value) < schema.get("minLength", 0):
-        raise InputError(f"'{path}' must not be empty")
-    if "enum" in schema and not _among(schema, value):
-        raise InputError(f"'{path}' is '{value[:80]}', expected one of {', '.join(schema['enum'])}")
+        raise ActionInputError(f"'{path}' must not be empty")
+    if "enum" in schema and not _is_choice(schema, value):
+        raise ActionInputError(f"'{path}' is '{value[:80]}', expected one of {', '.join(schema['enum'])}")
     if "pattern" in schema and not re.search(schema["pattern"], value):
-        raise InputError(f"'{path}' is '{value[:80]}', expected {schema.get('x-expected', schema['pattern'])}")
+        raise ActionInputError(
+            f"'{path}' is '{value[:80]}', expected {schema.get('x-expected', schema['pattern'])}"
+        )
     return value
 
 
-def _among(schema: Schema, value: str) -> bool:
+def _is_choice(schema: Schema, value: str) -> bool:
     if schema.get("x-ignore-case"):
         return value.lower() in {choice.lower() for choice in schema["enum"]}
     return value in schema["enum"]

@@ -1,7 +1,7 @@
-"""The values that references have at one moment of a run (spec/components.md 4).
+"""The values of references at one moment of a run (spec/components.md 4).
 
 Facts      of the instance and the execution: context keys, environment     one per execution
-Scope      of a document: parameters, constants, what its steps left        one per document
+Scope      of a document: parameters, constants, outputs of its steps       one per document
 resolver   of a step: adds its names and the current iteration              one per iteration
 """
 
@@ -26,26 +26,29 @@ from imagesmith.components.expressions import (
 )
 from imagesmith.components.inputs import resolve_data
 from imagesmith.components.loops import Iteration
-from imagesmith.components.model import ComponentDocument, Step
+from imagesmith.components.misspelt import GO_WORDS
+from imagesmith.components.model import ComponentDocument, ComponentStep
 from imagesmith.components.secrets import Secrets
 from imagesmith.components.services import Clock, NotConfigured, Services
 from imagesmith.documents.nodes import Data
 from imagesmith.documents.references import replace_references
+from imagesmith.instances.command import Command
 from imagesmith.instances.protocol import Instance
+from imagesmith.values.expansion import Budget, TooLarge
 
 _MAX_CHAIN: Final = 16
 _MAX_RECORDED: Final = 4096
-"""References, and characters of each value, that chaining.json holds at most."""
+"""Most references, and most characters of each value, in chaining.json."""
 _SSM: Final = "aws:ssm:"
 
 
 class UnresolvedReference(ValueError):
-    """A reference that has no value at this moment; the text says which and why."""
+    """A reference that has no value at this moment; the text names it and the reason."""
 
 
 @dataclass
 class Facts:
-    """What `context:` and `env:` give. The instance is asked once, when first needed."""
+    """The values of `context:` and `env:`. The instance is queried once, at the first use."""
 
     instance: Instance
     environment: Mapping[str, str]
@@ -79,7 +82,7 @@ class Facts:
     def _instance_facts(self) -> dict[str, str]:
         if self._release is None:
             script = "uname -n; cat /etc/os-release 2>/dev/null"
-            completed = self.instance.run(("sh", "-c", script), timeout=60)
+            completed = self.instance.run(Command(("sh", "-c", script), timeout=60))
             hostname, _, release = completed.stdout.decode(errors="replace").partition("\n")
             fields = dict(line.split("=", 1) for line in release.splitlines() if "=" in line)
             self._release = {
@@ -92,7 +95,7 @@ class Facts:
 
 @dataclass
 class StepRecord:
-    """What chaining can see of a step that ended."""
+    """The part of an ended step that chaining can use."""
 
     status: str
     inputs: list[Data]
@@ -100,7 +103,7 @@ class StepRecord:
 
 
 @dataclass
-class Scope:
+class DocumentScope:
     document: ComponentDocument
     values: Mapping[str, str]
     """Parameters and constants."""
@@ -110,26 +113,35 @@ class Scope:
     resolved: dict[str, str] = field(default_factory=dict)
     """Chaining references that were replaced, with their last values, for chaining.json."""
 
-    def resolver(self, phase: str, step: Step, iteration: Iteration | None = None) -> Callable[[str], str]:
-        """A function that replaces the references of a text, as seen from a step."""
-        view = _View(self, phase, step, iteration)
-        return lambda text: replace_references(text, view.value)
+    def resolver(self, phase: str, step: ComponentStep, iteration: Iteration | None = None) -> Callable[[str], str]:
+        """A function that replaces the references in texts of a step. All texts share one budget."""
+        return _View(scope=self, phase=phase, step=step, iteration=iteration, budget=Budget()).text
 
 
 @dataclass
 class _View:
-    scope: Scope
+    scope: DocumentScope
     phase: str
-    step: Step
+    step: ComponentStep
     iteration: Iteration | None
+    budget: Budget
     depth: int = 0
 
+    def text(self, text: str) -> str:
+        """The text with its references replaced. Raises UnresolvedReference."""
+        try:
+            return replace_references(text, self.value, self.budget)
+        except TooLarge as error:
+            raise UnresolvedReference(str(error)) from error
+
     def value(self, body: str) -> str | None:
-        """The text for what stands between the braces; None leaves it as it is."""
+        """The value of the text between the braces; None leaves the reference unchanged."""
         reference = parse_reference(body)
         if reference is None:
             return None
         if isinstance(reference, ParameterRef):
+            if reference.name in GO_WORDS and reference.name not in self.scope.values:
+                return None
             return self._parameter(reference.name)
         if isinstance(reference, LoopRef):
             return self._loop(reference)
@@ -206,7 +218,7 @@ class _View:
                 f"{{{{ {body} }}}}: step '{reference.step}' in phase '{reference.phase}' did not run here"
             )
         if not record.outputs:
-            return ""  # skipped, tolerated failure, or a loop without a pass (4.3 rule 10)
+            return ""  # skipped, tolerated failure, or a loop without a pass (spec/components.md 4.3, rule 10)
         if reference.index >= len(record.outputs):
             raise UnresolvedReference(
                 f"{{{{ {body} }}}}: the step has {len(record.outputs)} outputs, counted from 0"
@@ -214,14 +226,22 @@ class _View:
         return record.outputs[reference.index].get(reference.key, "")
 
     def _static_inputs(self, reference: StepRef, body: str) -> list[Data]:
-        """Inputs of a step that did not run (yet): resolvable as far as they do not need outputs (4.3 rule 9)."""
+        """Inputs of a step that did not run (yet): resolvable unless they need outputs
+        (spec/components.md 4.3, rule 9)."""
         step = self.scope.document.step(reference.phase, reference.step)
         if step is None:
             raise UnresolvedReference(f"{{{{ {body} }}}}: there is no such step")
         if self.depth >= _MAX_CHAIN:
-            raise UnresolvedReference(f"{{{{ {body} }}}}: inputs refer to each other in a circle")
-        view = _View(self.scope, reference.phase, step, None, self.depth + 1)
-        return [resolve_data(entry, lambda text: replace_references(text, view.value)) for entry in step.entries]
+            raise UnresolvedReference(f"{{{{ {body} }}}}: inputs form a circle of references")
+        view = _View(
+            scope=self.scope,
+            phase=reference.phase,
+            step=step,
+            iteration=None,
+            budget=self.budget,
+            depth=self.depth + 1,
+        )
+        return [resolve_data(entry, view.text) for entry in step.entries]
 
     def _default_input(self, reference: StepRef) -> Any:
         step = self.scope.document.step(reference.phase, reference.step)
@@ -231,7 +251,7 @@ class _View:
 
 
 def render(value: Any) -> str:
-    """A value as inserted text: lists are joined with newlines (4.3 rule 11)."""
+    """A value as inserted text: lists are joined with newlines (spec/components.md 4.3, rule 11)."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):

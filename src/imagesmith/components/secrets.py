@@ -1,4 +1,4 @@
-"""Values that must not show: masked in everything that is logged or recorded (spec/components.md 4.5)."""
+"""Secret values: masked in everything that is logged or recorded (spec/components.md 4.5)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ MASK: Final = "********"
 
 
 class Secrets:
-    """The secret values met so far in a run. Lines of a secret are secret too, because logs are written by line."""
+    """The secret values of a run so far. Lines of a secret are secret too, because logs are written by line."""
 
     def __init__(self) -> None:
         self._values: list[str] = []
         self.longest = 0
-        """Bytes of the longest secret: how much of an unfinished line must be held back."""
+        """Bytes of the longest secret: the part of an unfinished line that must be held back."""
 
     def add(self, value: str) -> None:
         found = {value, value.strip(), *(line.strip() for line in value.splitlines())} - {""}

@@ -1,6 +1,6 @@
-"""What the runner and the actions get from their caller: small protocols, each with a default that says no.
+"""Services that the caller provides to the runner and the actions: small protocols, each with a refusing default.
 
-Nothing here is reached unless a document asks for it, so a caller gives only what it has.
+A service is used only when a document needs it, so a caller passes only what it has.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 
 class NotConfigured(RuntimeError):
-    """A document asks for something that this run was not given."""
+    """A document uses a service that this run does not have."""
 
 
 class Clock(Protocol):
@@ -24,7 +24,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards."""
+        """Monotonic seconds."""
         ...
 
 
@@ -38,7 +38,7 @@ class SystemClock:
 
 @dataclass(frozen=True)
 class StoredParameter:
-    """A value of Parameter Store. A secure one is masked wherever it would show."""
+    """A value of Parameter Store. A secure one is masked in all output."""
 
     value: str
     secure: bool = False
@@ -46,7 +46,7 @@ class StoredParameter:
 
 class ParameterStore(Protocol):
     def get(self, name: str) -> StoredParameter:
-        """The parameter of a name, which may carry a version or label. Raises NotConfigured or LookupError."""
+        """The parameter of a name, which may have a version or label. Raises NotConfigured or LookupError."""
         ...
 
 
@@ -58,7 +58,7 @@ class Metadata(Protocol):
 
 @dataclass(frozen=True)
 class SourceDocument:
-    """The text of a document and what the results call it: a path, an `s3://` address or an ARN."""
+    """The text of a document and its name in results: a path, an `s3://` address or an ARN."""
 
     label: str
     text: str
@@ -72,22 +72,22 @@ class DocumentSource(Protocol):
 
 class NoParameterStore:
     def get(self, name: str) -> StoredParameter:
-        raise NotConfigured(f"the parameter '{name}' was asked for, but no parameter store is configured")
+        raise NotConfigured(f"the parameter '{name}' is needed, but no parameter store is configured")
 
 
 class NoMetadata:
     def get(self, path: str) -> str:
-        raise NotConfigured(f"the metadata '{path}' was asked for, but no metadata source is configured")
+        raise NotConfigured(f"the metadata '{path}' is needed, but no metadata source is configured")
 
 
 class NoDocumentSource:
     def get(self, arn: str) -> SourceDocument:
-        raise NotConfigured(f"the component '{arn}' was asked for, but no component store is configured")
+        raise NotConfigured(f"the component '{arn}' is needed, but no component store is configured")
 
 
 @dataclass(frozen=True)
 class S3Config:
-    """Where `s3://` addresses lead. Empty fields mean what boto3 finds by itself."""
+    """The S3 endpoint. Empty fields mean boto3's own defaults."""
 
     endpoint_url: str = ""
     region: str = ""
@@ -122,9 +122,9 @@ class Services:
     retry_seconds: float = 1.0
     """Wait before the second try; it doubles each time."""
     scratch: Path | None = None
-    """Folder of the worker for files on their way; None: the system's temporary folder."""
+    """Folder of the worker for files in transit; None: the system's temporary folder."""
     download_cache: Path | None = None
-    """Folder of the worker where verified downloads are kept by digest; None: nothing is kept."""
+    """Cache folder of the worker for verified downloads, by digest; None: no cache."""
     proxies: Mapping[str, str] = field(
         default_factory=lambda: {
             name: os.environ[f"{name}_proxy"] for name in ("http", "https") if f"{name}_proxy" in os.environ

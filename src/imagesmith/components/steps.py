@@ -27,19 +27,20 @@ from imagesmith.components.actions.base import (
     NestedRequest,
 )
 from imagesmith.components.actions.registry import action_registry
-from imagesmith.components.conditions import ConditionError, is_true
 from imagesmith.components.inputs import recorded_inputs, resolve_data, typed_inputs
 from imagesmith.components.loops import Iteration, loop_record, loop_values
-from imagesmith.components.machinery import Machinery
-from imagesmith.components.model import NO_TIMEOUT, GuardAction, Step
+from imagesmith.components.model import NO_TIMEOUT, ComponentStep, GuardAction
+from imagesmith.components.operators import ComponentConditionError, is_true
 from imagesmith.components.outputs import JoinedOutputs
 from imagesmith.components.reporting import OutputLines, StepPlace
 from imagesmith.components.results import StepResult, StepStatus, printable
-from imagesmith.components.schema import InputError
-from imagesmith.components.scope import Scope, StepRecord, UnresolvedReference
+from imagesmith.components.schema import ActionInputError
+from imagesmith.components.scope import DocumentScope, StepRecord, UnresolvedReference
+from imagesmith.components.step_environment import StepEnvironment
 from imagesmith.documents.nodes import Data
 from imagesmith.instances.protocol import CannotReboot, InstanceError
 from imagesmith.processes import Stream
+from imagesmith.values.expansion import TooLarge
 
 _KEPT_STDERR: Final = 64 * 1024
 _BASH_LINE: Final = re.compile(r"^/dev/fd/9: line ([0-9]{1,6}):", re.MULTILINE)
@@ -48,7 +49,7 @@ _GUARD_SECONDS: Final = 300.0
 
 @dataclass
 class _Attempt:
-    """What one attempt came to."""
+    """The result of one attempt."""
 
     status: StepStatus = "success"
     message: str = ""
@@ -62,20 +63,20 @@ class _Attempt:
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """`result` is masked, for people; `record` is what later steps see."""
+    """`result` is masked, for people; `record` is for later steps."""
 
     result: StepResult
     record: StepRecord
 
 
 @dataclass
-class StepRun:
+class ComponentStepRun:
     """One step in the course of a run."""
 
-    machinery: Machinery
-    scope: Scope
+    machinery: StepEnvironment
+    scope: DocumentScope
     phase: str
-    step: Step
+    step: ComponentStep
     place: StepPlace
     key: str
     """The place in the journal."""
@@ -87,17 +88,17 @@ class StepRun:
         started = clock.now()
         try:
             chosen = self._guard()
-        except (UnresolvedReference, ConditionError, InstanceError, ActionFailed) as error:
+        except (UnresolvedReference, ComponentConditionError, InstanceError, ActionFailed) as error:
             failed = _Attempt(status="failed", message=str(error), error=str(error))
             return self._result(failed, started, attempts=0)
         if chosen == "Skip":
             return self._result(_Attempt(status="skipped"), started, attempts=0)
         if chosen == "Abort":
-            told = "the condition of the step says Abort"
-            return self._result(_Attempt(status="failed", message=told, error=told), started, attempts=0)
+            message = "the condition of the step returned Abort"
+            return self._result(_Attempt(status="failed", message=message, error=message), started, attempts=0)
         try:
             values = self._loop_values()
-        except (UnresolvedReference, InstanceError) as error:
+        except (UnresolvedReference, TooLarge, InstanceError) as error:
             failed = _Attempt(status="failed", message=str(error), error=str(error))
             return self._result(failed, started, attempts=0)
         return self._attempts(values, started)
@@ -116,7 +117,7 @@ class StepRun:
         return self._result(attempt, started, attempts=number)
 
     def _guard(self) -> GuardAction:
-        """What the condition says; asked once, also across a reboot."""
+        """The result of the condition; evaluated once, also across a reboot."""
         guard = self.step.guard
         if guard is None:
             return "Execute"
@@ -155,7 +156,13 @@ class StepRun:
             except ActionTimedOut as failure:
                 self._fail(attempt, failure, iteration, status="timedOut")
                 break
-            except (ActionFailed, InstanceError, UnresolvedReference, InputError, ConditionError) as failure:
+            except (
+                ActionFailed,
+                InstanceError,
+                UnresolvedReference,
+                ActionInputError,
+                ComponentConditionError,
+            ) as failure:
                 self._fail(attempt, failure, iteration, status="failed")
                 break
             attempt.outputs.add(result.outputs)
@@ -175,7 +182,7 @@ class StepRun:
     def _iterate(
         self, attempt: _Attempt, iteration: Iteration | None, remaining: Callable[[], float | None]
     ) -> ActionResult:
-        """Run the action until it does not ask for itself again after a reboot."""
+        """Run the action until it no longer requests to run again after a reboot."""
         while True:
             self.machinery.cancellation.check()
             result = self._run_action(attempt, iteration, remaining)
@@ -230,7 +237,7 @@ class StepRun:
         )
 
     def _budget(self) -> Callable[[], float | None]:
-        """A function that gives the seconds left of this attempt."""
+        """A function that returns the seconds left of this attempt."""
         limit = self.step.timeout_seconds
         if limit == NO_TIMEOUT:
             return lambda: None
@@ -252,7 +259,7 @@ class StepRun:
         attempt.status = status
         attempt.error = f"timed out after {self.step.timeout_seconds} seconds" if timed_out else str(failure)
         if isinstance(failure, CannotReboot):
-            attempt.error = f"the step asks for a reboot: {failure}"
+            attempt.error = f"the step requests a reboot: {failure}"
         attempt.message = attempt.error
         if iteration is not None and timed_out:
             attempt.message = f"the loop timed out in the iteration with index {iteration.index}"
@@ -265,10 +272,10 @@ class StepRun:
                 attempt.outputs.add(failure.outputs)
 
     def _script_line(self, attempt: _Attempt) -> int:
-        """The line of the document that bash complained about last."""
-        told = [int(number) for number in _BASH_LINE.findall(attempt.stderr[-_KEPT_STDERR:])]
+        """The line of the document in bash's last error."""
+        lines_named = [int(number) for number in _BASH_LINE.findall(attempt.stderr[-_KEPT_STDERR:])]
         lines = self.step.script_lines
-        return lines[told[-1] - 1] if told and 0 < told[-1] <= len(lines) else 0
+        return lines[lines_named[-1] - 1] if lines_named and 0 < lines_named[-1] <= len(lines) else 0
 
     def _result(self, attempt: _Attempt, started: datetime, *, attempts: int) -> StepOutcome:
         status = attempt.status

@@ -1,7 +1,7 @@
-"""What of an earlier run still holds after its documents were edited: for reruns from the last good step.
+"""The part of an earlier run that is still valid after edits of its documents: for reruns from the last good step.
 
-A step still holds when it and everything before it is unchanged: the steps that ran before, the parameters and
-constants of its document, and the values given. Comments, places and the order of keys do not count.
+A step is still valid when it and everything before it is unchanged: the earlier steps, the parameters and constants
+of its document, and the parameter values. Comments, positions and the order of keys do not count.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from imagesmith.components.journal import Entry, MemoryJournal
+from imagesmith.components.journal import JournalEntry, MemoryJournal
 from imagesmith.components.model import ComponentDocument
 from imagesmith.documents.nodes import ListNode, MapNode, Node, ScalarNode, to_data
 from imagesmith.documents.yaml import load_yaml
@@ -17,8 +17,8 @@ from imagesmith.values.names import canonical_json
 
 
 @dataclass(frozen=True)
-class PlannedStep:
-    """One step in the order of a run. `key` is its place in the journal, `content` what it depends on."""
+class WatchedStep:
+    """One step in the order of a run. `key` is its place in the journal, `content` its dependencies."""
 
     key: str
     name: str
@@ -30,7 +30,7 @@ class WatchJournal(MemoryJournal):
 
     def __init__(self) -> None:
         super().__init__()
-        self.finished: list[Entry] = []
+        self.finished: list[JournalEntry] = []
 
     def clear(self) -> None:
         self.finished = list(self.entries) or self.finished
@@ -43,9 +43,9 @@ def plan(
     *,
     phases: Collection[str] | None,
     parameters: Mapping[str, str],
-) -> list[PlannedStep]:
+) -> list[WatchedStep]:
     """The steps of a run in their order."""
-    planned: list[PlannedStep] = []
+    planned: list[WatchedStep] = []
     for index, (text, document) in enumerate(zip(texts, documents, strict=True)):
         root = load_yaml(text).root
         assert isinstance(root, MapNode)
@@ -56,12 +56,12 @@ def plan(
             silent = _data(phase_node.get("disableLogging"))
             for step, node in zip(phase.steps, _mappings(phase_node.get("steps")), strict=True):
                 content = canonical_json([head, dict(parameters), silent, to_data(node)])
-                planned.append(PlannedStep(f"{index}/{phase.name}/{step.name}", step.name, content))
+                planned.append(WatchedStep(f"{index}/{phase.name}/{step.name}", step.name, content))
     return planned
 
 
-def unchanged(before: Sequence[PlannedStep], after: Sequence[PlannedStep]) -> int:
-    """How many steps at the beginning are the same."""
+def unchanged(before: Sequence[WatchedStep], after: Sequence[WatchedStep]) -> int:
+    """The number of equal steps at the beginning."""
     count = 0
     for old, new in zip(before, after, strict=False):
         if old != new:
@@ -70,8 +70,8 @@ def unchanged(before: Sequence[PlannedStep], after: Sequence[PlannedStep]) -> in
     return count
 
 
-def kept_entries(finished: Sequence[Entry], planned: Sequence[PlannedStep]) -> list[Entry]:
-    """The journal entries of steps that still hold, without the first line of the journal."""
+def valid_entries(finished: Sequence[JournalEntry], planned: Sequence[WatchedStep]) -> list[JournalEntry]:
+    """The journal entries of still valid steps, without the first line of the journal."""
     keys = {step.key for step in planned}
     return [entry for entry in finished if str(entry.get("at", "")).partition(">")[0] in keys]
 

@@ -1,1 +1,1 @@
-"""Push, export and share what was built: one module per kind of destination."""
+"""Distribution of images: a table of destinations, one module for each, and the steps after a delivery."""

@@ -1,42 +1,56 @@
-"""A thin client of the OCI distribution protocol, for small artifacts; images themselves go through skopeo.
+"""A small client of the OCI distribution protocol, for small artifacts; skopeo copies the images themselves.
 
     request --401--> Basic header, or a token from the realm that the answer names --> request again
 
-Only what a referrer needs: a manifest or a blob by digest or tag, read or written whole. Sizes are bounded, and
-credentials go to the registry and to the token service that it names, to no other host.
+It supports referrers only: a manifest or a blob by digest or tag, read or written whole. Sizes are bounded, and
+credentials go only to the registry and to the token service that it names.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
 
+from imagesmith.artifacts.oci import digest_of
+from imagesmith.artifacts.patience import PASSING, RetryPolicy, retry_after
+from imagesmith.retries import Failure
 from imagesmith.settings import Registry
 
 MAX_DOCUMENT = 64 * 1024 * 1024
 MAX_MANIFEST = 8 * 1024 * 1024
 _MAX_TOKEN = 64 * 1024
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+Value = TypeVar("Value")
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)
 
 
 class RegistryError(RuntimeError):
-    """A registry did not do what it was asked for: names the request and the answer, never a credential."""
+    """A request to a registry failed; the text names the request and the answer, never a credential.
+
+    `passing`: a later request may succeed, after `asked` seconds if the registry named a time.
+    """
+
+    def __init__(self, message: str, *, passing: bool = False, asked: float = 0.0) -> None:
+        super().__init__(message)
+        self.passing = passing
+        self.asked = asked
 
 
 class RegistryClient:
-    """One registry; close it when done."""
+    """Client of one registry; close it after use."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, patience: RetryPolicy | None = None) -> None:
         self._registry = registry
+        self._patience = patience or RetryPolicy()
         host, _, path = registry.url.rstrip("/").partition("/")
         self._host = host
         self._prefix = f"{path}/" if path else ""
@@ -53,25 +67,31 @@ class RegistryClient:
         self._http.clear()
 
     def manifest(self, repository: str, reference: str, *, accept: str) -> bytes | None:
-        """The bytes of a manifest by digest or tag; None when there is none. Raises RegistryError."""
+        """The bytes of a manifest by digest or tag; None if it is missing. Raises RegistryError."""
         return self._read(repository, f"manifests/{reference}", limit=MAX_MANIFEST, headers={"Accept": accept})
 
     def blob(self, repository: str, digest: str) -> bytes | None:
-        """The bytes of a blob, checked against its digest; None when there is none. Raises RegistryError."""
+        """The bytes of a blob, checked against its digest; None if it is missing. Raises RegistryError."""
         data = self._read(repository, f"blobs/{digest}", limit=MAX_DOCUMENT, headers={})
-        if data is not None and f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
-            raise RegistryError(f"registry {self._registry.url} gave other bytes for {repository}@{digest}")
+        if data is not None and digest_of(data) != digest:
+            raise RegistryError(f"registry {self._registry.url} returned other bytes for {repository}@{digest}")
         return data
 
     def referrers(self, repository: str, digest: str) -> bytes | None:
-        """The answer of the referrers API; None where the registry has none."""
-        answer = self._request("GET", repository, f"referrers/{digest}")
+        """The answer of the referrers API; None if the registry lacks it."""
+        answer = self._patiently(
+            lambda: self._require_available(self._request("GET", repository, f"referrers/{digest}"))
+        )
         return answer.data if answer.status == 200 and answer.data[:1] == b"{" else None
 
     def put_blob(self, repository: str, data: bytes) -> None:
-        """Store a blob unless it is there. Raises RegistryError."""
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        if self._request("HEAD", repository, f"blobs/{digest}").status == 200:
+        """Store a blob unless it exists. Raises RegistryError."""
+        # as a whole: an interrupted upload is not resumed
+        self._patiently(lambda: self._put_blob(repository, data))
+
+    def _put_blob(self, repository: str, data: bytes) -> None:
+        digest = digest_of(data)
+        if self._require_available(self._request("HEAD", repository, f"blobs/{digest}")).status == 200:
             return
         begun = self._expect(self._request("POST", repository, "blobs/uploads/"), 202, "starting an upload")
         place = urljoin(f"{self._base}/", begun.headers.get("Location", ""))
@@ -82,20 +102,48 @@ class RegistryClient:
         self._expect(self._send("PUT", place, headers, data), 201, f"uploading {digest}")
 
     def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> Mapping[str, str]:
-        """Store a manifest under a digest or tag; gives the headers of the answer. Raises RegistryError."""
-        answer = self._request("PUT", repository, f"manifests/{reference}", {"Content-Type": media_type}, data)
-        return self._expect(answer, 201, f"storing the manifest {reference}").headers
+        """Store a manifest under a digest or tag; returns the headers of the answer. Raises RegistryError."""
+
+        def put() -> Mapping[str, str]:
+            answer = self._request("PUT", repository, f"manifests/{reference}", {"Content-Type": media_type}, data)
+            return self._expect(answer, 201, f"storing the manifest {reference}").headers
+
+        return self._patiently(put)
 
     def _read(self, repository: str, path: str, *, limit: int, headers: Mapping[str, str]) -> bytes | None:
-        answer = self._request("GET", repository, path, headers, limit=limit)
-        if answer.status == 404:
-            return None
-        return self._expect(answer, 200, f"reading {repository}/{path}").data
+        def read() -> bytes | None:
+            answer = self._request("GET", repository, path, headers, limit=limit)
+            if answer.status == 404:
+                return None
+            return self._expect(answer, 200, f"reading {repository}/{path}").data
+
+        return self._patiently(read)
+
+    def _patiently(self, call: Callable[[], Value]) -> Value:
+        """The result of `call`, with further attempts while the registry is unavailable."""
+
+        def forget_base(_failure: Failure, _pause: float) -> None:
+            self._base = ""
+
+        return self._patience.retrying(
+            call,
+            retry=lambda failure: isinstance(failure.error, RegistryError) and failure.error.passing,
+            asked=lambda failure: failure.error.asked if isinstance(failure.error, RegistryError) else 0.0,
+            before_retry=forget_base,
+        )
+
+    def _require_available(self, answer: _Answer) -> _Answer:
+        """The answer, also with another status than 200. Raises RegistryError if the registry is unavailable."""
+        return self._expect(answer, 200, "checking for existing content") if answer.status in PASSING else answer
 
     def _expect(self, answer: _Answer, status: int, doing: str) -> _Answer:
         if answer.status != status:
             words = answer.data[:300].decode(errors="replace").strip()
-            raise RegistryError(f"registry {self._registry.url}: {doing}: HTTP {answer.status} {words}")
+            asked = retry_after(answer.headers.get("Retry-After", ""), datetime.now(UTC))
+            raise RegistryError(
+                f"registry {self._registry.url}: {doing}: HTTP {answer.status} {words}",
+                passing=answer.status in PASSING, asked=asked,
+            )  # fmt: skip
         return answer
 
     def _request(
@@ -118,7 +166,7 @@ class RegistryClient:
         return answer
 
     def _find_base(self) -> str:
-        """https; for an insecure registry that speaks no TLS, http."""
+        """The base URL: https, or http for an insecure registry without TLS."""
         secure = f"https://{self._host}"
         if self._registry.insecure:
             try:
@@ -145,10 +193,10 @@ class RegistryClient:
         )
         answer = self._send("GET", f"{realm}?{urlencode(query)}", basic, None, limit=_MAX_TOKEN)
         try:
-            document = json.loads(self._expect(answer, 200, "asking for a token").data)
+            document = json.loads(self._expect(answer, 200, "requesting a token").data)
             token = document.get("token") or document["access_token"]
         except (ValueError, KeyError, AttributeError) as error:
-            raise RegistryError(f"the token service {realm} gave no token") from error
+            raise RegistryError(f"the token service {realm} returned no token") from error
         self._authorization = {"Authorization": f"Bearer {token}"}
 
     def _basic(self) -> dict[str, str]:
@@ -165,8 +213,12 @@ class RegistryClient:
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, limit: int = MAX_MANIFEST
     ) -> _Answer:
-        # A redirect to another host loses the Authorization header: urllib3 removes it.
-        follow = urllib3.Retry(total=3, redirect=3, connect=0, read=0, status=0) if method == "GET" else False
+        # On a redirect to another host urllib3 removes the Authorization header.
+        # A busy registry's answer is returned unchanged: the caller, who can be cancelled, obeys its Retry-After.
+        following = urllib3.Retry(
+            total=3, redirect=3, connect=0, read=0, status=0, respect_retry_after_header=False
+        )  # fmt: skip
+        follow = following if method == "GET" else False
         try:
             response = self._http.request(
                 method, url, headers=dict(headers), body=body, preload_content=False, redirect=method == "GET",
@@ -177,7 +229,11 @@ class RegistryClient:
             finally:
                 response.release_conn()
         except urllib3.exceptions.HTTPError as error:
-            raise RegistryError(f"registry {self._registry.url}: {method} {urlsplit(url).path}: {error}") from error
+            # an untrusted certificate stays untrusted
+            passing = not isinstance(error, urllib3.exceptions.SSLError)
+            raise RegistryError(
+                f"registry {self._registry.url}: {method} {urlsplit(url).path}: {error}", passing=passing
+            ) from error
         if len(data) > limit:
             raise RegistryError(f"registry {self._registry.url}: {urlsplit(url).path} is longer than {limit} bytes")
         return _Answer(response.status, response.headers, data)

@@ -1,21 +1,21 @@
-"""Documents of an image in a registry: pushed as OCI referrers, found again by the image's digest.
+"""Documents of an image in a registry: pushed as OCI referrers, found by the image's digest.
 
     blobs -> manifest by its digest --answer has OCI-Subject--> done: the registry keeps the list of referrers
-                                    --it has not--> read the index tagged `sha256-<hex>`, add, write it back
+                                    --it has none--> read the index tagged `sha256-<hex>`, add, write it back
 
 The second way is the tag schema of the OCI distribution specification, for registries without the referrers API
-(Debian's docker-registry). Two writers of one such index at the same moment can lose an entry: pushing again
-repairs it, because what is there already is never removed.
+(Debian's docker-registry). Two simultaneous writers of such an index can lose an entry: another push repairs it,
+because existing entries are never removed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from imagesmith.artifacts.layout import INDEX_TYPE, MANIFEST_TYPE
+from imagesmith.artifacts.oci import Descriptor, digest_of
+from imagesmith.artifacts.patience import RetryPolicy
 from imagesmith.artifacts.referrers import EMPTY, Referrer, document_of
 from imagesmith.distribution.client import RegistryClient, RegistryError
 from imagesmith.settings import Registry
@@ -29,6 +29,7 @@ _ACCEPTED = ", ".join(
     )
 )
 _MAX_REFERRERS = 500
+_NONE = RetryPolicy()
 
 
 def fallback_tag(digest: str) -> str:
@@ -37,10 +38,10 @@ def fallback_tag(digest: str) -> str:
 
 
 def push_referrers(
-    registry: Registry, repository: str, digest: str, referrers: Sequence[Referrer]
+    registry: Registry, repository: str, digest: str, referrers: Sequence[Referrer], patience: RetryPolicy = _NONE
 ) -> tuple[str, ...]:
-    """Attach documents to an image that is in the registry; gives their digests. Raises RegistryError."""
-    with RegistryClient(registry) as client:
+    """Attach documents to an image in the registry; returns their digests. Raises RegistryError."""
+    with RegistryClient(registry, patience) as client:
         listed = [_push(client, repository, referrer) for referrer in referrers]
         missing = [entry for entry, kept in listed if not kept]
         if missing:
@@ -49,18 +50,20 @@ def push_referrers(
 
 
 def fetch_referrers(registry: Registry, repository: str, digest: str, kind: str) -> tuple[Referrer, ...]:
-    """The documents of one artifact type that a registry has for an image. Raises RegistryError."""
+    """The registry's documents of one artifact type for an image. Raises RegistryError."""
     with RegistryClient(registry) as client:
         raw = client.referrers(repository, digest)
         if raw is None:
             raw = client.manifest(repository, fallback_tag(digest), accept=INDEX_TYPE)
         entries = _entries(raw)[:_MAX_REFERRERS]
-        found = [_fetch(client, repository, str(entry["digest"])) for entry in entries if _may_be(entry, kind)]
+        found = [
+            _fetch(client, repository, str(entry["digest"])) for entry in entries if _may_have_kind(entry, kind)
+        ]
     return tuple(item for item in found if item is not None and item.document.kind == kind)
 
 
 def fetch_manifest(registry: Registry, repository: str, reference: str) -> bytes:
-    """The manifest that a registry gives for a tag or digest. Raises RegistryError."""
+    """The registry's manifest for a tag or digest. Raises RegistryError."""
     with RegistryClient(registry) as client:
         data = client.manifest(repository, reference, accept=_ACCEPTED)
     if data is None:
@@ -68,22 +71,22 @@ def fetch_manifest(registry: Registry, repository: str, reference: str) -> bytes
     return data
 
 
-def _push(client: RegistryClient, repository: str, referrer: Referrer) -> tuple[dict[str, Any], bool]:
-    """Store one; its descriptor, and whether the registry itself lists it."""
+def _push(client: RegistryClient, repository: str, referrer: Referrer) -> tuple[Descriptor, bool]:
+    """Store a referrer; returns its descriptor, and whether the registry itself lists it."""
     for data in (EMPTY, referrer.document.data):
         client.put_blob(repository, data)
     headers = client.put_manifest(repository, referrer.digest, referrer.manifest, MANIFEST_TYPE)
-    descriptor: dict[str, Any] = {
+    descriptor: Descriptor = {
         "mediaType": MANIFEST_TYPE,
         "digest": referrer.digest,
         "size": len(referrer.manifest),
         "artifactType": referrer.document.kind,
-        "annotations": dict(referrer.document.annotations),
+        "annotations": referrer.document.annotations,
     }
     return descriptor, "OCI-Subject" in headers
 
 
-def _extend_index(client: RegistryClient, repository: str, digest: str, missing: Sequence[dict[str, Any]]) -> None:
+def _extend_index(client: RegistryClient, repository: str, digest: str, missing: Sequence[Descriptor]) -> None:
     tag = fallback_tag(digest)
     before = _entries(client.manifest(repository, tag, accept=INDEX_TYPE))
     known = {entry["digest"] for entry in before}
@@ -93,7 +96,7 @@ def _extend_index(client: RegistryClient, repository: str, digest: str, missing:
         client.put_manifest(repository, tag, json.dumps(index, sort_keys=True).encode(), INDEX_TYPE)
 
 
-def _entries(raw: bytes | None) -> list[dict[str, Any]]:
+def _entries(raw: bytes | None) -> list[Descriptor]:
     if raw is None:
         return []
     try:
@@ -103,7 +106,7 @@ def _entries(raw: bytes | None) -> list[dict[str, Any]]:
         raise RegistryError("the list of referrers in the registry cannot be read; remove its tag") from error
 
 
-def _may_be(entry: dict[str, Any], kind: str) -> bool:
+def _may_have_kind(entry: Descriptor, kind: str) -> bool:
     return str(entry.get("artifactType", kind)) == kind
 
 
@@ -111,8 +114,8 @@ def _fetch(client: RegistryClient, repository: str, digest: str) -> Referrer | N
     raw = client.manifest(repository, digest, accept=MANIFEST_TYPE)
     if raw is None:
         return None
-    if f"sha256:{hashlib.sha256(raw).hexdigest()}" != digest:
-        raise RegistryError(f"the registry gave another manifest for {repository}@{digest}")
+    if digest_of(raw) != digest:
+        raise RegistryError(f"the registry returned another manifest for {repository}@{digest}")
     manifest = json.loads(raw)
     layers = manifest.get("layers") or []
     if len(layers) != 1:

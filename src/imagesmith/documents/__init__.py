@@ -1,1 +1,1 @@
-"""What both document languages share: YAML with positions, conditions, references."""
+"""The common part of both document languages: YAML with positions, conditions, references."""

@@ -1,30 +1,23 @@
-"""Conditions: their shape, and the comparison of strings and numbers, as pure functions (spec/components.md 6).
+"""Conditions: their shape, and the evaluation of and, or and not, as pure functions (spec/components.md 6).
 
     and / or / not          --> Logical      evaluated left to right, stopping as soon as the result is known
     anything else           --> Comparison   the operator key holds the baseline, `value` or `path` the operand
 
-Which operators exist, and what asks an instance (files, binaries), is the business of each document language.
+Each document language defines its operators; documents/comparisons.py evaluates them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
-from imagesmith.documents.automaton import search
 from imagesmith.documents.fields import suggestion
 from imagesmith.documents.nodes import ListNode, MapNode, Node, ScalarNode, kind_of
-from imagesmith.documents.patterns import compile_pattern
 from imagesmith.values.diagnostics import Position, Problem
 
 MAX_LOGICAL_DEPTH: Final = 4
 LOGICAL: Final = ("and", "or", "not")
-_NUMBER: Final = re.compile(r"[-+]?([0-9]+[.])?[0-9]+\Z")
-_FLOAT: Final = re.compile(r"[-+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][-+]?[0-9]{1,3})?\Z")
-_MAX_NUMBER: Final = 1000
 
 OperandKey = Literal["", "value", "path"]
 """The key of an operator's second operand; empty: it has one operand only."""
@@ -32,7 +25,7 @@ OperandKey = Literal["", "value", "path"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison. `value` is None for operators with one operand. `plain` tells unquoted scalars."""
+    """One comparison. `value` is None for operators with one operand. `plain` marks unquoted scalars."""
 
     operator: str
     baseline: str
@@ -61,12 +54,19 @@ def parse_condition(
     siblings: Sequence[str] = (),
     max_depth: int = MAX_LOGICAL_DEPTH,
     max_operands: int | None = None,
+    check: Callable[[Comparison], None] = lambda _: None,
 ) -> Expression | None:
-    """Read one expression. `siblings` are the keys that may stand beside the operator at the outermost level.
+    """Read one expression. `siblings` are the keys allowed beside the outermost operator.
 
-    `max_depth` bounds how deep 'and', 'or' and 'not' are nested, `max_operands` how many operands one of them has.
+    `max_depth` bounds the nesting of 'and', 'or' and 'not', `max_operands` the number of operands of each.
+    `check` is called for each comparison of a valid expression.
     """
-    return _Reader(operators, problems, subject, max_depth, max_operands).expression(node, tuple(siblings), 1)
+    expression = _ConditionReader(
+        operators=operators, problems=problems, subject=subject, max_depth=max_depth, max_operands=max_operands
+    ).expression(node, tuple(siblings), 1)
+    for comparison in comparisons(expression) if expression is not None else ():
+        check(comparison)
+    return expression
 
 
 def comparisons(expression: Expression) -> list[Comparison]:
@@ -77,7 +77,7 @@ def comparisons(expression: Expression) -> list[Comparison]:
 
 
 def evaluate(expression: Expression, compare: Callable[[Comparison], bool]) -> bool:
-    """The truth of an expression; `compare` is asked only for what the result depends on."""
+    """The truth of an expression; `compare` is called only when the result depends on it."""
     if isinstance(expression, Comparison):
         return compare(expression)
     if expression.operator == "and":
@@ -87,58 +87,8 @@ def evaluate(expression: Expression, compare: Callable[[Comparison], bool]) -> b
     return not evaluate(expression.operands[0], compare)
 
 
-def compare_strings(operator: str, baseline: str, value: str) -> bool:
-    """The string operators with two operands: is `value` <op> `baseline`? (6.2)
-
-    Letter case follows 6.5: equality is exact, order compares case-folded code points, patterns ignore case.
-    Raises PatternError for a pattern that RE2 does not accept.
-    """
-    if operator == "stringEquals":
-        return value == baseline
-    if operator == "patternMatches":
-        return search(compile_pattern(baseline, ignore_case=True), value)
-    return _ordered(operator.removeprefix("string"), value.casefold(), baseline.casefold())
-
-
-def compare_numbers(operator: str, baseline: Decimal | None, value: Decimal | None) -> bool:
-    """The number operators: is `value` <op> `baseline`? False when either is no number (6.3)."""
-    if value is None or baseline is None:
-        return False
-    if operator == "numberEquals":
-        return value == baseline
-    return _ordered(operator.removeprefix("number"), value, baseline)
-
-
-def number_of(text: str, *, plain: bool = False) -> Decimal | None:
-    """The exact number of a text, or None. An unquoted scalar may also use the float forms of YAML, as `1e3`."""
-    if len(text) > _MAX_NUMBER:
-        return None
-    if _NUMBER.match(text) or (plain and _FLOAT.match(text)):
-        return Decimal(text)
-    return None
-
-
-def string_is_empty(text: str) -> bool:
-    return text == ""
-
-
-def string_is_whitespace(text: str) -> bool:
-    return text != "" and text.isspace()
-
-
-def _ordered(order: str, left: str | Decimal, right: str | Decimal) -> bool:
-    results: dict[str, Callable[[], bool]] = {
-        "LessThan": lambda: left < right,  # type: ignore[operator]
-        "lessThan": lambda: left < right,  # type: ignore[operator]
-        "LessThanEquals": lambda: left <= right,  # type: ignore[operator]
-        "GreaterThan": lambda: left > right,  # type: ignore[operator]
-        "GreaterThanEquals": lambda: left >= right,  # type: ignore[operator]
-    }
-    return results[order]()
-
-
 @dataclass
-class _Reader:
+class _ConditionReader:
     operators: Mapping[str, OperandKey]
     problems: list[Problem]
     subject: str
@@ -147,14 +97,14 @@ class _Reader:
 
     def expression(self, node: Node, siblings: tuple[str, ...], depth: int) -> Expression | None:
         if not isinstance(node, MapNode):
-            self._problem("condition-shape", f"a condition must be a mapping, it is {kind_of(node)}", node.position)
+            self._problem("condition-shape", f"a condition must be a mapping, not {kind_of(node)}", node.position)
             return None
         known = {*self.operators, *LOGICAL}
         found = [key for key, _ in node.entries if key.text in known]
         if len(found) != 1:
             self._problem(
                 "condition-operator",
-                f"a condition needs exactly one operator, here are {len(found)}",
+                f"a condition needs exactly one operator, not {len(found)}",
                 found[1].position if found else node.position,
                 self._operator_hint(node, siblings) if not found else "combine conditions with 'and' or 'or'",
             )
@@ -182,7 +132,7 @@ class _Reader:
         if depth > self.max_depth:
             self._problem(
                 "condition-depth",
-                f"'and', 'or' and 'not' may be nested {self.max_depth} levels deep",
+                f"'and', 'or' and 'not' can be nested at most {self.max_depth} levels deep",
                 operator.position,
             )
             return None
@@ -217,7 +167,7 @@ class _Reader:
                 hint = "quote a value that begins with {{" if isinstance(operand, MapNode) else ""
                 self._problem(
                     "condition-operand",
-                    f"'{name}' must be a text, it is {kind_of(operand)}",
+                    f"'{name}' must be a string, not {kind_of(operand)}",
                     operand.position,
                     hint,
                 )
@@ -225,12 +175,12 @@ class _Reader:
         assert isinstance(baseline, ScalarNode)
         operand = value if isinstance(value, ScalarNode) else None
         return Comparison(
-            operator.text,
-            baseline.text,
-            None if operand is None else operand.text,
-            operator.position,
-            baseline.plain,
-            operand is not None and operand.plain,
+            operator=operator.text,
+            baseline=baseline.text,
+            value=None if operand is None else operand.text,
+            position=operator.position,
+            plain_baseline=baseline.plain,
+            plain_value=operand is not None and operand.plain,
         )
 
     def _problem(self, code: str, message: str, position: Position, hint: str = "") -> None:

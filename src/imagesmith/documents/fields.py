@@ -1,7 +1,7 @@
-"""Typed fields of a mapping: conversion by the type the field expects, every defect collected.
+"""Typed fields of a mapping: conversion to the expected type, all defects collected.
 
-`Fields` is made once per mapping; each method reads one key and reports what is wrong with it. A missing optional
-key and a wrong one both give the default, so that checking goes on to the end of the document.
+`Fields` is made once per mapping; each method reads one key and reports its defects. A missing optional key and a
+wrong one both result in the default, so that checking continues to the end of the document.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from imagesmith.values.diagnostics import Position, Problem
 _INTEGER = re.compile(r"-?[0-9]+\Z")
 _INTEGER_DIGITS = 18
 _MOST_SUGGESTED = 100
-"""A hostile document repeats unknown names; comparing each with thousands of others takes seconds."""
+"""A hostile document may repeat unknown names; comparing each with thousands of others takes seconds."""
 
 
 def integer_of(text: str) -> int | None:
@@ -29,16 +29,45 @@ def boolean_of(text: str) -> bool | None:
     return {"true": True, "false": False}.get(text.lower())
 
 
+def boolean_hint(text: str) -> str:
+    """The replacement of a word that other YAML parsers read as a boolean."""
+    meant = {"yes": "true", "on": "true", "y": "true", "1": "true", "no": "false", "off": "false", "n": "false"}
+    word = "false" if text == "0" else meant.get(text.lower(), "")
+    return f"write {word}" if word else ""
+
+
+def _list_hint(list_key: str, value: Node) -> str:
+    """A hint about the first character of list entries, for a mapping or a text."""
+    if isinstance(value, ScalarNode) and value.text.startswith("-"):
+        return "write a space after each '-'"
+    if not isinstance(value, MapNode) or not value.entries:
+        return "begin each entry with '- '"
+    key, content = value.entries[0]
+    if list_key in ("parameters", "constants") or (
+        isinstance(content, MapNode) and content.get("type") is not None
+    ):
+        return f"begin each entry with '- ', as in '- {key.text[:40]}:'"
+    name = content.text if key.text == "name" and isinstance(content, ScalarNode) else key.text
+    return f"begin each entry with '- ', as in '- name: {name[:40]}'"
+
+
+def close_word(word: str, known: Iterable[str]) -> str:
+    """The likely intended word, letter case aside; empty when none is close, or when there are too many."""
+    names = sorted(known)
+    if len(names) > _MOST_SUGGESTED:
+        return ""
+    same = [name for name in names if name.lower() == word.lower()]
+    return next(iter(same or difflib.get_close_matches(word[:80], names, n=1)), "")
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """A hint that names the likely intended word, or the known ones; empty when there are too many to compare."""
     names = sorted(known)
     if len(names) > _MOST_SUGGESTED:
         return ""
-    close = difflib.get_close_matches(word[:80], names, n=1)
-    if not close:
-        close = [name for name in names if name.lower() == word.lower()]
+    close = close_word(word, names)
     if close:
-        return f"did you mean '{close[0]}'?"
+        return f"did you mean '{close}'?"
     return f"known here: {', '.join(names)}" if len(names) <= 12 else ""
 
 
@@ -56,7 +85,7 @@ class Fields:
         position = where if isinstance(where, Position) else where.position
         self._problems.append(Problem(code, f"{self.subject}: {message}", position, hint))
 
-    def known(self, names: Sequence[str]) -> None:
+    def check_keys(self, names: Sequence[str]) -> None:
         """Report every key that is not one of these."""
         for key, _ in self.node.entries:
             if key.text not in names:
@@ -76,7 +105,7 @@ class Fields:
         if value is None or isinstance(value, ScalarNode):
             return value
         hint = "quote a value that begins with {{" if isinstance(value, MapNode) else ""
-        self.problem("wrong-type", f"'{key}' must be a text, it is {kind_of(value)}", value.position, hint)
+        self.problem("wrong-type", f"'{key}' must be a string, not {kind_of(value)}", value.position, hint)
         return None
 
     def text(self, key: str, default: str = "") -> str:
@@ -103,7 +132,7 @@ class Fields:
             return default
         number = integer_of(value.text)
         if number is None:
-            self.problem("wrong-type", f"'{key}' must be an integer, it is '{value.text[:80]}'", value.position)
+            self.problem("wrong-type", f"'{key}' must be an integer, not '{value.text[:80]}'", value.position)
             return default
         return number
 
@@ -113,7 +142,8 @@ class Fields:
             return default
         flag = boolean_of(value.text)
         if flag is None:
-            self.problem("wrong-type", f"'{key}' must be true or false, it is '{value.text[:80]}'", value.position)
+            message = f"'{key}' must be true or false, not '{value.text[:80]}'"
+            self.problem("wrong-type", message, value.position, boolean_hint(value.text))
             return default
         return flag
 
@@ -121,12 +151,13 @@ class Fields:
         value = self.required(key) if required else self.node.get(key)
         if value is None or isinstance(value, MapNode):
             return value
-        self.problem("wrong-type", f"'{key}' must be a mapping, it is {kind_of(value)}", value.position)
+        self.problem("wrong-type", f"'{key}' must be a mapping, not {kind_of(value)}", value.position)
         return None
 
     def sequence(self, key: str, *, required: bool = False) -> ListNode | None:
         value = self.required(key) if required else self.node.get(key)
         if value is None or isinstance(value, ListNode):
             return value
-        self.problem("wrong-type", f"'{key}' must be a list, it is {kind_of(value)}", value.position)
+        message = f"'{key}' must be a list, not {kind_of(value)}"
+        self.problem("wrong-type", message, value.position, _list_hint(key, value))
         return None

@@ -1,7 +1,7 @@
-"""The tree of a document: raw scalar text, and where every node stands.
+"""The tree of a document: raw scalar text, and the position of every node.
 
 Nothing is typed here: `0777` stays `0777`, `1.0` stays `1.0` (spec/components.md 2.1). The reader of a field
-knows which type it expects and converts then.
+converts it to the expected type.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ScalarNode:
         return self.plain and self.text in _NULLS
 
     def position_at(self, offset: int) -> Position:
-        """The place of a character of the text; exact for block and one-line scalars, else the scalar's start."""
+        """The position of a character of the text; exact for block and one-line scalars, else the start."""
         before = self.text[:offset]
         if self.block:
             return Position(self.position.line + 1 + before.count("\n"), 1)
@@ -67,7 +67,7 @@ Data: TypeAlias = "str | Sequence[Data] | Mapping[str, Data]"
 
 
 def to_data(node: Node) -> Data:
-    """The plain value of a node. Entries of mappings whose value is empty are left out."""
+    """The plain value of a node. Entries of mappings with an empty value are omitted."""
     if isinstance(node, ScalarNode):
         return node.text
     if isinstance(node, ListNode):
@@ -80,7 +80,7 @@ def to_data(node: Node) -> Data:
 
 
 def scalars(node: Node) -> Iterator[ScalarNode]:
-    """Every scalar value below a node, in order; keys are no values."""
+    """Every scalar value below a node, in order, without keys."""
     if isinstance(node, ScalarNode):
         yield node
     elif isinstance(node, ListNode):
@@ -92,7 +92,7 @@ def scalars(node: Node) -> Iterator[ScalarNode]:
 
 
 def kind_of(node: Node) -> str:
-    """What a message calls the node."""
+    """The word for the node in messages."""
     if isinstance(node, ScalarNode):
-        return "a text"
+        return "a string"
     return "a list" if isinstance(node, ListNode) else "a mapping"

@@ -1,6 +1,6 @@
-"""Where `{{ ... }}` stands in a text: one pass, never across braces or lines (spec/components.md 4.3).
+"""Finds `{{ ... }}` in a text: one pass, never across braces or lines (spec/components.md 4.3).
 
-What a reference means is the business of each document language; this module finds and replaces only.
+Each document language defines the meaning of references; this module only finds and replaces them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
+
+from imagesmith.values.expansion import Budget
 
 # The body excludes braces and line breaks, so an unterminated `{{` in a script swallows nothing. It is scanned
 # lazily up to the first brace: linear, because no two parts of the pattern can match the same blank twice.
@@ -25,7 +27,7 @@ class Reference:
 
 
 def find_references(text: str) -> Iterator[Reference]:
-    """Each reference of a text, left to right. A body of blanks only is no reference."""
+    """Each reference of a text, left to right. A body of blanks only is not a reference."""
     if "{{" not in text:
         return
     for match in _REFERENCE.finditer(text):
@@ -34,16 +36,21 @@ def find_references(text: str) -> Iterator[Reference]:
             yield Reference(body, match.start(), match.end())
 
 
-def replace_references(text: str, value_of: Callable[[str], str | None]) -> str:
-    """The text with each reference replaced; None leaves it as it stands. Inserted text is not scanned again."""
+def replace_references(text: str, value_of: Callable[[str], str | None], budget: Budget | None = None) -> str:
+    """The text with each reference replaced; None leaves it unchanged. Inserted text is not scanned again.
+
+    Raises TooLarge when the values exceed the budget, by default a budget for one text.
+    """
     if "{{" not in text:
         return text
+    left = budget or Budget()
     parts: list[str] = []
     done = 0
     for reference in find_references(text):
         value = value_of(reference.body)
         if value is None:
             continue
+        left.spend(len(value), f"{{{{ {reference.body[:80]} }}}}")
         parts += (text[done : reference.start], value)
         done = reference.end
     return "".join((*parts, text[done:]))

@@ -1,10 +1,10 @@
 """Text -> nodes: one YAML (or JSON) document, bounded, with a position on every node.
 
-Built on the parser's events, not on its constructed values: no YAML 1.1 typing can change a scalar. The C parser
-of PyYAML is used because a 64 KiB document takes it 8 ms where the Python parsers take 190 ms.
+Built on the parser's events, not on its constructed values: no YAML 1.1 typing can change a scalar. PyYAML's C
+parser reads a 64 KiB document in 8 ms, the Python parsers in 190 ms.
 
-Bounds: bytes of the text, depth of nesting, and nodes after aliases are expanded (an alias shares its target's
-node, so the count, not the memory, is what a chain of aliases blows up).
+Bounds: bytes of the text, depth of nesting, and nodes and characters after aliases are expanded (an alias shares
+its target's node, so memory grows only when the tree is written out: as JSON, or as the lines of a script).
 """
 
 from __future__ import annotations
@@ -17,59 +17,65 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from imagesmith.documents.nodes import ListNode, MapNode, Node, ScalarNode
+from imagesmith.documents.slips import find_slip
 from imagesmith.values.diagnostics import Position, Problem
 
 _STANDARD_TAG = "tag:yaml.org,2002:"
+_TAGS = frozenset({"str", "int", "float", "bool", "null", "seq", "map"})
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_TYPOGRAPHIC = ("\u201c", "\u201d", "\u201e", "\u2018", "\u2019", "\u00ab")
 _MERGE = "<<"
 _PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a document may cost."""
+class YamlLimits:
+    """The bounds of a document."""
 
     text_bytes: int = 65536
     depth: int = 64
     nodes: int = 50_000
+    characters: int = 1024 * 1024
+    """Of all texts and keys, with aliases expanded."""
     aliases: bool = True
     """Whether anchors, aliases and merge keys are part of the language."""
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """`root` is None when the text is unusable; then `problems` says why."""
+class LoadedYaml:
+    """`root` is None when the text is unusable; then `problems` states why."""
 
     root: Node | None
     problems: tuple[Problem, ...] = ()
 
 
 class _Unusable(Exception):
-    """Reading cannot go on."""
+    """Reading cannot continue."""
 
     def __init__(self, code: str, message: str, position: Position | None = None, hint: str = "") -> None:
         self.problem = Problem(code, message, position, hint)
         super().__init__(message)
 
 
-def load_yaml(text: str | bytes, *, limits: Limits | None = None) -> Loaded:
+def load_yaml(text: str | bytes, *, limits: YamlLimits | None = None) -> LoadedYaml:
     """Read one document. Every defect of the text is a problem; nothing is raised."""
-    bounds = limits or Limits()
+    bounds = limits or YamlLimits()
     try:
         decoded = _decode(text, bounds)
         composer, root = _compose(decoded, bounds)
     except _Unusable as error:
-        return Loaded(None, (error.problem,))
+        return LoadedYaml(None, (error.problem,))
     except yaml.YAMLError as error:
-        return Loaded(None, (_syntax_problem(error),))
-    return Loaded(root, tuple(composer.problems))
+        return LoadedYaml(None, (_syntax_problem(error, decoded),))
+    return LoadedYaml(root, tuple(composer.problems))
 
 
-def _compose(text: str, limits: Limits) -> tuple[_Composer, Node]:
+def _compose(text: str, limits: YamlLimits) -> tuple[_Composer, Node]:
     composer = _Composer(limits)
     try:
         return composer, composer.compose(text)
     except yaml.YAMLError:
-        # JSON writes a character beyond the first plane as two escapes, which YAML does not know. Only in JSON is
+        # JSON writes a character beyond the first plane as two escapes, which YAML lacks. Only in JSON is
         # every such pair inside double quotes; elsewhere it may be the text of a script.
         joined = _PAIR.sub(_joined, text) if text.lstrip()[:1] in ("{", "[") else text
         if joined == text:
@@ -83,12 +89,14 @@ def _joined(match: re.Match[str]) -> str:
     return f"{match[1]}\\U{code:08X}"
 
 
-def _decode(text: str | bytes, limits: Limits) -> str:
+def _decode(text: str | bytes, limits: YamlLimits) -> str:
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     try:
-        data = text.encode() if isinstance(text, str) else text
         decoded = data.decode("utf-8-sig")
     except UnicodeError as error:
-        raise _Unusable("text-encoding", f"the text is not UTF-8: {error.reason}") from error  # type: ignore[attr-defined]
+        reason = error.reason  # type: ignore[attr-defined]
+        hint = "it begins like UTF-16: save it as UTF-8" if data[:2] in _UTF16 else "save it as UTF-8"
+        raise _Unusable("text-encoding", f"the text is not UTF-8: {reason}", hint=hint) from error
     if len(data) > limits.text_bytes:
         raise _Unusable(
             "document-too-long",
@@ -98,28 +106,36 @@ def _decode(text: str | bytes, limits: Limits) -> str:
     return decoded
 
 
-def _syntax_problem(error: Any) -> Problem:
+def _syntax_problem(error: Any, text: str) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     position = Position(mark.line + 1, mark.column + 1) if mark is not None else None
     said = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
     context = getattr(error, "context", None)
     message = f"{context}: {said}" if context else str(said)
+    context_mark = getattr(error, "context_mark", None)
+    begun = Position(context_mark.line + 1, context_mark.column + 1) if context_mark is not None else None
+    slip = find_slip(text, position, message, begun) if position is not None else None
+    if slip is not None:
+        return Problem("yaml-syntax", f"the text is not YAML: {message}", slip.position, slip.hint)
     hint = ""
     if "anchor" in message or "alias" in message:
-        hint = "quote a text that begins with * or &"
+        hint = "quote a string that starts with * or &"
     elif "flow" in message:
-        hint = "quote a text that begins with {, [ or {{"
+        hint = "quote a string that starts with {, [ or {{"
     elif "start any token" in message:
-        hint = "quote the text, and indent with spaces"
+        hint = "quote the string, and indent with spaces"
     return Problem("yaml-syntax", f"the text is not YAML: {message}", position, hint)
 
 
 @dataclass
 class _Composer:
-    limits: Limits
+    limits: YamlLimits
     problems: list[Problem] = field(default_factory=list)
-    _anchors: dict[str, tuple[Node, int]] = field(default_factory=dict)
+    _anchors: dict[str, tuple[Node, int, int]] = field(default_factory=dict)
+    """Name -> node, and its number of nodes and characters after expansion."""
+    _used: set[str] = field(default_factory=set)
     _count: int = 0
+    _characters: int = 0
 
     def compose(self, text: str) -> Node:
         loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
@@ -132,13 +148,14 @@ class _Composer:
                     if root is not None:
                         raise _Unusable(
                             "yaml-many-documents",
-                            "the text holds more than one document",
+                            "the text contains more than one document",
                             _place(event),
                             "remove the line '---' and what follows it",
                         )
                     root = self._node(next(events), events, 1)
             if root is None:
-                raise _Unusable("yaml-empty", "the text holds no document")
+                raise _Unusable("yaml-empty", "the text contains no document")
+            self._warn_unused()
             return root
         finally:
             parser.dispose()
@@ -147,21 +164,28 @@ class _Composer:
         position = _place(event)
         if depth > self.limits.depth:
             raise _Unusable("yaml-depth", f"nesting is deeper than {self.limits.depth} levels", position)
-        self._grow(1, position)
+        self._grow(1, len(event.value) if isinstance(event, yaml.ScalarEvent) else 0, position)
         if not self.limits.aliases and getattr(event, "anchor", None) is not None:
             raise _Unusable(
                 "yaml-alias",
-                "anchors and aliases are not part of this language",
+                "anchors and aliases are not supported",
                 position,
-                "write the value out, or quote a text that begins with & or *",
+                "write the value out, or quote a string that starts with & or *",
             )
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, position)
-        self._check_tag(event, position)
-        before = self._count
+        tagged = self._check_tag(event, position)
+        before, characters = self._count, self._characters
         node: Node
         if isinstance(event, yaml.ScalarEvent):
-            node = ScalarNode(event.value, position, event.style in (None, ""), event.style in ("|", ">"))
+            plain = event.style in (None, "") and tagged != "str"
+            if plain and event.value.startswith(_TYPOGRAPHIC):
+                message = f"'{event.value[0]}' is not a quote in YAML: it is part of the string"
+                hint = "write ' or \" instead, or quote the whole string if it belongs to it"
+                self.problems.append(
+                    Problem(code="yaml-quote", message=message, position=position, hint=hint, severity="warning")
+                )
+            node = ScalarNode(event.value, position, plain, event.style in ("|", ">"))
         elif isinstance(event, yaml.SequenceStartEvent):
             items: list[Node] = []
             while not isinstance(item := next(events), yaml.SequenceEndEvent):
@@ -171,7 +195,8 @@ class _Composer:
             node = self._mapping(events, position, depth)
         if event.anchor is not None:
             # Registered only now: an alias inside its own anchor finds nothing, so no tree can contain itself.
-            self._anchors[event.anchor] = (node, self._count - before + 1)
+            own = len(node.text) if isinstance(node, ScalarNode) else 0
+            self._anchors[event.anchor] = (node, self._count - before + 1, self._characters - characters + own)
         return node
 
     def _mapping(self, events: Iterator[Any], position: Position, depth: int) -> MapNode:
@@ -184,7 +209,7 @@ class _Composer:
                 self.problems.append(
                     Problem(
                         "yaml-key",
-                        "a key must be a text",
+                        "a key must be a string",
                         position,
                         "quote a value that begins with {{, as in '{{ Name }}'",
                     )
@@ -196,8 +221,9 @@ class _Composer:
                 self.problems.append(
                     Problem(
                         "yaml-duplicate-key",
-                        f"the key '{_short(key.text)}' stands twice, first on line {first}",
+                        f"the key '{_short(key.text)}' appears twice, first on line {first}",
                         key.position,
+                        "remove one of the two, or indent it where it belongs",
                     )
                 )
             else:
@@ -213,32 +239,66 @@ class _Composer:
                 self.problems.append(Problem("yaml-merge", "'<<' needs a mapping", part.position))
                 continue
             for key, value in part.entries:
-                self._grow(1, part.position)
+                self._grow(1, len(key.text), part.position)
                 entries.setdefault(key.text, (key, value))
+
+    def _warn_unused(self) -> None:
+        """Warn about anchors that no alias names: `- &bg sleep 1` was meant as a text, but lost its first word."""
+        for name, (node, _, _) in self._anchors.items():
+            if name not in self._used and isinstance(node, ScalarNode):
+                message = (
+                    f"'&{_short(name)}' at the beginning of a value is a YAML anchor and not part of the string"
+                )
+                hint = f"quote the string: '&{_short(f'{name} {node.text}')}'"
+                self.problems.append(
+                    Problem(
+                        code="yaml-anchor", message=message, position=node.position, hint=hint, severity="warning"
+                    )
+                )
 
     def _alias(self, event: Any, position: Position) -> Node:
         found = self._anchors.get(event.anchor)
         if found is None:
             raise _Unusable(
                 "yaml-alias",
-                f"the alias '*{_short(event.anchor)}' names no anchor before it",
+                f"the alias '*{_short(event.anchor)}' has no anchor before it",
                 position,
-                "quote a text that begins with *",
+                "quote a string that starts with *",
             )
-        self._grow(found[1], position)
+        self._used.add(event.anchor)
+        self._grow(found[1], found[2], position)
         return found[0]
 
-    def _grow(self, count: int, position: Position) -> None:
+    def _grow(self, count: int, characters: int, position: Position) -> None:
         self._count += count
+        self._characters += characters
+        if self._characters > self.limits.characters:
+            raise _Unusable(
+                "yaml-size",
+                f"the document has more than {self.limits.characters} characters, aliases counted",
+                position,
+            )
         if self._count > self.limits.nodes:
             raise _Unusable(
                 "yaml-size", f"the document has more than {self.limits.nodes} nodes, aliases counted", position
             )
 
-    def _check_tag(self, event: Any, position: Position) -> None:
+    def _check_tag(self, event: Any, position: Position) -> str:
+        """The standard tag of a node, without its prefix; any other tag is an error."""
         tag = event.tag
-        if tag is not None and tag != "!" and not tag.startswith(_STANDARD_TAG):
+        if tag is None:
+            return ""
+        name = str(tag).removeprefix(_STANDARD_TAG)
+        if name in _TAGS:
+            return name
+        text = event.value if isinstance(event, yaml.ScalarEvent) else ""
+        if tag.startswith("!"):
+            first = " ".join(f"{tag} {text}".split())
+            message = f"'{_short(tag)}' at the beginning of a value is a YAML tag, and would be lost"
+            self.problems.append(Problem("yaml-tag", message, position, f"quote the string: '{_short(first)}'"))
+        else:
             self.problems.append(Problem("yaml-tag", f"the tag '{_short(tag)}' is not supported", position))
+        return ""
 
 
 def _events(parser: Any) -> Iterator[Any]:

@@ -1,1 +1,7 @@
-"""The one place that knows DBOS: queue, journal, cancel, recovery."""
+"""The only package that uses DBOS: queues, journal, cancel, recovery.
+
+process.py          launch, executor id, drain, close       run_queue.py       start, cancel, wake a run
+run_execution.py    the workflow function of a run          active_runs.py     the runs of this process
+slots.py            how many builds run at once             queue_poller.py    when a queue is polled
+heartbeat.py        leases of workers                       takeover.py        the runs of a worker that died
+"""

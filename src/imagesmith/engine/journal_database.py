@@ -1,4 +1,4 @@
-"""The database of the journal, opened as DBOS needs it."""
+"""Opens the database of the journal for DBOS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORKFLOWS = sa.Table("workflow_status", sa.MetaData(), _queue, _status, schema=
 
 
 def open_journal(url: str, config: DBOSConfig) -> sa.Engine:
-    """The engine of a journal; what DBOS has to know of it is added to its configuration."""
+    """The SQLAlchemy engine of a journal; DBOS's configuration is extended by its settings."""
     if url.startswith("sqlite"):
         engine = _sqlite_engine(url)
         config["system_database_url"] = url
@@ -30,9 +30,9 @@ def open_journal(url: str, config: DBOSConfig) -> sa.Engine:
 
 
 def waiting_queues(engine: sa.Engine, queues: Collection[str]) -> Callable[[], Iterable[str]]:
-    """Which of some queues hold a run that waits; for PostgreSQL, where other processes enqueue as well."""
+    """The queues that hold a waiting run; for PostgreSQL, where other processes enqueue as well."""
     without_transaction = engine.execution_options(isolation_level="AUTOCOMMIT")
-    # a question for each queue: what waits in it may be thousands
+    # one query for each queue, which may hold thousands of runs
     question = sa.union_all(
         *(
             sa.select(_queue).where(_queue == queue, _status == "ENQUEUED").limit(1).subquery().select()
@@ -48,7 +48,7 @@ def waiting_queues(engine: sa.Engine, queues: Collection[str]) -> Callable[[], I
 
 
 def _with_options(url: str) -> str:
-    """The journal gets the settings of our own connections: a frozen process must not hold its locks."""
+    """Apply the settings of our own connections to the journal: a frozen process must not hold its locks."""
     parsed = sa.make_url(url)
     if "options" in parsed.query:
         return url
@@ -56,7 +56,7 @@ def _with_options(url: str) -> str:
 
 
 def _sqlite_engine(url: str) -> sa.Engine:
-    """On a new enough SQLite, with the connection settings DBOS would use itself."""
+    """On a new enough SQLite, with DBOS's own connection settings."""
     engine = sa.create_engine(url, module=pysqlite3, connect_args={"check_same_thread": False})
 
     def configure(connection: Any, _record: Any) -> None:

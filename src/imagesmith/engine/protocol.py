@@ -1,16 +1,16 @@
-"""What the floors above need of an engine."""
+"""The interface of an engine for the floors above."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from imagesmith.workflows.journal import Runs
+from imagesmith.builds.journal import Runs
 
 
 class Builder(Runs, Protocol):
-    """Starts, stops and wakes builds; the plan is in the store under the image's ARN."""
+    """Starts, cancels and wakes builds; the plan is in the store under the image's ARN."""
 
     def start_many(self, keys: Sequence[str]) -> None:
-        """Runs.start() for each, at the price of a few."""
+        """Runs.start() for each, at the cost of a few."""
         ...

@@ -1,4 +1,4 @@
-"""The journal of one run, as its program sees it: DBOS's steps, with outcomes instead of exceptions inside."""
+"""The journal of one run for its program: DBOS's steps, whose entries hold outcomes instead of exceptions."""
 
 from __future__ import annotations
 
@@ -9,25 +9,30 @@ import sqlalchemy as sa
 from dbos import DBOS
 from dbos import error as dbos_errors
 
+from imagesmith.builds.journal import Json, Poll, Runs, Work, WorkFailed
 from imagesmith.processes import Cancelled
 from imagesmith.store.runs import Fence, FenceLost
-from imagesmith.workflows.journal import Json, Poll, Runs, Work, WorkFailed
 
 
 class JournalUnavailable(BaseException):
-    """The journal cannot be written or read. A BaseException: a program that explains failures must not keep it."""
+    """The journal cannot be written or read. A BaseException: must not be caught by a program's failure handler."""
 
 
 @dataclass(frozen=True)
 class RunJournal:
-    """A Journal. Its steps raise Cancelled, WorkFailed, JournalUnavailable, FenceLost."""
+    """Journal on DBOS. Its steps raise Cancelled, WorkFailed, JournalUnavailable, FenceLost."""
 
-    engine: Runs
+    runs: Runs
     fence: Fence | None
     do: Callable[[Work, bool], Json]
-    """The outcome of a step: {"result": ...}, {"cancelled": true} or {"error": "..."}; whether a cancel ends it."""
+    """(work, whether a cancel ends it) -> {"result": ...}, {"cancelled": true} or {"error": "..."}."""
     poll: Callable[[str, Poll, float], Json]
-    """The outcome of a wait with a name; does not return while there is nothing to do."""
+    """The outcome of a named wait; raises instead while the run has to wait."""
+    wait_for_store: Callable[[], None]
+    """Waits a moment; raises when the run is to end in this process."""
+
+    def pause(self) -> None:
+        self.wait_for_store()
 
     def step(self, name: str, work: Work) -> Json:
         return _journalled(name, lambda: self.do(work, True))
@@ -39,22 +44,22 @@ class RunJournal:
         return _journalled(name, lambda: self.poll(name, poll, seconds))
 
     def start(self, key: str) -> None:
-        self.engine.start(key)
+        self.runs.start(key)
 
     def cancel(self, key: str) -> None:
-        self.engine.cancel(key)
+        self.runs.cancel(key)
 
     def wake(self, key: str) -> None:
-        self.engine.wake(key)
+        self.runs.wake(key)
 
 
 def _journalled(name: str, action: Callable[[], Json]) -> Json:
     try:
         outcome: Json = DBOS.run_step({"name": name}, action)
-    except sa.exc.DBAPIError as error:
+    except sa.exc.SQLAlchemyError as error:
         raise JournalUnavailable(str(error)) from error
     except dbos_errors.DBOSWorkflowConflictIDError as error:
-        raise FenceLost(f"another process goes on with this run: {error}") from error
+        raise FenceLost(f"another process took over this run: {error}") from error
     if "cancelled" in outcome:
         raise Cancelled
     if "error" in outcome:

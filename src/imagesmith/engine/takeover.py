@@ -1,9 +1,9 @@
-"""Going on with what a process that is gone had begun.
+"""Takeover of the runs of processes that are gone.
 
-    PENDING, of a process that is gone     -> enqueued again, where its instance or its kind says
-    ENQUEUED for one worker that is gone   -> enqueued for all that can do it
+    PENDING, of a process that is gone     -> enqueued again, by its instance or its kind
+    ENQUEUED for one worker that is gone   -> enqueued for all capable workers
 
-A workflow is taken from whoever runs it by enqueueing it again: DBOS then refuses what the old process journals.
+Enqueueing a workflow again takes it from its process: DBOS then refuses the steps that the old process journals.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ _log = logging.getLogger(__name__)
 
 
 def take_over(membership: Membership, *, timer: str, everything: bool = False) -> int:
-    """Enqueue what nobody works on any more; gives how many runs that were. One process at a time does it.
+    """Enqueue orphaned and unassigned runs; returns their number. One process at a time does it.
 
-    `everything`: also runs of processes that nobody knows, as an earlier version left them. `timer` is the name of
-    the workflow that keeps the time. Raises StoreUnavailable and errors of the journal.
+    `everything`: also runs of unknown processes, which earlier versions left. `timer` is the name of the timer
+    workflow. Raises StoreUnavailable and errors of the journal.
     """
     alive, gone = membership.ids()
     taken, idle = membership.names()
-    orphans: list[str] = []
+    orphaned: list[str] = []
     if gone or everything:
         executors = None if everything else sorted(gone)
-        orphans = [
+        orphaned = [
             status.workflow_id
             for status in _listed(status="PENDING", executor_id=executors)
             if status.executor_id not in alive
         ]
     queues = [queue for name in idle - taken for queue in _queues_of(name)]
     queues += [BUILDS, PARTS] if everything else []
-    stranded = [status.workflow_id for status in _listed(status="ENQUEUED", queue_name=queues)] if queues else []
-    if not (orphans or stranded):
+    unassigned = [status.workflow_id for status in _listed(status="ENQUEUED", queue_name=queues)] if queues else []
+    if not (orphaned or unassigned):
         return 0
-    with membership.sole("takeover") as mine:
+    with membership.exclusive("takeover") as mine:
         if not mine:
             return 0
-        return _enqueue(membership, orphans, alive, timer=timer) + _move(membership, stranded, queues)
+        return _enqueue(membership, orphaned, alive, timer=timer) + _move(membership, unassigned, queues)
 
 
-def _enqueue(membership: Membership, orphans: Iterable[str], alive: set[str], *, timer: str) -> int:
+def _enqueue(membership: Membership, orphaned: Iterable[str], alive: set[str], *, timer: str) -> int:
     number = 0
-    for key in orphans:
-        # looked at again: another process may have been here first, and a living one must not lose its step
+    for key in orphaned:
+        # checked again: another process may have been faster, and a living process must not lose its step
         status = DBOS.get_workflow_status(key)
         if status is None or status.status != "PENDING" or status.executor_id in alive:
             continue
@@ -66,9 +66,9 @@ def _enqueue(membership: Membership, orphans: Iterable[str], alive: set[str], *,
     return number
 
 
-def _move(membership: Membership, stranded: Iterable[str], queues: list[str]) -> int:
+def _move(membership: Membership, unassigned: Iterable[str], queues: list[str]) -> int:
     number = 0
-    for key in stranded:
+    for key in unassigned:
         status = DBOS.get_workflow_status(key)
         if status is None or status.status != "ENQUEUED" or status.queue_name not in queues:
             continue

@@ -1,1 +1,1 @@
-"""What happened, for those outside: events in an outbox."""
+"""Events for external receivers, in an outbox."""

@@ -1,9 +1,9 @@
-"""Events as EventBridge words them (spec/api.md 7.1). Pure: an event is stored by store.events.
+"""Events in EventBridge's form (spec/api.md 7.1). Pure: store.events stores them.
 
     {"version": "0", "id": "...", "source": "aws.imagebuilder", "detail-type": "...", "account": "...",
      "region": "...", "time": "2026-11-23T10:04:12Z", "resources": ["arn:..."], "detail": {...}}
 
-An id is made of everything else, so that the same event, told twice, is one event.
+The id is derived from the rest, so that the same event, sent twice, is one event.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _IDS: Final = uuid.UUID("6f6b6c0e-5d5a-5a58-9b7e-1f0c5f6a7d11")
 
 
 def pipeline_disabled(pipeline: Record, failures: int, *, moment: datetime) -> Event:
-    """A pipeline turned DISABLED after `failures` failed runs in a row (spec/pipelines.md 6)."""
+    """A pipeline became DISABLED after `failures` failed runs in a row (spec/pipelines.md 6)."""
     # a string, as AWS sends it
     return _event(pipeline, PIPELINE_DISABLED, [pipeline.arn], {"consecutive-failures": str(failures)}, moment)
 
@@ -34,13 +34,13 @@ def step_waiting(step: StepExecution, workflow_arn: str, *, moment: datetime) ->
     detail = {
         "workflow-execution-id": step.execution_id,
         "workflow-step-execution-id": step.id,
-        "workflow-step-name": step.document["name"],
+        "workflow-step-name": step.state.name,
     }
     return _event(step, STEP_WAITING, [step.image_arn, workflow_arn], detail, moment)
 
 
-def envelope(event: Event) -> dict[str, Any]:
-    """The JSON that a receiver gets."""
+def envelope(event: Event) -> Mapping[str, Any]:
+    """The JSON for a receiver."""
     return {
         "version": "0",
         "id": event.id,
@@ -63,5 +63,11 @@ def _event(
 ) -> Event:
     identity = canonical_json([about.account, about.region, detail_type, resources, detail, iso_instant(moment)])
     return Event(
-        str(uuid.uuid5(_IDS, identity)), about.account, about.region, moment, detail_type, tuple(resources), detail
+        id=str(uuid.uuid5(_IDS, identity)),
+        account=about.account,
+        region=about.region,
+        time=moment,
+        detail_type=detail_type,
+        resources=tuple(resources),
+        detail=detail,
     )

@@ -1,1 +1,1 @@
-"""What is inside an image: operating system and package inventory."""
+"""Inspection of an image's contents: operating system and package inventory."""

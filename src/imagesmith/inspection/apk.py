@@ -1,30 +1,73 @@
 """Packages of Alpine's apk, read without apk.
 
-lib/apk/db/installed    (or usr/lib/apk/db/installed) paragraphs of `letter:value` lines: P name, V version,
-                        A architecture, o origin; files and checksums follow under other letters
+lib/apk/db/installed    (usr/lib/apk/db/installed since apk 3) paragraphs of `letter:value` lines: P name,
+                        V version, A architecture, o origin, F folder, R file in it; checksums and others follow
 """
 
 from __future__ import annotations
 
-from imagesmith.inspection.packages import MAX_FIELD, MAX_FILE, MAX_PACKAGES, OpenFile, Package
+from collections.abc import Mapping
+
+from imagesmith.inspection.files import Files, Reading, UnreadableDatabase, damaged_words, lines_of
+from imagesmith.inspection.packages import MAX_FIELD, MAX_FILE, MAX_PACKAGES, Package
 
 _PATHS = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 _FIELDS = frozenset({b"P", b"V", b"A", b"o"})
 
 
-def read_apk(open_file: OpenFile) -> tuple[Package, ...]:
-    """The installed packages, sorted; empty when the root has no apk database."""
-    data = next((found for path in _PATHS if (found := open_file(path)) is not None), b"")
-    packages: set[Package] = set()
-    for paragraph in data[:MAX_FILE].split(b"\n\n"):
+class _Database:
+    """The packages read so far."""
+
+    def __init__(self, wanted: frozenset[str]) -> None:
+        self.wanted = wanted
+        self.packages: set[Package] = set()
+        self.owners: dict[str, str] = {}
+
+    def read(self, files: Files, path: str) -> int:
+        """Read one file; returns the number of paragraphs that are not packages. Raises Unreadable."""
         fields: dict[bytes, str] = {}
-        for line in paragraph.split(b"\n"):
-            letter, colon, value = line.partition(b":")
-            if colon and letter in _FIELDS:
+        held: list[str] = []
+        folder = ""
+        damaged, empty = 0, True
+        for line in lines_of(files, path, most=MAX_FILE):
+            letter, colon, value = line.rstrip(b"\r\n").partition(b":")
+            if not letter and not colon:
+                damaged += not empty and not self._add(fields, held)
+                fields, held, folder, empty = {}, [], "", True
+                continue
+            empty = False
+            if letter in _FIELDS:
                 fields.setdefault(letter, value.decode(errors="replace").strip())
+            elif self.wanted and letter == b"F":
+                folder = value.decode(errors="surrogateescape").strip()
+            elif self.wanted and letter == b"R":
+                name = value.decode(errors="surrogateescape").strip()
+                whole = f"{folder}/{name}" if folder else name
+                # In a merged root the package's lib/x is usr/lib/x.
+                held += [item for item in (whole, f"usr/{whole}") if item in self.wanted]
+        return damaged + (not empty and not self._add(fields, held))
+
+    def _add(self, fields: Mapping[bytes, str], held: list[str]) -> bool:
         name, version = fields.get(b"P", ""), fields.get(b"V", "")
-        if name and version and all(len(value) <= MAX_FIELD for value in fields.values()):
-            packages.add(Package(name, version, fields.get(b"A", ""), fields.get(b"o") or name, kind="apk"))
-        if len(packages) >= MAX_PACKAGES:
-            break
-    return tuple(sorted(packages, key=lambda item: item.order))
+        if not name or not version or max(map(len, fields.values()), default=0) > MAX_FIELD:
+            return False
+        self.packages.add(Package(name, version, fields.get(b"A", ""), fields.get(b"o") or name, kind="apk"))
+        for item in held:
+            self.owners.setdefault(item, name)
+        if len(self.packages) >= MAX_PACKAGES:
+            raise UnreadableDatabase(f"apk's database has more than {MAX_PACKAGES} packages")
+        return True
+
+
+def read_apk(files: Files, wanted: frozenset[str] = frozenset()) -> Reading:
+    """The installed packages; see Reading."""
+    database = _Database(wanted)
+    problems: list[str] = []
+    for path in _PATHS:
+        # With a merged /usr both are one file, and its packages are found twice and kept once.
+        try:
+            found = damaged_words(path, database.read(files, path))
+        except UnreadableDatabase as error:
+            found = (str(error),)
+        problems += found
+    return Reading(frozenset(database.packages), database.owners, tuple(problems))

@@ -16,7 +16,7 @@ class PackageChanges:
     changed: Mapping[str, tuple[str, str]]
     same: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Mapping[str, Any]:
         return asdict(self)
 
 

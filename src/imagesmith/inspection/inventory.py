@@ -1,85 +1,85 @@
-"""The whole inventory of an image: its operating system and every package that can be found in its root."""
+"""The complete inventory of an image: its operating system and every package found in its root."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-from packageurl import PackageURL
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.inspection.apk import read_apk
+from imagesmith.inspection.chisel import CHISEL, read_chisel
+from imagesmith.inspection.completeness import RELEASES, what_is_missing
+from imagesmith.inspection.dpkg import read_dpkg
+from imagesmith.inspection.files import RootFiles
 from imagesmith.inspection.languages import read_language_packages
-from imagesmith.inspection.packages import OsRelease, Package, read_os_release, read_packages, reader_for
-from imagesmith.inspection.rpm import read_rpm
+from imagesmith.inspection.os_release import read_os_release
+from imagesmith.inspection.packages import OsRelease, Package
+from imagesmith.inspection.rpm import RPM_FOLDERS, read_rpm
+from imagesmith.processes import Cancellation
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """What an image holds; `packages` sorted by kind and name."""
+    """The contents of an image; `packages` sorted by kind and name.
+
+    `problems` names unreadable parts: with any, the packages are incomplete.
+    """
 
     system: OsRelease
     packages: tuple[Package, ...]
+    problems: tuple[str, ...] = ()
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Mapping[str, str]]:
         """Plain data for the store."""
         return [package.to_json() for package in self.packages]
 
     def words(self) -> str:
-        """`92 deb, 3 pypi on Debian 12`."""
-        kinds = sorted({package.kind for package in self.packages})
-        counts = ", ".join(f"{sum(item.kind == kind for item in self.packages)} {kind}" for kind in kinds)
-        return f"{counts or 'no'} packages on {self.system.os_version or 'an unknown system'}"
+        """`92 deb, 3 pypi packages on Debian 12`, and the unreadable parts."""
+        kinds = Counter(package.kind for package in self.packages)
+        counts = ", ".join(f"{kinds[kind]} {kind}" for kind in sorted(kinds))
+        found = f"{counts or 'no'} packages on {self.system.os_version or 'an unknown system'}"
+        return "; ".join((found, *(f"warning: {problem}" for problem in self.problems)))
 
 
-def take_inventory(root: Root) -> Inventory:
-    """Read a mounted root from outside; nothing in it runs, and what cannot be read counts as absent."""
-    open_file, list_folder = reader_for(root)
-    packages = (
-        *read_packages(open_file, list_folder),
-        *read_rpm(open_file),
-        *read_apk(open_file),
-        *read_language_packages(root),
+def take_inventory(root: Root, cancellation: Cancellation) -> Inventory:
+    """Read a mounted root from outside, without running its programs. Raises Cancelled."""
+    files = RootFiles(root, cancellation)
+    system = read_os_release(files)
+    languages = read_language_packages(root, cancellation.check)
+    wanted = frozenset(package.location for package in languages.packages)
+    readings = [read(files, wanted) for read in (read_dpkg, read_chisel, read_rpm, read_apk)]
+    packages = {package for reading in readings for package in reading.packages}
+    owners = {path: owner for reading in readings for path, owner in reading.owners.items()}
+    names = {package.name for package in packages}
+    problems = [problem for reading in readings for problem in reading.problems]
+    if not problems:
+        missing = what_is_missing(files, system, packages)
+        problems += [missing] if missing else []
+    # An owner outside the inventory has no fixes.
+    owned = (
+        replace(package, owner=owner) if (owner := owners.get(package.location, "")) in names else package
+        for package in languages.packages
     )
-    return Inventory(read_os_release(open_file), tuple(sorted(packages, key=lambda item: item.order)))
+    return Inventory(
+        system,
+        tuple(sorted((*packages, *owned), key=lambda item: item.order)),
+        (*problems, *languages.problems),
+    )
 
 
-_DATABASES = (
-    "etc/os-release", "usr/lib/os-release", "var/lib/dpkg/status", "var/lib/dpkg/status.d/", "lib/apk/db/",
-    "usr/lib/apk/db/", "var/lib/rpm/", "usr/lib/sysimage/rpm/",
+DATABASES = (
+    *RELEASES, "var/lib/dpkg/status", "var/lib/dpkg/status.d/", "var/lib/dpkg/info/", "var/lib/dpkg/updates/",
+    "lib/apk/db/", "usr/lib/apk/db/", *(f"{folder}/" for folder in RPM_FOLDERS), "var/lib/rpmmanifest/", CHISEL,
 )  # fmt: skip
+"""Paths that describe the system and its packages; a final slash marks a folder."""
 _LANGUAGES = (".dist-info/METADATA", ".egg-info", "/PKG-INFO", "/package.json")
 
 
 def is_read(path: str, folder: bool) -> bool:
-    """Whether an inventory reads a path of a root (without its leading `/`), for copies of nothing else."""
+    """Whether an inventory reads a path of a root (without its leading `/`); copies can omit other paths."""
     if folder:
         return path not in ("proc", "sys", "dev", "run")
-    return path.startswith(_DATABASES) or path.endswith(_LANGUAGES) or path.count("/") == 0
-
-
-def package_url(package: Package, system: OsRelease) -> PackageURL | None:
-    """The package-url of a package: `pkg:deb/debian/bash@5.2.15-2?arch=amd64&distro=debian-12`.
-
-    None for a name that no package-url can have, such as a blank.
-    """
-    qualifiers: dict[str, str] = {}
-    namespace, name = "", package.name
-    version = package.version
-    if package.kind in ("deb", "rpm", "apk"):
-        namespace = system.id
-        if system.id:
-            qualifiers["distro"] = f"{system.id}-{system.version_id}".rstrip("-")
-        if package.architecture:
-            qualifiers["arch"] = package.architecture
-        if package.kind == "rpm" and ":" in version:
-            qualifiers["epoch"], _, version = version.partition(":")
-        if package.source != package.name:
-            qualifiers["upstream"] = package.source
-    elif package.kind == "npm" and name.startswith("@"):
-        namespace, _, name = name.partition("/")
-    try:
-        url = PackageURL(package.kind, namespace or None, name, version, qualifiers or None)
-    except ValueError:
-        return None
-    return url if url.name and url.version else None
+    if path.startswith("var/lib/dpkg/info/"):
+        return path.endswith(".list")
+    return path.startswith(DATABASES) or path.endswith(_LANGUAGES) or path.count("/") == 0

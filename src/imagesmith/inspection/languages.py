@@ -1,73 +1,123 @@
 """Packages of Python and Node.js, found by a bounded walk over the root.
 
-    **/NAME.dist-info/METADATA       Name and Version headers
+    **/NAME.dist-info/METADATA       headers Name and Version, their names in any case
     **/NAME.egg-info/PKG-INFO        the same; an .egg-info may also be that file itself
+    **/NAME.egg/EGG-INFO/PKG-INFO    a package in a folder of its own
     **/node_modules/NAME/package.json, **/node_modules/@SCOPE/NAME/package.json
 
-Symbolic links are never followed, so a walk sees each folder once. What other programs bundle under other names,
-and what is packed into archives, is not found.
+Missing or unreadable headers are taken from the name of the folder, NAME-VERSION.dist-info. A package with two
+descriptions in one folder, dist-info and egg-info, is one package. Symbolic links are never followed, so a walk
+sees each folder once. Packages bundled by other programs under other names, or inside archives, are not found.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import re
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from imagesmith.artifacts.rootfs import Root
+from imagesmith.artifacts.rootfs import Root, RootError
 from imagesmith.inspection.packages import MAX_FIELD, MAX_PACKAGES, Package
 
-MAX_FOLDERS = 200_000
-"""Folders that a walk looks into at most."""
+MAX_FOLDERS = 500_000
+"""Most folders of a walk."""
 
-_MAX_DEPTH = 48
 _MAX_METADATA = 1024 * 1024
+"""Bytes that are read of a Python package's description; its headers come first."""
+_MAX_JSON = 16 * 1024 * 1024
 _SKIPPED = frozenset({"proc", "sys", "dev", "run"})
 """Folders of the root that hold no files of the image."""
+
+
+_TOLD = 10
+"""Most unreadable files that are named individually."""
+_SEPARATORS = re.compile(r"[-_.]+")
+_NAMED = re.compile(
+    r"(?:^|/)(?P<name>[A-Za-z0-9][A-Za-z0-9._]{0,200})-(?P<version>[0-9][A-Za-z0-9.!+_]{0,100})(?:-py[0-9.]+)?"
+    r"\.(?:dist-info|egg-info|egg)(?=/|\Z)",
+    re.IGNORECASE,
+)
+"""The form of a Python package's folder name: it supplies name and version that the description lacks."""
+
+
+@dataclass(frozen=True)
+class LanguagePackages:
+    """The packages found, and a sentence when the walk was not completed."""
+
+    packages: frozenset[Package]
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Folder:
     path: str
-    depth: int
     in_modules: bool
     """Whether its parent is a node_modules folder, or a scope in one."""
 
 
-def read_language_packages(root: Root) -> tuple[Package, ...]:
-    """The Python and npm packages of a mounted root, sorted."""
-    found: set[Package] = set()
-    for kind, path in _metadata_files(root):
-        package = _python(root, path) if kind == "pypi" else _npm(root, path)
-        if package is not None:
-            found.add(package)
+def read_language_packages(root: Root, check: Callable[[], None]) -> LanguagePackages:
+    """The Python and npm packages of a mounted root. `check` is called often and may raise."""
+    found: dict[tuple[str, ...], Package] = {}
+    walk = _Walk(root, check)
+    problems: list[str] = []
+    for kind, folder, path in walk.metadata_files():
+        try:
+            package = _python(root, path) if kind == "pypi" else _npm(root, path)
+        except RootError as error:
+            problems.append(f"{_printable(path)} cannot be read: {error.strerror}")
+            continue
+        if package is None:
+            continue
+        name = _SEPARATORS.sub("-", package.name).lower() if kind == "pypi" else path
+        found.setdefault((kind, folder, name, package.version), package)
         if len(found) >= MAX_PACKAGES:
-            break
-    return tuple(sorted(found, key=lambda item: item.order))
+            return LanguagePackages(
+                frozenset(found.values()), (f"the image has more than {MAX_PACKAGES} packages of Python and npm",)
+            )
+    more = (f"and {len(problems) - _TOLD} more files",) if len(problems) > _TOLD else ()
+    return LanguagePackages(frozenset(found.values()), (*problems[:_TOLD], *more, *walk.problems))
 
 
-def _metadata_files(root: Root) -> Iterator[tuple[str, str]]:
-    """(kind, path) of every file that describes a package."""
-    waiting = [_Folder(".", 0, False)]
-    seen = 0
-    while waiting and seen < MAX_FOLDERS:
-        folder = waiting.pop()
-        seen += 1
-        folders, files = _entries(root, folder.path)
-        if folder.in_modules and "package.json" in files:
-            yield "npm", f"{folder.path}/package.json"
-        for name in files:
-            if name.endswith(".egg-info"):
-                yield "pypi", f"{folder.path}/{name}"
-        for name in folders:
-            path = name if folder.path == "." else f"{folder.path}/{name}"
-            if name.endswith(".dist-info"):
-                yield "pypi", f"{path}/METADATA"
-            elif name.endswith(".egg-info"):
-                yield "pypi", f"{path}/PKG-INFO"
-            elif folder.depth < _MAX_DEPTH and not (folder.depth == 0 and name in _SKIPPED):
-                waiting.append(_Folder(path, folder.depth + 1, _holds_modules(folder, name)))
+class _Walk:
+    """One walk over the folders of a root."""
+
+    def __init__(self, root: Root, check: Callable[[], None]) -> None:
+        self._root = root
+        self._check = check
+        self.problems: tuple[str, ...] = ()
+
+    def metadata_files(self) -> Iterator[tuple[str, str, str]]:
+        """(kind, folder of the packages, path) of every file that describes a package; dist-info comes first."""
+        waiting = [_Folder(".", False)]
+        seen = 0
+        while waiting:
+            if seen >= MAX_FOLDERS:
+                self.problems = (f"the image has more than {MAX_FOLDERS} folders, not all were searched",)
+                return
+            self._check()
+            folder = waiting.pop()
+            seen += 1
+            folders, files = _entries(self._root, folder.path)
+            prefix = "" if folder.path == "." else f"{folder.path}/"
+            if folder.in_modules and "package.json" in files:
+                yield "npm", folder.path, f"{prefix}package.json"
+            for name in folders:
+                ending = name.rpartition(".")[2].lower()
+                path = f"{prefix}{name}"
+                if ending == "dist-info":
+                    yield "pypi", folder.path, f"{path}/METADATA"
+                elif ending == "egg-info":
+                    yield "pypi", folder.path, f"{path}/PKG-INFO"
+                elif not (folder.path == "." and name in _SKIPPED):
+                    if ending == "egg":
+                        yield "pypi", folder.path, f"{path}/EGG-INFO/PKG-INFO"
+                    waiting.append(_Folder(path, _holds_modules(folder, name)))
+            for name in files:
+                if name.lower().endswith(".egg-info"):
+                    yield "pypi", folder.path, f"{prefix}{name}"
 
 
 def _holds_modules(parent: _Folder, name: str) -> bool:
@@ -76,7 +126,7 @@ def _holds_modules(parent: _Folder, name: str) -> bool:
 
 
 def _entries(root: Root, path: str) -> tuple[list[str], list[str]]:
-    """Names of the folders and of the regular files in a folder, each sorted; nothing when it cannot be read."""
+    """The names of the folders and of the regular files in a folder, sorted; empty when it is unreadable."""
     folders: list[str] = []
     files: list[str] = []
     try:
@@ -88,25 +138,40 @@ def _entries(root: Root, path: str) -> tuple[list[str], list[str]]:
                     files.append(entry.name)
     except OSError:
         return [], []
-    return sorted(folders), sorted(files)
+    folders.sort()
+    files.sort()
+    return folders, files
 
 
 def _python(root: Root, path: str) -> Package | None:
+    head = _head(root, path)
+    if not head.strip():
+        return None
     values: dict[str, str] = {}
-    for line in _read(root, path).decode(errors="replace").split("\n"):
+    for line in head.decode("utf-8-sig", errors="replace").lstrip().split("\n"):
         if not line.strip():
-            # The headers end here; a description that follows may hold anything.
+            # The headers end here; any text may follow.
             break
         name, colon, value = line.partition(":")
-        if colon and name in ("Name", "Version"):
-            values.setdefault(name, value.strip())
-    return _package("pypi", values.get("Name", ""), values.get("Version", ""), path)
+        key = name.strip().lower()
+        if colon and key in ("name", "version"):
+            values.setdefault(key, value.strip())
+    named = _NAMED.search(path)
+    fallback = named.groupdict() if named else {}
+    return _package(
+        "pypi",
+        values.get("name") or fallback.get("name", ""),
+        values.get("version") or fallback.get("version", ""),
+        path,
+    )
 
 
 def _npm(root: Root, path: str) -> Package | None:
     try:
-        document = json.loads(_read(root, path))
-    except (ValueError, RecursionError):
+        document = json.loads(root.read(path, limit=_MAX_JSON))
+    except RootError:
+        raise
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(document, dict):
         return None
@@ -117,13 +182,22 @@ def _npm(root: Root, path: str) -> Package | None:
 def _package(kind: str, name: str, version: str, path: str) -> Package | None:
     if not name or not version or max(len(name), len(version)) > MAX_FIELD:
         return None
-    if not all(text.isprintable() for text in (name, version, path)):
+    if not all(text.isprintable() for text in (name, version)):
         return None
-    return Package(name, version, "", name, kind=kind, location=path)
+    return Package(name, version, "", name, kind=kind, location=_printable(path))
 
 
-def _read(root: Root, path: str) -> bytes:
+def _printable(path: str) -> str:
+    """A path of any bytes as text that can be stored and printed."""
+    return path if path.isprintable() else ascii(path)[1:-1]
+
+
+def _head(root: Root, path: str) -> bytes:
+    """The beginning of a file; empty for anything but a regular file."""
     try:
-        return root.read(path, limit=_MAX_METADATA)
+        # O_NONBLOCK: a named pipe in the file's place must not block.
+        descriptor = root.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read(_MAX_METADATA) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
     except OSError:
         return b""

@@ -1,12 +1,12 @@
-"""How an image came to be: an in-toto Statement v1 with an SLSA Provenance v1 predicate. Pure.
+"""The provenance of an image: an in-toto Statement v1 with an SLSA Provenance v1 predicate. Pure.
 
     subject                the image, by the digest of its manifest
-    externalParameters     what the owner of the recipe chose: recipe, components, parameters, Dockerfile
-    resolvedDependencies   what that became: the parent and every component, by digest
-    runDetails             who built it and when
+    externalParameters     the choices of the recipe's owner: recipe, components, parameters, Dockerfile
+        resolvedDependencies   the parent and every component, by digest
+        runDetails             the builder and the times
 
-Values of parameters whose names look like secrets are masked, and nothing is stated that hashes them, for a short
-secret can be guessed from its hash: a statement travels with the image.
+Values of parameters whose names look like secrets are masked, and no hash of them is stated, for a short secret can
+be guessed from its hash, and a statement travels with the image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from imagesmith import __version__
 from imagesmith.inspection.signing import ENVELOPE_TYPE, PublicKey, SigningError, open_envelope
@@ -31,7 +31,7 @@ BUILD_TYPES = {"container": "urn:imagesmith:container-build:v1", "machine": "urn
 MASK = "***"
 IMAGE_ANNOTATION = "imagesmith.image"
 DISK_PROVENANCE = "provenance-"
-"""How the names of those documents beside a disk begin: one for each image that became this disk."""
+"""The prefix of provenance files beside a disk: one file for each image that became this disk."""
 
 _SECRET = re.compile(
     r"pass(word|phrase|wd)?|secret|token|credential|api_?key|private_?key|access_?key", re.IGNORECASE
@@ -39,12 +39,12 @@ _SECRET = re.compile(
 
 
 class VerificationFailed(RuntimeError):
-    """A provenance that does not hold for an image: one sentence that says why."""
+    """A provenance that is not valid for an image: one sentence with the reason."""
 
 
 @dataclass(frozen=True)
 class BuildFacts:
-    """What only the run knows."""
+    """Facts that are known only in the run."""
 
     name: str
     digest: str
@@ -54,12 +54,12 @@ class BuildFacts:
     builder: str
     """Id of the key that signs."""
     parent: str = ""
-    """What the run started from, where that is not the parent of the plan."""
+    """The start of the run, if it is not the parent of the plan."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """A verified statement, in the words that a person reads."""
+    """A verified statement in readable form."""
 
     image: str
     digest: str
@@ -110,17 +110,17 @@ def verify(envelope: bytes, digest: str, keys: tuple[PublicKey, ...]) -> Provena
         kinds = (document["_type"], document["predicateType"])
         subjects = [str(item["digest"].get("sha256", "")) for item in document["subject"]]
     except SigningError as error:
-        raise VerificationFailed(f"the signature of the provenance does not hold: {error}") from error
+        raise VerificationFailed(f"the signature of the provenance is not valid: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise VerificationFailed(f"the signed statement is not an in-toto statement: {error!r}") from error
     if kinds != (STATEMENT, PREDICATE):
         raise VerificationFailed(f"the signed statement is {kinds[1]!r}, expected {PREDICATE!r}")
     if digest.removeprefix("sha256:") not in subjects:
-        raise VerificationFailed(f"the provenance is about sha256:{', '.join(subjects)}, not about {digest}")
+        raise VerificationFailed(f"the provenance describes sha256:{', '.join(subjects)}, not {digest}")
     try:
         return _read(document, digest, key)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise VerificationFailed(f"the signed provenance lacks what it must say: {error!r}") from error
+        raise VerificationFailed(f"the signed provenance lacks a required member: {error!r}") from error
 
 
 def masked(name: str, value: str) -> str:
@@ -128,7 +128,15 @@ def masked(name: str, value: str) -> str:
     return MASK if _SECRET.search(name) else value
 
 
-def _external(plan: BuildPlan) -> dict[str, Any]:
+class _Resource(TypedDict):
+    """A resource descriptor of in-toto: an input or an output of the build."""
+
+    name: str
+    uri: NotRequired[str]
+    digest: NotRequired[Mapping[str, str]]
+
+
+def _external(plan: BuildPlan) -> Mapping[str, object]:
     return {
         "image": plan.image_arn,
         "name": plan.name,
@@ -147,15 +155,20 @@ def _external(plan: BuildPlan) -> dict[str, Any]:
     }
 
 
-def _dependencies(plan: BuildPlan, facts: BuildFacts) -> list[dict[str, Any]]:
-    parent: dict[str, Any] = {"name": "parent", "uri": facts.parent or plan.parent.reference}
+def _dependencies(plan: BuildPlan, facts: BuildFacts) -> list[_Resource]:
+    parent: _Resource = {"name": "parent", "uri": facts.parent or plan.parent.reference}
     if facts.parent_digest:
         parent["digest"] = _sha256(facts.parent_digest)
-    components = [
+    components: list[_Resource] = [
         {"name": "component", "uri": component.arn, "digest": {"sha256": sha256_hex(component.text)}}
         for component in plan.components
     ]
-    return [parent, *components]
+    documents = {item.arn: item.text for component in plan.components for item in component.documents}
+    nested: list[_Resource] = [
+        {"name": "document", "uri": arn, "digest": {"sha256": sha256_hex(text)}}
+        for arn, text in sorted(documents.items())
+    ]
+    return [parent, *components, *nested]
 
 
 def _read(document: Mapping[str, Any], digest: str, key: str) -> Provenance:

@@ -2,10 +2,10 @@
 
     data_dir/signing/
       ed25519.pem      private key (PKCS #8), mode 0600, made at the first signature
-      ed25519.pub      public key (SubjectPublicKeyInfo), for everyone who verifies
+      ed25519.pub      public key (SubjectPublicKeyInfo), for verifiers
 
-What is signed is the type and the bytes of the payload, in DSSE's own encoding (PAE), so that nothing has to be
-put into a canonical form before it is verified.
+The signature covers the type and the bytes of the payload, in DSSE's encoding (PAE), so that verification needs no
+canonical form.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import base64
 import binascii
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from imagesmith.files import READABLE, write_atomically
 from imagesmith.values.names import sha256_hex
 
 ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
@@ -33,12 +32,12 @@ _MAX_ENVELOPE = 16 * 1024 * 1024
 
 
 class SigningError(RuntimeError):
-    """A key that cannot be used, or an envelope that was not signed by the key that was expected."""
+    """A key that cannot be used, or an envelope without a signature of the expected key."""
 
 
 @dataclass(frozen=True)
 class PublicKey:
-    """What signatures are checked with; `id` is the SHA-256 of the key in DER."""
+    """The key that verifies signatures; `id` is the SHA-256 of the key in DER."""
 
     key: Ed25519PublicKey
 
@@ -71,7 +70,7 @@ class SigningKey:
 
     @classmethod
     def open(cls, data_dir: Path) -> SigningKey:
-        """Read the key, or make it when there is none. Raises SigningError."""
+        """Read the key, or create it if it does not exist. Raises SigningError."""
         path = data_dir / "signing" / "ed25519.pem"
         try:
             if not path.exists():
@@ -110,16 +109,16 @@ def open_envelope(data: bytes, keys: Sequence[PublicKey], payload_type: str = ST
         kind = str(document["payloadType"])
         signatures = [base64.b64decode(item["sig"], validate=True) for item in document["signatures"]]
     except (ValueError, KeyError, TypeError, binascii.Error, RecursionError) as error:
-        raise SigningError(f"it is no signed envelope: {error!r}") from error
+        raise SigningError(f"it is not a signed envelope: {error!r}") from error
     if kind != payload_type:
-        raise SigningError(f"the envelope holds {kind!r}, expected {payload_type!r}")
+        raise SigningError(f"the envelope contains {kind!r}, expected {payload_type!r}")
     for key in keys:
         for signature in signatures[:16]:
             with contextlib.suppress(InvalidSignature):
                 key.key.verify(signature, _encoding(kind, payload))
                 return payload, key.id
     known = ", ".join(key.id[:16] for key in keys)
-    raise SigningError(f"no signature fits the key that was expected ({known})")
+    raise SigningError(f"no signature matches the expected key ({known})")
 
 
 def _encoding(kind: str, payload: bytes) -> bytes:
@@ -127,30 +126,16 @@ def _encoding(kind: str, payload: bytes) -> bytes:
 
 
 def _create(path: Path) -> None:
-    """Appears whole or not at all; of two processes that make it at once, one wins and both read the same."""
+    """Create the key atomically; of two processes at once, one wins and both read the same key."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    # mkstemp makes it 0600 from the start.
-    descriptor, draft = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(draft)
-    finally:
-        Path(draft).unlink()
+    write_atomically(path, pem, replace=False)
 
 
 def _write_public(path: Path, key: PublicKey) -> None:
     pem = key.key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     if path.exists() and path.read_bytes() == pem:
         return
-    descriptor, draft = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-    Path(draft).chmod(0o644)
-    Path(draft).replace(path)
+    write_atomically(path, pem, mode=READABLE)

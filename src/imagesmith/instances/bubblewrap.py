@@ -1,4 +1,4 @@
-"""What bubblewrap is told, and what it answers.
+"""The arguments of bubblewrap, and its answers.
 
 Arguments go through a descriptor (`bwrap --args`), so that no command inside sees them; the answer is a few JSON
 documents on another.
@@ -27,13 +27,13 @@ class Bind:
 
 @dataclass(frozen=True)
 class View:
-    """What the outer namespaces hold beside the tools."""
+    """Contents of the outer namespaces beside the tools."""
 
     binds: tuple[Bind, ...] = ()
     scratch: tuple[str, ...] = ()
     """Empty writable folders, in memory."""
     devices: tuple[str, ...] = ()
-    """Device files of the host that stay usable."""
+    """Device files of the host that remain usable."""
     control_groups: bool = False
     """Show the machine's /sys and control groups, which runc needs for groups of its own."""
 
@@ -50,8 +50,8 @@ def memory_file(name: str, data: bytes) -> int:
 def pack_arguments(arguments: Sequence[str]) -> bytes:
     """Arguments as `bwrap --args` reads them; not on the command line, where commands inside could see them.
 
-    Raises InstanceError for an argument with a NUL in it: the rest would count as options of bubblewrap, and the
-    variables of an image are written by whoever made the image.
+    Raises InstanceError for an argument that contains a NUL: the rest would count as options of bubblewrap, and the
+    author of an image controls its variables.
     """
     for argument in arguments:
         if "\0" in argument or not _encodes(argument):
@@ -78,10 +78,12 @@ def read_documents(text: bytes) -> dict[str, Any]:
     return members
 
 
-def outer_arguments(view: View, files: Sequence[int], info: int, *, capabilities: bool) -> list[str]:
+def outer_arguments(view: View, files: Sequence[int], info: int) -> list[str]:
     """The outer namespaces of a sandbox: the tools read-only, generated files, the view, and nothing else.
 
-    `files` are the descriptors of resolv.conf and hosts, `info` is where the first process is told.
+    `files` are the descriptors of resolv.conf and hosts, `info` is the file that names the first process.
+    No process here ends with its parent, see sandbox.py. The holder keeps its capabilities: it makes the namespaces
+    of commands, which drop theirs.
     """
     arguments = ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
@@ -106,10 +108,9 @@ def outer_arguments(view: View, files: Sequence[int], info: int, *, capabilities
         "/",
         "--info-fd",
         str(info),
-        "--die-with-parent",
         "--unshare-pid",
         "--unshare-net",
     ]
     arguments += ["--unshare-ipc", "--unshare-uts", "--hostname", "localhost"]
     arguments += [] if view.control_groups else ["--unshare-cgroup"]
-    return arguments + (["--cap-add", "ALL"] if capabilities else ["--cap-drop", "ALL"])
+    return [*arguments, "--cap-add", "ALL"]

@@ -5,10 +5,10 @@
       holder            bubblewrap: root = /instance, /proc, /dev, its own process namespace; `sh -c "read _"`
       spawner           forks each command into the holder's namespaces: capabilities, seccomp
 
-Background programs of one command live on into the next, as they do on a machine; all die with close(), with a
-checkpoint, or with this process. Files are read and written by commands inside, so that every link in a path
-is resolved by the image and never by the host. What the sandbox put into the root (`/etc/resolv.conf` and
-`/etc/hosts` as mount points) is taken out again before anything is committed.
+Background programs of one command keep running during the next, as on a machine; all are killed by close(), by a
+checkpoint, or at the end of this process. Files are read and written by commands inside, so that every link in a
+path is resolved by the image and never by the host. Files that the sandbox put into the root (`/etc/resolv.conf`
+and `/etc/hosts` as mount points) are removed before a commit.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.artifacts.storage import ContainerStorage, StorageError
 from imagesmith.instances.bubblewrap import Bind, View, memory_file, pack_arguments, read_documents
-from imagesmith.instances.limits import Limits
-from imagesmith.instances.mountpoints import Placed, prepare_root, restore_root
-from imagesmith.instances.network import NetworkKind
+from imagesmith.instances.command import Command
+from imagesmith.instances.limits import ResourceLimits
+from imagesmith.instances.mountpoints import MOUNT_POINTS, Placed, has_shell, prepare_root, restore_root
+from imagesmith.instances.network import NetworkKind, hosts_text, resolver_text
+from imagesmith.instances.own_names import Lent, lend_names, return_names
 from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
+from imagesmith.instances.runtime_program import reserved_names
 from imagesmith.instances.sandbox import HOLDER, Sandbox
 from imagesmith.instances.seccomp import filter_program
 from imagesmith.instances.shell_files import ShellFiles
@@ -45,17 +48,19 @@ class ContainerInstance(ShellFiles):
     kind = "container"
 
     def __init__(
-        self, storage: ContainerStorage, name: str, *, network: NetworkKind, limits: Limits,
-        cancellation: Cancellation | None,
+        self, storage: ContainerStorage, name: str, *, network: NetworkKind, limits: ResourceLimits,
+        cancellation: Cancellation | None, own_names: bool = False,
     ) -> None:  # fmt: skip
         self.storage = storage
+        self._own_names = own_names
+        self._lent: tuple[Lent, ...] = ()
         self.name = name
         self.network = network
         self.limits = limits
         self._cancellation = cancellation
         self._sandbox: Sandbox | None = None
         self._spawner: Spawner | None = None
-        self._placed: Placed = ()
+        self._placed = Placed()
         self._environment: dict[str, str] = {}
         self._snapshots: list[str] = []
         self._root: Path | None = None
@@ -70,14 +75,14 @@ class ContainerInstance(ShellFiles):
         *,
         name: str,
         network: NetworkKind = "outbound",
-        limits: Limits | None = None,
+        limits: ResourceLimits | None = None,
         cancellation: Cancellation | None = None,
     ) -> ContainerInstance:
         """Start a container named `name` (`<build id>-<role>`) on an image id of the storage.
 
-        A container of the same name, left by an attempt that died, is replaced. Raises InstanceError, Cancelled.
+        A container of the same name, left by a killed attempt, is replaced. Raises InstanceError, Cancelled.
         """
-        instance = cls(storage, name, network=network, limits=limits or Limits(), cancellation=cancellation)
+        instance = cls(storage, name, network=network, limits=limits or ResourceLimits(), cancellation=cancellation)
         try:
             instance._create(image)
         except BaseException:
@@ -92,11 +97,18 @@ class ContainerInstance(ShellFiles):
         name: str,
         *,
         network: NetworkKind = "outbound",
-        limits: Limits | None = None,
+        limits: ResourceLimits | None = None,
         cancellation: Cancellation | None = None,
+        own_names: bool = False,
     ) -> ContainerInstance:
-        """Enter a container that was left with detach(), perhaps by another process. Raises InstanceError."""
-        instance = cls(storage, name, network=network, limits=limits or Limits(), cancellation=cancellation)
+        """Enter a container that was left with detach(), perhaps by another process. Raises InstanceError.
+
+        `own_names`: /etc/hosts and /etc/resolv.conf are the image's, as in the root of a disk; see own_names.py.
+        """
+        instance = cls(
+            storage, name, network=network, limits=limits or ResourceLimits(), cancellation=cancellation,
+            own_names=own_names,
+        )  # fmt: skip
         try:
             instance._enter(partial(storage.container_variables, name))
         except BaseException:
@@ -112,7 +124,7 @@ class ContainerInstance(ShellFiles):
                 self._stop()
 
     def use(self, cancellation: Cancellation) -> None:
-        """Have later calls end with this cancellation instead of the one before."""
+        """End later calls with this cancellation instead of the previous one."""
         self._cancellation = cancellation
 
     @property
@@ -121,38 +133,25 @@ class ContainerInstance(ShellFiles):
 
     @property
     def root(self) -> Path:
-        """Where the root is mounted on the host; read it through artifacts.rootfs.Root only."""
+        """Mount point of the root on the host; read it through artifacts.rootfs.Root only."""
         if self._root is None:
             raise InstanceError(f"container {self.name} is closed")
         return self._root
+
+    @property
+    def has_shell(self) -> bool:
+        """Whether commands can run in it; an image of one static program has no shell."""
+        return has_shell(self.root)
 
     @property
     def unlimited(self) -> tuple[str, ...]:
         """The limits that this machine cannot enforce, in words."""
         return self._sandbox.groups.missing if self._sandbox else ()
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        input: bytes | None = None,
-        timeout: float | None = None,
-        on_output: OnOutput | None = None,
-        limit: int = 1024 * 1024,
-    ) -> Completed:
+    def run(self, command: Command, on_output: OnOutput | None = None) -> Completed:
         """Run a program as root inside. A program that does not exist ends with status 127, as in a shell."""
-        return self._running().run(
-            argv,
-            env={**self._environment, **(env or {})},
-            cwd=cwd or "/",
-            input=input,
-            timeout=timeout,
-            on_output=on_output,
-            limit=limit,
-            cancellation=self._cancellation,
-        )
+        spawner = self._running()
+        return spawner.run(command.within(self._environment, "/"), on_output, cancellation=self._cancellation)
 
     @property
     def label(self) -> str:
@@ -180,7 +179,7 @@ class ContainerInstance(ShellFiles):
     def commit(
         self, *, labels: Mapping[str, str] | None = None, created_by: str = "", created: datetime | None = None
     ) -> str:
-        """Write the changes as one layer of a new image and give its id; programs running inside are ended.
+        """Write the changes as one layer of a new image and return its id; programs running inside are ended.
 
         `created_by` is the text of the history entry. With `created`, every file of the layer carries that time,
         which makes the layer reproducible; without, files keep their times.
@@ -203,15 +202,17 @@ class ContainerInstance(ShellFiles):
         self._enter(partial(self.storage.image_variables, image), partial(self._make_container, image))
 
     def _enter(self, read_variables: Callable[[], list[str]], make: Callable[[], None] = lambda: None) -> None:
-        """Make and mount the working container, start its sandbox, and read the image's variables meanwhile."""
+        """Make and mount the working container, and start its sandbox while the image's variables are read."""
         try:
             with ThreadPoolExecutor(1) as pool:
                 variables = pool.submit(read_variables)
                 make()
                 self._root = self.storage.mount(self.name)
-                self._start()
+                # an image without a shell is an instance as well: only its first command fails
+                if self.has_shell:
+                    self._start()
                 named = dict(variable.partition("=")[::2] for variable in variables.result())
-        except (ProcessFailed, OSError) as error:
+        except (ProcessFailed, StorageError, OSError) as error:
             raise InstanceError(f"container {self.name} did not start: {error}") from error
         pack_arguments([*named, *named.values()])
         self._environment = {"PATH": DEFAULT_PATH, "HOME": "/root", **{k: v for k, v in named.items() if k}}
@@ -238,25 +239,36 @@ class ContainerInstance(ShellFiles):
 
     def _start(self) -> None:
         """Start the sandbox and, in it, the holder of the namespaces that all commands share, and their spawner."""
-        self._placed = prepare_root(self.root)
+        points = () if self._own_names else MOUNT_POINTS
+        self._placed = prepare_root(self.root, points=points)
+        if self._own_names:
+            self._lent = lend_names(
+                self.root, resolver=resolver_text(self.network), hosts=hosts_text("localhost")
+            )  # fmt: skip
         with ExitStack() as stack:
             info_read, info_write = _pipe(stack)
-            arguments = [*command_view(INSIDE), "--unshare-pid", "--clearenv", "--info-fd", str(info_write)]
+            arguments = [
+                *command_view(INSIDE, points=points),
+                "--unshare-pid",
+                "--clearenv",
+                "--info-fd",
+                str(info_write),
+            ]
             options = _memory(stack, "options", pack_arguments(arguments))
             seccomp = _memory(stack, "seccomp", filter_program())
             self._sandbox = Sandbox.start(
                 f"{self.storage.runroot.name}-{self.name}",
                 view=View(binds=(Bind(self.root, INSIDE, writable=True), *spawner_binds())),
                 holder=["/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--", *HOLDER],
-                holder_capabilities=True, network=self.network, limits=self.limits, disk=self.storage.root,
+                network=self.network, limits=self.limits, disk=self.storage.root,
                 pass_fds=(options, seccomp, info_write),
             )  # fmt: skip
-            # The holder runs, so bubblewrap has written all it had to say.
+            # The holder runs, so bubblewrap has written its whole output.
             status = _read_all(info_read)
         self._spawner = Spawner.start(self._sandbox, int(str(status["child-pid"])))
 
     def _stop(self) -> None:
-        """End every program inside and take our files out of the root."""
+        """End every program inside and remove imagesmith's files from the root."""
         if self._sandbox is not None:
             self._sandbox.close()
             self._sandbox = None
@@ -264,14 +276,21 @@ class ContainerInstance(ShellFiles):
             self._spawner.close()
             self._spawner = None
         if self._root is not None:
+            return_names(self._root, self._lent)
             restore_root(self._root, self._placed)
-        self._placed = ()
+        self._placed, self._lent = Placed(), ()
 
     def _commit(self, labels: Mapping[str, str], created_by: str, created: datetime | None) -> str:
         with self._lock:
             if self._closed:
                 raise InstanceError(f"container {self.name} is closed")
             self._stop()
+            reserved = reserved_names(str(self.root))
+            if reserved:
+                raise InstanceError(
+                    f"container {self.name} cannot be committed: a layer cannot carry files named `.wh.*`; these "
+                    f"are there: {', '.join(reserved)}"
+                )
             try:
                 return self.storage.commit(
                     self.name,
@@ -300,7 +319,7 @@ def _memory(stack: ExitStack, name: str, data: bytes) -> int:
 
 
 def _read_all(descriptor: int) -> dict[str, object]:
-    """What bubblewrap wrote on its status pipe; whoever else held the pipe is gone with the command."""
+    """The output of bubblewrap on its status pipe; every other holder of the pipe ended with the command."""
     os.set_blocking(descriptor, False)
     text = b""
     with contextlib.suppress(BlockingIOError):

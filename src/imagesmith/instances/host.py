@@ -11,12 +11,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from imagesmith.instances.command import Command
 from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
 from imagesmith.processes import Cancellation, Completed, OnOutput, host_environment, run
 
 
 class HostInstance:
-    """Runs commands on this computer, below `directory` unless told otherwise."""
+    """Runs commands on this computer, in `directory` unless a command names another folder."""
 
     def __init__(
         self,
@@ -40,29 +41,20 @@ class HostInstance:
     def environment(self) -> Mapping[str, str]:
         return self._environment
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        input: bytes | None = None,
-        timeout: float | None = None,
-        on_output: OnOutput | None = None,
-        limit: int = 1024 * 1024,
-    ) -> Completed:
-        directory = self._directory if cwd is None else self._directory / cwd
+    def run(self, command: Command, on_output: OnOutput | None = None) -> Completed:
+        directory = self._directory if command.cwd is None else self._directory / command.cwd
         if not directory.is_dir():
             raise InstanceError(f"the working directory {directory} does not exist")
         return run(
-            (*self._prefix, *argv),
-            env={**self._environment, **(env or {})},
+            (*self._prefix, *command.argv),
+            env={**self._environment, **command.env},
             cwd=directory,
-            input=input,
-            timeout=timeout,
+            input=command.input,
+            timeout=command.timeout,
             on_output=on_output,
             cancellation=self._cancellation,
-            limit=limit,
+            limit=command.limit,
+            leave=True,
         )
 
     def read(self, path: str, *, limit: int = 16 * 1024 * 1024) -> bytes:
@@ -108,7 +100,7 @@ class HostInstance:
         raise InstanceError(f"this computer cannot go back to {snapshot.reference}; use a container")
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no resources are held."""
 
     def _place(self, path: str) -> Path:
         return self._directory / path

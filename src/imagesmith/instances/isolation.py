@@ -1,6 +1,6 @@
-"""A mount namespace of the server's own, so that its mounts die with it, whatever kills it.
+"""A mount namespace for the server, so that its mounts end with it, however it is killed.
 
-Without it everything still works; then what a killed server leaves mounted stays until the next start's sweep.
+Without it everything still works, but the mounts of a killed server remain until the sweep of the next start.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _MS_PRIVATE = 0x40000
 
 
 class IsolationError(OSError):
-    """The kernel refuses a namespace; the text says what is missing."""
+    """The kernel refuses a namespace; the text names the missing permission or feature."""
 
 
 def private_mounts() -> None:
-    """Give this process its own mounts, private all the way down; call once, before any other thread starts.
+    """Give this process its own, recursively private mounts; call once, before any other thread starts.
 
     A namespace belongs to a thread: threads that exist already would keep the machine's mounts.
     Raises IsolationError when the process has other threads or may not do this.

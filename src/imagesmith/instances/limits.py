@@ -1,29 +1,33 @@
-"""What a build may use at most, and the control groups that hold it to that.
+"""Limits of the resources of a build, and the control groups that enforce them.
 
     v1   /sys/fs/cgroup/{pids,memory}/<own group>/imagesmith-<name>/
     v2   /sys/fs/cgroup/imagesmith/<name>/         the limits
                                           main/    the processes: on v2, only leaves may hold any
 
-A limit that this machine cannot enforce is named in `missing`, in words; nothing is silently without a bound.
+A limit that this machine cannot enforce is named in `missing`, in words; no limit is dropped silently.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from imagesmith.instances.timer import SYSTEM_TIMER, Timer
 
 _CGROUP = Path("/sys/fs/cgroup")
 _MIB = 1024 * 1024
 _REMOVAL_SECONDS = 5.0
 _LEAF = "main"
+_THAWING = {"cgroup.freeze": "0", "freezer.state": "THAWED"}
+"""The file that thaws a group, and the content to write, in v2 and in v1."""
 
 
-@dataclass(frozen=True)
-class Limits:
+@dataclass(frozen=True, kw_only=True)
+class ResourceLimits:
     """Bounds of one instance or Dockerfile build; all its processes together, unless said otherwise."""
 
     processes: int = 4096
@@ -33,7 +37,7 @@ class Limits:
     open_files: int = 65536
     """Per process."""
     free_disk_mb: int = 512
-    """What must stay free where the layers are kept; below it the instance is ended."""
+    """Megabytes that must remain free where the layers are kept; with less, the instance is ended."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,10 @@ class ControlGroups:
     """The groups of one instance; a process joins by writing itself into each `cgroup.procs`."""
 
     folders: tuple[Path, ...]
-    """What limits are written to."""
+    """Folders that limits are written to."""
     missing: tuple[str, ...]
     leaf: str = ""
-    """Below each folder, where the processes go."""
+    """Path below each folder of the group that processes join."""
     parent: str = ""
     """The group below which runc must put its own (v2); empty where it does so by itself (v1)."""
 
@@ -53,15 +57,21 @@ class ControlGroups:
         """The folders whose `cgroup.procs` a process writes itself to."""
         return tuple(folder / self.leaf for folder in self.folders)
 
-    def remove(self) -> None:
-        """Remove the groups; their processes must have been killed, and the kernel may need a moment for them."""
-        until = time.monotonic() + _REMOVAL_SECONDS
+    def thaw(self) -> None:
+        """Thaw the frozen processes of the groups: a frozen process cannot be killed (v1)."""
         for folder in self.folders:
-            while not remove_group(folder) and time.monotonic() < until:
-                time.sleep(0.01)
+            thaw_group(folder)
+
+    def remove(self, *, timer: Timer = SYSTEM_TIMER) -> None:
+        """Remove the groups and kill the remaining processes; the kernel may need a moment to end them."""
+        until = timer.now() + _REMOVAL_SECONDS
+        for folder in self.folders:
+            while not remove_group(folder) and timer.now() < until:
+                end_group(folder)
+                timer.sleep(0.01)
 
     def out_of_memory(self) -> int:
-        """How many processes the memory limit has killed so far."""
+        """The number of processes that the memory limit has killed."""
         for folder in self.folders:
             for name, key in (("memory.events", "oom_kill"), ("memory.oom_control", "oom_kill")):
                 with contextlib.suppress(OSError, ValueError):
@@ -72,7 +82,7 @@ class ControlGroups:
         return 0
 
 
-def make_groups(name: str, limits: Limits, *, mount: Path = _CGROUP) -> ControlGroups:
+def make_groups(name: str, limits: ResourceLimits, *, mount: Path = _CGROUP) -> ControlGroups:
     """Make the groups of an instance, as far as this machine allows."""
     if (mount / "cgroup.controllers").exists():
         return _make_v2(name, limits, mount)
@@ -80,13 +90,60 @@ def make_groups(name: str, limits: Limits, *, mount: Path = _CGROUP) -> ControlG
 
 
 def remove_group(folder: Path) -> bool:
-    """Remove a group with all groups below it; False when something in it still lives."""
+    """Remove a group with all groups below it; False if a process in it still lives."""
     try:
         for place, _, _ in os.walk(folder, topdown=False):
             Path(place).rmdir()
     except OSError:
         return False
     return True
+
+
+def end_group(folder: Path) -> None:
+    """Kill every process of a group and of the groups below it, also frozen ones; some may need a second call."""
+    with contextlib.suppress(OSError):
+        (folder / "cgroup.kill").write_text("1")  # v2, from Linux 5.14
+    thaw_group(folder)
+    for pid in _members(folder):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def thaw_group(folder: Path) -> None:
+    """Thaw a group, the groups below it, and every freezer group that holds one of their processes (v1)."""
+    for place, _, names in os.walk(folder):
+        for name in _THAWING.keys() & set(names):
+            _write(Path(place, name), _THAWING[name])
+    for freezer in {freezer for pid in _members(folder) for freezer in _freezers(pid)}:
+        _write(freezer / "freezer.state", "THAWED")
+
+
+def _members(folder: Path) -> set[int]:
+    """The processes of a group and of all groups below it; 0 stands for a process that this one cannot see."""
+    found: set[int] = set()
+    for place, _, _ in os.walk(folder):
+        with contextlib.suppress(OSError, ValueError):
+            found |= {int(word) for word in Path(place, "cgroup.procs").read_text().split()}
+    return found - {0}
+
+
+def _freezers(pid: int) -> set[Path]:
+    """The freezer groups of the threads of a process, with those above them; never a group of this process."""
+    ours = Path(_groups_of(Path("/proc/self/cgroup")).get("freezer", "/"))
+    found: set[Path] = set()
+    try:
+        records = list(Path(f"/proc/{pid}/task").glob("*/cgroup"))
+    except OSError:
+        return found  # it ended after its group was read
+    for record in records:
+        group = Path(_groups_of(record).get("freezer", "/"))
+        found |= {place for place in (group, *group.parents) if not ours.is_relative_to(place)}
+    return {_CGROUP / "freezer" / place.relative_to("/") for place in found}
+
+
+def _write(place: Path, text: str) -> None:
+    with contextlib.suppress(OSError):
+        place.write_text(text)
 
 
 def leftover_groups(prefix: str, *, mount: Path = _CGROUP) -> tuple[Path, ...]:
@@ -98,8 +155,8 @@ def leftover_groups(prefix: str, *, mount: Path = _CGROUP) -> tuple[Path, ...]:
 
 
 def find_groups(is_wanted: Callable[[str], bool], *, mount: Path = _CGROUP) -> tuple[Path, ...]:
-    """The groups of any controller with such a name; groups of others come and go meanwhile."""
-    # Path.glob fails when a folder vanishes between its listing and its reading, os.walk passes over it
+    """The groups of any controller with such a name; other groups may appear and vanish during the search."""
+    # Path.glob fails when a folder vanishes between its listing and its reading, os.walk skips it
     return tuple(
         Path(folder) / name
         for controller in sorted(mount.iterdir())
@@ -109,8 +166,8 @@ def find_groups(is_wanted: Callable[[str], bool], *, mount: Path = _CGROUP) -> t
     )
 
 
-def _make_v1(name: str, limits: Limits, mount: Path) -> ControlGroups:
-    own = _own_groups()
+def _make_v1(name: str, limits: ResourceLimits, mount: Path) -> ControlGroups:
+    own = _groups_of(Path("/proc/self/cgroup"))
     wanted = (
         ("pids", "pids.max", limits.processes, "the number of processes is not limited"),
         ("memory", "memory.limit_in_bytes", limits.memory_mb * _MIB, "memory is not limited"),
@@ -132,7 +189,7 @@ def _make_v1(name: str, limits: Limits, mount: Path) -> ControlGroups:
     return ControlGroups(tuple(folders), tuple(missing))
 
 
-def _make_v2(name: str, limits: Limits, mount: Path) -> ControlGroups:
+def _make_v2(name: str, limits: ResourceLimits, mount: Path) -> ControlGroups:
     parent = mount / "imagesmith"
     folder = parent / name
     missing: list[str] = []
@@ -154,10 +211,11 @@ def _make_v2(name: str, limits: Limits, mount: Path) -> ControlGroups:
     return ControlGroups((folder,), tuple(missing), leaf=_LEAF, parent=f"/{folder.relative_to(mount)}")
 
 
-def _own_groups() -> dict[str, str]:
-    """Controller -> the group that this process is in (v1)."""
+def _groups_of(record: Path) -> dict[str, str]:
+    """Controller -> the group of the process or thread whose `cgroup` file this is (v1); empty after its end."""
     groups: dict[str, str] = {}
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, names, path = line.split(":", 2)
-        groups |= dict.fromkeys(names.split(","), path)
+    with contextlib.suppress(OSError):
+        for line in record.read_text().splitlines():
+            _, names, path = line.split(":", 2)
+            groups |= dict.fromkeys(names.split(","), path)
     return groups

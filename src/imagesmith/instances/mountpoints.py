@@ -1,10 +1,11 @@
-"""The places in an image's root that a sandbox mounts over: made before anything runs, undone before a commit."""
+"""Mount points of a sandbox in an image's root: made before anything runs, removed before a commit."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from imagesmith.artifacts.rootfs import Root
@@ -12,24 +13,47 @@ from imagesmith.instances.protocol import InstanceError
 
 MOUNT_POINTS = ("/etc/resolv.conf", "/etc/hosts")
 
-Placed = tuple[tuple[str, str | None], ...]
-"""Names in /etc that prepare_root created, with the target of the link that stood there before."""
+FOLDERS = {"etc": 0o755, "tmp": 0o1777, "proc": 0o755, "dev": 0o755}
+"""Folders of the root that the sandbox needs, with their modes."""
 
 
-def prepare_root(path: Path) -> Placed:
-    """Make the places exist that a sandbox mounts over; give what restore_root needs to undo it.
+@dataclass(frozen=True)
+class Placed:
+    """Mount points that prepare_root added to a root."""
 
-    Done from outside, so only while nothing runs inside. Raises InstanceError for a root that cannot be entered:
-    no /bin/sh, or links where folders must be.
+    names: tuple[tuple[str, str | None], ...] = ()
+    """Files in /etc, with the target of the link that each replaced."""
+    folders: tuple[str, ...] = ()
+    changed: tuple[int, int] = (0, 0)
+    """When /etc was last changed, in nanoseconds: before and after names were placed in it."""
+
+
+def has_shell(path: Path) -> bool:
+    """Whether a root has the shell that commands need."""
+    with Root(path) as root:
+        try:
+            os.close(root.open("/bin/sh", os.O_PATH))
+        except OSError:
+            return False
+    return True
+
+
+def prepare_root(path: Path, *, points: tuple[str, ...] = MOUNT_POINTS) -> Placed:
+    """Make the mount points of a sandbox; returns the record that restore_root needs to undo it.
+
+    Works from outside, so nothing may run inside meanwhile. Raises InstanceError for a root that cannot be entered:
+    no /bin/sh, or links in place of folders.
     """
     placed: list[tuple[str, str | None]] = []
+    if not has_shell(path):
+        raise InstanceError("the image has no /bin/sh: components need a POSIX shell")
     with Root(path) as root:
-        _require_folders(root)
         with root.folder("/") as top:
-            _make_folder("etc", top, 0o755)
-            _make_folder("tmp", top, 0o1777)
+            _require_folders(top)
+            made = tuple(name for name, mode in FOLDERS.items() if _make_folder(name, top, mode))
         with root.folder("/etc") as etc:
-            for name in (Path(point).name for point in MOUNT_POINTS):
+            before = os.fstat(etc).st_mtime_ns
+            for name in (Path(point).name for point in points):
                 known, target = _file_or_link(name, etc)
                 if known and target is None:
                     continue
@@ -37,44 +61,57 @@ def prepare_root(path: Path) -> Placed:
                     os.unlink(name, dir_fd=etc)
                 os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=etc))
                 placed.append((name, target))
-    return tuple(placed)
+            after = os.fstat(etc).st_mtime_ns
+    return Placed(tuple(placed), made, (before, after))
 
 
 def restore_root(path: Path, placed: Placed) -> None:
-    """Undo prepare_root, unless the image has put something else into the place meanwhile."""
-    if not placed:
+    """Undo prepare_root; a mount point that the build has replaced or filled is kept."""
+    if placed == Placed():
         return
-    with contextlib.suppress(OSError), Root(path) as root, root.folder("/etc") as etc:
-        for name, target in placed:
-            status = os.lstat(name, dir_fd=etc)
-            if stat.S_ISREG(status.st_mode) and status.st_size == 0:
-                os.unlink(name, dir_fd=etc)
-                if target is not None:
-                    os.symlink(target, name, dir_fd=etc)
+    with contextlib.suppress(OSError), Root(path) as root:
+        with contextlib.suppress(OSError), root.folder("/etc") as etc:
+            untouched = os.fstat(etc).st_mtime_ns == placed.changed[1]
+            for name, target in placed.names:
+                with contextlib.suppress(FileNotFoundError):
+                    _take_back(name, target, etc)
+            if untouched and placed.names:
+                os.utime(etc, ns=(os.fstat(etc).st_atime_ns, placed.changed[0]))
+        with root.folder("/") as top:
+            for name in placed.folders:
+                with contextlib.suppress(OSError):  # not empty: the build added files
+                    os.rmdir(name, dir_fd=top)
 
 
-def _require_folders(root: Root) -> None:
+def _take_back(name: str, target: str | None, etc: int) -> None:
+    status = os.lstat(name, dir_fd=etc)
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        os.unlink(name, dir_fd=etc)
+        if target is not None:
+            os.symlink(target, name, dir_fd=etc)
+
+
+def _require_folders(top: int) -> None:
+    for name in FOLDERS:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
+                raise InstanceError(f"the image's /{name} is no folder: nothing can run in it")
+
+
+def _make_folder(name: str, parent: int, mode: int) -> bool:
+    """Returns False if it exists already."""
     try:
-        os.close(root.open("/bin/sh", os.O_PATH))
-    except OSError as error:
-        raise InstanceError("the image has no /bin/sh: components need a POSIX shell") from error
-    with root.folder("/") as top:
-        for name in ("etc", "tmp", "proc", "dev"):
-            with contextlib.suppress(FileNotFoundError):
-                if not stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
-                    raise InstanceError(f"the image's /{name} is no folder: nothing can run in it")
-
-
-def _make_folder(name: str, parent: int, mode: int) -> None:
-    with contextlib.suppress(FileExistsError):
         os.mkdir(name, dir_fd=parent)
-        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        os.fchmod(descriptor, mode)
-        os.close(descriptor)
+    except FileExistsError:
+        return False
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    os.fchmod(descriptor, mode)
+    os.close(descriptor)
+    return True
 
 
 def _file_or_link(name: str, parent: int) -> tuple[bool, str | None]:
-    """Whether there is something, and where it leads if it is a link."""
+    """Whether the name exists, and the target if it is a link."""
     try:
         status = os.lstat(name, dir_fd=parent)
     except FileNotFoundError:

@@ -1,8 +1,8 @@
 """The network of a sandbox: out to the mirror and the registries, never to the host.
 
 `slirp4netns` carries connections of a network namespace through a process outside, so the namespace needs no
-bridge and no firewall rules of the machine. What it must not reach is refused twice over: slirp4netns offers no way
-to the host's loopback, and prohibiting routes inside the namespace (which a sandboxed command has no capability
+bridge and no firewall rules of the machine. Forbidden addresses are blocked twice: slirp4netns offers no way to
+the host's loopback, and prohibiting routes inside the namespace (which a sandboxed command has no capability
 to change) cover the host's own addresses and the link-local range with its metadata services.
 """
 
@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Literal
 
 from imagesmith import processes
+from imagesmith.instances.orphans import tool_environment
 from imagesmith.streams import wait_readable
 
 NetworkKind = Literal["outbound", "none"]
 
 NAMESERVER = "10.0.2.3"
-"""slirp4netns answers here and asks the host's own name servers."""
+"""slirp4netns answers here and forwards to the host's name servers."""
 
 _READY_SECONDS = 10.0
 _CLONE_NEWNET = 0x40000000
@@ -33,13 +34,13 @@ _LINK_LOCAL = "169.254.0.0/16"
 
 
 class NetworkError(RuntimeError):
-    """The network of a sandbox did not come up; the text says why."""
+    """The network of a sandbox could not be set up; the text says why."""
 
 
 @dataclass(frozen=True)
 class Slirp:
-    """A running slirp4netns; `ready` is the pipe on which it says that the interface is up, and it ends when
-    nobody holds `alive` any more, so with this process (it drops a parent-death signal while it starts)."""
+    """A running slirp4netns; it reports on the pipe `ready` that the interface is up, and ends when no process
+    holds `alive`, so with this process (it drops a parent-death signal while it starts)."""
 
     process: subprocess.Popen[bytes]
     ready: int
@@ -66,11 +67,10 @@ def start_slirp(namespace: Path) -> Slirp:
     ready, write = os.pipe()
     end, alive = os.pipe()
     try:
-        process = subprocess.Popen(
+        process = processes.start(
             ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", f"--ready-fd={write}",
              f"--exit-fd={end}", "--netns-type=path", str(namespace), "tap0"],
-            env=processes.host_environment(), pass_fds=(write, end), start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=processes.host_environment(tool_environment()), pass_fds=(write, end),
         )  # fmt: skip
     except OSError:
         os.close(ready)
@@ -126,7 +126,7 @@ def _inside(namespace: Path, make: Callable[[], socket.socket]) -> socket.socket
             os.close(descriptor)
         return make()
 
-    # A namespace belongs to a thread: this one enters it and ends, the socket stays in it for good.
+    # A namespace belongs to a thread: this thread enters it and ends, the socket remains in it.
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(enter).result()
 

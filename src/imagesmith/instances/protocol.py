@@ -1,20 +1,21 @@
-"""What every kind of instance can do: container, machine, host (docs/design.md, Instances).
+"""The operations of every kind of instance: container, machine, host (docs/design.md, Instances).
 
-Nothing above this module knows which kind it drives, and nothing is assumed inside but a POSIX shell.
+Code above this module does not depend on the kind, and assumes only a POSIX shell inside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from imagesmith.instances.command import Command
 from imagesmith.processes import Completed, OnOutput
 
 
 class InstanceError(RuntimeError):
-    """Something an instance was asked for cannot be had; the text says what and what to try."""
+    """The instance could not perform the operation; the text names the operation and what to try."""
 
 
 class CannotReboot(InstanceError):
@@ -23,7 +24,7 @@ class CannotReboot(InstanceError):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A state of an instance that it can go back to; `reference` means something to its own kind only."""
+    """A state to which an instance can be restored; `reference` is interpreted by its own kind only."""
 
     kind: str
     reference: str
@@ -43,22 +44,12 @@ class Instance(Protocol):
         """The variables that commands inherit here (for a container: those of its image)."""
         ...
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        input: bytes | None = None,
-        timeout: float | None = None,
-        on_output: OnOutput | None = None,
-        limit: int = 1024 * 1024,
-    ) -> Completed:
-        """Run a program inside to its end; `env` is added to `environment`; `timeout` (seconds) kills its group."""
+    def run(self, command: Command, on_output: OnOutput | None = None) -> Completed:
+        """Run a program inside to its end; `on_output` receives its output while it runs."""
         ...
 
     def read(self, path: str, *, limit: int = 16 * 1024 * 1024) -> bytes:
-        """The bytes of a file inside. Raises InstanceError when it is missing, no file, or longer than `limit`."""
+        """The bytes of a file inside. Raises InstanceError if it is missing, not a file, or longer than `limit`."""
         ...
 
     def write(self, path: str, data: bytes, *, mode: int | None = None) -> None:
@@ -84,5 +75,5 @@ class Instance(Protocol):
     def restore(self, snapshot: Snapshot) -> None: ...
 
     def close(self) -> None:
-        """Remove the instance and everything it holds: processes, mounts, files. Safe to call twice."""
+        """Remove the instance with its processes, mounts and files. Safe to call twice."""
         ...

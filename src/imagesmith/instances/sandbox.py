@@ -1,17 +1,22 @@
-"""A set of namespaces that holds nothing of the host, and the way into it.
+"""A set of namespaces without files of the host, and the way to enter it.
 
     keeper (a thread of ours)
-      setpriv --pdeathsig KILL                          dies with the keeper, so with this process
-        bwrap            outer namespaces: a root of tools only (/usr read-only, a few generated files, and
-          |              what the caller binds), processes, network, IPC, host name, control group
-          holder         what the caller names; while it lives, the namespaces live
+      bwrap              outer namespaces: a root of tools only (/usr read-only, a few generated files, and
+        |                binds of the caller), processes, network, IPC, host name, control group
+        guard            ends the namespaces at the end of its input, a pipe that only this process holds
+        holder           a program of the caller; while it lives, the namespaces live
       slirp4netns        the network of the outer namespaces
 
     enter(argv) = join the control groups, set limits, nsenter into the outer namespaces, exec argv there
 
-Whatever runs inside a container's root is started by bubblewrap *from within* the outer mount namespace: should an
-image hold links that lead bubblewrap astray while it builds its mounts, there is nothing but tools to find.
+Programs in a container's root are started by bubblewrap *from within* the outer mount namespace: if links of an
+image misdirect bubblewrap while it builds its mounts, they can only reach the tools.
 Killing the outer process 1 kills every process in it, by the kernel's rule for process namespaces.
+
+No process outlives this one, whenever it is killed: the kernel closes its pipes, and the guard, which is invisible
+to programs in a container, reads the end. A parent-death signal would end bubblewrap itself while it starts; its
+child would then wait for ever for its parent (`bwrap --die-with-parent` too). So bubblewrap gets no such signal,
+and writes its output into a file, because a pipe without a reader would kill it.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ from pathlib import Path
 
 from imagesmith import processes
 from imagesmith.instances.bubblewrap import View, memory_file, outer_arguments, pack_arguments
-from imagesmith.instances.limits import ControlGroups, Limits, make_groups
+from imagesmith.instances.limits import ControlGroups, ResourceLimits, make_groups
 from imagesmith.instances.network import (
     NetworkError,
     NetworkKind,
@@ -40,6 +45,7 @@ from imagesmith.instances.network import (
     resolver_text,
     start_slirp,
 )  # fmt: skip
+from imagesmith.instances.orphans import tool_environment
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.streams import wait_readable
 
@@ -52,7 +58,12 @@ _MIB = 1024 * 1024
 _WORDS = 4096
 
 HOLDER = ("/bin/sh", "-c", "echo; read _")
-"""Holds namespaces: says that it runs, and ends when we do."""
+"""Holds namespaces: reports that it runs, and ends with this process."""
+
+_GUARD = 'exec 3<&0; { read _ <&3; kill -9 -1; } | { "$@" 3<&-; kill -9 -1; }'
+"""Ends everything in the namespaces when the holder or the input ends: bubblewrap's first process remains while
+there is another process. The holder reads from a pipe of the guard: a program beside the holder could open the
+holder's input for writing, and so prevent the guard from ever reading the end of our pipe."""
 
 # "$1": folders of control groups; "$2": kilobytes of one file in 512-byte blocks; "$3": open files.
 _JOIN = (
@@ -62,17 +73,17 @@ _JOIN = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class SandboxedProgram:
     """How to start a program inside: the whole argv, and the environment of the tools on the way."""
 
     argv: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=lambda: {"PATH": os.defpath})
+    environment: Mapping[str, str] = field(default_factory=tool_environment)
 
 
 class Sandbox:
     """Running namespaces; close() ends everything in them. Make one with `start`."""
 
-    def __init__(self, name: str, limits: Limits, network: NetworkKind, disk: Path) -> None:
+    def __init__(self, name: str, limits: ResourceLimits, network: NetworkKind, disk: Path) -> None:
         self.name = name
         self.limits = limits
         self.network = network
@@ -99,9 +110,8 @@ class Sandbox:
         *,
         view: View,
         holder: Sequence[str],
-        holder_capabilities: bool = False,
         network: NetworkKind,
-        limits: Limits,
+        limits: ResourceLimits,
         disk: Path,
         pass_fds: Sequence[int] = (),
     ) -> Sandbox:
@@ -114,7 +124,7 @@ class Sandbox:
         """
         sandbox = cls(name, limits, network, disk)
         try:
-            sandbox._launch(view, holder, holder_capabilities, pass_fds)
+            sandbox._launch(view, holder, pass_fds)
         except BaseException:
             sandbox.close()
             raise
@@ -129,21 +139,21 @@ class Sandbox:
         return Path(f"/proc/{os.getpid()}/fd/{self._descriptors[kind]}")
 
     def ready(self) -> None:
-        """Wait until commands can run. Raises InstanceError when the sandbox is gone or has no network."""
+        """Wait until commands can run. Raises InstanceError if the sandbox has ended or has no network."""
         if not self.alive:
             words = self.last_words() or "its first process was killed, or it was closed"
             raise InstanceError(f"the sandbox {self.name} has ended: {words}")
         self._await_network()
 
-    def enter(self, argv: Sequence[str]) -> Entry:
+    def enter(self, argv: Sequence[str]) -> SandboxedProgram:
         """entry(), once the sandbox is ready."""
         self.ready()
         return self.entry(argv)
 
-    def entry(self, argv: Sequence[str]) -> Entry:
+    def entry(self, argv: Sequence[str]) -> SandboxedProgram:
         """The command line that starts a program of the tools' root inside, with the sandbox's limits."""
         groups = " ".join(str(folder) for folder in self.groups.entrances)
-        return Entry(
+        return SandboxedProgram(
             (
                 "sh", "-c", _JOIN, "join", groups, str(self.limits.file_mb * _MIB // 512),
                 str(_at_most(resource.RLIMIT_NOFILE, self.limits.open_files)), "nsenter",
@@ -156,91 +166,97 @@ class Sandbox:
         return os.open(f"/proc/{self.pid}/root/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Kill everything inside and let go of the namespaces, the network and the control groups."""
+        """Kill everything inside and release the namespaces, the network and the control groups."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
+        self.groups.thaw()
         if self._init >= 0:
-            # Process 1 of a namespace ends only after everything in it has: so this is the moment of silence.
+            # Process 1 of a namespace ends last, so from here on nothing runs in it.
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init, signal.SIGKILL)
             wait_readable(self._init, _END_SECONDS)
-            os.close(self._init)
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
         if self._keeper is not None:
             self._keeper.join()
+        if self._init >= 0:
+            os.close(self._init)
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
         self.groups.remove()
 
-    def _launch(self, view: View, holder: Sequence[str], capabilities: bool, pass_fds: Sequence[int]) -> None:
-        info_read, info_write = os.pipe()
+    def _launch(self, view: View, holder: Sequence[str], pass_fds: Sequence[int]) -> None:
+        info = os.memfd_create("info")
         files = [memory_file("resolv.conf", resolver_text(self.network).encode())]
         files.append(memory_file("hosts", hosts_text("localhost").encode()))
-        arguments = outer_arguments(view, files, info_write, capabilities=capabilities)
+        arguments = outer_arguments(view, files, info)
         options = memory_file("outer", pack_arguments(arguments))
-        argv = processes.supervised(["bwrap", "--args", str(options), "--", *holder], tree=False)
-        descriptors = (info_write, options, *files, *pass_fds)
+        argv = ["bwrap", "--args", str(options), "--", "/bin/sh", "-c", _GUARD, "guard", *holder]
+        descriptors = (info, options, *files, *pass_fds)
         self._keeper = threading.Thread(
-            target=self._keep,
-            args=(argv, descriptors, info_read, info_write),
-            name=f"sandbox-{self.name}",
-            daemon=True,
+            target=self._keep, args=(argv, descriptors, info), name=f"sandbox-{self.name}", daemon=True
         )
         try:
             self._keeper.start()
-            if not self._started.wait(_START_SECONDS):
-                raise InstanceError(f"the sandbox {self.name} did not start within {_START_SECONDS:.0f} s")
+            # the keeper times out first, and then can end its processes
+            if not self._started.wait(_START_SECONDS * 2):
+                raise InstanceError(f"the sandbox {self.name} did not start within {_START_SECONDS * 2:.0f} s")
         finally:
-            for descriptor in (options, *files):
+            for descriptor in (options, *files, info):
                 os.close(descriptor)
         if self._failure is not None:
             raise InstanceError(f"the sandbox {self.name} did not start: {self._failure}") from self._failure
 
-    def _keep(self, argv: list[str], descriptors: Sequence[int], info_read: int, info_write: int) -> None:
-        """The keeper: starts the processes (their parent-death signal is tied to this thread) and waits."""
+    def _keep(self, argv: list[str], descriptors: Sequence[int], info: int) -> None:
+        """The keeper: starts the processes and waits for their end."""
         try:
-            self._start_processes(argv, descriptors, info_read, info_write)
+            self._start_processes(argv, descriptors, info)
         except BaseException as error:  # handed to the thread that waits for the start
             self._failure = error
         self._started.set()
         if self._process is not None:
             if self._failure is not None:
-                self._process.kill()
+                self._kill()
             self._watch(self._process)
+            self._kill()
             self._close_pipes()
         if self._slirp is not None:
             self._slirp.stop()
 
-    def _start_processes(
-        self, argv: list[str], descriptors: Sequence[int], info_read: int, info_write: int
-    ) -> None:
-        with os.fdopen(info_read, "rb") as info:
-            try:
-                self._process = subprocess.Popen(
-                    argv, env={"PATH": os.defpath}, pass_fds=tuple(descriptors), start_new_session=True,
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                )  # fmt: skip
-            finally:
-                os.close(info_write)
-            text = info.read()
-        if not text.strip():
-            raise InstanceError(self.last_words())
-        self.pid = int(json.loads(text)["child-pid"])
-        self._init = os.pidfd_open(self.pid)
+    def _start_processes(self, argv: list[str], descriptors: Sequence[int], info: int) -> None:
+        self._process = processes.start(
+            argv, env=tool_environment(), pass_fds=descriptors,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            self._await_holder()
+        finally:
+            # bubblewrap has ended, or wrote this before any other program ran
+            text = os.pread(info, 4096, 0)
+            if self._process.poll() is None and text.strip():
+                self.pid = int(json.loads(text)["child-pid"])
+                self._init = os.pidfd_open(self.pid)
         for kind in _NAMESPACES:
             self._descriptors[kind] = os.open(f"/proc/{self.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
-        self._await_holder()
         # Not before the holder runs: bubblewrap sets up the loopback interface, and so does slirp4netns.
         if self.network == "outbound":
             self._slirp = start_slirp(self.namespace("net"))
 
+    def _kill(self) -> None:
+        """End the namespaces: their first process, and bubblewrap, which waits for it."""
+        if self._init >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._init, signal.SIGKILL)
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait for the end, and bring it about when the disk runs full: a quota that every file system has."""
+        """Wait for the end, and end the sandbox when the disk fills up: a quota that works on any file system."""
         while True:
             try:
                 process.wait(_WATCH_SECONDS)
@@ -260,12 +276,10 @@ class Sandbox:
         assert self._process is not None and self._process.stdout is not None
         with self._process.stdout as output:
             if not wait_readable(output.fileno(), _START_SECONDS) or not output.read(1):
-                self._process.kill()
-                self._process.wait()
                 raise InstanceError(self.last_words() or "its first program did not start")
 
     def last_words(self) -> str:
-        """What the sandbox's own programs said when they failed."""
+        """Error output of the sandbox's own programs."""
         if self._words or self._process is None or self._process.stderr is None or self._process.stderr.closed:
             return self._words
         with contextlib.suppress(OSError):
@@ -274,7 +288,7 @@ class Sandbox:
         return self._words
 
     def _close_pipes(self) -> None:
-        """Let go of the holder's pipes once it has ended; its last words stay."""
+        """Close the holder's pipes once it has ended; its error output is kept."""
         assert self._process is not None
         self.last_words()
         for pipe in (self._process.stdin, self._process.stderr):
@@ -294,6 +308,6 @@ class Sandbox:
 
 
 def _at_most(kind: int, wanted: int) -> int:
-    """`wanted`, or less where this process may not have so much itself."""
+    """`wanted`, or the limit of this process where that is lower."""
     _, hard = resource.getrlimit(kind)
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

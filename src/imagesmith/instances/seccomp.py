@@ -1,4 +1,4 @@
-"""The system call filter of sandboxed commands: everything that reaches past the sandbox is refused.
+"""The system call filter of sandboxed commands: it refuses everything that reaches beyond the sandbox.
 
 The capability list already forbids most of it; the filter also closes user namespaces (inside one, a process
 would hold every capability again), sockets to the hypervisor and the host's kernel interfaces. Refused calls
@@ -12,6 +12,7 @@ import ctypes
 import ctypes.util
 import errno
 import os
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -51,7 +52,7 @@ class _Comparison(ctypes.Structure):
 
 @cache
 def filter_program() -> bytes:
-    """The compiled filter, as bubblewrap takes it."""
+    """The compiled filter in the form that bubblewrap reads."""
     library = _load()
     context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_ALLOW)))
     if not context.value:
@@ -65,8 +66,8 @@ def filter_program() -> bytes:
         library.seccomp_release(context)
 
 
-def profile() -> dict[str, Any]:
-    """The same rules as runc and buildah take them."""
+def profile() -> Mapping[str, Any]:
+    """The same rules in the form that runc and buildah read."""
     refused = {"names": list(REFUSED), "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM}
     unknown = {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS}
     namespaces = {
@@ -102,7 +103,7 @@ def _add_rules(library: ctypes.CDLL, context: ctypes.c_void_p) -> None:
 
 def _add(library: ctypes.CDLL, context: ctypes.c_void_p, name: str, code: int, *when: _Comparison) -> None:
     number = library.seccomp_syscall_resolve_name(name.encode())
-    if number == _NEVER:  # a call that this library does not know by name does not exist on its kernels either
+    if number == _NEVER:  # libseccomp knows the calls of its kernels: an unknown name is not a call there
         return
     rules = (_Comparison * max(len(when), 1))(*when)
     result = library.seccomp_rule_add_array(

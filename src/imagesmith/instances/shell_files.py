@@ -1,14 +1,14 @@
-"""Files of an instance, read and written by commands inside it.
+"""Reads and writes files of an instance by commands inside it.
 
-So every link in a path is resolved by the image and never by the host, and nothing is needed but a POSIX shell.
+So every link in a path is resolved by the image and never by the host, and only a POSIX shell is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from imagesmith.instances.command import Command
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Completed, OnOutput, Stream
 
@@ -22,20 +22,10 @@ class ShellFiles:
 
     @property
     def label(self) -> str:
-        """What failures call the instance: `container web-build`."""
+        """The name of the instance in errors: `container web-build`."""
         raise NotImplementedError
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        input: bytes | None = None,
-        timeout: float | None = None,
-        on_output: OnOutput | None = None,
-        limit: int = 1024 * 1024,
-    ) -> Completed:
+    def run(self, command: Command, on_output: OnOutput | None = None) -> Completed:
         """Run a program inside to its end."""
         raise NotImplementedError
 
@@ -78,13 +68,8 @@ class ShellFiles:
         self, script: str, path: str, *, input: bytes | None = None, limit: int = 65536,
         on_output: OnOutput | None = None,
     ) -> Completed:  # fmt: skip
-        return self.run(
-            ["/bin/sh", "-c", script, "sh", path],
-            input=input,
-            timeout=_FILE_SECONDS,
-            limit=limit,
-            on_output=on_output,
-        )
+        argv = ["/bin/sh", "-c", script, "sh", path]
+        return self.run(Command(argv, input=input, timeout=_FILE_SECONDS, limit=limit), on_output)
 
 
 def require(done: Completed, what: str) -> None:

@@ -1,12 +1,12 @@
-"""Starting commands in a container's namespaces quickly: one program inside the sandbox forks them all.
+"""Starts commands in a container's namespaces quickly: one program inside the sandbox forks them all.
 
     run(argv) -- body, three streams, a socket for answers --> spawner_program.py --fork--> command
          |                                                             |
          '------------------ pump the streams <-- "exit STATUS" -------'
 
-Making the walls anew for every command (process and mount namespaces, twenty mounts, five programs one after the
-other) costs three times what a short command does; the walls stand already, around the sandbox's holder. The
-spawner is in the sandbox's control groups, so its children are from their birth; it dies with the sandbox.
+A new confinement for every command (process and mount namespaces, twenty mounts, five programs in sequence) costs
+three times as much as a short command; the sandbox's holder already has one. The spawner is in the sandbox's
+control groups, so its children are in them from their start; it ends with the sandbox.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ import os
 import shlex
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
+from imagesmith import processes
 from imagesmith.instances.bubblewrap import Bind, memory_file, pack_arguments
+from imagesmith.instances.command import Command
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.instances.sandbox import Sandbox
 from imagesmith.instances.seccomp import filter_program
-from imagesmith.instances.view import CAPABILITY_MASK
+from imagesmith.instances.view import CAPABILITY_MASK, program_binds, python_program
 from imagesmith.processes import Cancellation, Cancelled, Completed
 from imagesmith.streams import OnOutput, Stream, Tail, pump
 
 PROGRAM = "/spawner.py"
-"""Where the outer namespaces hold the program."""
+"""Path of the program in the outer namespaces."""
 
-_PYTHON = Path(sys.executable).resolve()
 _END_SECONDS = 30.0
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
@@ -44,28 +45,33 @@ _MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 
 def spawner_binds() -> tuple[Bind, ...]:
-    """What the spawner needs in the outer namespaces beyond /usr: itself, and Python where it lives elsewhere."""
-    program = Bind(Path(__file__).with_name("spawner_program.py"), PROGRAM)
-    home = Path(sys.base_prefix).resolve()
-    return (program,) if home.is_relative_to("/usr") else (program, Bind(home, str(home)))
+    """Binds that the spawner needs in the outer namespaces."""
+    return program_binds(Path(__file__).with_name("spawner_program.py"), PROGRAM)
 
 
 class Spawner:
     """The running program; make one with `start`, end it with close(), after its sandbox."""
 
     def __init__(
-        self, sandbox: Sandbox, process: subprocess.Popen[bytes], control: socket.socket, said: int
+        self,
+        sandbox: Sandbox,
+        process: subprocess.Popen[bytes],
+        control: socket.socket,
+        said: int,
+        *,
+        now: Callable[[], float],
     ) -> None:
+        self._now = now
         self._sandbox = sandbox
         self._process = process
         self._control = control
         self._said = said
 
     @classmethod
-    def start(cls, sandbox: Sandbox, holder: int) -> Spawner:
-        """Start the program in the sandbox, for the namespaces of `holder`, a process as the sandbox counts.
+    def start(cls, sandbox: Sandbox, holder: int, *, now: Callable[[], float] = time.monotonic) -> Spawner:
+        """Start the program in the sandbox, for the namespaces of `holder`, a process id inside the sandbox.
 
-        It is not waited for: requests do that. Raises InstanceError, OSError.
+        Does not wait for it: requests do. Raises InstanceError, OSError.
         """
         control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         said = os.memfd_create("spawner")
@@ -86,47 +92,38 @@ class Spawner:
                 ours(memory_file("seccomp", filter_program())),
             )
             numbers = [str(descriptor) for descriptor in descriptors]
-            entry = sandbox.entry(
-                [str(_PYTHON), "-I", "-S", "-B", "-X", "utf8", PROGRAM, *numbers, f"{CAPABILITY_MASK:x}"]
-            )
-            process = subprocess.Popen(
-                entry.argv, env=dict(entry.environment), pass_fds=descriptors, start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd="/",
+            entry = sandbox.entry([*python_program(PROGRAM), *numbers, f"{CAPABILITY_MASK:x}"])
+            process = processes.start(
+                entry.argv, env=entry.environment, pass_fds=descriptors, stdout=said, stderr=said, cwd="/",
             )  # fmt: skip
             failed.pop_all()
-        return cls(sandbox, process, control, said)
+        return cls(sandbox, process, control, said, now=now)
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        cwd: str,
-        input: bytes | None,
-        timeout: float | None,
-        on_output: OnOutput | None,
-        limit: int,
-        cancellation: Cancellation | None,
-    ) -> Completed:
-        """Run a program to its end. Raises InstanceError when none can be run here, Cancelled."""
+    def run(self, command: Command, on_output: OnOutput | None, *, cancellation: Cancellation | None) -> Completed:
+        """Run a program to its end; `command` names the whole environment. Raises InstanceError, Cancelled."""
         if cancellation is not None:
             cancellation.check()
-        pack_arguments([*argv, *env, *env.values(), cwd])
-        started = time.monotonic()
-        tails: dict[Stream, Tail] = {"stdout": Tail(limit), "stderr": Tail(limit)}
+        argv, cwd = command.argv, command.cwd or "/"
+        pack_arguments([*argv, *command.env, *command.env.values(), cwd])
+        started = self._now()
+        tails: dict[Stream, Tail] = {"stdout": Tail(command.limit), "stderr": Tail(command.limit)}
         with ExitStack() as stack:
-            pipes = _Pipes.open(stack, with_input=input is not None)
-            body = json.dumps({"argv": list(argv), "env": dict(env), "cwd": cwd}).encode()
+            pipes = _Pipes.open(stack, with_input=command.input is not None)
+            body = json.dumps({"argv": list(argv), "env": dict(command.env), "cwd": cwd}).encode()
             with self._asked(body, pipes, argv) as answers:
                 timed_out = pump(
                     pipes.stdin, {"stdout": pipes.stdout, "stderr": pipes.stderr}, answers.fileno(), tails,
-                    data=input, deadline=None if timeout is None else started + timeout, on_output=on_output,
-                    stop=lambda: cancellation is not None and cancellation.requested,
+                    data=command.input, timeout=command.timeout, on_output=on_output,
+                    stop=lambda: cancellation is not None and cancellation.requested, now=self._now,
                 )  # fmt: skip
                 stopped = cancellation is not None and cancellation.requested
                 if timed_out or stopped:
                     _kill(answers)
                 code, words = self._outcome(answers, argv, cwd)
+            held = ((pipes.stdout, tails["stdout"]), (pipes.stderr, tails["stderr"]))
+            cut = [pipe for pipe, tail in held if tail.cut]
+            if cut and not timed_out and not stopped:
+                self._drain(cut)
         if stopped:
             raise Cancelled
         return Completed(
@@ -134,13 +131,20 @@ class Spawner:
             returncode=code,
             stdout=tails["stdout"].value(),
             stderr=tails["stderr"].value() + words.encode(errors="surrogateescape"),
-            seconds=time.monotonic() - started,
+            seconds=self._now() - started,
             timed_out=timed_out,
             dropped=tails["stdout"].dropped + tails["stderr"].dropped,
+            cut=bool(cut),
         )
 
+    def _drain(self, pipes: Sequence[IO[bytes]]) -> None:
+        """Have the spawner read streams until their end: a process that can no longer write would be killed."""
+        passed = array.array("i", [pipe.fileno() for pipe in pipes])
+        with contextlib.suppress(OSError):
+            self._control.sendmsg([b"drain"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])
+
     def close(self) -> None:
-        """Let go of the program; its sandbox has been closed, so it has been killed."""
+        """Release the program; the end of its sandbox has killed it."""
         self._control.close()
         try:
             self._process.wait(_END_SECONDS)
@@ -151,7 +155,7 @@ class Spawner:
 
     @contextmanager
     def _asked(self, body: bytes, pipes: _Pipes, argv: Sequence[str]) -> Iterator[socket.socket]:
-        """Send a request; gives the socket of its answers. The command does not outlive the block."""
+        """Send a request and yield the socket of its answers. The command does not outlive the block."""
         answers, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         text = memory_file("command", body)
         try:
@@ -174,7 +178,7 @@ class Spawner:
             answers.close()
 
     def _outcome(self, answers: socket.socket, argv: Sequence[str], cwd: str) -> tuple[int, str]:
-        """The exit status, and what is to be said on standard error when the command did not start."""
+        """The exit status, and the text for standard error if the command did not start."""
         code, failure = -1, ("", 0)
         while word := _receive(answers):
             kind, *rest = word.split()
@@ -203,7 +207,7 @@ class Spawner:
 
 
 class _Pipes:
-    """The streams of a command: ours to pump, and the ends that are passed on."""
+    """The streams of a command: our ends to pump, and the ends to pass to the command."""
 
     def __init__(self, stack: ExitStack, stdin: int, ours: Sequence[int], passed: list[int]) -> None:
         out, err = (stack.enter_context(os.fdopen(end, "rb", buffering=0)) for end in ours)
@@ -231,7 +235,7 @@ def _kill(answers: socket.socket) -> None:
 
 
 def _receive(answers: socket.socket) -> str:
-    """The next answer; empty when the spawner is gone, or does not get its command killed."""
+    """The next answer; empty if the spawner has ended, or cannot kill its command in time."""
     answers.settimeout(_END_SECONDS)
     try:
         return answers.recv(256).decode()

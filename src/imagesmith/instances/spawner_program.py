@@ -7,17 +7,23 @@
                                  sequential packets; each brings five descriptors and starts a command:
                                  body (JSON: argv, env, cwd), standard input, output, error, answers
 
+                                 or brings streams of a command that has ended, to be read for processes it left
+                                 behind
+
     answers:   -->  "failed STAGE ERRNO"     the command could not be started
-               -->  "exit STATUS"            it ended and its group was killed; 128 + signal, as in a shell
-               <--  the end (no message: one left unread would cost the peer what it has not read yet)
-                                             kill its group now
+               -->  "exit STATUS"            it ended; 128 + signal, as in a shell
+               <--  the end (no message: an unread one would make the peer lose answers that it has not read yet)
+                                             kill it now, with all processes that it started
 
-One fork for each command. The child belongs to the container's process namespace from its birth; it closes the
-doors behind it in an order that leaves no moment in which a program of the container could take it over: it is not
-dumpable until it has become the command, it joins the container's mounts with nothing open but its streams, and it
-gives up its capabilities last. From the join on it opens no file and loads no module: they would be the image's.
+Processes left behind by a command that ended by itself run until the sandbox ends: the service that one step starts
+is available to the next. Orphans are reaped by the first process of the container.
 
-Only the standard library is used: this file is all that the namespaces hold of imagesmith.
+One fork for each command. The child is in the container's process namespace from its start. The order of its
+confinement never allows a program of the container to take it over: it is not dumpable until it has become the
+command, it joins the container's mounts with only its streams open, and it drops its capabilities last. From the
+join on it opens no file and loads no module: they would be the image's.
+
+Only the standard library is used: the namespaces hold no other file of imagesmith.
 """
 
 from __future__ import annotations
@@ -33,7 +39,6 @@ import signal
 import socket
 import struct
 import sys
-import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -47,9 +52,10 @@ PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
 CAPABILITY_VERSION_3 = 0x20080522
 DESCRIPTORS = 5
+CHUNK = 65536
 OOM_SCORE = "/proc/self/oom_score_adj"
-DAEMON_SECONDS = 0.2
-"""How long the group of a command that has ended may take to become empty."""
+DRAINED = 256
+"""Most streams that are read for processes left behind; beyond it, the oldest are closed."""
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
@@ -60,8 +66,8 @@ class _Filter(ctypes.Structure):
 
 
 @dataclass(frozen=True)
-class Seal:
-    """What a command gives up, prepared so that the child has only system calls to make."""
+class Confinement:
+    """The confinement of a command, prepared so that the child only makes system calls."""
 
     mounts: int
     dropped: tuple[int, ...]
@@ -70,7 +76,7 @@ class Seal:
     program: Any
 
     @classmethod
-    def prepare(cls, mounts: int, instructions: bytes, capabilities: int) -> Seal:
+    def prepare(cls, mounts: int, instructions: bytes, capabilities: int) -> Confinement:
         with open("/proc/sys/kernel/cap_last_cap") as file:
             last = int(file.read())
         low, high = capabilities & 0xFFFFFFFF, capabilities >> 32
@@ -105,53 +111,62 @@ def call(stage: str, function: Any, *arguments: Any) -> None:
 
 
 @dataclass
-class Command:
+class RunningCommand:
     pid: int
     ended: int
     answers: socket.socket
+    killed: bool = False
 
     def kill(self) -> None:
-        for kill in (os.killpg, os.kill):  # the group does not exist in the command's very first moment
+        """Kill its group, its session and its descendants: a step that timed out leaves no process."""
+        self.killed = True
+        for pid in started_by(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for kill in (os.killpg, os.kill):  # the group does not exist until the command has made it
             with contextlib.suppress(ProcessLookupError):
                 kill(self.pid, signal.SIGKILL)
 
     def finish(self) -> None:
-        """Kill what is left of the group, reap, answer. Reaped last: until then nobody else can get its number."""
+        """Reap and answer. Reaped last: until then its process id cannot be reused."""
         status = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         assert status is not None
         code = status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
-        # a daemon leaves the group a moment after its parent has ended (nginx: fork, exit, setsid)
-        until = time.monotonic() + DAEMON_SECONDS
-        while is_inhabited(self.pid) and time.monotonic() < until:
-            time.sleep(DAEMON_SECONDS / 40)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if self.killed:
+            self.kill()  # processes forked meanwhile
         os.waitpid(self.pid, 0)
         answer(self.answers, f"exit {code}")
         self.answers.close()
         os.close(self.ended)
 
 
-def is_inhabited(group: int) -> bool:
-    """Whether a process group has members that live; its leader has ended."""
+def started_by(command: int) -> list[int]:
+    """The processes of a command's session, and its descendants in other sessions."""
+    children: dict[int, list[int]] = {}
+    found = []
     for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == group:
-            continue
-        with contextlib.suppress(OSError, ValueError):  # it ended meanwhile
-            with open(f"/proc/{name}/stat") as file:
-                state, _, number = file.read().rpartition(")")[2].split()[:3]
-            if int(number) == group and state != "Z":
-                return True
-    return False
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it ended meanwhile, or is not a process
+            with open(f"/proc/{int(name)}/stat") as file:
+                _, parent, _, session = file.read().rpartition(")")[2].split()[:4]
+            children.setdefault(int(parent), []).append(int(name))
+            if int(session) == command:
+                found.append(int(name))
+    pending = [command, *found]
+    while pending:
+        below = children.pop(pending.pop(), [])
+        found += below
+        pending += below
+    return found
 
 
-class Spawner:
-    def __init__(self, control: socket.socket, seal: Seal) -> None:
+class SpawnerLoop:
+    def __init__(self, control: socket.socket, seal: Confinement) -> None:
         self.control = control
         self.seal = seal
-        self.commands: dict[int, Command] = {}
+        self.commands: dict[int, RunningCommand] = {}
         self.poll = select.poll()
         self.poll.register(control, select.POLLIN)
+        self.drained: list[int] = []
         self.oom_score = protect_from_memory_limit()
 
     def serve(self) -> None:
@@ -162,15 +177,20 @@ class Spawner:
                         return
                 elif descriptor in self.commands:
                     self.attend(descriptor)
+                elif descriptor in self.drained:
+                    self.discard(descriptor)
 
     def accept(self) -> bool:
-        """Start the next command; False when nobody is left to ask for one."""
+        """Start the next command; False when no client is left."""
         room = socket.CMSG_SPACE(DESCRIPTORS * struct.calcsize("i"))
         message, control, _, _ = self.control.recvmsg(16, room, socket.MSG_CMSG_CLOEXEC)
         if not message:
             return False
         descriptors = [number for _, _, data in control for (number,) in struct.iter_unpack("i", data)]
-        if len(descriptors) != DESCRIPTORS:  # this program has too many open: the caller sees its answers end
+        if message == b"drain":
+            self.drain(descriptors)
+            return True
+        if len(descriptors) != DESCRIPTORS:  # this program has too many open files: the caller reads the end
             for descriptor in descriptors:
                 os.close(descriptor)
             return True
@@ -186,6 +206,25 @@ class Spawner:
                 os.close(descriptor)
         return True
 
+    def drain(self, descriptors: list[int]) -> None:
+        """Read streams to their end, for processes that still write to them."""
+        for descriptor in descriptors:
+            os.set_blocking(descriptor, False)
+            self.drained.append(descriptor)
+            self.poll.register(descriptor, select.POLLIN)
+        while len(self.drained) > DRAINED:
+            self.let_go(self.drained[0])
+
+    def discard(self, descriptor: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            if not os.read(descriptor, CHUNK):
+                self.let_go(descriptor)
+
+    def let_go(self, descriptor: int) -> None:
+        self.drained.remove(descriptor)
+        self.poll.unregister(descriptor)
+        os.close(descriptor)
+
     def start(self, descriptors: list[int], answers: socket.socket) -> None:
         body, *streams = descriptors
         with open(body, "rb", closefd=False) as file:
@@ -194,7 +233,7 @@ class Spawner:
         if pid == 0:
             self.become(wanted, streams, answers)
         try:
-            command = Command(pid, os.pidfd_open(pid), answers)
+            command = RunningCommand(pid, os.pidfd_open(pid), answers)
         except OSError:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -219,7 +258,7 @@ class Spawner:
         self.poll.unregister(descriptor)
 
     def become(self, wanted: Any, streams: list[int], answers: socket.socket) -> NoReturn:
-        """In the child: become the command, or say why not."""
+        """In the child: become the command, or answer with the stage that failed."""
         try:
             os.setsid()
             LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -249,7 +288,7 @@ def enter_folder(folder: str) -> None:
 
 
 def execute(argv: list[str], variables: dict[str, str]) -> NoReturn:
-    """execvpe() with the search of a shell: a script without an interpreter line is one for /bin/sh."""
+    """execvpe() with the search of a shell: a script without an interpreter line is run by /bin/sh."""
     name = argv[0]
     places = [name]
     if "/" not in name:
@@ -269,7 +308,7 @@ def execute(argv: list[str], variables: dict[str, str]) -> NoReturn:
 
 
 def protect_from_memory_limit() -> str:
-    """Let the memory limit of the container hit commands, not this program; gives the score that commands have."""
+    """Let the memory limit of the container hit commands, not this program; returns the score for commands."""
     try:
         with open(OOM_SCORE) as file:
             score = file.read().strip()
@@ -295,10 +334,10 @@ def main() -> None:
         os.set_inheritable(descriptor, False)
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     instructions = os.pread(program, os.fstat(program).st_size, 0)
-    seal = Seal.prepare(mounts, instructions, int(sys.argv[5], 16))
+    seal = Confinement.prepare(mounts, instructions, int(sys.argv[5], 16))
     call("processes", LIBC.setns, pids, CLONE_NEWPID)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    Spawner(socket.socket(fileno=control), seal).serve()
+    SpawnerLoop(socket.socket(fileno=control), seal).serve()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     components/<name>_<version>.yml           name is the slug of the ARN, version is M.m.p
     workflows/<type>/<name>_<version>.yml     type is build, test or distribution, as in the ARN
 
-What a document says of itself (its description) is read from it; everything else stands in its file name.
+The description is read from the document; everything else is in its file name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WORKFLOW_FAMILIES: Final = ("build", "test", "distribution")
 
 
 class CatalogError(ValueError):
-    """A document of this package is not what its name promises."""
+    """A document of this package does not match its file name."""
 
 
 @dataclass(frozen=True)
@@ -92,17 +92,17 @@ def _newest(found: Sequence[_Item], what: str) -> _Item:
 
 
 def _component(stem: str, text: str) -> ManagedComponent:
-    name, version, description = _told(f"managed component '{stem}'", stem, text)
+    name, version, description = _describe(f"managed component '{stem}'", stem, text)
     platform = "Windows" if name.endswith("-windows") else "Linux"
-    return ManagedComponent(name, version, platform, description, text)
+    return ManagedComponent(name=name, version=version, platform=platform, description=description, text=text)
 
 
 def _workflow(family: str, stem: str, text: str) -> ManagedWorkflow:
-    name, version, description = _told(f"managed workflow '{family}/{stem}'", stem, text)
-    return ManagedWorkflow(family, name, version, description, text)
+    name, version, description = _describe(f"managed workflow '{family}/{stem}'", stem, text)
+    return ManagedWorkflow(family=family, name=name, version=version, description=description, text=text)
 
 
-def _told(subject: str, stem: str, text: str) -> tuple[str, str, str]:
+def _describe(subject: str, stem: str, text: str) -> tuple[str, str, str]:
     """Name and version from the name of the file, and the description from the document."""
     name, _, version = stem.rpartition("_")
     root = load_yaml(text).root

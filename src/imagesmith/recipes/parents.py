@@ -1,4 +1,4 @@
-"""What a recipe's `parentImage` text is (spec/api.md 6.1, 6.2). Pure: nothing is looked up here."""
+"""Classifies a recipe's `parentImage` text (spec/api.md 6.1, 6.2). Pure: nothing is looked up here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from imagesmith.values.arn import Arn, ArnError
+from imagesmith.values.ecr import EcrError, ecr_address
 
 _AMI = re.compile(r"ami-[0-9a-f]{8}([0-9a-f]{9})?")
 _LAYOUTS = ("oci:", "oci-archive:", "docker-archive:")
@@ -19,7 +20,7 @@ _REGISTRY = re.compile(
 
 
 class ParentKind(Enum):
-    """Where a parent comes from."""
+    """The source of a parent."""
 
     IMAGE = "an Image Builder image ARN"
     REGISTRY = "a reference to a registry"
@@ -33,7 +34,7 @@ class ParentKind(Enum):
 
 @dataclass(frozen=True)
 class ParentReference:
-    """A classified parent; `problem` says why a text is INVALID."""
+    """A classified parent; `problem` states why a text is INVALID."""
 
     kind: ParentKind
     text: str
@@ -41,7 +42,7 @@ class ParentReference:
 
 
 def classify_parent(text: str) -> ParentReference:
-    """Tell which of the forms of spec/api.md 6.1 and 6.2 a text has."""
+    """Find the form of spec/api.md 6.1 and 6.2 of a text."""
     if text.startswith("arn:"):
         try:
             arn = Arn.parse(text)
@@ -61,21 +62,29 @@ def classify_parent(text: str) -> ParentReference:
     if _AMI.fullmatch(text):
         return ParentReference(ParentKind.AMI, text)
     if len(text) <= 1024 and _REGISTRY.fullmatch(text):
+        try:
+            ecr_address(text)
+        except EcrError as error:
+            return ParentReference(ParentKind.INVALID, text, f"{error}.")
         return ParentReference(ParentKind.REGISTRY, text)
     return ParentReference(
         ParentKind.INVALID, text, f"'{text}' is neither an image ARN, a registry reference nor a local image."
     )
 
 
+def is_ami_id(text: str) -> bool:
+    return _AMI.fullmatch(text) is not None
+
+
 def is_moving_tag(text: str) -> bool:
-    """Whether a text is a registry reference that may mean another image tomorrow."""
+    """Whether a text is a registry reference that may resolve to another image tomorrow."""
     return classify_parent(text).kind is ParentKind.REGISTRY and "@" not in text
 
 
 def parameter_names(text: str, *, account: str, region: str) -> tuple[str, ...]:
-    """What the parameter of an `ssm:` reference may be called; empty for one of another account or region.
+    """The possible names of the parameter of an `ssm:` reference; empty for another account or region.
 
-    An ARN does not tell whether the name begins with a slash, so it stands for both.
+    An ARN does not show whether the name begins with a slash, so both are possible.
     """
     name = text.removeprefix("ssm:")
     if not name.startswith("arn:"):

@@ -10,7 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Literal
 
+from imagesmith.recipes.kinds import IMAGE_KINDS, ImageKind, KindName
+from imagesmith.values.arn import Arn
 from imagesmith.values.names import canonical_json, sha256_hex
+
+
+@dataclass(frozen=True)
+class PlannedDocument:
+    """A component that another component runs: the ARN in its step, the concrete build, and its document."""
+
+    asked: str
+    arn: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -20,6 +31,13 @@ class PlannedComponent:
     arn: str
     text: str
     parameters: Mapping[str, str]
+    documents: tuple[PlannedDocument, ...] = ()
+    """The components that its steps run by ARN, at all levels, as far as known at the start of the run."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PlannedComponent:
+        documents = tuple(PlannedDocument(**item) for item in data.get("documents", ()))
+        return cls(**{**data, "documents": documents})
 
 
 @dataclass(frozen=True)
@@ -29,7 +47,7 @@ class PlannedParent:
     kind: Literal["managed", "image", "registry", "layout", "machine"]
     reference: str
     digest: str = ""
-    """For an image of ours: the artifact."""
+    """For an image build ARN: the artifact."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,7 @@ class PushTarget:
 
 @dataclass(frozen=True)
 class PlannedRole:
-    """The execution role as it was configured when the run started; the members are those of settings.Role."""
+    """The execution role as configured at the start of the run, with the members of settings.Role."""
 
     name: str
     registries: tuple[str, ...] = ()
@@ -55,20 +73,20 @@ class PlannedRole:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PlannedRole:
-        values: dict[str, Any] = {key: value if key == "name" else tuple(value) for key, value in data.items()}
-        return cls(**values)
+        lists = {key: tuple(value) for key, value in data.items() if key != "name"}
+        return cls(data["name"], **lists)
 
 
 @dataclass(frozen=True)
 class PlannedScan:
-    """Where the image under scan is pushed, and under which tags; no tags: one made of name, version and build."""
+    """The repository and tags of the image under scan; no tags: one of name, version and build."""
 
     repository: str
     tags: tuple[str, ...] = ()
     on_demand: bool = False
     """The AMI itself is scanned in the test phase, instead of the test instance; its findings are not listed."""
     maximum_severity: str = ""
-    """What a finding of a scan on demand must not exceed; empty: the scan has no say."""
+    """The highest allowed severity in a scan on demand; empty: findings do not fail the image."""
     fixable_only: bool = True
     """Findings without a fix do not count."""
 
@@ -79,13 +97,13 @@ class PlannedScan:
 
 @dataclass(frozen=True)
 class PlannedWorkflow:
-    """A workflow as it runs: the concrete build, its document, and what the request says of it."""
+    """A workflow as it runs: the concrete build, its document, and its members in the request."""
 
     arn: str
     type: Literal["BUILD", "TEST", "DISTRIBUTION"]
     text: str
     parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Name -> values, as given."""
+    """Name -> values, as in the request."""
     parallel_group: str = ""
     continue_on_failure: bool = False
 
@@ -97,7 +115,7 @@ class PlannedWorkflow:
 
 @dataclass(frozen=True)
 class PlannedMachine:
-    """What a run of an image recipe needs beside its components."""
+    """The inputs of a run of an image recipe besides its components."""
 
     instance_types: tuple[str, ...] = ()
     """Of the infrastructure, to be tried in order."""
@@ -108,9 +126,9 @@ class PlannedMachine:
     distributions: tuple[Mapping[str, Any], ...] = ()
     """Entries of the distribution configuration, as the API shows them."""
     cache_seconds: float = 0.0
-    """How old an overlay of an earlier run may be to be used; 0: none is used, none is kept."""
+    """Greatest age of a usable overlay of an earlier run; 0: none is used or kept."""
     description: str = ""
-    """Of the recipe: that of the AMI of the build Region, unless the distribution gives one."""
+    """Of the recipe, for the AMI of the build Region, unless the distribution has one."""
     ami_tags: Mapping[str, str] = field(default_factory=dict)
     """Of the recipe, for the AMI of the build Region."""
     watermarked: bool = False
@@ -121,15 +139,13 @@ class PlannedMachine:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PlannedMachine:
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-        }
-        return cls(**values)
+        lists = {key: tuple(value) for key, value in data.items() if isinstance(value, list)}
+        return cls(**{**data, **lists})
 
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """Everything one run needs to know."""
+    """All inputs of one run."""
 
     image_arn: str
     account: str
@@ -137,7 +153,7 @@ class BuildPlan:
     name: str
     version: str
     build: int
-    kind: Literal["container", "machine"]
+    kind: KindName
     parent: PlannedParent
     components: tuple[PlannedComponent, ...]
     dockerfile: str
@@ -149,7 +165,7 @@ class BuildPlan:
     pipeline_arn: str = ""
     execution_role: str = ""
     role: PlannedRole | None = None
-    """What the run may use; None when no roles are configured, which withholds nothing."""
+    """The rights of the run; None when no roles are configured, which withholds nothing."""
     log_group: str = ""
     keep_failed_instance: bool = False
     scheduled: bool = False
@@ -157,12 +173,18 @@ class BuildPlan:
     scan: PlannedScan | None = None
     """None: the image is not scanned."""
     workflows: tuple[PlannedWorkflow, ...] = ()
-    """In the order of the request, or the managed ones; without one of a type that stage has no workflow."""
+    """In the order of the request, or the managed ones; a stage without a workflow of its type has none."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     """The system variables that do not change during the run (spec/workflows.md 3.5)."""
     keep_completed_instance: bool = False
     machine: PlannedMachine | None = None
     """None for a container image."""
+    unused: tuple[str, ...] = ()
+    """Members of the infrastructure and of the recipe that are set and have no effect here."""
+
+    @property
+    def image_kind(self) -> ImageKind:
+        return IMAGE_KINDS[self.kind]
 
     @property
     def default_tag(self) -> str:
@@ -170,12 +192,17 @@ class BuildPlan:
         return f"{self.version}-{self.build}"
 
     @property
+    def layout_reference(self) -> str:
+        """The reference of the image in the embedded layout; ends with the default tag (spec/api.md 5.2)."""
+        return f"{self.account}/{self.region}/{Arn.parse(self.image_arn).slug}:{self.default_tag}"
+
+    @property
     def digest(self) -> str:
         return sha256_hex(canonical_json(self.to_json()))
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, all the way down; asdict() takes twice as long, and ten thousand may start in a minute."""
-        plain: dict[str, Any] = json.loads(json.dumps(self, default=_members))
+    def to_json(self) -> Mapping[str, Any]:
+        """Plain data, all the way down; asdict() takes twice as long, and 10,000 runs may start in a minute."""
+        plain: Mapping[str, Any] = json.loads(json.dumps(self, default=_members))
         return plain
 
     @classmethod
@@ -185,9 +212,10 @@ class BuildPlan:
                 **data,
                 "parent": PlannedParent(**data["parent"]),
                 "scan": PlannedScan.from_json(data["scan"]) if data.get("scan") else None,
+                "unused": tuple(data.get("unused", ())),
                 "machine": PlannedMachine.from_json(data["machine"]) if data.get("machine") else None,
                 "role": PlannedRole.from_json(data["role"]) if data.get("role") else None,
-                "components": tuple(PlannedComponent(**item) for item in data["components"]),
+                "components": tuple(PlannedComponent.from_json(item) for item in data["components"]),
                 "workflows": tuple(PlannedWorkflow.from_json(item) for item in data.get("workflows", ())),
                 "targets": tuple(
                     PushTarget(item["region"], item["repository"], tuple(item["tags"])) for item in data["targets"]
@@ -196,5 +224,5 @@ class BuildPlan:
         )
 
 
-def _members(value: Any) -> dict[str, Any]:
+def _members(value: Any) -> Mapping[str, Any]:
     return vars(value) if is_dataclass(value) else dict(value)

@@ -1,10 +1,12 @@
-"""What a handler gets besides the request: who asks, when, and the open unit of work."""
+"""The context of a handler: the caller, the time and the open unit of work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -15,32 +17,71 @@ from imagesmith.resources.errors import dry_run_passed
 from imagesmith.resources.managed import ManagedContent
 from imagesmith.settings import Settings
 from imagesmith.store.queries import Selection
+from imagesmith.values.api import ApiRequest, ApiResponse
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import iso_instant
 
-Effect = Callable[[], None]
+_log = logging.getLogger(__name__)
+
+
+class EffectKind(StrEnum):
+    """The kinds of effects, in the words of the log."""
+
+    START = "the start of"
+    CANCEL = "the cancellation of"
+    ANSWER = "the answer to"
+    CLOCK = "the clock's wake-up for"
+    PIPELINE_LOG = "a line of the log of"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One action after the commit, and the name under which its failure is reported."""
+
+    kind: EffectKind
+    subject: str
+    """ARNs, or other names that fit the kind."""
+    action: Callable[[], None]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject}"
+
+
+def carry_out(effects: Iterable[Effect]) -> None:
+    """Execute each in order, even after failures. Raises the first failure of an effect that is not a log line."""
+    failed: Exception | None = None
+    for effect in effects:
+        try:
+            effect.action()
+        except Exception as error:
+            _log.warning("%s failed after its commit: %r", effect, error)
+            if effect.kind is not EffectKind.PIPELINE_LOG:
+                failed = failed or error
+    if failed is not None:
+        raise failed
+
 
 WakeClock = Callable[[datetime], None]
-"""Tells the scheduler of this process that a schedule was armed anew: its next fire time."""
+"""Notifies the scheduler of this process of a schedule's new fire time."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One operation being carried out. Handlers read the clock, ids and settings only from here."""
+    """One operation under execution. Handlers read the clock, ids and settings only from here."""
 
     operation: str
     caller: Caller
-    request: Mapping[str, Any]
+    request: ApiRequest
     now: datetime
     tx: Connection
     settings: Settings
     managed: ManagedContent
     page_secret: bytes
     fetched: str | None = None
-    """The text behind an `s3://` source of the request, read before the unit of work began."""
+    """The text behind an `s3://` source of the request, read before the start of the unit of work."""
     builds: Builder | None = None
     effects: list[Effect] = field(default_factory=list)
-    """What happens after the commit, in order: enqueue, cancel."""
+    """The effects after the commit, in order: enqueue, cancel."""
     wake_clock: WakeClock | None = None
 
     @property
@@ -70,13 +111,30 @@ class Call:
     ) -> Arn:
         """An ARN that belongs to the caller."""
         number = None if build is None else str(build)
-        return Arn(self.caller.partition, self.region, self.account, kind, slug, version, number, family)
+        return Arn(
+            partition=self.caller.partition,
+            region=self.region,
+            owner=self.account,
+            kind=kind,
+            slug=slug,
+            version=version,
+            build=number,
+            family=family,
+        )
 
     def own(self, kind: str, **wanted: Any) -> Selection:
         """A selection of the caller's resources."""
         return Selection(account=self.account, region=self.region, kind=kind, **wanted)
 
-    def end_of_checks(self) -> None:
-        """A dry run stops here: every check passed, nothing was written (spec/api.md 2.3)."""
+    def afterwards(self, kind: EffectKind, subject: str, action: Callable[[], None]) -> None:
+        """Add an effect."""
+        self.effects.append(Effect(kind, subject, action))
+
+    def stop_if_dry_run(self) -> None:
+        """End a dry run here: every check passed, nothing was written (spec/api.md 2.3)."""
         if self.request.get("dryRun"):
             raise dry_run_passed()
+
+
+Handler = Callable[[Call, ApiRequest], ApiResponse]
+"""Executes one operation. Raises ApiError."""

@@ -9,16 +9,16 @@ from imagesmith.components.grammar import folded_message, parse_component
 from imagesmith.components.model import component_type, parameter_details
 from imagesmith.resources import versioned
 from imagesmith.resources.call import Call
-from imagesmith.resources.configurations import picked
+from imagesmith.resources.configurations import select_members
 from imagesmith.resources.errors import invalid_value, quota_exceeded
-from imagesmith.resources.lists import list_given, list_stored, member, version_text
-from imagesmith.resources.references import exact_version, parse_arn, resolve
+from imagesmith.resources.lists import member, version_text
+from imagesmith.resources.resolution import resolve
 from imagesmith.resources.sources import given_document
 from imagesmith.resources.versioned import DocumentKind, create_build, delete_build
 from imagesmith.store.records import Record
+from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
 from imagesmith.values.diagnostics import errors_of
-
-Request = Mapping[str, Any]
+from imagesmith.values.states import ResourceStatus
 
 KIND = "component"
 _FILTERS = {
@@ -33,7 +33,7 @@ _FILTERS = {
 }
 
 
-def create(call: Call, request: Request) -> dict[str, Any]:
+def create(call: Call, request: ApiRequest) -> ApiResponse:
     """A new component, or the next build of a version whose content changed."""
     text, path = given_document(call, request)
     parsed = parse_component(text, platform=request["platform"])
@@ -44,13 +44,13 @@ def create(call: Call, request: Request) -> dict[str, Any]:
     if len(parameters) > limit:
         raise quota_exceeded("parameters per component", limit)
     content = {
-        **picked(request, ("description", "platform", "supportedOsVersions", "kmsKeyId")),
+        **select_members(request, ("description", "platform", "supportedOsVersions", "kmsKeyId")),
         "data": text,
         "type": component_type(parsed.document),
     }
     return create_build(
         _COMPONENT, call, request, content=content,
-        state={"status": "ACTIVE"}, parameters=parameters, encrypted=True,
+        state={"status": ResourceStatus.ACTIVE}, parameters=parameters, encrypted=True,
     )  # fmt: skip
 
 
@@ -72,23 +72,23 @@ _COMPONENT = DocumentKind(
 )
 
 
-def get(call: Call, request: Request) -> dict[str, Any]:
+def get(call: Call, request: ApiRequest) -> ApiResponse:
     record = resolve(call, request["componentBuildVersionArn"], path="componentBuildVersionArn", kind=KIND)
-    return {"component": record.shown, "latestVersionReferences": record.parsed.latest_references()}
+    return {"component": record.to_api(), "latestVersionReferences": record.parsed.latest_references()}
 
 
-def delete(call: Call, request: Request) -> dict[str, Any]:
+def delete(call: Call, request: ApiRequest) -> ApiResponse:
     """Delete one build unless a recipe needs it; wildcards do not protect (spec/api.md 4.5)."""
     return delete_build(_COMPONENT, call, request)
 
 
-def list_versions(call: Call, request: Request) -> dict[str, Any]:
+def list_versions(call: Call, request: ApiRequest) -> ApiResponse:
     """One entry per semantic version, or per name; deprecated ones when the filter asks for them."""
     names = (
         "name", "version", "description", "platform", "supportedOsVersions", "type", "owner", "dateCreated",
     )  # fmt: skip
     return versioned.list_versions(
-        _COMPONENT, call, request, filters=_FILTERS, names=names,
+        KIND, call, request, filters=_FILTERS, names=names,
         more=lambda record: {"status": record.status},
         keep=None if _asks_status(request.get("filters", ())) else _not_deprecated,
     )  # fmt: skip
@@ -99,26 +99,17 @@ def _asks_status(filters: Any) -> bool:
 
 
 def _not_deprecated(record: Record) -> bool:
-    return record.status != "DEPRECATED"
+    return record.status != ResourceStatus.DEPRECATED
 
 
-def list_builds(call: Call, request: Request) -> dict[str, Any]:
-    key = "componentSummaryList"
-    text = request.get("componentVersionArn")
-    selection = call.own(KIND)
-    if text is not None:
-        arn = parse_arn(call, text, path="componentVersionArn", kind=KIND)
-        version = exact_version(arn.version or "")
-        if arn.owner != call.account:
-            found = [record for record in call.managed.versions(arn) if record.version == version]
-            return list_given(call, found, key=key, filters={}, show=_summary)
-        selection = call.own(KIND, slug=arn.slug, version=version)
-    return list_stored(call, selection, key=key, filters={}, show=_summary, keep=_not_deprecated)
+def list_builds(call: Call, request: ApiRequest) -> ApiResponse:
+    """Build versions of one exact version, or of all own components; without deprecated ones."""
+    return versioned.list_builds(KIND, call, request, show=_summary, keep=_not_deprecated)
 
 
-def _summary(record: Record) -> dict[str, Any]:
+def _summary(record: Record) -> ApiDocument:
     names = (
         "arn", "name", "version", "platform", "supportedOsVersions", "state", "type", "owner", "description",
         "changeDescription", "dateCreated",
     )  # fmt: skip
-    return {**picked(record.document, names), "tags": dict(record.tags), "obfuscate": False}
+    return {**select_members(record.document, names), "tags": dict(record.tags), "obfuscate": False}

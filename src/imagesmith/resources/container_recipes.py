@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
-from imagesmith.recipes.dockerfile import check_template
-from imagesmith.recipes.parents import is_public_ecr
+from imagesmith.dockerfiles.template import check_template
+from imagesmith.recipes.parents import ParentKind, classify_parent, is_public_ecr
 from imagesmith.resources import recipes
 from imagesmith.resources.call import Call
-from imagesmith.resources.configurations import picked
+from imagesmith.resources.configurations import select_members
+from imagesmith.resources.container_places import check_repository
 from imagesmith.resources.errors import invalid_combination, invalid_value
 from imagesmith.resources.lists import member
-from imagesmith.resources.recipes import RecipeKind, Request
+from imagesmith.resources.recipes import RecipeKind
 from imagesmith.resources.sources import given_document
+from imagesmith.store.internal_members import InternalMembers
 from imagesmith.store.records import Record
+from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
 from imagesmith.values.diagnostics import errors_of
 
 _COPIED = (
@@ -23,7 +23,7 @@ _COPIED = (
 )  # fmt: skip
 
 
-def _summary(record: Record) -> dict[str, Any]:
+def _summary(record: Record) -> ApiDocument:
     shown = recipes.summary(record, (*recipes.SUMMARY, "containerType"))
     image = record.document.get("instanceConfiguration", {}).get("image")
     return {**shown, "instanceImage": image} if image else shown
@@ -41,12 +41,13 @@ KIND = RecipeKind(
 )
 
 
-def create(call: Call, request: Request) -> dict[str, Any]:
+def create(call: Call, request: ApiRequest) -> ApiResponse:
     template, path = given_document(
         call, request, inline="dockerfileTemplateData", uri="dockerfileTemplateUri", noun="Dockerfile template"
     )
     if request.get("platformOverride") == "macOS":
         raise invalid_value("platformOverride", "Container images cannot be built for macOS.")
+    check_repository("targetRepository", request.get("targetRepository", {}))
     parent = recipes.check_parent(call, request["parentImage"], container=True)
     platform = parent.platform or request.get("platformOverride")
     if platform is None:
@@ -56,24 +57,29 @@ def create(call: Call, request: Request) -> dict[str, Any]:
                 "You must specify a platform override when using ECR Public Repositories as your parent image.",
             )
         platform = "Linux"
+    registry = classify_parent(request["parentImage"]).kind is ParentKind.REGISTRY
+    if registry and platform == "Windows" and "imageOsVersionOverride" not in request:
+        raise invalid_combination(
+            "parentImage",
+            "You must specify an image OsVersion override when using ECR Repositories as your parent image for "
+            "Windows Platform.",
+        )
     if parent.platform and "imageOsVersionOverride" in request:
         raise invalid_combination("imageOsVersionOverride", "It is only valid with a parent image of a registry.")
     facts = recipes.ParentFacts(platform, parent.os_version or request.get("imageOsVersionOverride"), parent.needs)
-    entries, needs = recipes.check_components(call, request, facts)
+    entries, needs = recipes.check_components(call, request, facts, container=True)
     problems = errors_of(check_template(template, has_components=bool(entries)))
     if problems:
         raise invalid_value(path, " ".join(problem.render("Dockerfile") + "." for problem in problems))
     content = {
-        **picked(request, _COPIED),
+        **select_members(request, _COPIED),
         "platform": platform,
         "components": entries,
         "dockerfileTemplateData": template,
         "encrypted": True,
-        **({"_osVersion": request["imageOsVersionOverride"]} if "imageOsVersionOverride" in request else {}),
     }
-    return recipes.create(KIND, call, request, content, [*needs, *parent.needs])
+    internal = InternalMembers(os_version=request.get("imageOsVersionOverride", ""))
+    return recipes.create(KIND, call, request, content, [*needs, *parent.needs], internal=internal)
 
 
-get = partial(recipes.get, KIND)
-delete = partial(recipes.delete, KIND)
-list_all = partial(recipes.list_all, KIND)
+handlers = recipes.handlers(KIND)

@@ -1,16 +1,17 @@
-"""The seam between the protocol and the meaning: `wire` knows only this module and `errors`."""
+"""The interface between protocol and operations: `wire` imports only this module and `errors`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
+
+from imagesmith.values.api import ApiRequest, ApiResponse
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, from the verified credential. `request_id` is what the answer's header carries."""
+    """The caller, from the verified credential. `request_id` is in the answer's header."""
 
     account: str
     region: str
@@ -19,27 +20,27 @@ class Caller:
     request_id: str
     partition: str = "aws"
     access_key_id: str = ""
-    """What the request was signed with; empty when signatures are not verified."""
+    """The key id that signed the request; empty when signatures are not verified."""
 
 
 class NotNow(Exception):
-    """Somebody else is at work in the database; each call waits for its turn alone."""
+    """Another writer holds the database; each call must wait for it alone."""
 
 
-class Together(Protocol):
-    """Calls that share one commit, begun already. end() must come, whatever happens, from any thread."""
+class CallBatch(Protocol):
+    """Open calls that share one commit. end() must be called in every case, from any thread."""
 
     def joined(self) -> AbstractContextManager[None]:
-        """What this thread calls until the end of the context is part of it."""
+        """Calls of this thread in the context belong to the batch."""
         ...
 
     def end(self) -> None:
-        """Commit. Raises ApiError: then nothing of what was called is done."""
+        """Commit. Raises ApiError: then none of the calls has an effect."""
         ...
 
 
 class Dispatcher(Protocol):
-    """Carries out operations of the service model."""
+    """Executes operations of the service model."""
 
     @property
     def operations(self) -> frozenset[str]:
@@ -48,20 +49,20 @@ class Dispatcher(Protocol):
 
     @property
     def short_reads(self) -> frozenset[str]:
-        """Names of the operations that are sooner done than handed to a thread; none where they may wait."""
+        """Names of the operations that are cheaper than a thread hand-off; none where they may wait."""
         ...
 
     @property
     def short_changes(self) -> frozenset[str]:
-        """Names of the operations that may be called `together`; none where that brings nothing."""
+        """Names of the operations that may be called `together`; none where that has no advantage."""
         ...
 
-    def together(self, *, patience: float) -> Together:
-        """Begin calls that share one commit, once the turn has come. Raises NotNow after `patience` seconds."""
+    def begin_batch(self, *, patience: float) -> CallBatch:
+        """Start calls that share one commit, once the database is free. Raises NotNow after `patience` seconds."""
         ...
 
-    def call(self, operation: str, caller: Caller, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out one operation on a request that satisfies the model; give the output members.
+    def call(self, operation: str, caller: Caller, request: ApiRequest) -> ApiResponse:
+        """Execute one operation on a request that satisfies the model; returns the output members.
 
         Raises ApiError. `request` holds only members of the model, without nulls; timestamps are `datetime`.
         """

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from imagesmith.resources import configurations
 from imagesmith.resources.call import Call
-from imagesmith.resources.configurations import ConfigurationKind, Members, picked
+from imagesmith.resources.configurations import ConfigurationKind, select_members
+from imagesmith.resources.container_places import check_repository, check_tags
 from imagesmith.resources.errors import invalid_combination, invalid_value, quota_exceeded
 from imagesmith.store.records import Record
+from imagesmith.values.api import ApiDocument, ApiRequest
+from imagesmith.values.names import REGION
 
 _UNUSED_TIMEOUT_MINUTES = 720
-"""A required member of the answer that means nothing (spec/api.md 4.1)."""
+"""A required member of the answer without a meaning (spec/api.md 4.1)."""
 
+_REGION = re.compile(REGION)
 _BUILD_DATE = re.compile(r"\{\{\s*imagebuilder:buildDate(:[^{}]*)?\s*\}\}")
 
 
-def _check(call: Call, request: Members) -> None:
+def _check(call: Call, request: ApiRequest) -> None:
     seen: set[str] = set()
     accounts: set[str] = set()
     for index, entry in enumerate(request["distributions"]):
         path = f"distributions[{index}]"
+        if not _REGION.fullmatch(entry["region"]):
+            raise invalid_value(
+                f"{path}.region", f"'{entry['region'][:63]}' is not a Region; expected a name like eu-west-1."
+            )
         if entry["region"] in seen:
             raise invalid_value(f"{path}.region", f"The Region '{entry['region']}' is listed more than once.")
         seen.add(entry["region"])
+        if set(entry) == {"region"}:
+            raise invalid_value(
+                path, "One or more outputs should be provided for each region in a distribution configuration."
+            )
         accounts |= set(entry.get("amiDistributionConfiguration", {}).get("targetAccountIds", ()))
         _check_entry(call, entry, path)
     limit = call.settings.quotas.target_accounts
@@ -35,6 +46,10 @@ def _check(call: Call, request: Members) -> None:
 
 
 def _check_entry(call: Call, entry: Mapping[str, Any], path: str) -> None:
+    container = entry.get("containerDistributionConfiguration", {})
+    place = f"{path}.containerDistributionConfiguration"
+    check_repository(f"{place}.targetRepository", container.get("targetRepository", {}))
+    check_tags(place, container)
     ami = entry.get("amiDistributionConfiguration", {})
     name = ami.get("name")
     if name is not None and not _BUILD_DATE.search(name):
@@ -61,12 +76,12 @@ def _check_entry(call: Call, entry: Mapping[str, Any], path: str) -> None:
         raise quota_exceeded("SSM parameters per Region", quotas.ssm_parameters_per_region)
 
 
-def _document(request: Members) -> dict[str, Any]:
-    return {**picked(request, ("description", "distributions")), "timeoutMinutes": _UNUSED_TIMEOUT_MINUTES}
+def _document(request: ApiRequest) -> ApiDocument:
+    return {**select_members(request, ("description", "distributions")), "timeoutMinutes": _UNUSED_TIMEOUT_MINUTES}
 
 
-def _summary(record: Record) -> dict[str, Any]:
-    shown = picked(record.document, ("arn", "name", "description", "dateCreated", "dateUpdated"))
+def _summary(record: Record) -> ApiDocument:
+    shown = select_members(record.document, ("arn", "name", "description", "dateCreated", "dateUpdated"))
     regions = [entry["region"] for entry in record.document["distributions"]]
     return {**shown, "regions": regions, "tags": dict(record.tags)}
 
@@ -83,8 +98,4 @@ KIND = ConfigurationKind(
     summary=_summary,
 )
 
-create = partial(configurations.create, KIND)
-get = partial(configurations.get, KIND)
-update = partial(configurations.update, KIND)
-delete = partial(configurations.delete, KIND)
-list_all = partial(configurations.list_all, KIND)
+handlers = configurations.handlers(KIND)

@@ -1,4 +1,4 @@
-"""Every error the API answers with, and the literal texts that clients match on (spec/api.md 2.3).
+"""Every error of the API, and the literal texts that clients match on (spec/api.md 2.3).
 
 `ApiError` carries the code of the service model; `wire` finds the HTTP status there.
 """
@@ -9,7 +9,7 @@ from imagesmith.values.arn import RESOURCE_NAMES, Arn
 
 
 class ApiError(Exception):
-    """An operation is refused with one of the model's codes.
+    """The refusal of an operation with one of the model's codes.
 
     `retry_after`: after how many seconds the same request may succeed; 0 when time does not help.
     """
@@ -93,12 +93,12 @@ def access_denied(principal: str, operation: str, resource: str) -> ApiError:
 
 
 def forbidden(message: str) -> ApiError:
-    """What the service itself forbids; what a policy of the caller forbids is access_denied()."""
+    """A denial by the service itself; a denial by a policy of the caller is access_denied()."""
     return ApiError("ForbiddenException", message)
 
 
 def client_error(message: str) -> ApiError:
-    """An identifier or a source that the caller cannot use this way."""
+    """An identifier or a source that the caller cannot use in this way."""
     return ApiError("ClientException", message)
 
 

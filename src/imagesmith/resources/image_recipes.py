@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import binascii
-from functools import partial
-from typing import Any
+import logging
 
+from imagesmith.recipes.devices import DeviceRefused, read_devices
 from imagesmith.resources import recipes
 from imagesmith.resources.call import Call
-from imagesmith.resources.configurations import picked
+from imagesmith.resources.configurations import select_members
 from imagesmith.resources.errors import invalid_combination, invalid_value
 from imagesmith.resources.lists import member
-from imagesmith.resources.recipes import RecipeKind, Request
+from imagesmith.resources.parent_warnings import parent_warning
+from imagesmith.resources.recipes import RecipeKind
 from imagesmith.store.records import Record
+from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
+
+_log = logging.getLogger(__name__)
 
 _COPIED = (
     "description", "parentImage", "blockDeviceMappings", "workingDirectory", "additionalInstanceConfiguration",
@@ -21,7 +25,7 @@ _COPIED = (
 )  # fmt: skip
 
 
-def _summary(record: Record) -> dict[str, Any]:
+def _summary(record: Record) -> ApiDocument:
     return recipes.summary(record, recipes.SUMMARY)
 
 
@@ -37,8 +41,11 @@ KIND = RecipeKind(
 )
 
 
-def create(call: Call, request: Request) -> dict[str, Any]:
+def create(call: Call, request: ApiRequest) -> ApiResponse:
     parent = recipes.check_parent(call, request["parentImage"], container=False)
+    warning = parent_warning(call, request["parentImage"])
+    if warning and not request.get("dryRun"):
+        _log.warning("image recipe %s/%s: %s", request["name"], request["semanticVersion"], warning)
     platform = parent.platform or "Linux"
     extra = request.get("additionalInstanceConfiguration", {})
     if "systemsManagerAgent" in extra and platform == "Windows":
@@ -46,11 +53,17 @@ def create(call: Call, request: Request) -> dict[str, Any]:
             "additionalInstanceConfiguration.systemsManagerAgent", "It is not valid for Windows base images."
         )
     _check_user_data(extra.get("userDataOverride"))
+    try:
+        read_devices(request.get("blockDeviceMappings", ()))
+    except DeviceRefused as error:
+        raise invalid_value(error.path, error.detail) from error
     watermarks = request.get("amiWatermarks", ())
     if len({str(name) for name in watermarks}) != len(watermarks):
         raise invalid_value("amiWatermarks", "A watermark is listed more than once.")
-    entries, needs = recipes.check_components(call, request, recipes.ParentFacts(platform, parent.os_version))
-    content = {**picked(request, _COPIED), "platform": platform, "components": entries}
+    entries, needs = recipes.check_components(
+        call, request, recipes.ParentFacts(platform, parent.os_version), container=False
+    )
+    content = {**select_members(request, _COPIED), "platform": platform, "components": entries}
     return recipes.create(KIND, call, request, content, [*needs, *parent.needs])
 
 
@@ -65,6 +78,4 @@ def _check_user_data(text: str | None) -> None:
         ) from error
 
 
-get = partial(recipes.get, KIND)
-delete = partial(recipes.delete, KIND)
-list_all = partial(recipes.list_all, KIND)
+handlers = recipes.handlers(KIND)

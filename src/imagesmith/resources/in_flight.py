@@ -1,9 +1,9 @@
-"""Client tokens of calls that are being carried out (spec/api.md 2.5).
+"""Client tokens of calls under execution (spec/api.md 2.5).
 
 A call claims its token before it reads an `s3://` source or waits for the database; a second call with the same
 token is refused meanwhile. Claims live in this process and end with it, so none outlives a crash. Two servers on
-one PostgreSQL do not see each other's: there the unit of work decides, the first call to commit is carried out
-and the second gets its answer. What is claimed at one time is bounded by the requests that run at one time.
+one PostgreSQL do not see each other's claims: there the unit of work decides, the first call to commit takes effect
+and the second gets its answer. The number of claims is bounded by the number of running requests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Key = tuple[str, str, str, str]
 
 
 class InFlight:
-    """Safe to use from several threads. What was claimed must be released."""
+    """Safe to use from several threads. A claim must be released."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

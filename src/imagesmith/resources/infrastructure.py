@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 from imagesmith.resources import configurations
 from imagesmith.resources.call import Call
-from imagesmith.resources.configurations import ConfigurationKind, Members, picked
-from imagesmith.resources.errors import invalid_combination, invalid_value
+from imagesmith.resources.configurations import ConfigurationKind, select_members
+from imagesmith.resources.errors import invalid_combination, invalid_request, invalid_value
 from imagesmith.store.records import Record
+from imagesmith.values.api import ApiDocument, ApiRequest
 
 _SETTABLE = (
     "description", "instanceTypes", "instanceProfileName", "securityGroupIds", "subnetId", "logging", "keyPair",
@@ -22,7 +20,27 @@ _SUMMARY = (
 _RESERVED_TAGS = frozenset({"CreatedBy", "Ec2ImageBuilderArn", "Name", "Tags"})
 
 
-def _check(_call: Call, request: Members) -> None:
+_UNUSED = ("instanceProfileName", "keyPair", "placement", "resourceTags", "securityGroupIds", "subnetId")
+_UNUSED_BY_CONTAINERS = ("instanceTypes", "instanceMetadataOptions")
+
+
+def unused_members(document: ApiRequest, *, container: bool) -> tuple[str, ...]:
+    """Members that are set and have no effect on builds of this host."""
+    names = (*_UNUSED, *(_UNUSED_BY_CONTAINERS if container else ()))
+    return tuple(name for name in names if document.get(name))
+
+
+def check_parent_instance(document: ApiRequest) -> None:
+    """Refuse a build on an instance of another account. Raises ApiError."""
+    if document.get("parentInstance"):
+        raise invalid_request(
+            "parentInstance cannot be used: there are no Auto Scaling groups here, and every build starts an "
+            "instance of its own. Leave parentInstance out."
+        )
+
+
+def _check(_call: Call, request: ApiRequest) -> None:
+    check_parent_instance(request)
     if "subnetId" in request and "securityGroupIds" not in request:
         raise invalid_combination("subnetId", "You must specify securityGroupIds together with subnetId.")
     placement = request.get("placement", {})
@@ -38,16 +56,16 @@ def _check(_call: Call, request: Members) -> None:
         raise invalid_value("snsTopicArn", "FIFO topics are not supported.")
 
 
-def _document(request: Members) -> dict[str, Any]:
+def _document(request: ApiRequest) -> ApiDocument:
     return {
-        **picked(request, _SETTABLE),
+        **select_members(request, _SETTABLE),
         "terminateInstanceOnFailure": request.get("terminateInstanceOnFailure", True),
         "terminateInstanceOnCompletion": request.get("terminateInstanceOnCompletion", True),
     }
 
 
-def _summary(record: Record) -> dict[str, Any]:
-    return {**picked(record.document, _SUMMARY), "tags": dict(record.tags)}
+def _summary(record: Record) -> ApiDocument:
+    return {**select_members(record.document, _SUMMARY), "tags": dict(record.tags)}
 
 
 KIND = ConfigurationKind(
@@ -62,8 +80,4 @@ KIND = ConfigurationKind(
     summary=_summary,
 )
 
-create = partial(configurations.create, KIND)
-get = partial(configurations.get, KIND)
-update = partial(configurations.update, KIND)
-delete = partial(configurations.delete, KIND)
-list_all = partial(configurations.list_all, KIND)
+handlers = configurations.handlers(KIND)

@@ -1,7 +1,7 @@
 """Pages, filters and opaque tokens of every List operation (spec/api.md 4.6).
 
-A token is the place where the page ended, bound to operation, caller and filters, and sealed with a key of the
-database: a token that is altered, foreign or old is refused.
+A token is the position where the page ended, bound to operation, caller and filters, and sealed with a key of the
+database: an altered, foreign or old token is refused.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from imagesmith.resources.errors import bad_page_token, invalid_value
 from imagesmith.store import queries
 from imagesmith.store.queries import Selection
 from imagesmith.store.records import Cursor, Record, microseconds
+from imagesmith.values.api import ApiDocument, ApiResponse
 from imagesmith.values.names import canonical_json, sha256_hex
 from imagesmith.values.version import VersionError, VersionPattern
 
@@ -29,7 +30,7 @@ FilterTable = Mapping[str, Accessor]
 DEFAULT_PAGE = 25
 _TOKEN_SECONDS = 24 * 3600
 _SCANNED_PER_CALL = 2000
-"""Rows looked at for one page at most; a page may be short and still have a token."""
+"""Most rows read for one page; a page may be short and still have a token."""
 
 _CHUNK = 200
 
@@ -50,7 +51,7 @@ def version_text(record: Record) -> Iterable[str]:
     return [str(record.version)]
 
 
-Show = Callable[[Record], dict[str, Any]]
+Show = Callable[[Record], ApiDocument]
 
 
 def list_stored(
@@ -61,12 +62,12 @@ def list_stored(
     filters: FilterTable,
     show: Show,
     keep: Callable[[Record], bool] | None = None,
-) -> dict[str, Any]:
-    """One page of stored resources; `keep` hides some whatever the filters say."""
+) -> ApiResponse:
+    """One page of stored resources; `keep` hides some independently of the filters."""
     accepts = matcher(call.request.get("filters", ()), filters, keep)
     size = call.request.get("maxResults", DEFAULT_PAGE)
     cursor = _read_token(call)
-    selection = _narrowed(selection, call.request.get("filters", ()))
+    selection = _narrow(selection, call.request.get("filters", ()))
     found: list[Record] = []
     scanned, exhausted = 0, False
     chunk = size + 1 if accepts is _everything else _CHUNK
@@ -81,64 +82,58 @@ def list_stored(
                 found.append(record)
         if rows and len(found) <= size:
             cursor = _cursor_of(rows[-1])
-    answer: dict[str, Any] = {key: [show(record) for record in found[:size]]}
-    if len(found) > size:
-        answer["nextToken"] = _make_token(call, _cursor_of(found[size - 1]))
-    elif not exhausted and cursor is not None:
-        answer["nextToken"] = _make_token(call, cursor)
-    return answer
+    following = _cursor_of(found[size - 1]) if len(found) > size else None if exhausted else cursor
+    return _page(call, key, [show(record) for record in found[:size]], following)
 
 
-def list_given(
-    call: Call, records: Sequence[Record], *, key: str, filters: FilterTable, show: Show
-) -> dict[str, Any]:
-    """One page of resources that are at hand (managed content)."""
+def list_given(call: Call, records: Sequence[Record], *, key: str, filters: FilterTable, show: Show) -> ApiResponse:
+    """One page of resources in memory (managed content)."""
     accepts = matcher(call.request.get("filters", ()), filters)
     size = call.request.get("maxResults", DEFAULT_PAGE)
     cursor = _read_token(call)
     ordered = sorted(records, key=_position, reverse=True)
     after = (cursor.created, cursor.arn) if cursor else None
     found = [record for record in ordered if (after is None or _position(record) < after) and accepts(record)]
-    answer: dict[str, Any] = {key: [show(record) for record in found[:size]]}
-    if len(found) > size:
-        answer["nextToken"] = _make_token(call, _cursor_of(found[size - 1]))
-    return answer
+    following = _cursor_of(found[size - 1]) if len(found) > size else None
+    return _page(call, key, [show(record) for record in found[:size]], following)
 
 
-def list_values(call: Call, values: Sequence[dict[str, Any]], *, key: str) -> dict[str, Any]:
+def list_values(call: Call, values: Sequence[ApiDocument], *, key: str) -> ApiResponse:
     """One page of a fixed sequence, such as the packages of an image."""
     size = call.request.get("maxResults", DEFAULT_PAGE)
     cursor = _read_token(call)
     start = cursor.created if cursor else 0
-    answer: dict[str, Any] = {key: list(values[start : start + size])}
-    if start + size < len(values):
-        answer["nextToken"] = _make_token(call, Cursor(start + size, ""))
-    return answer
+    following = Cursor(start + size, "") if start + size < len(values) else None
+    return _page(call, key, values[start : start + size], following)
 
 
 def list_keyed(
     call: Call,
-    fetch: Callable[[Cursor | None, int], Sequence[tuple[Cursor, dict[str, Any]]]],
+    fetch: Callable[[Cursor | None, int], Sequence[tuple[Cursor, ApiDocument]]],
     *,
     key: str,
-) -> dict[str, Any]:
-    """One page of what `fetch(after, limit)` gives, in its order, each with the cursor that continues after it."""
+) -> ApiResponse:
+    """One page of the results of `fetch(after, limit)`, in order, each with the cursor that continues after it."""
     size = call.request.get("maxResults", DEFAULT_PAGE)
     found = fetch(_read_token(call), size + 1)
-    answer: dict[str, Any] = {key: [shown for _, shown in found[:size]]}
-    if len(found) > size:
-        answer["nextToken"] = _make_token(call, found[size - 1][0])
-    return answer
+    return _page(call, key, [shown for _, shown in found[:size]], found[size - 1][0] if len(found) > size else None)
 
 
-def empty_page(key: str) -> dict[str, Any]:
+def _page(call: Call, key: str, shown: Sequence[ApiDocument], following: Cursor | None) -> ApiResponse:
+    """The entries of a page, and the token of the next one where there is one."""
+    if following is None:
+        return {key: list(shown)}
+    return {key: list(shown), "nextToken": _make_token(call, following)}
+
+
+def empty_page(key: str) -> ApiResponse:
     return {key: []}
 
 
 def matcher(
     wanted: Sequence[Mapping[str, Any]], table: FilterTable, keep: Callable[[Record], bool] | None = None
 ) -> Callable[[Record], bool]:
-    """Several filters AND, several values of one OR. Raises ApiError for a name that is not in the table."""
+    """A predicate: filters are joined by AND, values of a filter by OR. Raises ApiError for an unknown name."""
     tests: list[Callable[[Record], bool]] = [keep] if keep else []
     for index, entry in enumerate(wanted):
         name, values = entry.get("name", ""), entry.get("values", ())
@@ -182,8 +177,8 @@ def _version_matches(value: str, wanted: str) -> bool:
     return all(node in (None, number) for node, number in zip(pattern.nodes, version.nodes, strict=True))
 
 
-def _narrowed(selection: Selection, wanted: Sequence[Mapping[str, Any]]) -> Selection:
-    """Let the index answer the commonest filter: one exact name."""
+def _narrow(selection: Selection, wanted: Sequence[Mapping[str, Any]]) -> Selection:
+    """Use the index for the most frequent filter: one exact name."""
     for entry in wanted:
         values = entry.get("values", ())
         if entry.get("name") == "name" and len(values) == 1 and "*" not in values[0]:

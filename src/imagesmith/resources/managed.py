@@ -1,6 +1,6 @@
 """Managed content as resources: components, workflows and base images of owner `aws` (spec/api.md 4.12).
 
-They are documents in the package, not rows: every account and region sees the same ones, under ARNs of its own
+They are documents in the package, not rows: all accounts and regions see the same ones, under ARNs of their own
 partition and region.
 """
 
@@ -9,22 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from imagesmith.components.grammar import parse_component
 from imagesmith.components.model import component_type, parameter_details
 from imagesmith.managed.bases import managed_bases
 from imagesmith.managed.catalog import managed_components, managed_workflows
+from imagesmith.recipes.kinds import IMAGE_KINDS
 from imagesmith.store.records import Record
+from imagesmith.values.api import ApiDocument
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import iso_instant
+from imagesmith.values.states import ImageStatus, ResourceStatus
 from imagesmith.values.version import Version
-from imagesmith.workflows.document import WORKFLOW_TYPES
-from imagesmith.workflows.document import parameter_details as workflow_parameters
-from imagesmith.workflows.grammar import parse_workflow
+from imagesmith.workflow_documents.document import WORKFLOW_TYPES
+from imagesmith.workflow_documents.document import parameter_details as workflow_parameters
+from imagesmith.workflow_documents.grammar import parse_workflow
 
 PUBLISHED = datetime(2026, 11, 1, tzinfo=UTC)
-"""Managed content carries one date: that of the release it ships with."""
+"""The date of all managed content: the date of the release."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class ManagedItem:
     kind: str
     slug: str
     version: str
-    document: dict[str, Any]
-    """Members that Get answers besides arn, name, version, owner and dates."""
+    document: ApiDocument
+    """Members in the answer of Get besides arn, name, version, owner and dates."""
     family: str = ""
     """Of a workflow: build, test or distribution."""
 
@@ -60,7 +62,16 @@ class ManagedContent:
 
 
 def _record(item: ManagedItem, partition: str, region: str) -> Record:
-    arn = Arn(partition, region, "aws", item.kind, item.slug, item.version, "1", item.family or None)
+    arn = Arn(
+        partition=partition,
+        region=region,
+        owner="aws",
+        kind=item.kind,
+        slug=item.slug,
+        version=item.version,
+        build="1",
+        family=item.family or None,
+    )
     shown_version = f"{item.version}/1" if item.kind == "image" else item.version
     document = {
         "arn": str(arn),
@@ -79,7 +90,7 @@ def _record(item: ManagedItem, partition: str, region: str) -> Record:
 
 
 def managed_content() -> ManagedContent:
-    """What this version ships: components, workflows and base images."""
+    """The components, workflows and base images of this version."""
     return ManagedContent((*_components(), *_workflows(), *_bases()))
 
 
@@ -92,7 +103,7 @@ def _components() -> Iterator[ManagedItem]:
             "description": component.description,
             "platform": component.platform,
             "type": component_type(parsed.document),
-            "state": {"status": "ACTIVE"},
+            "state": {"status": ResourceStatus.ACTIVE},
             "parameters": parameter_details(parsed.document),
             "data": component.text,
             "encrypted": True,
@@ -112,18 +123,21 @@ def _workflows() -> Iterator[ManagedItem]:
             "parameters": workflow_parameters(parsed.document),
             "data": workflow.text,
         }
-        yield ManagedItem("workflow", workflow.name, workflow.version, document, workflow.family)
+        yield ManagedItem(
+            kind="workflow", slug=workflow.name, version=workflow.version, document=document, family=workflow.family
+        )
 
 
 def _bases() -> Iterator[ManagedItem]:
     for base in managed_bases():
-        document: dict[str, Any] = {
-            "type": "AMI" if base.kind == "machine" else "DOCKER",
+        kind = IMAGE_KINDS[base.kind]
+        document: ApiDocument = {
+            "type": kind.image_type,
             "platform": base.platform,
             "osVersion": base.os_version,
-            "state": {"status": "AVAILABLE"},
+            "state": {"status": ImageStatus.AVAILABLE},
             "imageSource": "AMAZON_MANAGED",
             "enhancedImageMetadataEnabled": True,
-            "outputResources": {"amis": []} if base.kind == "machine" else {"containers": []},
+            "outputResources": {kind.outputs_member: []},
         }
         yield ManagedItem("image", base.name, base.version, document)

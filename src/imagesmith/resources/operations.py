@@ -1,96 +1,100 @@
-"""The operations that are built: name -> handler, and whether it writes."""
+"""The implemented operations: name -> handler, and whether it writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from imagesmith.resources import (
     components,
     container_recipes,
     distributions,
-    executions,
     image_recipes,
     images,
     infrastructure,
     pipelines,
-    retries,
+    retry_image,
     scans,
     tags,
+    workflow_executions,
     workflows,
 )
-from imagesmith.resources.call import Call
-
-Handler = Callable[[Call, Mapping[str, Any]], dict[str, Any]]
+from imagesmith.resources.call import Handler
 
 
 @dataclass(frozen=True)
-class Operation:
+class BuiltOperation:
     """A handler; `source` names the request member that holds an `s3://` source."""
 
     handler: Handler
     writes: bool = False
     source: str = ""
     short: bool = False
-    """Its work takes less than a millisecond, on a few rows, and nothing but the database is asked or told."""
+    """It takes less than a millisecond, on a few rows, and uses nothing but the database."""
 
 
-def built_operations() -> dict[str, Operation]:
-    """The table of everything that does not answer 501."""
+def built_operations() -> dict[str, BuiltOperation]:
+    """The table of all operations that do not answer 501."""
     return {
-        "CreateImagePipeline": Operation(pipelines.create, writes=True, short=True),
-        "GetImagePipeline": Operation(pipelines.get, short=True),
-        "UpdateImagePipeline": Operation(pipelines.update, writes=True, short=True),
-        "DeleteImagePipeline": Operation(pipelines.delete, writes=True, short=True),
-        "ListImagePipelines": Operation(pipelines.list_all),
-        "ListImagePipelineImages": Operation(pipelines.list_images),
-        "StartImagePipelineExecution": Operation(pipelines.start_execution, writes=True),
-        "CreateComponent": Operation(components.create, writes=True, source="uri"),
-        "GetComponent": Operation(components.get, short=True),
-        "DeleteComponent": Operation(components.delete, writes=True),
-        "ListComponents": Operation(components.list_versions),
-        "ListComponentBuildVersions": Operation(components.list_builds),
-        "CreateContainerRecipe": Operation(container_recipes.create, writes=True, source="dockerfileTemplateUri"),
-        "GetContainerRecipe": Operation(container_recipes.get, short=True),
-        "DeleteContainerRecipe": Operation(container_recipes.delete, writes=True),
-        "ListContainerRecipes": Operation(container_recipes.list_all),
-        "CreateImageRecipe": Operation(image_recipes.create, writes=True),
-        "GetImageRecipe": Operation(image_recipes.get, short=True),
-        "DeleteImageRecipe": Operation(image_recipes.delete, writes=True),
-        "ListImageRecipes": Operation(image_recipes.list_all),
-        "CreateInfrastructureConfiguration": Operation(infrastructure.create, writes=True, short=True),
-        "GetInfrastructureConfiguration": Operation(infrastructure.get, short=True),
-        "UpdateInfrastructureConfiguration": Operation(infrastructure.update, writes=True, short=True),
-        "DeleteInfrastructureConfiguration": Operation(infrastructure.delete, writes=True, short=True),
-        "ListInfrastructureConfigurations": Operation(infrastructure.list_all),
-        "CreateDistributionConfiguration": Operation(distributions.create, writes=True, short=True),
-        "GetDistributionConfiguration": Operation(distributions.get, short=True),
-        "UpdateDistributionConfiguration": Operation(distributions.update, writes=True, short=True),
-        "DeleteDistributionConfiguration": Operation(distributions.delete, writes=True, short=True),
-        "ListDistributionConfigurations": Operation(distributions.list_all),
-        "CreateImage": Operation(images.create, writes=True),
-        "GetImage": Operation(images.get, short=True),
-        "ListImages": Operation(images.list_versions),
-        "ListImageBuildVersions": Operation(images.list_builds),
-        "CancelImageCreation": Operation(images.cancel, writes=True),
-        "DeleteImage": Operation(images.delete, writes=True),
-        "ListImagePackages": Operation(images.list_packages),
-        "ListImageScanFindings": Operation(scans.list_findings),
-        "ListImageScanFindingAggregations": Operation(scans.list_aggregations),
-        "CreateWorkflow": Operation(workflows.create, writes=True, source="uri"),
-        "GetWorkflow": Operation(workflows.get, short=True),
-        "DeleteWorkflow": Operation(workflows.delete, writes=True),
-        "ListWorkflows": Operation(workflows.list_versions),
-        "ListWorkflowBuildVersions": Operation(workflows.list_builds),
-        "ListWorkflowExecutions": Operation(executions.list_executions),
-        "GetWorkflowExecution": Operation(executions.get_execution),
-        "ListWorkflowStepExecutions": Operation(executions.list_steps),
-        "GetWorkflowStepExecution": Operation(executions.get_step),
-        "ListWaitingWorkflowSteps": Operation(executions.list_waiting),
-        "SendWorkflowStepAction": Operation(executions.send_action, writes=True),
-        "RetryImage": Operation(retries.retry, writes=True),
-        "TagResource": Operation(tags.tag, writes=True, short=True),
-        "UntagResource": Operation(tags.untag, writes=True, short=True),
-        "ListTagsForResource": Operation(tags.list_tags, short=True),
+        "CreateImagePipeline": BuiltOperation(pipelines.create, writes=True, short=True),
+        "GetImagePipeline": BuiltOperation(pipelines.get, short=True),
+        "UpdateImagePipeline": BuiltOperation(pipelines.update, writes=True, short=True),
+        "DeleteImagePipeline": BuiltOperation(pipelines.delete, writes=True, short=True),
+        "ListImagePipelines": BuiltOperation(pipelines.list_all),
+        "ListImagePipelineImages": BuiltOperation(pipelines.list_images),
+        "StartImagePipelineExecution": BuiltOperation(pipelines.start_execution, writes=True),
+        "CreateComponent": BuiltOperation(components.create, writes=True, source="uri"),
+        "GetComponent": BuiltOperation(components.get, short=True),
+        "DeleteComponent": BuiltOperation(components.delete, writes=True),
+        "ListComponents": BuiltOperation(components.list_versions),
+        "ListComponentBuildVersions": BuiltOperation(components.list_builds),
+        "CreateContainerRecipe": BuiltOperation(
+            container_recipes.create, writes=True, source="dockerfileTemplateUri"
+        ),
+        "GetContainerRecipe": BuiltOperation(container_recipes.handlers.get, short=True),
+        "DeleteContainerRecipe": BuiltOperation(container_recipes.handlers.delete, writes=True),
+        "ListContainerRecipes": BuiltOperation(container_recipes.handlers.list_all),
+        "CreateImageRecipe": BuiltOperation(image_recipes.create, writes=True),
+        "GetImageRecipe": BuiltOperation(image_recipes.handlers.get, short=True),
+        "DeleteImageRecipe": BuiltOperation(image_recipes.handlers.delete, writes=True),
+        "ListImageRecipes": BuiltOperation(image_recipes.handlers.list_all),
+        "CreateInfrastructureConfiguration": BuiltOperation(
+            infrastructure.handlers.create, writes=True, short=True
+        ),
+        "GetInfrastructureConfiguration": BuiltOperation(infrastructure.handlers.get, short=True),
+        "UpdateInfrastructureConfiguration": BuiltOperation(
+            infrastructure.handlers.update, writes=True, short=True
+        ),
+        "DeleteInfrastructureConfiguration": BuiltOperation(
+            infrastructure.handlers.delete, writes=True, short=True
+        ),
+        "ListInfrastructureConfigurations": BuiltOperation(infrastructure.handlers.list_all),
+        "CreateDistributionConfiguration": BuiltOperation(distributions.handlers.create, writes=True, short=True),
+        "GetDistributionConfiguration": BuiltOperation(distributions.handlers.get, short=True),
+        "UpdateDistributionConfiguration": BuiltOperation(distributions.handlers.update, writes=True, short=True),
+        "DeleteDistributionConfiguration": BuiltOperation(distributions.handlers.delete, writes=True, short=True),
+        "ListDistributionConfigurations": BuiltOperation(distributions.handlers.list_all),
+        "CreateImage": BuiltOperation(images.create, writes=True),
+        "GetImage": BuiltOperation(images.get, short=True),
+        "ListImages": BuiltOperation(images.list_versions),
+        "ListImageBuildVersions": BuiltOperation(images.list_builds),
+        "CancelImageCreation": BuiltOperation(images.cancel, writes=True),
+        "DeleteImage": BuiltOperation(images.delete, writes=True),
+        "ListImagePackages": BuiltOperation(images.list_packages),
+        "ListImageScanFindings": BuiltOperation(scans.list_findings),
+        "ListImageScanFindingAggregations": BuiltOperation(scans.list_aggregations),
+        "CreateWorkflow": BuiltOperation(workflows.create, writes=True, source="uri"),
+        "GetWorkflow": BuiltOperation(workflows.get, short=True),
+        "DeleteWorkflow": BuiltOperation(workflows.delete, writes=True),
+        "ListWorkflows": BuiltOperation(workflows.list_versions),
+        "ListWorkflowBuildVersions": BuiltOperation(workflows.list_builds),
+        "ListWorkflowExecutions": BuiltOperation(workflow_executions.list_executions),
+        "GetWorkflowExecution": BuiltOperation(workflow_executions.get_execution),
+        "ListWorkflowStepExecutions": BuiltOperation(workflow_executions.list_steps),
+        "GetWorkflowStepExecution": BuiltOperation(workflow_executions.get_step),
+        "ListWaitingWorkflowSteps": BuiltOperation(workflow_executions.list_waiting),
+        "SendWorkflowStepAction": BuiltOperation(workflow_executions.send_action, writes=True),
+        "RetryImage": BuiltOperation(retry_image.retry, writes=True),
+        "TagResource": BuiltOperation(tags.tag, writes=True, short=True),
+        "UntagResource": BuiltOperation(tags.untag, writes=True, short=True),
+        "ListTagsForResource": BuiltOperation(tags.list_tags, short=True),
     }

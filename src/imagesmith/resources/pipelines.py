@@ -1,37 +1,46 @@
 """Image pipelines: all seven operations (update-image-pipeline.txt; spec/pipelines.md 1, 2, 5, 8).
 
-An update is a full replace: what the request does not carry is removed or back at its default; only name, ARN, date
-of creation, tags and the run state stay. The consecutive failures start again at 0 and the schedule is armed anew.
+An update is a full replace: a member that is absent from the request is removed or gets its default; only name,
+ARN, date of creation, tags and the run state stay. Consecutive failures restart at 0 and the schedule is armed
+again.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any
 
-from imagesmith.resources import runs
-from imagesmith.resources.call import Call
-from imagesmith.resources.configurations import picked
+from imagesmith.build_logs import pipeline_log
+from imagesmith.resources import run_members, runs
+from imagesmith.resources.call import Call, EffectKind
+from imagesmith.resources.configurations import select_members
 from imagesmith.resources.errors import already_exists, client_error, invalid_request, invalid_value, quota_exceeded
 from imagesmith.resources.images import summary as image_summary
 from imagesmith.resources.lists import list_stored, member
-from imagesmith.resources.references import MANAGED_OWNER, parse_arn, require
+from imagesmith.resources.parent_warnings import parent_warning
+from imagesmith.resources.resolution import MANAGED_OWNER, parse_arn, require
+from imagesmith.resources.resolved_runs import ResolvedRun, resolve_run
 from imagesmith.resources.roles import check_role
+from imagesmith.resources.run_plans import RunOrder
 from imagesmith.settings import Settings
 from imagesmith.store import queries, schedules
+from imagesmith.store.internal_members import InternalMembers
 from imagesmith.store.numbers import Numbers
 from imagesmith.store.queries import Selection
 from imagesmith.store.records import Record
 from imagesmith.store.schedules import ArmedSchedule
+from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
 from imagesmith.values.arn import Arn, slug_of
+from imagesmith.values.endings import why_over
 from imagesmith.values.names import iso_instant, parse_instant
 from imagesmith.values.schedule import Schedule, ScheduleError, UnknownZone, parse_schedule
-from imagesmith.workflows import pipeline_log
+from imagesmith.values.states import ImageStatus, PipelineStatus
 
-Request = Mapping[str, Any]
+_log = logging.getLogger(__name__)
 
 KIND = "image-pipeline"
 _ARN = "imagePipelineArn"
@@ -40,7 +49,7 @@ _COPIED = (
     "distributionConfigurationArn", "imageScanningConfiguration", "workflows", "executionRole",
     "loggingConfiguration", "imageTags",
 )  # fmt: skip
-_REFERENCES = (*runs.RECIPE_MEMBERS, "infrastructureConfigurationArn", "distributionConfigurationArn")
+_REFERENCES = (*run_members.RECIPE_MEMBERS, "infrastructureConfigurationArn", "distributionConfigurationArn")
 _RUN_STATE = ("arn", "name", "dateCreated", "dateLastRun", "lastRunStatus")
 _FILTERS = {
     name: member(name)
@@ -51,76 +60,73 @@ _FILTERS = {
 }  # fmt: skip
 
 _read_schedule = lru_cache(maxsize=1024)(parse_schedule)
-"""An update seldom changes the schedule, and many pipelines share one; what was read is frozen."""
-
-ANCHOR = "_scheduleAnchor"
-"""Where a rate counts from: the moment its text was set (spec/pipelines.md 2.3). Not shown."""
-
-VERSION = "_scheduleVersion"
-"""Counts up with every update, so that a tick armed before it is recognised. Not shown."""
+"""An update seldom changes the schedule, and many pipelines share one; parsed schedules are frozen."""
 
 
-def create(call: Call, request: Request) -> dict[str, Any]:
+def create(call: Call, request: ApiRequest) -> ApiResponse:
     schedule = _check(call, request)
     arn = str(call.arn(KIND, slug_of(request["name"])))
-    recipe, needs = runs.check_references(call, request)
+    recipe, needs = run_members.check_references(call, request)
     if queries.get(call.tx, arn) is not None:
         raise already_exists(KIND, arn)
     limit = call.settings.quotas.image_pipelines
     if queries.count(call.tx, call.own(KIND)) >= limit:
         raise quota_exceeded("image pipelines", limit)
-    call.end_of_checks()
+    call.stop_if_dry_run()
     kept = {"arn": arn, "name": request["name"], "dateCreated": call.stamp}
-    document = _document(call, request, platform=recipe.document["platform"], kept=kept, earlier={})
+    document = _document(call, request, platform=recipe.document["platform"], kept=kept)
     record = Record(
         arn=arn, account=call.account, region=call.region, kind=KIND, slug=slug_of(request["name"]),
         name=request["name"], created=call.now, document=document, tags=request.get("tags", {}),
-        status=document["status"],
+        status=document["status"], internal=_internal_members(call, document, None),
     )  # fmt: skip
     queries.insert(call.tx, record, needs)
+    _warn_of_parent(call, record, recipe)
     _arm(call, record, schedule)
     return {_ARN: arn}
 
 
-def update(call: Call, request: Request) -> dict[str, Any]:
+def update(call: Call, request: ApiRequest) -> ApiResponse:
     """Replace every settable member; a recipe of the other kind is refused (spec/api.md 4.2, 4.3)."""
     schedule = _check(call, request)
     if Arn.parse(request[_ARN]).owner == MANAGED_OWNER:
         raise client_error(
-            f"The pipeline {request[_ARN]} belongs to the service; only pipelines of an account change."
+            f"The pipeline {request[_ARN]} belongs to the service; only pipelines of an account can be changed."
         )
     record = require(call, request[_ARN], KIND, path=_ARN)
     platform, needs = record.document["platform"], None
     if not _names_the_same(request, record.document):
-        recipe, needs = runs.check_references(call, request)
+        recipe, needs = run_members.check_references(call, request)
         platform = recipe.document["platform"]
-    if runs.recipe_member(request) not in record.document:
+    if run_members.recipe_member(request) not in record.document:
         raise invalid_request(
             f"The pipeline {record.arn} cannot change between an image recipe and a container recipe."
         )
-    kept = picked(record.document, _RUN_STATE)
-    document = _document(call, request, platform=platform, kept=kept, earlier=record.document)
-    updated = replace(record, document=document, status=document["status"])
+    kept = select_members(record.document, _RUN_STATE)
+    document = _document(call, request, platform=platform, kept=kept)
+    updated = replace(
+        record, document=document, status=document["status"], internal=_internal_members(call, document, record)
+    )
     queries.replace(call.tx, updated, needs)
     _arm(call, updated, schedule)
     return {_ARN: record.arn}
 
 
-def _names_the_same(request: Request, document: Mapping[str, Any]) -> bool:
-    """Whether an update refers to exactly what the pipeline refers to: that is there, for it cannot be deleted.
+def _names_the_same(request: ApiRequest, document: Mapping[str, Any]) -> bool:
+    """Whether an update has the references of the pipeline: those exist, for they cannot be deleted.
 
-    A wildcard or a workflow may mean something else by now.
+    A wildcard or a workflow may have another meaning by now.
     """
     if request.get("workflows") or document.get("workflows"):
         return False
     if any(request.get(name) != document.get(name) for name in _REFERENCES):
         return False
-    return not Arn.parse(request[runs.recipe_member(request)]).has_wildcard
+    return not Arn.parse(request[run_members.recipe_member(request)]).has_wildcard
 
 
-def _check(call: Call, request: Request) -> Schedule | None:
-    """The rules that need no other resource; gives the schedule of the request, read."""
-    runs.check_members(call, request)
+def _check(call: Call, request: ApiRequest) -> Schedule | None:
+    """Check the rules that need no other resource; returns the parsed schedule of the request."""
+    run_members.check_members(call, request)
     check_role(call, request)
     schedule = request.get("schedule")
     if schedule is None:
@@ -141,23 +147,21 @@ def _check(call: Call, request: Request) -> Schedule | None:
 
 def _document(
     call: Call,
-    request: Request,
+    request: ApiRequest,
     *,
     platform: str,
     kept: Mapping[str, Any],
-    earlier: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The document after a create or an update: the same request gives the same settable members."""
+) -> ApiResponse:
+    """The document after a create or an update: equal requests result in equal settable members."""
     document = {
         **kept,
-        **picked(request, _COPIED),
+        **select_members(request, _COPIED),
         "platform": platform,
         "enhancedImageMetadataEnabled": request.get("enhancedImageMetadataEnabled", True),
-        "imageTestsConfiguration": runs.tests_configuration(request),
-        "status": request.get("status", "ENABLED"),
+        "imageTestsConfiguration": run_members.tests_configuration(request),
+        "status": request.get("status", PipelineStatus.ENABLED),
         "dateUpdated": call.stamp,
         "consecutiveFailures": 0,
-        VERSION: int(earlier.get(VERSION, 0)) + 1,
     }
     if "schedule" in request:
         document["schedule"] = {
@@ -165,21 +169,28 @@ def _document(
             "pipelineExecutionStartCondition": "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE",
             **request["schedule"],
         }
-        document[ANCHOR] = _anchor(call, document["schedule"], earlier)
     return document
 
 
-def _anchor(call: Call, schedule: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
+def _internal_members(call: Call, document: ApiDocument, earlier: Record | None) -> InternalMembers:
+    version = 1 + (earlier.internal.schedule_version if earlier else 0)
+    if "schedule" not in document:
+        return InternalMembers(schedule_version=version)
+    return InternalMembers(schedule_version=version, schedule_anchor=_anchor(call, document["schedule"], earlier))
+
+
+def _anchor(call: Call, schedule: Mapping[str, Any], earlier: Record | None) -> str:
     """The same rate text keeps its anchor over an update (spec/pipelines.md 2.3)."""
-    before = earlier.get("schedule", {}).get("scheduleExpression")
-    if before == schedule["scheduleExpression"] and ANCHOR in earlier:
-        return str(earlier[ANCHOR])
+    if earlier is not None and earlier.internal.schedule_anchor:
+        before = earlier.document.get("schedule", {}).get("scheduleExpression")
+        if before == schedule["scheduleExpression"]:
+            return earlier.internal.schedule_anchor
     # runs are shown and planned in whole minutes (spec/pipelines.md 10, no. 11)
     return iso_instant(call.now.replace(second=0, microsecond=0))
 
 
 def armed_schedule(record: Record, since: datetime, next_fire: datetime | None) -> ArmedSchedule | None:
-    """The row of a pipeline that fires next at `next_fire`; None for None. `since`: see store.schedules."""
+    """The schedule row of a pipeline that fires at `next_fire`; None for None. `since`: see store.schedules."""
     if next_fire is None:
         return None
     document = record.document
@@ -187,25 +198,40 @@ def armed_schedule(record: Record, since: datetime, next_fire: datetime | None) 
         record.arn, record.account, record.region,
         expression=document["schedule"]["scheduleExpression"],
         timezone=document["schedule"]["timezone"],
-        anchor=parse_instant(document[ANCHOR]),
-        version=int(document.get(VERSION, 0)),
+        anchor=parse_instant(record.internal.schedule_anchor),
+        version=record.internal.schedule_version,
         since=since,
         next_fire=next_fire,
     )  # fmt: skip
 
 
+def _warn_of_parent(call: Call, pipeline: Record, recipe: Record) -> None:
+    warning = parent_warning(call, recipe.document["parentImage"])
+    if warning:
+        _log.warning("pipeline %s: %s", pipeline.arn, warning)
+        log = partial(
+            pipeline_log.append_lines, call.settings, pipeline, ("create", f"warning: {warning}"), now=call.now
+        )
+        call.afterwards(EffectKind.PIPELINE_LOG, pipeline.arn, log)
+
+
 def _arm(call: Call, record: Record, schedule: Schedule | None) -> None:
-    """Give the clock the fire time that follows now, in the same unit of work (spec/pipelines.md 1)."""
+    """Store the next fire time for the clock, in the same unit of work (spec/pipelines.md 1)."""
     following = None
-    if schedule is not None and record.status == "ENABLED":
-        following = _next_run(schedule, call.now, record.document[ANCHOR])
+    if schedule is not None and record.status == PipelineStatus.ENABLED:
+        following = _next_run(schedule, call.now, record.internal.schedule_anchor)
+        if following is None:
+            reason = why_over(schedule, call.now)
+            line = f"warning: {record.document['schedule']['scheduleExpression']}: {reason}"
+            log = partial(pipeline_log.append_lines, call.settings, record, ("schedule", line), now=call.now)
+            call.afterwards(EffectKind.PIPELINE_LOG, record.arn, log)
     row = armed_schedule(record, call.now, following)
     if row is None:
         schedules.disarm(call.tx, [record.arn])
         return
     schedules.arm(call.tx, [row])
     if call.wake_clock is not None:
-        call.effects.append(partial(call.wake_clock, row.next_fire))
+        call.afterwards(EffectKind.CLOCK, record.arn, partial(call.wake_clock, row.next_fire))
 
 
 def _next_run(schedule: Schedule, now: datetime, anchor: str) -> datetime | None:
@@ -221,8 +247,8 @@ def _run_after_minute(schedule: Schedule, minute: datetime, anchor: str) -> date
     return schedule.next_after(minute, anchor=parse_instant(anchor))
 
 
-def _with_next_runs(call: Call, shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Pipelines as Get and List show them: dateNextRun is what the clock's row says, absent without a row."""
+def _with_next_runs(call: Call, shown: Sequence[ApiDocument]) -> list[ApiDocument]:
+    """Pipelines as Get and List show them: dateNextRun comes from the clock's row and is absent without a row."""
     following = schedules.next_fires(call.tx, [item["arn"] for item in shown])
     return [
         {**item, "dateNextRun": iso_instant(following[item["arn"]])} if item["arn"] in following else item
@@ -230,12 +256,12 @@ def _with_next_runs(call: Call, shown: Sequence[dict[str, Any]]) -> list[dict[st
     ]
 
 
-def get(call: Call, request: Request) -> dict[str, Any]:
+def get(call: Call, request: ApiRequest) -> ApiResponse:
     record = require(call, request[_ARN], KIND, path=_ARN)
-    return {"imagePipeline": _with_next_runs(call, [record.shown])[0]}
+    return {"imagePipeline": _with_next_runs(call, [record.to_api()])[0]}
 
 
-def delete(call: Call, request: Request) -> dict[str, Any]:
+def delete(call: Call, request: ApiRequest) -> ApiResponse:
     """Remove the pipeline and its schedule; images and running builds stay (spec/pipelines.md 8)."""
     record = require(call, request[_ARN], KIND, path=_ARN)
     queries.delete(call.tx, record.arn)
@@ -244,15 +270,15 @@ def delete(call: Call, request: Request) -> dict[str, Any]:
     return {_ARN: record.arn}
 
 
-def list_all(call: Call, _request: Request) -> dict[str, Any]:
+def list_all(call: Call, _request: ApiRequest) -> ApiResponse:
     """Full pipelines, not summaries."""
     key = "imagePipelineList"
-    page = list_stored(call, call.own(KIND), key=key, filters=_FILTERS, show=lambda record: record.shown)
+    page = list_stored(call, call.own(KIND), key=key, filters=_FILTERS, show=lambda record: record.to_api())
     return {**page, key: _with_next_runs(call, page[key])}
 
 
-def list_images(call: Call, request: Request) -> dict[str, Any]:
-    """Every image that carries this pipeline's ARN, also when the pipeline is gone."""
+def list_images(call: Call, request: ApiRequest) -> ApiResponse:
+    """Every image with this pipeline's ARN, even after the pipeline was deleted."""
     parse_arn(call, request[_ARN], path=_ARN, kind=KIND)
     selection = Selection(account=call.account, region=call.region, kind="image", source=request[_ARN])
     return list_stored(
@@ -260,14 +286,14 @@ def list_images(call: Call, request: Request) -> dict[str, Any]:
         selection,
         key="imageSummaryList",
         filters={"name": member("name"), "version": lambda record: [str(record.version)]},
-        show=image_summary,
+        show=partial(image_summary, call),
     )
 
 
-def start_execution(call: Call, request: Request) -> dict[str, Any]:
+def start_execution(call: Call, request: ApiRequest) -> ApiResponse:
     """A manual run: also when DISABLED, whatever the start condition (spec/pipelines.md 5)."""
     record = require(call, request[_ARN], KIND, path=_ARN)
-    resolved = runs.resolve_run(call, record.document)
+    resolved = resolve_run(call, record.document)
     started = prepare_pipeline_run(
         call, record, resolved, tags=request.get("tags", {}), build_type="USER_INITIATED"
     )
@@ -282,13 +308,13 @@ class PipelineRun:
     pipeline: Record
     run: runs.PreparedRun
     because: tuple[str, str] | None = None
-    """The decision that led to it: stage and text of a line of the pipeline log."""
+    """The decision behind it: stage and text of a line of the pipeline log."""
 
 
 def prepare_pipeline_run(
     call: Call,
     record: Record,
-    resolved: runs.ResolvedRun,
+    resolved: ResolvedRun,
     *,
     tags: Mapping[str, str],
     build_type: str,
@@ -298,25 +324,25 @@ def prepare_pipeline_run(
 ) -> PipelineRun:
     """Number a run of a pipeline with its current members; see runs.prepare_run. Raises ApiError."""
     group = record.document.get("loggingConfiguration", {}).get("imageLogGroupName")
-    run = runs.prepare_run(
-        call, record.document, resolved,
-        pipeline=record, tags=tags, build_type=build_type, counted=counted, numbers=numbers,
-        log_group=group,
-    )  # fmt: skip
-    document = {**record.document, "dateLastRun": call.stamp, "lastRunStatus": "PENDING"}
+    order = RunOrder(
+        record.document, pipeline=record, tags=tags, build_type=build_type, log_group=group or "", counted=counted
+    )
+    run = runs.prepare_run(call, order, resolved, numbers=numbers)
+    document = {**record.document, "dateLastRun": call.stamp, "lastRunStatus": ImageStatus.PENDING}
     return PipelineRun(replace(record, document=document), run, because)
 
 
 def store_pipeline_runs(call: Call, started: Sequence[PipelineRun]) -> None:
-    """Write the runs and the run state of their pipelines; engine and logs hear of them after the commit."""
+    """Write the runs and the run state of their pipelines; engine and logs are notified after the commit."""
     runs.store_runs(call, [item.run for item in started])
-    queries.replace_documents(call.tx, {item.pipeline.arn: item.pipeline.document for item in started})
+    queries.replace_documents(call.tx, list({item.pipeline.arn: item.pipeline for item in started}.values()))
     for item in started:
-        call.effects.append(partial(_tell_started, call.settings, item, call.now))
+        log = partial(_log_started, call.settings, item, call.now)
+        call.afterwards(EffectKind.PIPELINE_LOG, item.pipeline.arn, log)
 
 
-def _tell_started(settings: Settings, started: PipelineRun, now: datetime) -> None:
+def _log_started(settings: Settings, started: PipelineRun, now: datetime) -> None:
     image = started.run.image
     lines = [started.because] if started.because else []
     lines.append(("run", f"started {image.arn} ({image.document['buildType']})"))
-    pipeline_log.tell(settings, started.pipeline, *lines, now=now)
+    pipeline_log.append_lines(settings, started.pipeline, *lines, now=now)

@@ -1,6 +1,7 @@
-"""The workflows of a run as the plan keeps them: those of the request, or the managed ones (spec/workflows.md 7).
+"""The workflows in the plan of a run: from the request, or else the managed ones (spec/workflows.md 7).
 
-A running image keeps its copy of each document, so deleting a workflow does not touch it (13, no. 23).
+A running image keeps its copy of each document, so deleting a workflow does not touch it
+(spec/workflows.md 13, no. 23).
 """
 
 from __future__ import annotations
@@ -8,34 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from imagesmith.build_logs.log_groups import image_group
 from imagesmith.recipes.plan import BuildPlan, PlannedWorkflow
 from imagesmith.resources.call import Call
-from imagesmith.resources.references import resolve
+from imagesmith.resources.resolution import resolve
 from imagesmith.resources.workflow_members import resolve_entries
 from imagesmith.store.records import Record
-from imagesmith.workflows.log_groups import image_group
 
 _DEFAULTS: Final = {
     "container-recipe": ("build/build-container", "test/test-container"),
     "image-recipe": ("build/build-image", "test/test-image"),
 }
-"""Kind of the recipe -> what runs without `workflows`; the distribution is the service's own (9)."""
+"""Kind of the recipe -> the workflows that run without `workflows`; the service itself distributes
+(spec/workflows.md 9)."""
 
 
 def planned_workflows(call: Call, members: Mapping[str, Any], recipe: Record) -> tuple[PlannedWorkflow, ...]:
-    """What runs, at its concrete builds, in the order of the request. Raises ApiError."""
+    """The workflows of a run, as concrete builds, in the order of the request. Raises ApiError."""
     if members.get("workflows"):
-        return tuple(_given(call, members, recipe))
+        return tuple(_plan_given(call, members, recipe))
     return tuple(_defaults(call, members, recipe))
 
 
-def _given(call: Call, members: Mapping[str, Any], recipe: Record) -> Iterator[PlannedWorkflow]:
+def _plan_given(call: Call, members: Mapping[str, Any], recipe: Record) -> Iterator[PlannedWorkflow]:
     for used in resolve_entries(call, members, recipe):
         yield PlannedWorkflow(
-            used.record.arn, used.type, used.record.document["data"],
-            {item["name"]: tuple(item["value"]) for item in used.entry.get("parameters", ())},
-            used.entry.get("parallelGroup", ""),
-            used.entry.get("onFailure") == "CONTINUE",
+            arn=used.record.arn, type=used.type, text=used.record.document["data"],
+            parameters={item["name"]: tuple(item["value"]) for item in used.entry.get("parameters", ())},
+            parallel_group=used.entry.get("parallelGroup", ""),
+            continue_on_failure=used.entry.get("onFailure") == "CONTINUE",
         )  # fmt: skip
 
 
@@ -51,8 +53,8 @@ def _defaults(call: Call, members: Mapping[str, Any], recipe: Record) -> Iterato
 
 def system_variables(
     plan: BuildPlan, *, platform: str, infrastructure: Mapping[str, Any], stamp: str
-) -> dict[str, Any]:
-    """What `$.imagebuilder` holds throughout a run; the phase comes with each workflow (3.5)."""
+) -> Mapping[str, Any]:
+    """The values of `$.imagebuilder` throughout a run; each workflow adds the phase (spec/workflows.md 3.5)."""
     s3_logs = infrastructure.get("logging", {}).get("s3Logs")
     return {
         "cloudWatchLogGroup": image_group(plan),
@@ -63,7 +65,7 @@ def system_variables(
         "imageBuildNumber": plan.build,
         "imageId": plan.parent.reference,
         "imageName": plan.name,
-        "imageType": "DOCKER" if plan.kind == "container" else "AMI",
+        "imageType": plan.image_kind.image_type,
         "imageVersionNumber": plan.version,
         "instanceProfileName": infrastructure.get("instanceProfileName", ""),
         "platform": platform,

@@ -1,4 +1,4 @@
-"""What image recipes and container recipes share: versions, components, parents, get, delete, list.
+"""The common part of image recipes and container recipes: versions, components, parents, get, delete, list.
 
 Recipes are immutable; `x` in semanticVersion takes the next free number (spec/api.md 3.5).
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from imagesmith.recipes.parents import ParentKind, classify_parent
-from imagesmith.resources.call import Call
-from imagesmith.resources.configurations import picked
+from imagesmith.resources.call import Call, Handler
+from imagesmith.resources.component_checks import check_parameters, check_phases
+from imagesmith.resources.configurations import select_members
 from imagesmith.resources.errors import (
     already_exists,
     in_dependency,
@@ -22,18 +24,20 @@ from imagesmith.resources.errors import (
     quota_exceeded,
 )
 from imagesmith.resources.lists import FilterTable, empty_page, list_stored
-from imagesmith.resources.references import find, refuse_wildcard, resolve
+from imagesmith.resources.nested_components import nested_documents
+from imagesmith.resources.resolution import find, refuse_wildcard, resolve
 from imagesmith.store import queries
+from imagesmith.store.internal_members import NO_INTERNAL_MEMBERS, InternalMembers
 from imagesmith.store.records import Record
+from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
 from imagesmith.values.arn import Arn, slug_of
+from imagesmith.values.states import WITHDRAWN
 from imagesmith.values.version import Version, VersionError, VersionPattern
-
-Request = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class RecipeKind:
-    """What differs between the two."""
+    """The differences between the two kinds."""
 
     kind: str
     arn_member: str
@@ -42,22 +46,28 @@ class RecipeKind:
     plural: str
     quota: Callable[[Call], int]
     filters: FilterTable
-    summary: Callable[[Record], dict[str, Any]]
+    summary: Callable[[Record], ApiDocument]
 
 
 @dataclass(frozen=True)
 class ParentFacts:
-    """What is known of a parent when a recipe is made."""
+    """The known facts about a parent when a recipe is created."""
 
     platform: str | None
     os_version: str | None
     needs: tuple[str, ...] = ()
-    """ARNs that must stay for the recipe to be usable."""
+    """ARNs of resources that must exist as long as the recipe."""
 
 
 def create(
-    kind: RecipeKind, call: Call, request: Request, content: Mapping[str, Any], needs: Sequence[str]
-) -> dict[str, Any]:
+    kind: RecipeKind,
+    call: Call,
+    request: ApiRequest,
+    content: Mapping[str, Any],
+    needs: Sequence[str],
+    *,
+    internal: InternalMembers = NO_INTERNAL_MEMBERS,
+) -> ApiResponse:
     """Store a recipe whose references were checked; `content` holds the members besides name and version."""
     slug = slug_of(request["name"])
     version, spelling = _new_version(kind, call, slug, request["semanticVersion"])
@@ -65,7 +75,7 @@ def create(
     limit = kind.quota(call)
     if queries.count(call.tx, call.own(kind.kind)) >= limit:
         raise quota_exceeded(kind.plural, limit)
-    call.end_of_checks()
+    call.stop_if_dry_run()
     for prefix, number in _automatic_keys(kind, call, slug, version):
         queries.raise_counter(call.tx, prefix, number)
     document = {
@@ -77,7 +87,7 @@ def create(
         Record(
             arn=str(arn), account=call.account, region=call.region, kind=kind.kind, slug=slug,
             name=request["name"], created=call.now, document=document, tags=request.get("tags", {}),
-            version=version,
+            version=version, internal=internal,
         ),
         needs,
     )  # fmt: skip
@@ -101,7 +111,7 @@ def _new_version(kind: RecipeKind, call: Call, slug: str, text: str) -> tuple[Ve
 
 
 def _automatic_keys(kind: RecipeKind, call: Call, slug: str, version: Version) -> list[tuple[str, int]]:
-    """Counters that remember the highest number used at each node, so that none comes back after a delete."""
+    """Counters with the highest number used at each node, so that no number is reused after a delete."""
     base = f"{call.account}/{call.region}/{kind.kind}/{slug}"
     nodes = version.nodes
     return [(f"{base}/{'.'.join(map(str, nodes[:depth]))}", nodes[depth]) for depth in range(3)]
@@ -117,12 +127,12 @@ def _spent(kind: RecipeKind, call: Call, slug: str, pattern: VersionPattern) -> 
     return [Version(nodes[0], nodes[1], nodes[2])]
 
 
-def get(kind: RecipeKind, call: Call, request: Request) -> dict[str, Any]:
+def get(kind: RecipeKind, call: Call, request: ApiRequest) -> ApiResponse:
     record = resolve(call, request[kind.arn_member], path=kind.arn_member, kind=kind.kind)
-    return {kind.result_member: record.shown, "latestVersionReferences": record.parsed.latest_references()}
+    return {kind.result_member: record.to_api(), "latestVersionReferences": record.parsed.latest_references()}
 
 
-def delete(kind: RecipeKind, call: Call, request: Request) -> dict[str, Any]:
+def delete(kind: RecipeKind, call: Call, request: ApiRequest) -> ApiResponse:
     refuse_wildcard(request[kind.arn_member], path=kind.arn_member)
     record = find(call, request[kind.arn_member], path=kind.arn_member, kind=kind.kind)
     if queries.is_needed(call.tx, record.arn):
@@ -131,16 +141,18 @@ def delete(kind: RecipeKind, call: Call, request: Request) -> dict[str, Any]:
     return {kind.arn_member: record.arn}
 
 
-def list_all(kind: RecipeKind, call: Call, request: Request) -> dict[str, Any]:
+def list_all(kind: RecipeKind, call: Call, request: ApiRequest) -> ApiResponse:
     owner = request.get("owner", "Self")
     if owner != "Self":
         return empty_page(kind.list_member)
     return list_stored(call, call.own(kind.kind), key=kind.list_member, filters=kind.filters, show=kind.summary)
 
 
-def check_components(call: Call, request: Request, parent: ParentFacts) -> tuple[list[dict[str, Any]], list[str]]:
-    """The component list as stored, and the ARNs it needs to exist. Raises ApiError (spec/api.md 4.3, 4.4)."""
-    entries: list[dict[str, Any]] = []
+def check_components(
+    call: Call, request: ApiRequest, parent: ParentFacts, *, container: bool
+) -> tuple[list[ApiDocument], list[str]]:
+    """The component list as stored, and the ARNs that must exist for it. Raises ApiError (spec/api.md 4.3, 4.4)."""
+    entries: list[ApiDocument] = []
     needs: list[str] = []
     seen: set[str] = set()
     limit = call.settings.quotas.components_per_recipe
@@ -154,15 +166,25 @@ def check_components(call: Call, request: Request, parent: ParentFacts) -> tuple
         if identity in seen:
             raise invalid_value(f"{path}.componentArn", f"The component {record.name} is listed more than once.")
         seen.add(identity)
-        if record.status in ("DEPRECATED", "DISABLED"):
+        if record.status in WITHDRAWN:
             raise invalid_request(f"The component {record.arn} is {record.status} and cannot be added to a recipe.")
         _check_fit(record, parent, path)
+        check_phases(record, path, container=container)
         check_parameters(call, record, entry.get("parameters", ()), path)
         entries.append(dict(entry))
-        if not Arn.parse(entry["componentArn"]).has_wildcard and record.account == call.account:
-            arn = Arn.parse(entry["componentArn"])
-            needs.append(record.arn if arn.build else str(record.parsed.without_build))
-    return entries, needs
+        values = {item["name"]: item["value"][0] for item in entry.get("parameters", ())}
+        nested = nested_documents(call, record, values, f"{path}.componentArn", refused=WITHDRAWN)
+        needs += [arn for item in nested.values() for arn in _needed(call, item.asked, item.arn)]
+        needs += _needed(call, entry["componentArn"], record.arn)
+    return entries, list(dict.fromkeys(needs))
+
+
+def _needed(call: Call, asked: str, found: str) -> list[str]:
+    """The ARN that must exist for a recipe with a component: an own build or version, never a wildcard."""
+    arn, concrete = Arn.parse(asked), Arn.parse(found)
+    if arn.has_wildcard or concrete.owner != call.account:
+        return []
+    return [found if arn.build else str(concrete.without_build)]
 
 
 def _check_fit(record: Record, parent: ParentFacts, path: str) -> None:
@@ -180,30 +202,8 @@ def _check_fit(record: Record, parent: ParentFacts, path: str) -> None:
         )
 
 
-def check_parameters(call: Call, record: Record, given: Sequence[Mapping[str, Any]], path: str) -> None:
-    """Every value names a parameter of the document, and none without default is missing."""
-    declared = {item["name"]: item for item in record.document.get("parameters", ())}
-    unknown = [item["name"] for item in given if item["name"] not in declared]
-    if unknown:
-        raise invalid_combination(
-            f"{path}.parameters",
-            f"The following parameters are not defined in the provided component: {', '.join(unknown)}",
-        )
-    names = {item["name"] for item in given}
-    missing = [name for name, item in declared.items() if name not in names and "defaultValue" not in item]
-    if missing:
-        raise invalid_combination(
-            f"{path}.parameters",
-            f"The following parameters have no default value and need one: {', '.join(missing)}",
-        )
-    limit = call.settings.quotas.parameter_value_characters
-    for item in given:
-        if any(len(value) > limit for value in item.get("value", ())):
-            raise quota_exceeded(f"characters per value of the parameter {item['name']}", limit)
-
-
 def check_parent(call: Call, text: str, *, container: bool) -> ParentFacts:
-    """What a parent image is; an Image Builder ARN must resolve now (spec/api.md 4.4). Raises ApiError."""
+    """The facts about a parent image; an Image Builder ARN must resolve now (spec/api.md 4.4). Raises ApiError."""
     parent = classify_parent(text)
     if parent.kind is ParentKind.INVALID:
         raise invalid_value("parentImage", parent.problem)
@@ -222,8 +222,21 @@ def check_parent(call: Call, text: str, *, container: bool) -> ParentFacts:
     return ParentFacts(record.document.get("platform"), record.document.get("osVersion"), needs)
 
 
+@dataclass(frozen=True)
+class RecipeHandlers:
+    """The operations of a kind, except the creation."""
+
+    get: Handler
+    delete: Handler
+    list_all: Handler
+
+
+def handlers(kind: RecipeKind) -> RecipeHandlers:
+    return RecipeHandlers(*(partial(handle, kind) for handle in (get, delete, list_all)))
+
+
 SUMMARY = ("arn", "name", "platform", "owner", "parentImage", "dateCreated")
 
 
-def summary(record: Record, names: tuple[str, ...]) -> dict[str, Any]:
-    return {**picked(record.document, names), "tags": dict(record.tags)}
+def summary(record: Record, names: tuple[str, ...]) -> ApiDocument:
+    return {**select_members(record.document, names), "tags": dict(record.tags)}

@@ -2,29 +2,27 @@
 
 No [roles] in the settings   any well-formed name is accepted and nothing is withheld
 [roles.NAME] configured      an unknown role is a bad value; a role that the caller may not pass is forbidden;
-                             what the role may use becomes part of the plan of each run
+                             the rights of the role become part of the plan of each run
 
-Naming a role is checked when a pipeline or an image is created or updated. Whoever may start a pipeline runs it
+The role is checked when a pipeline or an image is created or updated. A caller that may start a pipeline runs it
 under the role that was passed then, as on AWS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from imagesmith.distribution.role_access import role_name
 from imagesmith.recipes.plan import PlannedRole
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import forbidden, invalid_value
 from imagesmith.settings import Role
+from imagesmith.values.api import ApiRequest
 from imagesmith.values.globs import matches_any
-from imagesmith.workflows.role_access import role_name
 
 _MEMBER = "executionRole"
 
 
-def check_role(call: Call, request: Mapping[str, Any]) -> None:
-    """The role of a request exists and the caller may pass it. Raises ApiError."""
+def check_role(call: Call, request: ApiRequest) -> None:
+    """Check that the role of a request exists and that the caller may pass it. Raises ApiError."""
     text = request.get(_MEMBER)
     if text is None or not call.settings.roles:
         return
@@ -39,12 +37,19 @@ def check_role(call: Call, request: Mapping[str, Any]) -> None:
 
 
 def planned_role(call: Call, text: str) -> PlannedRole | None:
-    """What a run under a role may use, as configured now; None withholds nothing. Raises ApiError."""
+    """The rights of a run under a role, as configured now; None withholds nothing. Raises ApiError."""
     if not text or not call.settings.roles:
         return None
     name = _parts(text)[1]
     role = _configured(call, name, text)
-    return PlannedRole(name, role.registries, role.buckets, role.secrets, role.log_groups, role.hosts)
+    return PlannedRole(
+        name=name,
+        registries=role.registries,
+        buckets=role.buckets,
+        secrets=role.secrets,
+        log_groups=role.log_groups,
+        hosts=role.hosts,
+    )
 
 
 def _parts(text: str) -> tuple[str, str]:

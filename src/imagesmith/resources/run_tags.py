@@ -1,6 +1,6 @@
-"""What a run may be asked for by tags of its image, because the API has no members for it.
+"""Options of a run as tags of its image, because the API has no members for them.
 
-    imagesmith:cache      how old what earlier runs made may be: `30m`, `24h`, `7d`
+    imagesmith:cache      greatest age of cached results: `30m`, `24h`, `7d`
     imagesmith:no-boot    `true`: build components run without a machine
 
 Tags of the request (StartImagePipelineExecution, CreateImage) and, for scheduled runs, imageTags of the pipeline.
@@ -22,15 +22,15 @@ _SECONDS: Final = {"m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """How a run is to be done."""
+class RunTags:
+    """The options of a run."""
 
     cache_seconds: float = 0.0
     no_boot: bool = False
 
 
-def read_wishes(tags: Mapping[str, str], *, container: bool) -> Wishes:
-    """The wishes in the tags of an image. Raises ApiError for a value that means nothing."""
+def parse_run_tags(tags: Mapping[str, str], *, container: bool) -> RunTags:
+    """The options in the tags of an image. Raises ApiError for an invalid value."""
     age, no_boot = tags.get(CACHE, ""), tags.get(NO_BOOT, "false")
     found = _AGE.fullmatch(age)
     if age and found is None:
@@ -42,7 +42,7 @@ def read_wishes(tags: Mapping[str, str], *, container: bool) -> Wishes:
         raise _refused(name, tags[name], "no such tag on a container image: it is about machines")
     if age and no_boot == "true":
         raise invalid_request(f"The tags {CACHE} and {NO_BOOT} cannot be combined: overlays are made by machines.")
-    return Wishes(int(found[1]) * _SECONDS[found[2]] if found else 0.0, no_boot == "true")
+    return RunTags(int(found[1]) * _SECONDS[found[2]] if found else 0.0, no_boot == "true")
 
 
 def _refused(name: str, value: str, expected: str) -> ApiError:

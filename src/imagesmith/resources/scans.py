@@ -1,4 +1,4 @@
-"""Findings of image scans, and how many by account, image, pipeline or vulnerability (spec/api.md 5.4)."""
+"""Findings of image scans, and their counts by account, image, pipeline or vulnerability (spec/api.md 5.4)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from imagesmith.resources.errors import invalid_value
 from imagesmith.resources.lists import list_keyed
 from imagesmith.store.findings import Column, StoredFinding, finding_keys, findings_page, severity_counts
 from imagesmith.store.records import Cursor
-
-Request = Mapping[str, Any]
+from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
 
 _FILTERS: Mapping[str, Column] = {
     "imageBuildVersionArn": "image_arn",
@@ -29,31 +28,31 @@ _MANAGERS: Mapping[str, str] = {"deb": "OS", "rpm": "OS", "apk": "OS", "pypi": "
 _MAX_TEXT = 1024
 
 
-def list_findings(call: Call, request: Request) -> dict[str, Any]:
+def list_findings(call: Call, request: ApiRequest) -> ApiResponse:
     """Findings of the caller's images, newest scan first; at most one filter with one value."""
     where = {
-        _known(entry.get("name", ""), _FILTERS, f"filters[{index}].name"): entry["values"][0]
+        _require_filter(entry.get("name", ""), _FILTERS, f"filters[{index}].name"): entry["values"][0]
         for index, entry in enumerate(request.get("filters", ()))
         if entry.get("values")
     }
 
-    def fetch(after: Cursor | None, limit: int) -> Sequence[tuple[Cursor, dict[str, Any]]]:
+    def fetch(after: Cursor | None, limit: int) -> Sequence[tuple[Cursor, ApiDocument]]:
         rows = findings_page(call.tx, call.account, call.region, where=where, after=after, limit=limit)
-        return [(row.cursor, _shown(row)) for row in rows]
+        return [(row.cursor, _to_api(row)) for row in rows]
 
     return list_keyed(call, fetch, key="findings")
 
 
-def list_aggregations(call: Call, request: Request) -> dict[str, Any]:
+def list_aggregations(call: Call, request: ApiRequest) -> ApiResponse:
     """Counts by severity: of the account, or one entry per value of the filter, or per key that has findings."""
     wanted = request.get("filter")
     if wanted is None or "name" not in wanted:
-        return {"aggregationType": "accountId", "responses": [_of_account(call)]}
+        return {"aggregationType": "accountId", "responses": [_account_aggregation(call)]}
     name = wanted["name"]
-    column, member = _known(name, _AGGREGATIONS, "filter.name")
+    column, member = _require_filter(name, _AGGREGATIONS, "filter.name")
     values = list(dict.fromkeys(wanted.get("values", ())))
 
-    def fetch(after: Cursor | None, limit: int) -> Sequence[tuple[Cursor, dict[str, Any]]]:
+    def fetch(after: Cursor | None, limit: int) -> Sequence[tuple[Cursor, ApiDocument]]:
         past = after.arn if after else ""
         if values:
             keys = [key for key in sorted(values) if key > past][:limit]
@@ -65,14 +64,14 @@ def list_aggregations(call: Call, request: Request) -> dict[str, Any]:
     return {"aggregationType": name, **list_keyed(call, fetch, key="responses")}
 
 
-def _known(name: str, table: Mapping[str, Any], path: str) -> Any:
+def _require_filter(name: str, table: Mapping[str, Any], path: str) -> Any:
     if name not in table:
         known = ", ".join(sorted(table))
         raise invalid_value(path, f"'{name}' is not a filter here; known filters: {known}.")
     return table[name]
 
 
-def _of_account(call: Call) -> dict[str, Any]:
+def _account_aggregation(call: Call) -> ApiDocument:
     counts = severity_counts(call.tx, call.account, call.region, column="account", keys=[call.account])
     return {
         "accountAggregation": {"accountId": call.account, "severityCounts": _counts(counts[call.account])},
@@ -84,9 +83,9 @@ def _counts(counts: Mapping[str, int]) -> dict[str, int]:
     return {"all": sum(counts.values()), **named}
 
 
-def _shown(row: StoredFinding) -> dict[str, Any]:
+def _to_api(row: StoredFinding) -> ApiDocument:
     found = row.document
-    shown: dict[str, Any] = _without_empty(
+    shown: ApiDocument = _without_empty(
         {
             "awsAccountId": row.account,
             "imageBuildVersionArn": row.image_arn,
@@ -107,7 +106,7 @@ def _shown(row: StoredFinding) -> dict[str, Any]:
     return shown
 
 
-def _details(row: StoredFinding) -> dict[str, Any]:
+def _details(row: StoredFinding) -> ApiDocument:
     found = row.document
     return {
         "vulnerabilityId": row.vulnerability_id,
@@ -129,7 +128,7 @@ def _details(row: StoredFinding) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _score_details(found: Mapping[str, Any]) -> dict[str, Any]:
+def _score_details(found: Mapping[str, Any]) -> ApiDocument:
     best = next((item for item in found["cvss"] if item["score"] == found["score"] is not None), None)
     if best is None:
         return {}
@@ -141,8 +140,8 @@ def _score_details(found: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _package(package: Mapping[str, Any]) -> dict[str, Any]:
-    """Epoch and release stand apart for packages of operating systems, as the model has members for them."""
+def _package(package: Mapping[str, Any]) -> ApiDocument:
+    """Packages of operating systems have separate epochs and releases, because the model has members for them."""
     version, release, epoch = package["version"], "", None
     if package["kind"] in ("deb", "rpm"):
         before, colon, rest = version.partition(":")

@@ -1,12 +1,12 @@
-"""Carries out operations: idempotency, one unit of work per call, effects after the commit.
+"""Executes operations: idempotency, one unit of work per call, effects after the commit.
 
     call --> token claimed --> source read (no transaction) --> BEGIN
                 token known? --> same request: stored answer | other request: mismatch
                 handler: checks, writes          --> remember the token --> COMMIT --> effects
 
-Invariant: the answer of a write is remembered in the transaction that made it true, so a client that asks again
-after a lost answer gets the same one and nothing happens twice (spec/api.md 2.5). Meanwhile the same token is
-refused, and so is a change that cannot have its turn within some seconds (spec/api.md 8, no. 18).
+Invariant: the answer of a write is stored in the transaction of the write, so a client that repeats a request after
+a lost answer gets the same answer and nothing happens twice (spec/api.md 2.5). Meanwhile the same token is refused,
+and so is a change that cannot lock its account and region within some seconds (spec/api.md 8, no. 18).
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 from imagesmith.engine.protocol import Builder
-from imagesmith.resources.call import Call, Effect, WakeClock
-from imagesmith.resources.dispatch import Caller, NotNow, Together
+from imagesmith.resources.call import Call, Effect, WakeClock, carry_out
+from imagesmith.resources.dispatch import CallBatch, Caller, NotNow
 from imagesmith.resources.errors import ApiError, in_use, not_implemented, token_mismatch, unavailable
 from imagesmith.resources.in_flight import InFlight, Key
 from imagesmith.resources.managed import ManagedContent
-from imagesmith.resources.operations import Operation, built_operations
+from imagesmith.resources.operations import BuiltOperation, built_operations
 from imagesmith.resources.sources import ReadSource, s3_reader
 from imagesmith.settings import Settings
 from imagesmith.store import queries
-from imagesmith.store.database import Database, StoreBusy, StoreUnavailable
-from imagesmith.store.database import Together as CommonCommit
+from imagesmith.store.database import CommonCommit, Database, StoreBusy, StoreUnavailable
+from imagesmith.store.outage import StoreDamaged, StoreFull
+from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
 from imagesmith.values.json_text import json_bytes
 from imagesmith.values.names import sha256_hex
 
@@ -44,14 +45,14 @@ _FORGET_TOKENS_EVERY = timedelta(minutes=5)
 _PAGE_SECRET = "page-token-secret"  # noqa: S105 (the name of a counter)
 
 
-class _Joined(threading.local):
-    """Where what this thread calls is part of a commit that is shared."""
+class _JoinedCalls(threading.local):
+    """The batch that the calls of this thread belong to."""
 
-    calls: _Together | None = None
+    calls: _ServiceBatch | None = None
 
 
 class Service:
-    """The Dispatcher of the real thing."""
+    """The production Dispatcher."""
 
     def __init__(
         self,
@@ -75,9 +76,9 @@ class Service:
         self._in_flight = InFlight()
         self._operations = built_operations()
         self._page_secret = _shared_secret(database)
-        self._joined = _Joined()
+        self._joined = _JoinedCalls()
         self._tokens_due: datetime | None = None
-        """When client tokens that are too old are forgotten next."""
+        """The next time at which expired client tokens are deleted."""
 
     @property
     def operations(self) -> frozenset[str]:
@@ -92,20 +93,22 @@ class Service:
         return self._short(writes=True)
 
     def _short(self, *, writes: bool) -> frozenset[str]:
-        """On SQLite only: on PostgreSQL every statement is a message that may have to be waited for."""
+        """Only on SQLite: on PostgreSQL every statement is a message whose answer may be late."""
         if not self._database.is_sqlite:
             return frozenset()
         return frozenset(name for name, it in self._operations.items() if it.short and it.writes == writes)
 
-    def together(self, *, patience: float) -> Together:
+    def begin_batch(self, *, patience: float) -> CallBatch:
         """See dispatch.Dispatcher."""
         try:
-            return _Together(self._database.together(patience=patience), self._joined, self._in_flight, self._told)
+            return _ServiceBatch(
+                self._database.begin_group(patience=patience), self._joined, self._in_flight, self._outage_error
+            )
         except StoreUnavailable as error:
             raise NotNow from error
 
-    def call(self, operation: str, caller: Caller, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out one operation; see dispatch.Dispatcher. Raises ApiError."""
+    def call(self, operation: str, caller: Caller, request: ApiRequest) -> ApiResponse:
+        """Execute one operation; see dispatch.Dispatcher. Raises ApiError."""
         built = self._operations.get(operation)
         if built is None:
             raise not_implemented(operation)
@@ -115,12 +118,10 @@ class Service:
             with self._database.read() as tx:
                 return built.handler(self._make_call(operation, caller, request, None, tx), request)
         except StoreUnavailable as error:
-            raise self._told(error, caller.request_id) from error
+            raise self._outage_error(error, caller.request_id) from error
 
-    def _claimed(
-        self, built: Operation, operation: str, caller: Caller, request: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Write while the client token is this call's."""
+    def _claimed(self, built: BuiltOperation, operation: str, caller: Caller, request: ApiRequest) -> ApiResponse:
+        """Write while this call holds the client token."""
         token = request.get("clientToken")
         if not token or request.get("dryRun"):
             return self._write(built, operation, caller, request)
@@ -134,13 +135,20 @@ class Service:
         finally:
             self._in_flight.release([key])
 
-    def _told(self, error: StoreUnavailable, request_id: str) -> ApiError:
-        """What a caller is told when the database is not had."""
+    def _outage_error(self, error: StoreUnavailable, request_id: str) -> ApiError:
+        """Maps a database outage to an API error."""
         if isinstance(error, StoreBusy):
-            message = f"Another call holds what this one changes for longer than {self._turn_seconds:g} seconds."
+            message = (
+                f"Timed out after {self._turn_seconds:g} seconds waiting for another change in this account "
+                "and Region."
+            )
             return in_use(f"{message} Retry later.")
-        # the driver's words may name hosts and users: they are for the log
+        # the driver's text may name hosts and users: only the log may show it
         _log.warning("request %s: the database is not available: %s", request_id, error)
+        if isinstance(error, StoreFull):
+            return unavailable("No space is left on the disk of the database. Free some and try again.")
+        if isinstance(error, StoreDamaged):
+            return unavailable("The database is damaged; the log of the server names the file. Restore it.")
         return unavailable("The database is not available. Try again later.")
 
     def scoped(self, operation: str, caller: Caller, work: Callable[[Call], Any]) -> Any:
@@ -148,18 +156,15 @@ class Service:
         with self._database.write(f"{caller.account}/{caller.region}") as tx:
             call = self._make_call(operation, caller, {}, None, tx)
             result = work(call)
-        for effect in call.effects:
-            effect()
+        carry_out(call.effects)
         return result
 
     def reading(self, operation: str, caller: Caller, work: Callable[[Call], Any]) -> Any:
-        """As scoped(), but what runs may only read, and holds nobody up."""
+        """As scoped(), but read-only, so it blocks no other call."""
         with self._database.read() as tx:
             return work(self._make_call(operation, caller, {}, None, tx))
 
-    def _write(
-        self, built: Operation, operation: str, caller: Caller, request: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _write(self, built: BuiltOperation, operation: str, caller: Caller, request: ApiRequest) -> ApiResponse:
         fetched = None
         if built.source and built.source in request:
             known = self._replayed(operation, caller, request)
@@ -171,29 +176,28 @@ class Service:
             token = request.get("clientToken")
             if token:
                 self._forget_tokens(call)
-            answer = _once(call, built, token) if token else built.handler(call, request)
+            answer = _answer_once(call, built, token) if token else built.handler(call, request)
         if self._joined.calls is not None:
             self._joined.calls.effects += call.effects
             return answer
-        for effect in call.effects:
-            effect()
+        carry_out(call.effects)
         return answer
 
     def _forget_tokens(self, call: Call) -> None:
-        """Now and then: what is too old is not found in between, only kept."""
+        """Delete expired tokens now and then: until then they are ignored, but kept."""
         if self._tokens_due is None or call.now >= self._tokens_due:
             self._tokens_due = call.now + _FORGET_TOKENS_EVERY
             queries.forget_tokens(call.tx, call.tokens_since)
 
-    def _replayed(self, operation: str, caller: Caller, request: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The answer of a call that was carried out already: its source may be gone, and is not read again."""
+    def _replayed(self, operation: str, caller: Caller, request: ApiRequest) -> ApiResponse | None:
+        """The answer of an already executed call: its source may no longer exist, and is not read again."""
         token = request.get("clientToken")
         if not token:
             return None
         with self._database.read() as tx:
             return _remembered(self._make_call(operation, caller, request, None, tx), token, _fingerprint(request))
 
-    def _make_call(self, operation: str, caller: Caller, request: Mapping[str, Any], fetched: Any, tx: Any) -> Call:
+    def _make_call(self, operation: str, caller: Caller, request: ApiRequest, fetched: Any, tx: Any) -> Call:
         return Call(
             operation=operation, caller=caller, request=request, now=self._clock(), tx=tx, settings=self._settings,
             managed=self._managed, page_secret=self._page_secret, fetched=fetched, builds=self._builds, effects=[],
@@ -201,21 +205,21 @@ class Service:
         )  # fmt: skip
 
     def with_builds(self, builds: Builder) -> None:
-        """Connect the engine, which needs the store before it can be made."""
+        """Connect the engine, whose construction needs the store."""
         self._builds = builds
 
     def with_clock(self, wake: WakeClock) -> None:
-        """Connect the scheduler, which is made of this service; `wake` hears of schedules that were armed."""
+        """Connect the scheduler, whose construction needs this service; `wake` is called for armed schedules."""
         self._wake_clock = wake
 
 
-def _fingerprint(request: Mapping[str, Any]) -> str:
+def _fingerprint(request: ApiRequest) -> str:
     members = {name: value for name, value in request.items() if name != "clientToken"}
     return sha256_hex(json_bytes(members, ordered=True, default=str))
 
 
-def _remembered(call: Call, token: str, fingerprint: str) -> dict[str, Any] | None:
-    """The answer that a token stands for, or None for a new token. Raises ApiError for another request's token."""
+def _remembered(call: Call, token: str, fingerprint: str) -> ApiDocument | None:
+    """The stored answer of a token, or None for a new token. Raises ApiError for another request's token."""
     known = queries.find_token(
         call.tx, call.account, call.region, call.operation, token, not_before=call.tokens_since
     )
@@ -226,7 +230,7 @@ def _remembered(call: Call, token: str, fingerprint: str) -> dict[str, Any] | No
     return known[1]
 
 
-def _once(call: Call, built: Operation, token: str) -> dict[str, Any]:
+def _answer_once(call: Call, built: BuiltOperation, token: str) -> ApiDocument:
     fingerprint = _fingerprint(call.request)
     known = _remembered(call, token, fingerprint)
     if known is not None:
@@ -241,22 +245,22 @@ def _once(call: Call, built: Operation, token: str) -> dict[str, Any]:
     return answer
 
 
-class _Together:
-    """See dispatch.Together."""
+class _ServiceBatch:
+    """See dispatch.CallBatch."""
 
     def __init__(
         self,
         commit: CommonCommit,
-        joined: _Joined,
+        joined: _JoinedCalls,
         in_flight: InFlight,
-        told: Callable[[StoreUnavailable, str], ApiError],
+        outage_error: Callable[[StoreUnavailable, str], ApiError],
     ) -> None:
         self._commit = commit
         self._joined = joined
         self._in_flight = in_flight
-        self._told = told
+        self._outage_error = outage_error
         self.effects: list[Effect] = []
-        """What happens after the commit, in order."""
+        """The effects after the commit, in order."""
         self.claims: list[Key] = []
         """Client tokens that are in use until then."""
 
@@ -273,11 +277,10 @@ class _Together:
         try:
             self._commit.end()
         except StoreUnavailable as error:
-            raise self._told(error, "of several changes") from error
+            raise self._outage_error(error, "of several changes") from error
         finally:
             self._in_flight.release(self.claims)
-        for effect in self.effects:
-            effect()
+        carry_out(self.effects)
 
 
 def _shared_secret(database: Database) -> bytes:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import ApiError, invalid_combination, invalid_value
 from imagesmith.settings import Settings
+from imagesmith.values.api import ApiRequest
 
 ReadSource = Callable[[str, str], str]
 """(path of the request member, URI) -> text; raises ApiError."""
 
 
 def given_document(
-    call: Call, request: Mapping[str, Any], *, inline: str = "data", uri: str = "uri", noun: str = "document"
+    call: Call, request: ApiRequest, *, inline: str = "data", uri: str = "uri", noun: str = "document"
 ) -> tuple[str, str]:
-    """The text that one of two members holds or names, and which of the two it came in by. Raises ApiError."""
+    """The text that one of two members holds or names, and the name of that member. Raises ApiError."""
     if (inline in request) == (uri in request):
         raise invalid_combination(inline, f"You must specify exactly one of {inline} and {uri}.")
     if inline in request:
@@ -30,7 +30,7 @@ def given_document(
 
 
 def s3_reader(settings: Settings) -> ReadSource:
-    """Read from the S3 endpoint of the settings, at most one byte more than a document may have."""
+    """Read from the S3 endpoint of the settings, at most one byte more than the limit of a document."""
 
     def read(path: str, uri: str) -> str:
         bucket, _, key = uri.removeprefix("s3://").partition("/")

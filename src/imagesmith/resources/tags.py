@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import ApiError, not_found
 from imagesmith.store import queries
 from imagesmith.store.records import Record
+from imagesmith.values.api import ApiRequest, ApiResponse
 from imagesmith.values.arn import Arn, ArnError
 
 _MOST = 50
@@ -32,7 +31,7 @@ def _invalid(path: str, detail: str) -> ApiError:
     )
 
 
-def tag(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+def tag(call: Call, request: ApiRequest) -> ApiResponse:
     record = _find(call, request["resourceArn"])
     merged = {**record.tags, **request["tags"]}
     if len(merged) > _MOST:
@@ -41,7 +40,7 @@ def tag(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def untag(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+def untag(call: Call, request: ApiRequest) -> ApiResponse:
     record = _find(call, request["resourceArn"])
     gone = set(request["tagKeys"])
     queries.replace(
@@ -50,5 +49,5 @@ def untag(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def list_tags(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+def list_tags(call: Call, request: ApiRequest) -> ApiResponse:
     return {"tags": dict(_find(call, request["resourceArn"]).tags)}

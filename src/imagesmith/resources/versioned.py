@@ -1,17 +1,19 @@
-"""What components and workflows share: documents with a version and build numbers (spec/api.md 3.3, 3.7, 4.5, 4.6).
+"""The common part of components and workflows, versioned documents with builds (spec/api.md 3.3, 3.7, 4.5, 4.6),
+and of the lists of images, which have the same versions and builds.
 
 A create stores a new resource, or the next build of a version whose content changed; builds never change. The
-number of a deleted build never comes back.
+number of a deleted build is never reused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from imagesmith.resources.call import Call
-from imagesmith.resources.configurations import picked
+from imagesmith.resources.configurations import select_members
 from imagesmith.resources.errors import (
     already_exists,
     in_dependency,
@@ -20,17 +22,18 @@ from imagesmith.resources.errors import (
     quota_exceeded,
 )
 from imagesmith.resources.lists import FilterTable, empty_page, list_given, list_stored
-from imagesmith.resources.references import exact_version, find, refuse_wildcard
+from imagesmith.resources.resolution import exact_version, find, parse_arn, refuse_wildcard
 from imagesmith.store import queries
 from imagesmith.store.records import Record
+from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
 from imagesmith.values.arn import slug_of
 
-Request = Mapping[str, Any]
+NO_FILTERS: Final[FilterTable] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class DocumentKind:
-    """What differs between the two kinds."""
+    """The differences between the two kinds."""
 
     kind: str
     """ARN type."""
@@ -42,9 +45,15 @@ class DocumentKind:
 
 
 def create_build(
-    kind: DocumentKind, call: Call, request: Request, *, content: Mapping[str, Any], family: str = "", **more: Any
-) -> dict[str, Any]:
-    """Store a build whose document was checked; `more` are members that are no part of its identity."""
+    kind: DocumentKind,
+    call: Call,
+    request: ApiRequest,
+    *,
+    content: Mapping[str, Any],
+    family: str = "",
+    **more: Any,
+) -> ApiResponse:
+    """Store a build whose document was checked; `more` are members outside its identity."""
     version = exact_version(request["semanticVersion"])
     slug = slug_of(request["name"])
     stored = queries.versions(call.tx, call.account, call.region, kind.kind, slug, family=family)
@@ -56,7 +65,7 @@ def create_build(
     limit = kind.quota(call)
     if queries.count(call.tx, call.own(kind.kind)) >= limit:
         raise quota_exceeded(f"{kind.kind}s", limit)
-    call.end_of_checks()
+    call.stop_if_dry_run()
     # two spellings of one number are one version: the first spelling stays
     spelling = earlier[0].parsed.version if earlier else request["semanticVersion"]
     path = "/".join(part for part in (kind.kind, family, slug) if part)
@@ -64,7 +73,7 @@ def create_build(
     arn = call.arn(kind.kind, slug, version=spelling, build=build, family=family or None)
     document = {
         "arn": str(arn), "name": request["name"], "version": spelling, **content,
-        **picked(request, ("changeDescription",)), **more, "owner": call.account, "dateCreated": call.stamp,
+        **select_members(request, ("changeDescription",)), **more, "owner": call.account, "dateCreated": call.stamp,
     }  # fmt: skip
     queries.insert(
         call.tx,
@@ -77,8 +86,8 @@ def create_build(
     return {f"{kind.kind}BuildVersionArn": str(arn), "latestVersionReferences": arn.latest_references()}
 
 
-def delete_build(kind: DocumentKind, call: Call, request: Request) -> dict[str, Any]:
-    """Delete one build unless something names it, or is left without a build of the version that it names."""
+def delete_build(kind: DocumentKind, call: Call, request: ApiRequest) -> ApiResponse:
+    """Delete one build unless a resource names it, or names its version and no other build of it exists."""
     path = f"{kind.kind}BuildVersionArn"
     refuse_wildcard(request[path], path=path)
     record = find(call, request[path], path=path, kind=kind.kind)
@@ -100,30 +109,53 @@ def _is_last_build(call: Call, record: Record) -> bool:
 
 
 def list_versions(
-    kind: DocumentKind,
+    kind: str,
     call: Call,
-    request: Request,
+    request: ApiRequest,
     *,
     filters: FilterTable,
     names: tuple[str, ...],
-    more: Callable[[Record], dict[str, Any]] = lambda _record: {},
+    more: Callable[[Record], ApiDocument] = lambda _record: {},
     keep: Callable[[Record], bool] | None = None,
-) -> dict[str, Any]:
+) -> ApiResponse:
     """One entry per semantic version, or per name; `names` are the members that an entry shows."""
     by_name = bool(request.get("byName"))
     if by_name and any(entry.get("name") == "version" for entry in request.get("filters", ())):
         raise invalid_combination("filters", "byName cannot be combined with a filter on version.")
 
-    def show(record: Record) -> dict[str, Any]:
+    def show(record: Record) -> ApiDocument:
         arn = record.parsed.with_version("x.x.x") if by_name else record.parsed.without_build
-        return {"arn": str(arn), **picked(record.document, names), **more(record)}
+        return {"arn": str(arn), **select_members(record.document, names), **more(record)}
 
-    key = f"{kind.kind}VersionList"
+    key = f"{kind}VersionList"
     owner = request.get("owner", "Self")
     if owner == "Amazon":
-        records = call.managed.records(kind.kind, call.caller.partition, call.region)
+        records = call.managed.records(kind, call.caller.partition, call.region)
         return list_given(call, records, key=key, filters=filters, show=show)
     if owner != "Self":
         return empty_page(key)
-    selection = call.own(kind.kind, newest_build_only=not by_name, newest_version_only=by_name)
+    selection = call.own(kind, newest_build_only=not by_name, newest_version_only=by_name)
+    return list_stored(call, selection, key=key, filters=filters, show=show, keep=keep)
+
+
+def list_builds(
+    kind: str,
+    call: Call,
+    request: ApiRequest,
+    *,
+    show: Callable[[Record], ApiDocument],
+    filters: FilterTable = NO_FILTERS,
+    keep: Callable[[Record], bool] | None = None,
+) -> ApiResponse:
+    """Build versions of one exact version, or of all own resources of a kind."""
+    key, path = f"{kind}SummaryList", f"{kind}VersionArn"
+    text = request.get(path)
+    selection = call.own(kind)
+    if text is not None:
+        arn = parse_arn(call, text, path=path, kind=kind)
+        version = exact_version(arn.version or "")
+        if arn.owner != call.account:
+            found = [record for record in call.managed.versions(arn) if record.version == version]
+            return list_given(call, found, key=key, filters=filters, show=show)
+        selection = call.own(kind, slug=arn.slug, version=version)
     return list_stored(call, selection, key=key, filters=filters, show=show, keep=keep)

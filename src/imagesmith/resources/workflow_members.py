@@ -1,6 +1,6 @@
-"""The `workflows` of a pipeline or an image: what they name, and whether it can run (spec/workflows.md 7.1).
+"""The `workflows` of a pipeline or an image: their documents, and whether these can run (spec/workflows.md 7.1).
 
-entries --check_entries--> well formed       what the request alone tells
+entries --check_entries--> well formed       checks of the request alone
         --resolve_entries--> UsedWorkflow    stored documents, bound parameters, rules between the documents
 """
 
@@ -11,30 +11,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from imagesmith.recipes.kinds import kind_of_recipe
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import invalid_combination, invalid_value, quota_exceeded
-from imagesmith.resources.references import MANAGED_OWNER, resolve
+from imagesmith.resources.resolution import MANAGED_OWNER, resolve
 from imagesmith.store.records import Record
+from imagesmith.values.api import ApiRequest
 from imagesmith.values.arn import Arn, ArnError
-from imagesmith.workflows.actions import CONTAINER_DISTRIBUTION, MACHINE_DISTRIBUTION
-from imagesmith.workflows.document import WorkflowDocument, WorkflowType
-from imagesmith.workflows.dynamic import ParameterError, bind_parameters
-from imagesmith.workflows.grammar import ParsedWorkflow, parse_workflow
-
-Request = Mapping[str, Any]
+from imagesmith.workflow_documents.actions import CONTAINER_DISTRIBUTION, MACHINE_DISTRIBUTION
+from imagesmith.workflow_documents.document import WorkflowDocument, WorkflowType
+from imagesmith.workflow_documents.expressions import ParameterError, bind_parameters
+from imagesmith.workflow_documents.grammar import ParsedWorkflow, parse_workflow
 
 _PATH: Final = "workflows"
 _ONCE: Final = {"build": "BUILD", "distribution": "DISTRIBUTION"}
+_DISTRIBUTES: Final = {"container": CONTAINER_DISTRIBUTION, "machine": MACHINE_DISTRIBUTION}
+"""Kind of image -> the actions that distribute it."""
 _NEEDED_OUTPUTS: Final = {
     "image-recipe": ("ImageId", "Build workflow must have output named ImageId to build AMI."),
     "container-recipe": ("InstanceId", "Build workflow must have output named InstanceId to build container."),
 }
-"""Kind of the recipe -> the output that the stages after BUILD go on from (2.4)."""
+"""Kind of the recipe -> the output that the stages after BUILD use (spec/workflows.md 2.4)."""
 
 
 @dataclass(frozen=True)
 class UsedWorkflow:
-    """One entry of `workflows` with what it means now."""
+    """One entry of `workflows` with its resolved document."""
 
     entry: Mapping[str, Any]
     record: Record
@@ -48,8 +50,8 @@ class UsedWorkflow:
         return kind
 
 
-def check_entries(call: Call, request: Request) -> None:
-    """The rules that need no stored document. Raises ApiError."""
+def check_entries(call: Call, request: ApiRequest) -> None:
+    """Check the rules that need no stored document. Raises ApiError."""
     entries = request.get(_PATH, ())
     if entries and "executionRole" not in request:
         raise invalid_combination("executionRole", "An execution role is required to provide workflows.")
@@ -70,8 +72,8 @@ def check_entries(call: Call, request: Request) -> None:
             _check_settings(entry, index)
 
 
-def resolve_entries(call: Call, request: Request, recipe: Record) -> tuple[UsedWorkflow, ...]:
-    """The documents that would run now, in the order given. Raises ApiError."""
+def resolve_entries(call: Call, request: ApiRequest, recipe: Record) -> tuple[UsedWorkflow, ...]:
+    """The documents that would run now, in the order of the request. Raises ApiError."""
     used = tuple(_used(call, entry, index) for index, entry in enumerate(request.get(_PATH, ())))
     _check_outputs(used, recipe)
     for index, workflow in enumerate(used):
@@ -80,7 +82,7 @@ def resolve_entries(call: Call, request: Request, recipe: Record) -> tuple[UsedW
 
 
 def needed_arns(call: Call, used: Sequence[UsedWorkflow]) -> list[str]:
-    """What has to stay while these are referred to: builds and versions by number, never wildcards (api.md 4.5)."""
+    """The ARNs that must exist for these entries: builds and versions by number, no wildcards (spec/api.md 4.5)."""
     needed = []
     for workflow in used:
         arn = Arn.parse(workflow.entry["workflowArn"])
@@ -96,15 +98,15 @@ def _arn(text: str, path: str) -> Arn:
         raise invalid_value(path, f"{error}.") from error
 
 
-def _check_settings(entry: Request, index: int) -> None:
-    """`onFailure` ABORT is what happens anyway, so it is accepted for every type (13, no. 24)."""
+def _check_settings(entry: ApiRequest, index: int) -> None:
+    """`onFailure` ABORT is the default, so it is accepted for every type (spec/workflows.md 13, no. 24)."""
     refused = ["parallelGroup"] if entry.get("onFailure") == "ABORT" else ["onFailure", "parallelGroup"]
     for name in refused:
         if name in entry:
             raise invalid_combination(f"{_PATH}[{index}].{name}", "It is only valid for test workflows.")
 
 
-def _used(call: Call, entry: Request, index: int) -> UsedWorkflow:
+def _used(call: Call, entry: ApiRequest, index: int) -> UsedWorkflow:
     record = resolve(call, entry["workflowArn"], path=f"{_PATH}[{index}].workflowArn", kind="workflow")
     parsed = _stored(record.document["data"], record.document["type"])
     if parsed.document is None:  # stored by a version with other rules
@@ -147,11 +149,10 @@ def _check_outputs(used: Sequence[UsedWorkflow], recipe: Record) -> None:
 
 
 def _check_kind(workflow: UsedWorkflow, recipe: Record, index: int) -> None:
-    container = recipe.kind == "container-recipe"
-    foreign = MACHINE_DISTRIBUTION if container else CONTAINER_DISTRIBUTION
+    made = kind_of_recipe(recipe.kind).name
     for step in workflow.document.steps:
-        if step.action in foreign:
-            made, found = ("container", "machine") if container else ("machine", "container")
+        found = next((kind for kind, actions in _DISTRIBUTES.items() if step.action in actions), made)
+        if found != made:
             raise invalid_combination(
                 f"{_PATH}[{index}].workflowArn",
                 f"Step '{step.name}' ({step.action}) distributes {found} images; the recipe makes {made} images.",

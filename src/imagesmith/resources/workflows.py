@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from imagesmith.resources import versioned
 from imagesmith.resources.call import Call
-from imagesmith.resources.configurations import picked
+from imagesmith.resources.configurations import select_members
 from imagesmith.resources.errors import invalid_request, invalid_value
 from imagesmith.resources.lists import list_given, list_stored, member, version_text
-from imagesmith.resources.references import MANAGED_OWNER, parse_arn, reading_pattern, resolve
+from imagesmith.resources.resolution import MANAGED_OWNER, parse_arn, reading_pattern, resolve
 from imagesmith.resources.sources import given_document
 from imagesmith.resources.versioned import DocumentKind, create_build, delete_build
 from imagesmith.store.records import Record
-from imagesmith.workflows.document import parameter_details
-from imagesmith.workflows.grammar import parse_workflow, refusal
-
-Request = Mapping[str, Any]
+from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
+from imagesmith.workflow_documents.document import parameter_details
+from imagesmith.workflow_documents.grammar import parse_workflow, refusal
 
 KIND = "workflow"
 MAX_INLINE_BYTES = 16000
@@ -40,7 +36,7 @@ _WORKFLOW = DocumentKind(
 )
 
 
-def create(call: Call, request: Request) -> dict[str, Any]:
+def create(call: Call, request: ApiRequest) -> ApiResponse:
     """A new workflow, or the next build of a version whose content changed."""
     text, path = given_document(call, request)
     size = len(text.encode())
@@ -50,38 +46,38 @@ def create(call: Call, request: Request) -> dict[str, Any]:
     if parsed.document is None:
         assert parsed.first is not None
         raise invalid_request(refusal(parsed.first))
-    content = {**picked(request, ("description", "kmsKeyId")), "data": text, "type": request["type"]}
+    content = {**select_members(request, ("description", "kmsKeyId")), "data": text, "type": request["type"]}
     return create_build(
         _WORKFLOW, call, request,
         content=content, family=request["type"].lower(), parameters=parameter_details(parsed.document),
     )  # fmt: skip
 
 
-def get(call: Call, request: Request) -> dict[str, Any]:
+def get(call: Call, request: ApiRequest) -> ApiResponse:
     path = "workflowBuildVersionArn"
     record = resolve(call, request[path], path=path, kind=KIND)
     references = record.parsed.latest_references()
     if record.account == MANAGED_OWNER:
         # managed workflows are meant as x.x.x only (spec/api.md 3.6)
-        references = picked(references, ("latestVersionArn",))
-    return {"workflow": record.shown, "latestVersionReferences": references}
+        references = select_members(references, ("latestVersionArn",))
+    return {"workflow": record.to_api(), "latestVersionReferences": references}
 
 
-def delete(call: Call, request: Request) -> dict[str, Any]:
+def delete(call: Call, request: ApiRequest) -> ApiResponse:
     """Delete one build unless a pipeline names it; wildcards do not protect (spec/api.md 4.5)."""
     return delete_build(_WORKFLOW, call, request)
 
 
-def list_versions(call: Call, request: Request) -> dict[str, Any]:
+def list_versions(call: Call, request: ApiRequest) -> ApiResponse:
     """One entry per semantic version, or per name."""
     owner = request.get("owner", "Self")
     if owner in ("Shared", "ThirdParty"):
         raise invalid_value("owner", f"Workflows of owner {owner} cannot be listed.")
     names = ("name", "version", "description", "type", "owner", "dateCreated")
-    return versioned.list_versions(_WORKFLOW, call, request, filters=_FILTERS, names=names)
+    return versioned.list_versions(KIND, call, request, filters=_FILTERS, names=names)
 
 
-def list_builds(call: Call, request: Request) -> dict[str, Any]:
+def list_builds(call: Call, request: ApiRequest) -> ApiResponse:
     """Build versions of every version that an ARN matches, wildcards included, or of all own workflows."""
     key, path = "workflowSummaryList", "workflowVersionArn"
     text = request.get(path)
@@ -98,5 +94,5 @@ def list_builds(call: Call, request: Request) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _summary(record: Record) -> dict[str, Any]:
-    return {**picked(record.document, _SUMMARY), "tags": dict(record.tags)}
+def _summary(record: Record) -> ApiDocument:
+    return {**select_members(record.document, _SUMMARY), "tags": dict(record.tags)}

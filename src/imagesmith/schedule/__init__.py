@@ -1,1 +1,1 @@
-"""Finds due pipelines, decides, starts."""
+"""Finds due pipelines, decides about their runs, and starts images."""

@@ -1,4 +1,4 @@
-"""What the schedules of one account and region will do in a span of time, at a glance."""
+"""The agenda of an account and region: which pipelines its schedules will fire in a span of time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from imagesmith.store.schedules import ArmedSchedule
 from imagesmith.values.schedule import Schedule
 
 _MOST_INSTANTS = 1440
-"""Per pipeline; one a minute for a day."""
+"""Instants per pipeline: one a minute for a day."""
 
 
 @dataclass(frozen=True)
 class Appointment:
-    """One pipeline that fires within the span."""
+    """A pipeline that fires within the span."""
 
     pipeline_arn: str
     name: str
@@ -27,13 +27,13 @@ class Appointment:
     timezone: str
     condition: str
     instants: tuple[datetime, ...]
-    """In UTC, at least one, at most 1440; the first is dateNextRun, which is past while a tick is under way."""
+    """In UTC, 1 to 1440; the first is dateNextRun, which is in the past while a tick is under way."""
 
 
 def agenda(
     tx: Connection, account: str, region: str, *, now: datetime, until: datetime, most: int
 ) -> list[Appointment]:
-    """The first `most` pipelines that fire before `until`, the earliest first."""
+    """The first `most` pipelines that fire before `until`, earliest first."""
     rows = schedules.upcoming(tx, account, region, until=until, limit=most)
     documents: Mapping[str, Mapping[str, object]] = queries.documents(tx, [row.pipeline_arn for row in rows])
     parsed, found = ParsedSchedules(), []
@@ -43,19 +43,19 @@ def agenda(
         assert isinstance(schedule, dict)
         found.append(
             Appointment(
-                row.pipeline_arn,
-                str(document["name"]),
-                row.expression,
-                row.timezone,
-                schedule["pipelineExecutionStartCondition"],
-                _instants(row, now, until, parsed.read(row.expression, row.timezone)),
+                pipeline_arn=row.pipeline_arn,
+                name=str(document["name"]),
+                expression=row.expression,
+                timezone=row.timezone,
+                condition=schedule["pipelineExecutionStartCondition"],
+                instants=_instants(row, now, until, parsed.read(row.expression, row.timezone)),
             )
         )
     return found
 
 
 def _instants(row: ArmedSchedule, now: datetime, until: datetime, rule: Schedule) -> tuple[datetime, ...]:
-    """The armed instant and those that follow it; however many were missed, one run stands for them."""
+    """The armed instant and the instants after it; one run covers all missed instants."""
     instants = [row.next_fire]
     while len(instants) < _MOST_INSTANTS:
         following = rule.next_after(max(instants[-1], now), row.anchor)

@@ -1,14 +1,14 @@
-"""A cascade: an image became AVAILABLE, so the pipelines whose base it is are started (`schedules.cascade`).
+"""Cascades: when an image becomes AVAILABLE, the pipelines with this base are started (`schedules.cascade`).
 
     image AVAILABLE --> row in `cascades`, in the same transaction
-          tick --> dependents(): who may take it, read only
+          tick --> dependents(): pipelines that may use the image, read only
                --> follow(): in batches, in the scope of the image:
-                       skip    its base means another image by now, it has this one already, it would go in a circle
-                       build   type SCHEDULED, but no run of the schedule: a failure does not count
-               --> the row goes
+                       skip    its base resolves to another image by now, it has this image, it would go in a circle
+                       build   type SCHEDULED, but not a run of the schedule: a failure does not count
+               --> the row is removed
 
-A server that dies in between leaves the row, and whoever does it again finds the pipelines that have the image.
-Recipes with a fixed base never follow, and neither do DISABLED pipelines; a schedule is not needed.
+A server that dies in between leaves the row, and the next one recognises the pipelines that have the image. Recipes
+with a fixed base never follow, and neither do DISABLED pipelines; a schedule is not needed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy.engine import Connection
 
+from imagesmith.build_logs import pipeline_log
 from imagesmith.resources import pipelines
-from imagesmith.resources.call import Call
+from imagesmith.resources.call import Call, EffectKind
 from imagesmith.resources.errors import ApiError
 from imagesmith.resources.pipelines import PipelineRun
 from imagesmith.schedule.dependencies import Change, resolves_to
@@ -28,16 +29,14 @@ from imagesmith.store import cascades, queries, schedules
 from imagesmith.store.numbers import Numbers
 from imagesmith.store.records import Record
 from imagesmith.values.arn import Arn
-from imagesmith.workflows import pipeline_log
+from imagesmith.values.states import UNSUCCESSFUL_IMAGE, ImageStatus, PipelineStatus
 
 _LONGEST_CHAIN = 100
-"""Images below each other that are looked at for a circle."""
-
-_ENDED_BADLY = ("FAILED", "CANCELLED", "DELETED")
+"""Greatest length of a chain of base images that is searched for a circle."""
 
 
 def dependents(tx: Connection, image_arn: str) -> list[str]:
-    """ENABLED pipelines whose recipe, as written, may take an image; needs a transaction that only reads."""
+    """ENABLED pipelines whose recipe, as written, may use an image; `tx` needs to read only."""
     image = Arn.parse(image_arn)
     found = cascades.parents_like(tx, image.owner, image.region, f":image/{image.slug}/")
     recipes = {arn for arn, parent in found if not _is_fixed(parent) and resolves_to(parent, image_arn)}
@@ -47,9 +46,9 @@ def dependents(tx: Connection, image_arn: str) -> list[str]:
 
 
 def follow(call: Call, image_arn: str, arns: Sequence[str]) -> list[PipelineRun]:
-    """Start those of the pipelines that are to be built on the image now; one batch of dependents()."""
+    """Start the pipelines of one batch of dependents() that are to be built on the image now."""
     image = queries.get(call.tx, image_arn)
-    if image is None or image.status != "AVAILABLE":
+    if image is None or image.status != ImageStatus.AVAILABLE:
         return []
     resolver, numbers = Resolver(call), Numbers(call.tx)
     records = queries.get_many(call.tx, arns)
@@ -63,7 +62,7 @@ def follow(call: Call, image_arn: str, arns: Sequence[str]) -> list[PipelineRun]
 def _follow(
     call: Call, image: Record, pipeline: Record, resolver: Resolver, numbers: Numbers
 ) -> PipelineRun | None:
-    if pipeline.document["status"] != "ENABLED" or pipeline.arn == image.source:
+    if pipeline.document["status"] != PipelineStatus.ENABLED or pipeline.arn == image.source:
         return None
     try:
         resolved = resolver.resolve(pipeline.document)
@@ -74,7 +73,7 @@ def _follow(
         if problem:
             _skip(call, image, pipeline, problem)
             return None
-        change = Change("base", image.slug, _base_of(call.tx, pipeline), _told(image.arn))
+        change = Change("base", image.slug, _base_of(call.tx, pipeline), _format_version(image.arn))
         return pipelines.prepare_pipeline_run(
             call, pipeline, resolved,
             tags=pipeline.document.get("imageTags", {}), build_type="SCHEDULED", counted=False,
@@ -86,9 +85,9 @@ def _follow(
 
 
 def _problem(call: Call, image: Record, pipeline: Record) -> str:
-    """Why a pipeline must not follow; empty when it may."""
+    """The reason why a pipeline must not follow; empty when it may."""
     if pipeline.arn in _makers(call.tx, image):
-        return "it would go in a circle: that image is built on an image of this pipeline"
+        return "it would start a loop: that image is built on an image of this pipeline"
     if call.settings.schedules.overlap == "skip" and schedules.is_building(call.tx, pipeline.arn):
         return "a build of this pipeline is still running (overlap = skip)"
     return ""
@@ -97,11 +96,15 @@ def _problem(call: Call, image: Record, pipeline: Record) -> str:
 def _skip(call: Call, image: Record, pipeline: Record, why: str) -> None:
     settings, now = call.settings, call.now
     line = f"skip: {image.arn} is AVAILABLE: {why}"
-    call.effects.append(lambda: pipeline_log.tell(settings, pipeline, ("cascade", line), now=now))
+    call.afterwards(
+        EffectKind.PIPELINE_LOG,
+        pipeline.arn,
+        lambda: pipeline_log.append_lines(settings, pipeline, ("cascade", line), now=now),
+    )
 
 
 def _makers(tx: Connection, image: Record) -> Iterator[str]:
-    """The pipelines that made an image, its base, the base of that, and so on."""
+    """The pipelines of an image, of its base, of the base's base, and so on."""
     current: Record | None = image
     for _ in range(_LONGEST_CHAIN):
         if current is None:
@@ -111,18 +114,18 @@ def _makers(tx: Connection, image: Record) -> Iterator[str]:
 
 
 def _has(built: Record, image_arn: str) -> bool:
-    """Whether the newest image of a pipeline is made, or being made, of an image."""
-    return built.status not in _ENDED_BADLY and parent_of(built) == image_arn
+    """Whether the newest image of a pipeline is built, or is being built, on an image."""
+    return built.status not in (*UNSUCCESSFUL_IMAGE, ImageStatus.DELETED) and parent_of(built) == image_arn
 
 
 def _base_of(tx: Connection, pipeline: Record) -> str:
-    """Version and build of what the newest AVAILABLE image of a pipeline was built on, as a change tells it."""
+    """Version and build of the base of a pipeline's newest AVAILABLE image, as a Change shows them."""
     newest = schedules.newest_built(tx, [pipeline.arn]).get(pipeline.arn)
     parent = "" if newest is None else parent_of(newest)
-    return _told(parent) if parent.startswith("arn:") else parent or "nothing"
+    return _format_version(parent) if parent.startswith("arn:") else parent or "nothing"
 
 
-def _told(image_arn: str) -> str:
+def _format_version(image_arn: str) -> str:
     arn = Arn.parse(image_arn)
     return f"{arn.version}/{arn.build}"
 

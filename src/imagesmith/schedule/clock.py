@@ -1,4 +1,4 @@
-"""The running clock: finds due pipelines, fires each in its scope, sleeps until the next.
+"""The scheduler: finds due pipelines, fires each in its scope, sleeps until the next fire time.
 
     start --> recompute all --> [tick] --> sleep until the next fire time, at most a few seconds --> [tick] ...
                                   |                     ^ woken when a schedule is armed in this process
@@ -6,9 +6,9 @@
               due rows, in batches --> one unit of work per scope: tick.fire for each --> effects (enqueue, logs)
               images that became AVAILABLE --> their dependents, likewise (cascade)
 
-Any number of servers may run one: a batch locks its scope and asks again what is due, so each tick is carried out
-by one of them. Registries are asked about tags before a unit of work begins, never inside. Between a commit and its
-effects a process may die; the image is PENDING by then, and the sweep at the next start enqueues it.
+Any number of servers may run a scheduler: a batch locks its scope and reads again which pipelines are due, so one
+server executes each tick. Tags are read from registries before a unit of work begins, never inside. A process may
+die between a commit and its effects; the image is PENDING by then, and the sweep at the next start enqueues it.
 """
 
 from __future__ import annotations
@@ -20,50 +20,56 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import TypeVar
 
-from sqlalchemy.exc import DBAPIError
-
 from imagesmith.artifacts.tags import LookUpTags, TagState
+from imagesmith.periodic import Periodic
 from imagesmith.resources.call import Call, Effect
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.service import Service
+from imagesmith.retries import Backoff
 from imagesmith.schedule.cascade import dependents, follow
 from imagesmith.schedule.effects import Effects
 from imagesmith.schedule.rearm import rearm_all
 from imagesmith.schedule.start_condition import moving_tag
 from imagesmith.schedule.tick import Fired, fire_all
 from imagesmith.store import cascades, queries, schedules
-from imagesmith.store.database import Database, StoreUnavailable
+from imagesmith.store.database import Database
 from imagesmith.store.events import forget_events_before
+from imagesmith.store.outage import is_outage
 from imagesmith.store.schedules import DuePipeline
 from imagesmith.values.arn import Arn
+from imagesmith.values.zone_data import installed_since, zone_data
 
 _log = logging.getLogger(__name__)
 
 _BATCH = 100
-"""Pipelines per unit of work: callers of the same scope wait no longer than that takes."""
+"""Pipelines per unit of work, which limits the waiting time of callers of the same scope."""
 
 _LONGEST_SLEEP = 5.0
 """Seconds. Another server may arm a pipeline, and the clock may be set, without waking this process."""
 
 _SHORTEST_SLEEP = 0.01
-_LONGEST_PAUSE = 60.0
+_PAUSES = Backoff(1.0, 60.0)
+"""Pauses after failed rounds."""
 _CLOCK_BACK = timedelta(seconds=30)
-"""A clock that goes back further than this was set; fire times computed in its future are computed again."""
+"""A larger step back means that the clock was set; fire times computed in its future are recomputed."""
+
+_ZONES = timedelta(hours=1)
+"""Interval of the check for a newer time zone database."""
 
 _KEPT = timedelta(days=90)
-"""How long it is remembered which instants were run, and which events there were."""
+"""How long records of runs and events are kept."""
 
 _AVOIDED = timedelta(minutes=5)
-"""How long a pipeline whose tick failed unexpectedly is left alone, so that it does not hold up the others."""
+"""How long a pipeline is skipped after an unexpected failure of its tick, so that it does not delay the others."""
 
 Done = TypeVar("Done")
 
 Scope = tuple[str, str, str]
-"""Account, region and partition: whom a unit of work acts for."""
+"""Account, region and partition of a unit of work."""
 
 
 class Scheduler:
-    """Fires pipelines; `tick` does one round, `start` keeps doing it in a thread of its own."""
+    """Fires pipelines; `tick` executes one round, `start` repeats rounds in a thread of its own."""
 
     def __init__(
         self,
@@ -75,7 +81,7 @@ class Scheduler:
         look_up_tags: LookUpTags | None = None,
         cascade: bool = False,
     ) -> None:
-        """`look_up_tags`: given when a registry tag that moved is an update; `cascade`: see schedule.cascade."""
+        """`look_up_tags`: set if a moved registry tag counts as an update; `cascade`: see schedule.cascade."""
         self._service = service
         self._database = database
         self._clock = clock
@@ -84,45 +90,45 @@ class Scheduler:
         self._tags: dict[str, TagState] = {}
         self._cascade = cascade
         self._latest: datetime | None = None
+        self._zones_checked_at: datetime | None = None
         self._effects = Effects()
         self._avoided: dict[str, datetime] = {}
-        self._wake = threading.Event()
         self._asleep_until: datetime | None = None
-        """Until when the thread sleeps unless it is woken; None while it looks, or may be about to."""
+        """The end of the thread's sleep unless it is woken; None while it reads the database or is about to."""
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._recomputed = False
+        self._failures = 0
+        self._rounds = Periodic(
+            "scheduler", self._round, seconds=_LONGEST_SLEEP, at_once=True, failing="the scheduler failed"
+        )
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
-        self._thread.start()
+        self._rounds.start()
 
     def wake(self, next_fire: datetime) -> None:
-        """A schedule that fires at `next_fire` was armed, and is committed.
+        """Wake the thread, if needed, for a committed schedule that fires at `next_fire`.
 
-        Most fire long after the thread looks again by itself; waking it for each would make every update of a
-        pipeline a tick.
+        Most schedules fire long after the end of the sleep; waking the thread for each would make every update of
+        a pipeline a tick.
         """
         until = self._asleep_until
         if until is None or next_fire < until:
-            self._wake.set()
+            self._rounds.wake()
 
     def close(self, *, patience_seconds: float = 30) -> None:
-        """Stop after the unit of work that runs."""
+        """Stop after the current unit of work."""
         self._stopping.set()
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join(patience_seconds)
-            self._thread = None
+        self._rounds.stop(patience_seconds)
 
     def recompute(self) -> None:
-        """What a start does first: zone rules may have changed while no server ran. Raises StoreUnavailable."""
+        """Recompute all fire times at a start: zone rules may have changed since. Raises StoreUnavailable."""
         with self._database.write("schedules") as tx:
             schedules.forget_runs_before(tx, self._clock() - _KEPT)
             forget_events_before(tx, self._clock() - _KEPT)
         rearm_all(self._database, now=self._clock, stop=self._stopping.is_set)
 
     def tick(self) -> list[Fired]:
-        """Fire everything that is due, in batches, effects included. Raises StoreUnavailable."""
+        """Fire all due pipelines, in batches, with their effects. Raises StoreUnavailable."""
         self._effects.retry()
         try:
             return self._tick(self._clock())
@@ -134,11 +140,12 @@ class Scheduler:
             _log.warning("the clock went back from %s to %s", self._latest, now)
             rearm_all(self._database, now=self._clock, stop=self._stopping.is_set)
         self._latest = now
+        self._check_zones(now)
         self._avoided = {arn: until for arn, until in self._avoided.items() if until > now}
         self._tags.clear()
         fired: list[Fired] = []
         while not self._stopping.is_set():
-            due, images = self._look(now)
+            due, images = self._find_due(now)
             if not due and not images:
                 break
             for scope, group in groupby(sorted(due, key=_scope), key=_scope):
@@ -147,8 +154,20 @@ class Scheduler:
                 self._follow(image_arn, now)
         return fired
 
-    def _look(self, now: datetime) -> tuple[list[DuePipeline], list[str]]:
-        """The next pipelines that are due, and images that became AVAILABLE."""
+    def _check_zones(self, now: datetime) -> None:
+        """Log the installation of a newer time zone database: loaded zones keep the old rules."""
+        if self._zones_checked_at is not None and now < self._zones_checked_at + _ZONES:
+            return
+        self._zones_checked_at = now
+        newer = installed_since()
+        if newer is not None:
+            _log.warning(
+                "schedules use the time zones of %s, and %s is installed: restart this server to use it",
+                zone_data().used, newer.used,
+            )  # fmt: skip
+
+    def _find_due(self, now: datetime) -> tuple[list[DuePipeline], list[str]]:
+        """The next due pipelines, and images that became AVAILABLE."""
         most = self._batch + len(self._avoided)
         with self._database.read() as tx:
             due, images = schedules.due(tx, now, most), cascades.waiting_cascades(tx, most)
@@ -158,26 +177,26 @@ class Scheduler:
         )
 
     def _fire_scope(self, scope: Scope, arns: Sequence[str], now: datetime) -> list[Fired]:
-        """One batch; when it fails, each of it alone, so that one bad pipeline stops no other."""
+        """Fire one batch; after a failure each pipeline alone, so that a bad pipeline does not stop the others."""
         try:
             return self._fire_batch(scope, arns)
         except Exception as error:
-            if _is_outage(error):
+            if is_outage(error):
                 raise
-            _log.exception("a batch of %d ticks failed; each is tried alone", len(arns))
+            _log.exception("a batch of %d ticks failed; each is retried separately", len(arns))
         fired: list[Fired] = []
         for arn in arns:
             try:
                 fired += self._fire_batch(scope, [arn])
             except Exception as error:
-                if _is_outage(error):
+                if is_outage(error):
                     raise
-                _log.error("the tick of %s failed and is tried again in %s: %r", arn, _AVOIDED, error)
+                _log.error("the tick of %s failed and is retried in %s: %r", arn, _AVOIDED, error)
                 self._avoided[arn] = now + _AVOIDED
         return fired
 
     def _fire_batch(self, scope: Scope, arns: Sequence[str]) -> list[Fired]:
-        """Those that wait for the answer of a registry come last."""
+        """Fire one batch; pipelines that wait for a registry come last."""
         tags = self._moving_tags(scope, arns)
         at_once = [arn for arn in arns if arn not in tags]
         fired = self._unit(scope, lambda call: fire_all(call, at_once)) if at_once else []
@@ -188,13 +207,13 @@ class Scheduler:
         return fired
 
     def _unit(self, scope: Scope, carry_out: Callable[[Call], list[Done]]) -> list[Done]:
-        """One unit of work, then its effects."""
+        """Execute one unit of work, then its effects."""
         effects: list[Effect] = []
 
         def work(call: Call) -> list[Done]:
             done = carry_out(call)
             effects.extend(call.effects)
-            # begun below instead, where one that fails does not lose the others
+            # started below instead, where a failed effect does not lose the others
             call.effects.clear()
             return done
 
@@ -215,17 +234,17 @@ class Scheduler:
         return {arn: tag for arn, tag in found.items() if tag}
 
     def _read_tags(self, tags: Set[str]) -> None:
-        """Ask for those that this tick does not know yet."""
+        """Look up the tags that this tick has not read yet."""
         missing = tags - self._tags.keys()
         if self._look_up_tags is not None and missing:
             self._tags.update(self._look_up_tags(missing))
 
     def _follow(self, image_arn: str, now: datetime) -> None:
-        """Start what is built on an image that became AVAILABLE; one that fails waits and stops no other."""
+        """Start the dependents of an image that became AVAILABLE; after a failure the image is retried later."""
         try:
             self._start_dependents(image_arn)
         except Exception as error:
-            if _is_outage(error):
+            if is_outage(error):
                 raise
             _log.exception("the pipelines built on %s are started in %s", image_arn, _AVOIDED)
             self._avoided[image_arn] = now + _AVOIDED
@@ -242,28 +261,25 @@ class Scheduler:
         with self._database.write(f"{image.owner}/{image.region}") as tx:
             cascades.forget_cascades(tx, [image_arn])
 
-    def _run(self) -> None:
-        pause = 1.0
-        recomputed = False
-        while not self._stopping.is_set():
-            # before the database is read: what is committed after that finds None or the answer
-            self._asleep_until = None
-            try:
-                if not recomputed:
-                    self.recompute()
-                    recomputed = True
-                self.tick()
-                delay, pause = self._delay(), 1.0
-            except Exception as error:
-                quiet = _is_outage(error)
-                _log.error("the scheduler pauses for %.0f s: %s", pause, error, exc_info=not quiet)
-                delay, pause = pause, min(pause * 2, _LONGEST_PAUSE)
-            self._asleep_until = self._clock() + timedelta(seconds=delay)
-            self._wake.wait(delay)
-            self._wake.clear()
+    def _round(self) -> float:
+        """Execute one round; returns the seconds until the next, which grow during an outage."""
+        # before the database is read: later commits find None or the new time
+        self._asleep_until = None
+        try:
+            if not self._recomputed:
+                self.recompute()
+                self._recomputed = True
+            self.tick()
+            delay, self._failures = self._delay(), 0
+        except Exception as error:
+            self._failures += 1
+            delay = _PAUSES.pause(self._failures)
+            _log.error("the scheduler pauses for %.0f s: %s", delay, error, exc_info=not is_outage(error))
+        self._asleep_until = self._clock() + timedelta(seconds=delay)
+        return delay
 
     def _delay(self) -> float:
-        """Seconds to sleep: what was due at the last tick is done, or must wait."""
+        """Seconds until the first fire time after the last tick, whose due pipelines are done or postponed."""
         assert self._latest is not None
         with self._database.read() as tx:
             following = schedules.earliest_after(tx, self._latest)
@@ -272,16 +288,17 @@ class Scheduler:
         return min(max((following - self._clock()).total_seconds(), _SHORTEST_SLEEP), _LONGEST_SLEEP)
 
 
-def _is_outage(error: Exception) -> bool:
-    """Whether the database is the problem, and not one pipeline's record."""
-    return isinstance(error, StoreUnavailable) or (isinstance(error, DBAPIError) and error.connection_invalidated)
-
-
 def _caller(scope: Scope) -> Caller:
-    """Whoever acts for the clock in a scope."""
+    """The caller for the scheduler's requests in a scope."""
     account, region, partition = scope
-    return Caller(account, region, f"arn:{partition}:iam::{account}:root", "", partition)
+    return Caller(
+        account=account,
+        region=region,
+        principal=f"arn:{partition}:iam::{account}:root",
+        request_id="",
+        partition=partition,
+    )
 
 
 def _scope(due: DuePipeline) -> Scope:
-    return due.account, due.region, due.pipeline_arn.split(":", 2)[1]
+    return due.account, due.region, Arn.parse(due.pipeline_arn).partition

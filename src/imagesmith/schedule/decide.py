@@ -1,14 +1,14 @@
-"""What happens at a tick: pure functions of plain data.
+"""Decides what a tick does: pure functions of plain data.
 
     tick --> drop    the pipeline is gone, DISABLED, or armed for another schedule by now
          |-> wait    not due yet: the clock went back
          |-> skip    missed by more than the grace, or a build is still running and overlap is "skip"
          |-> build   EXPRESSION_MATCH_ONLY
-         \\-> check --> build   nothing built yet, or a dependency moved on
-                   \\-> skip    nothing moved on
+         \\-> check --> build   nothing built yet, or a dependency changed
+                   \\-> skip    no dependency changed
 
-However many ticks were missed, one decision covers them all: the newest missed tick is the one that runs
-(spec/pipelines.md 3, 4, 7). Nothing here reads a clock or a store.
+One decision covers any number of missed ticks: the newest missed tick runs (spec/pipelines.md 3, 4, 7). This module
+reads neither a clock nor a store.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SECOND: Final = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class Tick:
-    """An armed fire time, and the version of the schedule that it was armed for."""
+    """An armed fire time, and the version of its schedule."""
 
     due: datetime
     schedule_version: int
@@ -54,12 +54,12 @@ class Tick:
 
 @dataclass(frozen=True)
 class PipelineState:
-    """What the decision needs to know of a pipeline as it stands now."""
+    """The current state of a pipeline, as far as decisions need it."""
 
     enabled: bool
     schedule: Schedule | None
     schedule_version: int
-    """Counts up with every change of the schedule or the status."""
+    """Grows with every change of the schedule or the status."""
     anchor: datetime
     """When the schedule was created or last changed; rates count from it."""
     condition: StartCondition = "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE"
@@ -67,20 +67,20 @@ class PipelineState:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do now. `reason` is a line of the pipeline log."""
+    """The decision about a tick. `reason` is a line of the pipeline log."""
 
     outcome: Outcome
     reason: str
     scheduled_for: datetime | None = None
-    """The instant that the run stands for: with the pipeline it identifies the run, whoever starts it."""
+    """The instant of the run: pipeline and instant identify the run, whichever server starts it."""
     next_fire: datetime | None = None
-    """What to arm next, also when nothing runs now; None when the schedule has ended."""
+    """The next fire time to arm, also without a run; None when the schedule has ended."""
     changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)
 class Check:
-    """Whether the dependency condition lets a build start, and why."""
+    """Whether the dependency condition permits a build, and why."""
 
     build: bool
     reason: str
@@ -90,7 +90,7 @@ class Check:
 def at_tick(
     tick: Tick, pipeline: PipelineState | None, *, now: datetime, running: bool, policy: Schedules
 ) -> Decision:
-    """Judge a tick; `running` says whether a build of this pipeline has not ended yet."""
+    """Decide about a tick; `running`: a build of this pipeline has not ended yet."""
     if pipeline is None:
         return Decision("drop", "the pipeline is gone")
     if not pipeline.enabled or pipeline.schedule is None:
@@ -98,27 +98,27 @@ def at_tick(
     if pipeline.schedule_version != tick.schedule_version:
         return Decision("drop", "the schedule was changed after this tick was armed")
     if tick.due > now:
-        return Decision("wait", f"not due before {_told(tick.due)}", next_fire=tick.due)
+        return Decision("wait", f"not due before {_format_instant(tick.due)}", next_fire=tick.due)
     newest = newest_due(pipeline.schedule, tick.due, now=now, anchor=pipeline.anchor)
     following = next_fire(pipeline, now=now, last=newest)
     late = now - newest
     if late > timedelta(seconds=policy.misfire_grace_seconds):
         reason = (
-            f"missed the tick of {_told(newest)} by {_span(late)}, "
+            f"missed the tick of {_format_instant(newest)} by {_span(late)}, "
             f"more than the grace of {_span(timedelta(seconds=policy.misfire_grace_seconds))}"
         )
         return Decision("skip", reason, newest, following)
     if running and policy.overlap == "skip":
         return Decision("skip", "a build of this pipeline is still running (overlap = skip)", newest, following)
-    reason = f"scheduled for {_told(newest)}"
+    reason = f"scheduled for {_format_instant(newest)}"
     if newest > tick.due:
-        reason += f", one run for every tick since {_told(tick.due)}"
+        reason += f", one run for every tick since {_format_instant(tick.due)}"
     outcome: Outcome = "build" if pipeline.condition == "EXPRESSION_MATCH_ONLY" else "check"
     return Decision(outcome, reason, newest, following)
 
 
 def check_dependencies(baseline: Inputs | None, current: Inputs, *, policy: Schedules) -> Check:
-    """Apply the dependency condition; `baseline` is that of the newest image that reached AVAILABLE."""
+    """Apply the dependency condition; `baseline`: the inputs of the newest image that reached AVAILABLE."""
     if baseline is None:
         return Check(True, "no image of this pipeline is AVAILABLE yet")
     changes = changed_dependencies(baseline, current, container_tag_updates=policy.container_tag_updates)
@@ -128,7 +128,7 @@ def check_dependencies(baseline: Inputs | None, current: Inputs, *, policy: Sche
 
 
 def after_check(decision: Decision, check: Check) -> Decision:
-    """Finish a decision whose outcome is "check"."""
+    """Complete a decision whose outcome is "check"."""
     return replace(
         decision,
         outcome="build" if check.build else "skip",
@@ -138,9 +138,9 @@ def after_check(decision: Decision, check: Check) -> Decision:
 
 
 def next_fire(pipeline: PipelineState, *, now: datetime, last: datetime | None = None) -> datetime | None:
-    """The instant to arm; None for a DISABLED pipeline, without a schedule, and when it never fires again.
+    """The instant to arm; None for a DISABLED pipeline, without a schedule, and for one that never fires again.
 
-    `last` is the newest instant that was run or skipped: a clock that went back does not bring it again.
+    `last` is the newest instant that was run or skipped: it does not repeat after the clock went back.
     """
     if not pipeline.enabled or pipeline.schedule is None:
         return None
@@ -148,7 +148,7 @@ def next_fire(pipeline: PipelineState, *, now: datetime, last: datetime | None =
 
 
 def newest_due(schedule: Schedule, due: datetime, *, now: datetime, anchor: datetime) -> datetime:
-    """The last fire time not after `now`, `due` being such a one: by halving, for a year may have been missed."""
+    """The last fire time not after `now`, from `due` on: by bisection, because a year may have been missed."""
     newest, unknown = due, now
     while unknown - newest >= _SECOND:
         middle = newest + (unknown - newest) / 2
@@ -160,7 +160,7 @@ def newest_due(schedule: Schedule, due: datetime, *, now: datetime, anchor: date
     return newest
 
 
-def _told(instant: datetime) -> str:
+def _format_instant(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,4 +1,4 @@
-"""What a build was made of, and which of it has moved on since (spec/pipelines.md 4).
+"""The inputs of a build, and which of them changed since (spec/pipelines.md 4).
 
 | Reference in the recipe                 | counts as an update when                        |
 |-----------------------------------------|-------------------------------------------------|
@@ -22,7 +22,7 @@ Role = Literal["base", "component"]
 
 @dataclass(frozen=True)
 class Dependency:
-    """A base or component: `reference` as the recipe writes it, `resolved` as a build took it.
+    """A base or component: `reference` as written in the recipe, `resolved` as used by a build.
 
     `resolved` is a build ARN, an AMI id, a digest `sha256:...` or the value of a parameter.
     """
@@ -34,16 +34,16 @@ class Dependency:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that a build resolves; recorded with each image, it is the baseline of the next."""
+    """All resolved references of a build; recorded with each image as the baseline of the next build."""
 
     recipe: str
-    """ARN of the recipe version, without wildcard."""
+    """ARN of the recipe version, without wildcards."""
     dependencies: tuple[Dependency, ...]
 
 
 @dataclass(frozen=True)
 class Change:
-    """One update, as the pipeline log tells it: `base debian-12 1.0.3/2 -> 1.0.4/1`."""
+    """One update, as written in the pipeline log: `base debian-12 1.0.3/2 -> 1.0.4/1`."""
 
     role: Literal["recipe", "base", "component"]
     name: str
@@ -57,10 +57,10 @@ class Change:
 def changed_dependencies(
     baseline: Inputs, current: Inputs, *, container_tag_updates: bool = False
 ) -> tuple[Change, ...]:
-    """Every update since the baseline: the recipe first, then in the order of the current recipe."""
+    """All updates since the baseline: the recipe first, then dependencies in the order of the current recipe."""
     changes = _recipe_change(baseline.recipe, current.recipe)
-    # Matched by reference, not by place: another recipe version may order or drop components. What stands only in
-    # one of the two is told by the change of recipe.
+    # Matched by reference, not by position: another recipe version may reorder or drop components. The change of
+    # the recipe covers references that only one of the two has.
     before = {(item.role, item.reference): item for item in baseline.dependencies}
     for item in dict.fromkeys(current.dependencies):
         old = before.get((item.role, item.reference))
@@ -70,7 +70,7 @@ def changed_dependencies(
 
 
 def resolves_to(reference: str, image: str) -> bool:
-    """Whether a base reference of a recipe can take the image build `image` (ARN): the test of a cascade."""
+    """Whether a base reference of a recipe can resolve to the image build `image` (ARN), for cascades."""
     wanted, built = _arn(reference), Arn.parse(image)
     if wanted is None or wanted.version is None or built.version is None:
         return False
@@ -86,15 +86,15 @@ def _recipe_change(before: str, after: str) -> list[Change]:
     old, new = Arn.parse(before), Arn.parse(after)
     if (old.kind, old.slug, _ordering(old)) == (new.kind, new.slug, _ordering(new)):
         return []
-    told = str(new.version) if new.slug == old.slug else f"{new.slug} {new.version}"
-    return [Change("recipe", old.slug, str(old.version), told)]
+    label = str(new.version) if new.slug == old.slug else f"{new.slug} {new.version}"
+    return [Change("recipe", old.slug, str(old.version), label)]
 
 
 def _is_update(old: Dependency, new: Dependency, *, container_tag_updates: bool) -> bool:
     if old.resolved == new.resolved:
         return False
     if _arn(new.reference) is not None:
-        # Deprecating the newest build makes a wildcard go down: that is no update.
+        # After the newest build is deprecated a wildcard resolves to an older one, which is not an update.
         return _ordering(Arn.parse(new.resolved)) > _ordering(Arn.parse(old.resolved))
     if new.reference.startswith("ssm:"):
         return True

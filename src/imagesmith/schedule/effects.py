@@ -1,11 +1,11 @@
-r"""What follows a commit of the clock: builds are enqueued, logs told.
+r"""Effects after a commit of the scheduler: builds are enqueued, log lines written.
 
     unit of work 1 --> unit of work 2 --> unit of work 3 -->      the thread that ticks
                   \--> effects 1      \--> effects 2               two threads beside it
 
-Each waits for something else: the store, the journal, files. No more than the effects of one unit of work are under
-way, in no order. One that fails is tried again at the next tick; a process that dies before them leaves PENDING
-images, which the next start enqueues.
+The three wait for different things: the store, the journal, files. Only the effects of one unit of work are under
+way at a time, in any order. A failed effect is logged by name and tried again at the next tick, a log line at most
+ten times; a process that dies before its effects leaves PENDING images, which the next start enqueues.
 """
 
 from __future__ import annotations
@@ -14,22 +14,26 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
 
-from imagesmith.resources.call import Effect
+from imagesmith.resources.call import Effect, EffectKind
 
 _log = logging.getLogger(__name__)
 
+_LOG_TRIES: Final = 10
+
 
 class Effects:
-    """Carries out effects; one thread uses it."""
+    """Executes effects; for use by one thread."""
 
     def __init__(self) -> None:
-        self._failed: deque[Effect] = deque()
+        self._failed: deque[tuple[Effect, int]] = deque()
+        """Failed effects, each with the number of its tries."""
         self._beside: ThreadPoolExecutor | None = None
         self._under_way: Sequence[Future[None]] = ()
 
     def begin(self, effects: Sequence[Effect]) -> None:
-        """Start with these when those before them are done; finish() comes some time after."""
+        """Wait for the earlier effects, then start these; call finish() later."""
         if not effects:
             return
         if self._beside is None:
@@ -38,7 +42,7 @@ class Effects:
         self._under_way = [self._beside.submit(self._carry_out, effect) for effect in effects]
 
     def finish(self) -> None:
-        """Wait for all that were begun."""
+        """Wait for all started effects."""
         if self._beside is not None:
             self._beside.shutdown()
             self._beside = None
@@ -47,17 +51,26 @@ class Effects:
     def _wait(self) -> None:
         done, self._under_way = self._under_way, ()
         for effect in done:
-            # raises what is no Exception: the process is to end
+            # only raises a BaseException that ends the process
             effect.result()
 
     def retry(self) -> None:
-        """Try those again that failed."""
+        """Retry failed effects."""
         for _ in range(len(self._failed)):
-            self._carry_out(self._failed.popleft())
+            effect, tries = self._failed.popleft()
+            self._carry_out(effect, tries + 1)
 
-    def _carry_out(self, effect: Effect) -> None:
+    def _carry_out(self, effect: Effect, tries: int = 1) -> None:
         try:
-            effect()
-        except Exception:
-            _log.warning("a build could not be enqueued; it is tried again at the next tick", exc_info=True)
-            self._failed.append(effect)
+            effect.action()
+        except Exception as error:
+            if tries >= _LOG_TRIES and effect.kind is EffectKind.PIPELINE_LOG:
+                _log.warning("%s failed %d times and is not retried: %r", effect, tries, error)
+                return
+            if tries == 1:
+                # logged once: an effect that fails twice usually fails for longer
+                _log.warning("%s failed; it is retried at the next tick: %r", effect, error, exc_info=True)
+            self._failed.append((effect, tries))
+            return
+        if tries > 1:
+            _log.warning("%s succeeded at attempt %d", effect, tries)

@@ -1,26 +1,26 @@
-"""Schedules read once for many pipelines: a fleet has few different ones."""
+"""A cache of parsed schedules: many pipelines share few different schedules."""
 
 from __future__ import annotations
 
 from imagesmith.values.schedule import Schedule, parse_schedule
 
 _MOST = 10_000
-"""Different schedules that are kept; more are read again."""
+"""Greatest number of cached schedules; others are parsed again."""
 
 
 class ParsedSchedules:
-    """Remembers what expressions mean; lives as long as one walk over pipelines, for zone rules may change."""
+    """Caches parsed schedules for one walk over pipelines: zone rules may change afterwards."""
 
     def __init__(self) -> None:
         self._read: dict[tuple[str, str], Schedule] = {}
 
     def read(self, expression: str, timezone: str) -> Schedule:
-        """The schedule of a stored pipeline. Raises UnknownZone when the zone database lost its zone."""
+        """The schedule of a stored pipeline. Raises UnknownZone when its zone is missing from the zone database."""
         key = (expression, timezone)
         found = self._read.get(key)
         if found is None:
             if len(self._read) >= _MOST:
                 self._read.clear()
-            # whatever was accepted once stays readable when the switch for lenient expressions is turned off
+            # accepted schedules stay readable after the switch for lenient expressions is turned off
             found = self._read[key] = parse_schedule(expression, timezone, lenient=True)
         return found

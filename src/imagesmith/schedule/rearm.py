@@ -1,7 +1,7 @@
-"""Recompute every armed fire time: after the zone database changed, and after the clock went back.
+"""Recomputes every armed fire time: after the zone database changed, and after the clock went back.
 
-Each row says from which moment its fire time was computed, so the same computation shows what the rules of today
-mean. An instant that newer rules place in the past is then due and is treated like any missed tick.
+Each row holds the moment from which its fire time was computed, so the computation can be repeated under today's
+rules. An instant that newer rules move into the past is then due and is treated like any missed tick.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _BATCH = 1000
 """Rows per unit of work."""
 
 _MOST_KNOWN = 10_000
-"""Different schedules whose next fire time is kept."""
+"""Greatest number of schedules whose next fire time is cached."""
 
 
 @dataclass(frozen=True)
-class Rearmed:
-    """How many armed pipelines were looked at, and how many got another fire time."""
+class RearmReport:
+    """How many armed pipelines were checked, and how many got a new fire time."""
 
     seen: int
     changed: int
@@ -39,8 +39,8 @@ class Rearmed:
 
 def rearm_all(
     database: Database, *, now: Callable[[], datetime], stop: Callable[[], bool] = lambda: False
-) -> Rearmed:
-    """Recompute all fire times in short units of work; `stop` ends it early, which loses nothing."""
+) -> RearmReport:
+    """Recompute all fire times in short units of work; `stop` ends this early without loss."""
     rules = _Rules()
     seen = changed = 0
     after = ""
@@ -58,15 +58,15 @@ def rearm_all(
                 with database.write(scope) as tx:
                     changed += schedules.rearm(tx, batch)
     if changed:
-        _log.info("%d of %d schedules were armed anew", changed, seen)
-    return Rearmed(seen, changed)
+        _log.info("%d of %d schedules were rearmed", changed, seen)
+    return RearmReport(seen, changed)
 
 
 class _Rules:
-    """Fire times by the rules of today.
+    """Computes fire times by the current rules.
 
-    All moments between two fire times of a cron schedule have the same next one, so a fleet on few schedules asks
-    few questions.
+    All moments between two fire times of a cron schedule have the same next one, so many pipelines on few schedules
+    need few computations.
     """
 
     def __init__(self) -> None:
@@ -74,15 +74,15 @@ class _Rules:
         self._known: dict[tuple[str, str], tuple[int, int]] = {}
 
     def rearmed(self, row: FireTime, now: int) -> schedules.Rearmed | None:
-        """What a row becomes; None when it stays as it is."""
+        """The new fire time for a row; None when the row stays."""
         following = self._following(row, now)
         return None if following == row.next_fire else schedules.Rearmed(row, min(row.since, now), following)
 
     def _following(self, row: FireTime, now: int) -> int | None:
-        """The fire time of a row in microseconds, None when there is none any more.
+        """The fire time of a row in microseconds; None when it does not fire again.
 
-        A row that was computed in the future comes from a clock that went back: it counts from now. A row whose
-        zone is missing from the zone database stays as it is: its tick is told as a failed run.
+        A row that was computed in the future comes from a clock that went back: it is computed from now. A row
+        whose zone is missing from the zone database stays: its tick is logged as a failed run.
         """
         since = min(row.since, now)
         key = (row.expression, row.timezone)
@@ -92,7 +92,7 @@ class _Rules:
         try:
             rule = self._parsed.read(*key)
         except UnknownZone as error:
-            _log.warning("%s cannot be armed anew: %s", row.pipeline_arn, error)
+            _log.warning("%s cannot be rearmed: %s", row.pipeline_arn, error)
             return row.next_fire
         found = rule.next_after(from_microseconds(since), from_microseconds(row.anchor))
         following = None if found is None else microseconds(found)

@@ -1,6 +1,6 @@
-"""What the pipelines of one unit of work refer to, resolved once for each set of references.
+"""Resolves the references of the pipelines of one unit of work, once for each set of references.
 
-A batch only adds PENDING images, which nothing resolves to, so what was found stays true until it commits.
+A batch only adds PENDING images, to which no reference resolves, so results stay valid until its commit.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from imagesmith.resources.call import Call
-from imagesmith.resources.runs import ResolvedRun, resolve_run
+from imagesmith.resources.resolved_runs import ResolvedRun, resolve_run
 from imagesmith.values.names import canonical_json
 
 _REFERENCES = (
     "imageRecipeArn", "containerRecipeArn", "infrastructureConfigurationArn", "distributionConfigurationArn"
 )  # fmt: skip
-"""Members of a pipeline that runs.resolve_run looks at, and its workflows."""
+"""Members of a pipeline that runs.resolve_run reads, and its workflows."""
 
 
 class Resolver:
-    """Remembers what was resolved; lives as long as the unit of work of its call."""
+    """Caches resolutions within the unit of work of its call."""
 
     def __init__(self, call: Call) -> None:
         self._call = call

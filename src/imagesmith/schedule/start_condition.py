@@ -1,8 +1,8 @@
-"""The start condition of a pipeline on what the store holds: the inputs of the next build against the baseline.
+"""The start condition of a pipeline: compares the inputs of the next build with the stored baseline.
 
-The baseline is what the newest image that reached AVAILABLE was made of: its recipe copy names every component and
+The baseline holds the inputs of the newest image that reached AVAILABLE: its recipe copy names every component and
 the parent as resolved, and the recipe itself, which never changes, names them as written (spec/pipelines.md 4). The
-digest that a registry tag meant stands with the outcome of the build.
+outcome of the build holds the digest of a registry tag.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from imagesmith.artifacts.tags import TagState
 from imagesmith.recipes.parents import is_moving_tag
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import ApiError
-from imagesmith.resources.references import resolve
-from imagesmith.resources.runs import RECIPE_MEMBERS, ResolvedRun, recipe_member
+from imagesmith.resources.resolution import resolve
+from imagesmith.resources.resolved_runs import ResolvedRun
+from imagesmith.resources.run_members import RECIPE_MEMBERS, recipe_member
 from imagesmith.schedule.decide import Check, check_dependencies
 from imagesmith.schedule.dependencies import Change, Dependency, Inputs
 from imagesmith.settings import Schedules
@@ -31,28 +32,28 @@ _FOR_UPDATES: Final = "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE"
 
 @dataclass(frozen=True)
 class Baseline:
-    """What an image was made of."""
+    """The inputs of an image."""
 
     image_arn: str
     inputs: Inputs
     recipe_created: str
-    """Tells a recipe from one that was made later under the same ARN."""
+    """Distinguishes a recipe from a later one with the same ARN."""
 
 
 def has_condition(pipeline: Mapping[str, Any]) -> bool:
-    """Whether the schedule of a pipeline builds for updates only."""
+    """Whether the schedule of a pipeline builds only for updates."""
     schedule = pipeline.get("schedule", {})
     return bool(schedule.get("pipelineExecutionStartCondition") == _FOR_UPDATES)
 
 
 def moving_tag(call: Call, pipeline: Mapping[str, Any]) -> str:
-    """The registry tag that the dependency condition of a pipeline depends on; empty when there is none."""
+    """The registry tag in the dependency condition of a pipeline; empty without one."""
     if not has_condition(pipeline):
         return ""
     member = recipe_member(pipeline)
     try:
         parent = resolve(call, pipeline[member], path=member, kind=RECIPE_MEMBERS[member]).document["parentImage"]
-    except ApiError:  # the tick tells it
+    except ApiError:  # the tick reports the error
         return ""
     return str(parent) if is_moving_tag(parent) else ""
 
@@ -64,9 +65,9 @@ def check_condition(
     policy: Schedules,
     tags: Mapping[str, TagState] = MappingProxyType({}),
 ) -> Check:
-    """Whether a dependency moved on since the newest AVAILABLE image of the pipeline, and which.
+    """Check whether dependencies changed since the newest AVAILABLE image of the pipeline, and which.
 
-    `tags` says what registry tags mean now; one that is missing is as one that did not move.
+    `tags` holds the current states of registry tags; a missing tag counts as unchanged.
     """
     current = current_inputs(resolved, baseline, tags=tags)
     check = _compare(baseline, current, resolved, policy=policy)
@@ -81,7 +82,7 @@ def _compare(baseline: Baseline | None, current: Inputs, resolved: ResolvedRun, 
         return check_dependencies(None, current, policy=policy)
     if baseline.inputs.recipe == current.recipe and baseline.recipe_created != _created(resolved.recipe.document):
         slug, version = resolved.recipe.slug, resolved.recipe.version
-        change = Change("recipe", slug, f"{version} of {baseline.recipe_created}", f"{version} made anew")
+        change = Change("recipe", slug, f"{version} of {baseline.recipe_created}", f"{version} recreated")
         return Check(True, str(change), (change,))
     return check_dependencies(baseline.inputs, current, policy=policy)
 
@@ -89,7 +90,7 @@ def _compare(baseline: Baseline | None, current: Inputs, resolved: ResolvedRun, 
 def current_inputs(
     resolved: ResolvedRun, baseline: Baseline | None, *, tags: Mapping[str, TagState] = MappingProxyType({})
 ) -> Inputs:
-    """What a build that starts now would be made of; see check_condition()."""
+    """The inputs of a build that starts now; see check_condition()."""
     built = [planned.arn for planned, _ in resolved.components]
     parent = resolved.parent.reference
     digests = tags.get(parent, TagState()).digests
@@ -100,7 +101,7 @@ def current_inputs(
 
 
 def baselines(tx: Connection, pipeline_arns: Sequence[str]) -> dict[str, Baseline]:
-    """What the newest image of each pipeline that reached AVAILABLE was made of; those without one are left out."""
+    """The inputs of each pipeline's newest AVAILABLE image; pipelines without one are left out."""
     images = schedules.newest_built(tx, pipeline_arns)
     copies = {arn: _recipe_copy(image) for arn, image in images.items()}
     recipes = queries.get_many(tx, list({copy["arn"] for copy in copies.values() if copy is not None}))
@@ -115,16 +116,16 @@ def _baseline(tx: Connection, image: Record, copy: Mapping[str, Any], recipe: Re
     parent = copy["parentImage"]
     if is_moving_tag(parent):
         build = queries.get_build(tx, image.arn)
-        parent = (build.outcome if build else {}).get("parent_digest") or parent
+        parent = (build.outcome.parent_digest if build else "") or parent
     built = [entry["componentArn"] for entry in copy.get("components", ())]
-    # A recipe that is gone cannot be the current one; that another one is used now is the change to tell.
+    # A deleted recipe cannot be the current one; the change of the recipe is the update to report.
     written = copy if recipe is None else recipe.document
     return Baseline(image.arn, Inputs(copy["arn"], _dependencies(written, parent, built)), _created(copy))
 
 
 def _dependencies(written: Mapping[str, Any], parent: str, components: list[str]) -> tuple[Dependency, ...]:
     references = [entry["componentArn"] for entry in written.get("components", ())]
-    # lengths differ only for a recipe that was made anew under the same ARN, which counts as a change by itself
+    # lengths differ only for a recipe that was created again under the same ARN, which counts as a change
     pairs = zip(references, components, strict=False)
     return (
         Dependency("base", written["parentImage"], parent),
@@ -133,7 +134,7 @@ def _dependencies(written: Mapping[str, Any], parent: str, components: list[str]
 
 
 def parent_of(image: Record) -> str:
-    """The parent that an image was built on, as resolved; empty when its document does not say."""
+    """The resolved parent of an image; empty when its document does not name it."""
     return str((_recipe_copy(image) or {}).get("parentImage", ""))
 
 

@@ -1,1 +1,1 @@
-"""Tables, typed queries and units of work on SQLite or PostgreSQL."""
+"""Tables, typed queries and units of work for SQLite and PostgreSQL."""

@@ -1,7 +1,7 @@
-"""The AMI catalog: ids of one account and region, each standing for a disk; and the templates that start them.
+"""The AMI catalog: AMIs of accounts and regions, each of which names a disk; and their launch templates.
 
-An id is made from what it stands for (image, account, region, name), so registering it again after a crash gives
-the same entry. A name belongs to one AMI of its account and region.
+An id is derived from image, account, region and name, so registering an AMI again after a crash returns the same
+entry. A name belongs to one AMI of its account and region.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class AmiNameTaken(ValueError):
 
 @dataclass(frozen=True)
 class Ami:
-    """One entry. `document` holds what only people read: description, tags, launchPermission, entry, origin."""
+    """One entry. `document` holds members without a column: description, tags, launchPermission, entry, origin."""
 
     ami_id: str
     account: str
@@ -41,12 +41,12 @@ class Ami:
     digest: str
     created: datetime
     image_arn: str = ""
-    """The image that it is an output of; empty for a base that was added."""
+    """The image whose output it is; empty for a base that was added."""
     document: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def snapshot_id(self) -> str:
-        """What RegisterImage knows the disk by: the same for every AMI that stands for it."""
+        """The id of the disk for RegisterImage: the same for every AMI of the disk."""
         return f"snap-{self.digest.removeprefix('sha256:')[:_ID_DIGITS]}"
 
 
@@ -63,7 +63,7 @@ def put_ami(tx: Connection, ami: Ami) -> None:
         )
     ).scalar()
     if holder is not None and holder != ami.ami_id:
-        raise AmiNameTaken(f"the name '{ami.name}' is that of {holder} in account {ami.account}, {ami.region}")
+        raise AmiNameTaken(f"the name '{ami.name}' is used by {holder} in account {ami.account}, {ami.region}")
     row = {**ami.__dict__, "created": microseconds(ami.created), "document": dict(ami.document)}
     tx.execute(for_dialect(tx, _UPSERT_AMI), row)
 
@@ -74,7 +74,7 @@ def get_ami(tx: Connection, ami_id: str) -> Ami | None:
 
 
 def list_amis(tx: Connection, *, account: str = "", region: str = "", image_arn: str = "") -> list[Ami]:
-    """Entries, newest first; every filter that is not empty must match."""
+    """Entries, newest first; every non-empty filter must match."""
     query = sa.select(amis)
     for column, value in ((amis.c.account, account), (amis.c.region, region), (amis.c.image_arn, image_arn)):
         if value:
@@ -83,13 +83,13 @@ def list_amis(tx: Connection, *, account: str = "", region: str = "", image_arn:
 
 
 def amis_of_digest(tx: Connection, digest: str) -> list[Ami]:
-    """The entries that stand for a disk, newest first."""
+    """The entries of a disk, newest first."""
     rows = tx.execute(sa.select(amis).where(amis.c.digest == digest).order_by(amis.c.created.desc()))
     return [_ami(row) for row in rows]
 
 
 def amis_of_snapshot(tx: Connection, snapshot_id: str) -> list[Ami]:
-    """The entries whose disk has a snapshot id, newest first; none for a text that is no such id."""
+    """The entries whose disk has a snapshot id, newest first; none for a text that is not a snapshot id."""
     found = _SNAPSHOT.fullmatch(snapshot_id)
     if found is None:
         return []
@@ -105,10 +105,20 @@ def digests_in_use(tx: Connection) -> set[str]:
     return {str(row[0]) for row in tx.execute(sa.select(amis.c.digest).distinct())}
 
 
+def may_launch(ami: Ami, account: str) -> bool:
+    """Whether an account owns an AMI or has permission to launch it."""
+    permission = ami.document.get("launchPermission", {})
+    return (
+        ami.account == account
+        or account in permission.get("userIds", ())
+        or "all" in permission.get("userGroups", ())
+    )
+
+
 def put_launch_template(
     tx: Connection, account: str, region: str, template_id: str, *, ami_id: str, default: bool
 ) -> int:
-    """Record a new version of a launch template for an AMI; give its number, the same for the same AMI."""
+    """Record a new version of a launch template for an AMI; returns its number, the same for the same AMI."""
     table = launch_templates
     mine = sa.and_(table.c.account == account, table.c.region == region, table.c.template_id == template_id)
     rows: Sequence[Any] = tx.execute(sa.select(table).where(mine).order_by(table.c.version)).all()
@@ -122,6 +132,12 @@ def put_launch_template(
 
 def _ami(row: Any) -> Ami:
     return Ami(
-        row.ami_id, row.account, row.region, row.name, row.digest, from_microseconds(row.created), row.image_arn,
-        row.document,
-    )  # fmt: skip
+        ami_id=row.ami_id,
+        account=row.account,
+        region=row.region,
+        name=row.name,
+        digest=row.digest,
+        created=from_microseconds(row.created),
+        image_arn=row.image_arn,
+        document=row.document,
+    )

@@ -1,56 +1,68 @@
-"""Opening the database and keeping writers in line.
+"""Opens the database and serialises its writers.
 
 SQLite (WAL, one file in the data directory) or PostgreSQL. A unit of work is one short transaction:
 
     with store.write(scope) as tx:   SAVEPOINT in a group (groups.py) / BEGIN + advisory lock of the scope
         ...                          every check and every write of one change
-                                     COMMIT, or ROLLBACK when anything was raised
+                                     COMMIT, or ROLLBACK after an exception
 
-Invariant: writers of one scope (account and region) run one after another, so a check made inside a unit of
-work still holds when it commits. No unit of work spans a subprocess or a network call.
+Invariant: writers of one scope (account and region) run one after another, so a check inside a unit of work still
+holds when it commits. A unit of work never spans a subprocess or a network call.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import InternalError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
+from imagesmith.retries import Failure, retrying
 from imagesmith.store import groups
 from imagesmith.store.groups import GroupWriter, TurnNotCome
+from imagesmith.store.outage import StoreAway as StoreAway
+from imagesmith.store.outage import StoreBusy as StoreBusy
+from imagesmith.store.outage import StoreUnavailable as StoreUnavailable
+from imagesmith.store.outage import outage
 from imagesmith.store.prepared import on_driver
 from imagesmith.values.names import sha256_hex
 
 _BUSY_SECONDS = 30
-_LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code
 _IDLE_SECONDS = 15
-_IDLE_TOO_LONG = "25P03"  # PostgreSQL's code
 SESSION_OPTIONS = (
     f"-c idle_in_transaction_session_timeout={_IDLE_SECONDS}s "
     "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 )
-"""A process that is frozen, or whose host is gone, in the middle of a transaction holds its locks no longer."""
+"""End the transaction, and so the locks, of a process that froze in it or whose host is gone."""
 
 
 Guard = Callable[[Connection], None]
-"""Looks at something in the transaction of a write, before it, and raises when the write must not be."""
+"""Check in the transaction of a write, before the write; raises to refuse the write."""
+
+Value = TypeVar("Value")
+Given = ParamSpec("Given")
 
 
-class StoreUnavailable(RuntimeError):
-    """The database cannot be reached or does not answer in time."""
+class Patience(Protocol):
+    """Waiting for the database during an outage."""
 
+    def wait(self, error: BaseException) -> None:
+        """Wait a moment; raises a BaseException that is not an Exception when the caller should stop waiting."""
+        ...
 
-class StoreBusy(StoreUnavailable):
-    """Another writer of the scope did not end in time."""
+    def over(self) -> None:
+        """The database answered; called whether or not there was an outage."""
+        ...
 
 
 def make_engine(url: str) -> Engine:
-    """An engine with the settings this project needs, also for the journal (its SQLite must be 3.42 or newer)."""
+    """An SQLAlchemy engine with this project's settings, also for the journal (on SQLite 3.42 or newer)."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         given = {} if "options" in parsed.query else {"options": SESSION_OPTIONS}
@@ -69,7 +81,7 @@ def make_engine(url: str) -> Engine:
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
-    # transactions are begun by us (BEGIN IMMEDIATE), never by the driver
+    # this module begins transactions (BEGIN IMMEDIATE), never the driver
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
@@ -78,29 +90,79 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 class Database:
-    """The engine plus the two ways to use it."""
+    """The SQLAlchemy engine, with transactions that read and transactions that write."""
 
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        # SQLite admits one writer; waiting on a lock is fair and cheap, waiting on "busy" is neither
+        self._file = Path(self.engine.url.database or "") if self.is_sqlite else None
+        # SQLite allows one writer; waiting for a lock is fair and cheap, polling on "busy" is neither
         self._writer = GroupWriter(self._begin_write)
         self._guard: Guard | None = None
+        self._patience: Patience | None = None
 
     def guarded(self, guard: Guard) -> Database:
-        """This database, whose every write begins with a check. Only for databases that several processes share."""
+        """This database with a check before every write. Only for databases that several processes share."""
         other = copy.copy(self)
         other._guard = guard
         return other
 
-    @contextmanager
-    def write(self, scope: str = "", *, patience: float = _BUSY_SECONDS) -> Iterator[Connection]:
+    def patient(self, patience: Patience) -> Database:
+        """This database for callers that wait during an outage: it raises StoreAway instead of StoreUnavailable."""
+        other = copy.copy(self)
+        other._patience = patience
+        return other
+
+    def persist(self, action: Callable[[], Value]) -> Value:
+        """The result of `action`; with patience it is retried during an outage of the database."""
+        if self._patience is None:
+            return action()
+        return _persistently(action, self._patience)
+
+    def query(self, query: Callable[[Connection], Value]) -> Value:
+        """The result of a query, in a transaction of its own that may be repeated."""
+
+        def read() -> Value:
+            with self.read() as tx:
+                return query(tx)
+
+        return self.persist(read)
+
+    def change(self, scope: str, action: Callable[[Connection], Value]) -> Value:
+        """The result of a change, in a transaction of its own that may be repeated."""
+
+        def write() -> Value:
+            with self.write(scope) as tx:
+                return action(tx)
+
+        return self.persist(write)
+
+    def write(self, scope: str = "", *, patience: float = _BUSY_SECONDS) -> AbstractContextManager[Connection]:
         """One transaction that writes; writers of one `scope` are serial.
 
-        Raises StoreUnavailable, and StoreBusy when the turn does not come within `patience` seconds.
+        Raises StoreUnavailable, and StoreBusy when another writer holds the scope for `patience` seconds.
         """
+        if self._patience is None:
+            return self._write(scope, patience)
+        return self._patiently(lambda: self._write(scope, patience), self._patience)
+
+    @contextmanager
+    def _patiently(
+        self, begin: Callable[[], AbstractContextManager[Connection]], patience: Patience
+    ) -> Iterator[Connection]:
+        """A transaction that begins as soon as possible."""
+        try:
+            with ExitStack() as stack:
+                connection = _persistently(lambda: stack.enter_context(begin()), patience)
+                patience.over()
+                yield connection
+        except StoreUnavailable as error:
+            raise StoreAway(str(error)) from error
+
+    @contextmanager
+    def _write(self, scope: str, patience: float) -> Iterator[Connection]:
         if self.is_sqlite:
-            with _telling_failures(patience), self._writer.write(patience) as connection:
+            with self._convert_outages(patience), self._writer.write(patience) as connection:
                 yield connection
             return
         with self._transaction(patience) as connection:
@@ -109,23 +171,26 @@ class Database:
                 self._guard(connection)
             yield connection
 
-    def together(self, *, patience: float = _BUSY_SECONDS) -> Together:
-        """On SQLite: begin changes that share one COMMIT. Raises StoreBusy and StoreUnavailable."""
+    def begin_group(self, *, patience: float = _BUSY_SECONDS) -> CommonCommit:
+        """On SQLite: begin a group of changes that share one COMMIT. Raises StoreBusy and StoreUnavailable."""
         if not self.is_sqlite:
             raise RuntimeError("writers of PostgreSQL do not wait for each other's commits")
-        with _telling_failures(patience):
-            return Together(self._writer.together(patience), patience)
+        with self._convert_outages(patience):
+            return CommonCommit(self._writer.begin_group(patience), partial(self._convert_outages, patience))
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """One transaction that only reads: on SQLite it sees one moment of the database."""
+        return self._read() if self._patience is None else self._patiently(self._read, self._patience)
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """One transaction that only reads: everything it sees is of one moment on SQLite."""
+    def _read(self) -> Iterator[Connection]:
         if not self.is_sqlite:
             with self._transaction() as connection:
                 yield connection
             return
-        with _telling_failures(_BUSY_SECONDS), self.engine.connect() as connection:
+        with self._convert_outages(_BUSY_SECONDS), self.engine.connect() as connection:
             _wait_at_most(connection, _BUSY_SECONDS)
-            # it ends when the connection goes back to its pool, which undoes what is open
+            # it ends when the connection returns to its pool, which rolls back
             on_driver(connection, "BEGIN")
             yield connection
 
@@ -141,76 +206,128 @@ class Database:
 
     @contextmanager
     def _transaction(self, patience: float = _BUSY_SECONDS) -> Iterator[Connection]:
-        """On PostgreSQL."""
-        try:
-            connection = self.engine.connect()
-        except OperationalError as error:
-            raise StoreUnavailable(str(error.orig)) from error
-        with connection:
+        """A transaction that writes, on PostgreSQL."""
+        with self._convert_outages(patience), self.engine.connect() as connection:
             try:
                 yield connection
                 connection.commit()
-            except OperationalError as error:
-                connection.rollback()
-                raise _failure(error, patience) from error
-            except InternalError as error:
-                connection.rollback()
-                if getattr(error.orig, "sqlstate", "") != _IDLE_TOO_LONG:
-                    raise
-                raise StoreUnavailable(str(error.orig)) from error
             except BaseException:
                 connection.rollback()
                 raise
+
+    @contextmanager
+    def _convert_outages(self, patience: float) -> Iterator[None]:
+        """Turn errors of an outage into StoreUnavailable; other errors pass unchanged."""
+        try:
+            yield
+        except TurnNotCome as late:
+            raise StoreBusy(f"the database stayed locked by another writer for {patience:g} seconds") from late
+        except SQLAlchemyError as error:
+            unavailable = outage(error, patience=patience, file=self._file)
+            if unavailable is None:
+                raise
+            raise unavailable from error
 
     def close(self) -> None:
         self.engine.dispose()
 
 
-class Together:
-    """Changes that share one COMMIT and are done only then. end() must come, from any thread."""
+class _OutageOfAttempt(Exception):
+    """An attempt met an outage, perhaps in a BaseException."""
 
-    def __init__(self, group: groups.Together, patience: float) -> None:
+    def __init__(self, outage: BaseException) -> None:
+        super().__init__(str(outage))
+        self.outage = outage
+
+
+def _persistently(action: Callable[[], Value], patience: Patience) -> Value:
+    """The result of `action`, which is retried while the database is unavailable."""
+
+    def attempt() -> Value:
+        try:
+            return action()
+        except (StoreUnavailable, StoreAway) as error:
+            raise _OutageOfAttempt(error) from error
+
+    def wait(failed: Failure, _pause: float) -> None:
+        assert isinstance(failed.error, _OutageOfAttempt)
+        patience.wait(failed.error.outage)
+
+    return retrying(attempt, retry=lambda failed: isinstance(failed.error, _OutageOfAttempt), before_retry=wait)
+
+
+class CommonCommit:
+    """Changes that share one COMMIT and are not done before it. end() must follow, in any thread."""
+
+    def __init__(
+        self, group: groups.GroupedChanges, convert_outages: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         self._group = group
-        self._patience = patience
+        self._convert_outages = convert_outages
 
     def joined(self) -> AbstractContextManager[None]:
-        """What this thread writes until the end of the context is one of the changes."""
+        """Within the context, the writes of this thread belong to the group."""
         return self._group.joined()
 
     def end(self) -> None:
-        """Commit. Raises StoreUnavailable: then nothing of it is to be reported done."""
-        with _telling_failures(self._patience):
+        """Commit. Raises StoreUnavailable: then none of the changes may be reported as done."""
+        with self._convert_outages():
             self._group.end()
 
 
-@contextmanager
-def _telling_failures(patience: float) -> Iterator[None]:
-    try:
-        yield
-    except TurnNotCome as late:
-        raise StoreBusy(f"the database stayed locked by another writer for {patience:g} seconds") from late
-    except OperationalError as error:
-        raise _failure(error, patience) from error
+class CountOnce:
+    """One increment of a stored number that repeated transactions apply only once.
+
+    A COMMIT without an answer may have succeeded; the stored number shows whether it did.
+    """
+
+    def __init__(self, by: int) -> None:
+        self._by = by
+        self._written: set[int] = set()
+
+    def after(self, stored: int) -> int:
+        """The number to store now; only one process may write the number meanwhile."""
+        if stored in self._written:
+            return stored
+        self._written.add(stored + self._by)
+        return stored + self._by
+
+
+class Stored(Protocol):
+    """An object whose methods read and write a database."""
+
+    @property
+    def database(self) -> Database: ...
+
+
+Owner = TypeVar("Owner", bound=Stored)
+
+
+def persistent(
+    method: Callable[Concatenate[Owner, Given], Value],
+) -> Callable[Concatenate[Owner, Given], Value]:
+    """Decorator for a repeatable method of one transaction: with patience it is retried until it succeeds.
+
+    It is also repeated when its end is unknown: the connection may break between the COMMIT and its answer.
+    """
+
+    @wraps(method)
+    def call(owner: Owner, /, *arguments: Given.args, **named: Given.kwargs) -> Value:
+        return owner.database.persist(lambda: method(owner, *arguments, **named))
+
+    return call
 
 
 def _wait_at_most(connection: Connection, patience: float) -> None:
-    """How long a statement on SQLite waits for another process that holds the file."""
-    # remembered on the pooled connection, so that the usual case costs nothing
+    """Set how long statements on SQLite wait for another process that locks the file."""
+    # stored on the pooled connection, so that the usual case costs nothing
     if connection.info.get("patience") != patience:
         on_driver(connection, f"PRAGMA busy_timeout={int(patience * 1000)}")
         connection.info["patience"] = patience
 
 
 def _take_turn(connection: Connection, scope: str, patience: float) -> None:
-    """Wait for the other writers of a scope on PostgreSQL; the limit holds for this transaction only."""
+    """Wait for other writers of a scope on PostgreSQL; the limit is set for this transaction only."""
     key = int(sha256_hex(scope)[:15], 16)
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
     connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-
-
-def _failure(error: OperationalError, patience: float) -> StoreUnavailable:
-    """A lock that was not had in time, or a database that cannot be used."""
-    text = str(error.orig)
-    if getattr(error.orig, "sqlstate", "") == _LOCK_NOT_AVAILABLE or "database is locked" in text:
-        return StoreBusy(f"another writer did not end within {patience:g} seconds: {text}")
-    return StoreUnavailable(text)

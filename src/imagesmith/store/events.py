@@ -1,4 +1,4 @@
-"""The outbox: events are rows, written in the transaction that made true what they tell."""
+"""The outbox: events are rows, written in the transaction of the change that they report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PUT = inserts_if_absent(events)
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened (spec/api.md 7.1)."""
+    """One event (spec/api.md 7.1)."""
 
     id: str
     account: str
@@ -27,12 +27,12 @@ class Event:
     time: datetime
     detail_type: str
     resources: tuple[str, ...]
-    """ARNs that it is about."""
+    """ARNs of the resources that it concerns."""
     detail: Mapping[str, Any]
 
 
 def put_event(tx: Connection, event: Event) -> None:
-    """Store an event; one with the same id is the same event and is stored once."""
+    """Store an event; an id that is stored already is not stored again."""
     values = {
         "id": event.id, "account": event.account, "region": event.region, "detail_type": event.detail_type,
         "time": microseconds(event.time), "resources": list(event.resources), "detail": dict(event.detail),
@@ -46,11 +46,16 @@ def newest_events(tx: Connection, account: str, region: str, limit: int) -> list
     rows = tx.execute(query.order_by(events.c.time.desc(), events.c.id.desc()).limit(limit))
     return [
         Event(
-            row.id, row.account, row.region, from_microseconds(row.time), row.detail_type,
-            tuple(row.resources), row.detail,
+            id=row.id,
+            account=row.account,
+            region=row.region,
+            time=from_microseconds(row.time),
+            detail_type=row.detail_type,
+            resources=tuple(row.resources),
+            detail=row.detail,
         )
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def forget_events_before(tx: Connection, moment: datetime) -> None:

@@ -1,43 +1,42 @@
-"""Rows of workflow executions and their steps: what the API shows of a run, and what a waiting step was told.
+"""Rows of workflow executions and their steps, with the answers to waiting steps.
 
-The columns are what queries need; `document` holds the members that the API shows, plus members that begin with
-`_` and are our own.
+Queries use the columns; `document` holds the rest (execution_state.py, step_state.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from imagesmith.store.execution_state import ExecutionState
 from imagesmith.store.prepared import Prepared
 from imagesmith.store.records import Cursor
+from imagesmith.store.step_state import StepState
 from imagesmith.store.tables import step_executions, workflow_executions
-
-WAITING = "WAITING"
-"""Status of a step that waits for somebody; the model's enumeration lacks it (spec/workflows.md 6.1)."""
+from imagesmith.values.states import ExecutionStatus, StepStatus
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WorkflowExecution:
-    """One run of one document for one image."""
+    """One run of a workflow document for an image."""
 
     id: str
     image_arn: str
     account: str
     region: str
     position: int
-    """Order of creation within the image."""
-    status: str
-    document: Mapping[str, Any]
+    """Position in the order of creation within the image."""
+    status: ExecutionStatus
+    state: ExecutionState
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepExecution:
-    """One step of one run."""
+    """One step of a workflow execution."""
 
     id: str
     execution_id: str
@@ -45,10 +44,10 @@ class StepExecution:
     account: str
     region: str
     position: int
-    status: str
+    status: StepStatus
     started: int
     """Microseconds since the epoch; 0 before it started."""
-    document: Mapping[str, Any]
+    state: StepState
 
     @property
     def cursor(self) -> Cursor:
@@ -56,7 +55,7 @@ class StepExecution:
 
 
 _EXECUTIONS, _STEPS = workflow_executions, step_executions
-# made once: see store.upsert
+# built once: see store.upsert
 _INSERT_EXECUTION = sa.insert(_EXECUTIONS)
 _INSERT_STEPS = sa.insert(_STEPS)
 _GET_EXECUTION = Prepared(sa.select(_EXECUTIONS).where(_EXECUTIONS.c.id == sa.bindparam("wanted")))
@@ -89,12 +88,12 @@ _COUNTS = (
 
 
 def put_execution(tx: Connection, execution: WorkflowExecution, steps: Sequence[StepExecution]) -> None:
-    """Store a run and its steps instead of what is stored under the same ids."""
+    """Store a run and its steps over those with the same ids."""
     tx.execute(sa.delete(_STEPS).where(_STEPS.c.execution_id == execution.id))
     tx.execute(sa.delete(_EXECUTIONS).where(_EXECUTIONS.c.id == execution.id))
-    tx.execute(_INSERT_EXECUTION, {**vars(execution), "document": dict(execution.document)})
+    tx.execute(_INSERT_EXECUTION, _columns(execution))
     if steps:
-        tx.execute(_INSERT_STEPS, [{**vars(step), "document": dict(step.document)} for step in steps])
+        tx.execute(_INSERT_STEPS, [_columns(step) for step in steps])
 
 
 def get_execution(tx: Connection, execution_id: str) -> WorkflowExecution | None:
@@ -117,20 +116,20 @@ def steps_of(tx: Connection, execution_id: str) -> list[StepExecution]:
     return [_step(row) for row in tx.execute(_STEPS_OF, {"wanted": execution_id})]
 
 
-def update_execution(tx: Connection, execution: WorkflowExecution, status: str, changes: Mapping[str, Any]) -> None:
-    document = {**execution.document, **changes}
-    _UPDATE_EXECUTION.run(tx, {"changed": execution.id, "status": status, "document": document})
+def update_execution(tx: Connection, execution: WorkflowExecution) -> None:
+    """Write status and state; the rest of a run never changes."""
+    values = {"changed": execution.id, "status": execution.status, "document": execution.state.to_json()}
+    _UPDATE_EXECUTION.run(tx, values)
 
 
-def update_step(
-    tx: Connection, step: StepExecution, status: str, changes: Mapping[str, Any], *, started: int | None = None
-) -> None:
-    values = {"changed": step.id, "status": status, "document": {**step.document, **changes}}
-    _UPDATE_STEP.run(tx, {**values, "started": step.started if started is None else started})
+def update_step(tx: Connection, step: StepExecution) -> None:
+    """Write status, start and state; the rest of a step never changes."""
+    values = {"changed": step.id, "status": step.status, "document": step.state.to_json()}
+    _UPDATE_STEP.run(tx, {**values, "started": step.started})
 
 
-def step_counts(tx: Connection, execution_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Run -> status -> how many of its steps have it."""
+def step_counts(tx: Connection, execution_ids: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+    """Run -> status -> number of its steps with it."""
     counts: dict[str, dict[str, int]] = {wanted: {} for wanted in execution_ids}
     for execution_id, status, count in tx.execute(_COUNTS, {"wanted": list(execution_ids)}):
         counts[str(execution_id)][str(status)] = int(count)
@@ -142,7 +141,9 @@ def waiting_steps(
 ) -> list[StepExecution]:
     """The next waiting steps of an account and region, oldest first."""
     table = _STEPS
-    query = sa.select(table).where(table.c.status == WAITING, table.c.account == account, table.c.region == region)
+    query = sa.select(table).where(
+        table.c.status == StepStatus.WAITING, table.c.account == account, table.c.region == region
+    )
     if after is not None:
         query = query.where(
             sa.or_(
@@ -160,10 +161,10 @@ def images_with_status(tx: Connection, statuses: Iterable[str]) -> list[str]:
 
 
 def mark_retried(tx: Connection, image_arn: str, type: str) -> None:
-    """Say of the runs of an image that are of a type that they are repeated."""
+    """Mark the runs of an image that have one of these types as repeated."""
     for execution in executions_of(tx, image_arn):
-        if execution.document.get("type") == type:
-            update_execution(tx, execution, execution.status, {"_retried": True})
+        if execution.state.type == type:
+            update_execution(tx, replace(execution, state=replace(execution.state, retried=True)))
 
 
 def forget_executions(tx: Connection, image_arn: str) -> None:
@@ -171,14 +172,21 @@ def forget_executions(tx: Connection, image_arn: str) -> None:
     tx.execute(sa.delete(_EXECUTIONS).where(_EXECUTIONS.c.image_arn == image_arn))
 
 
+def _columns(row: WorkflowExecution | StepExecution) -> Mapping[str, object]:
+    columns = {name: value for name, value in vars(row).items() if name != "state"}
+    return {**columns, "document": row.state.to_json()}
+
+
 def _execution(row: Row[Any]) -> WorkflowExecution:
     return WorkflowExecution(
-        row.id, row.image_arn, row.account, row.region, row.position, row.status, dict(row.document)
-    )
+        id=row.id, image_arn=row.image_arn, account=row.account, region=row.region, position=row.position,
+        status=ExecutionStatus(row.status), state=ExecutionState.from_json(row.document),
+    )  # fmt: skip
 
 
 def _step(row: Row[Any]) -> StepExecution:
     return StepExecution(
-        row.id, row.execution_id, row.image_arn, row.account, row.region, row.position, row.status, row.started,
-        dict(row.document),
+        id=row.id, execution_id=row.execution_id, image_arn=row.image_arn, account=row.account, region=row.region,
+        position=row.position, status=StepStatus(row.status), started=row.started,
+        state=StepState.from_json(row.document),
     )  # fmt: skip

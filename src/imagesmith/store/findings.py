@@ -14,12 +14,12 @@ from imagesmith.store.records import Cursor, from_microseconds, microseconds
 from imagesmith.store.tables import findings
 
 Column = Literal["account", "image_arn", "pipeline_arn", "vulnerability_id", "severity"]
-"""What findings can be selected and counted by."""
+"""Columns that findings can be selected and counted by."""
 
 
 @dataclass(frozen=True)
 class StoredFinding:
-    """One finding of one image; `document` is what the scanner said, as plain data."""
+    """One finding of one image; `document` is the scanner's result as plain data."""
 
     image_arn: str
     pipeline_arn: str
@@ -47,7 +47,7 @@ def put_findings(
     observed: datetime,
     documents: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Keep the findings of an image instead of those of an earlier scan; `documents` worst first, each with
+    """Store the findings of an image over those of an earlier scan; `documents` worst first, each with
     `vulnerability_id` and `severity`."""
     forget_findings(tx, image_arn)
     rows = [
@@ -80,15 +80,22 @@ def findings_page(
     rows = tx.execute(query.order_by(table.c.observed.desc(), table.c.position).limit(limit))
     return [
         StoredFinding(
-            row.image_arn, row.pipeline_arn, row.account, row.region, row.vulnerability_id, row.severity,
-            from_microseconds(row.observed), row.position, row.document,
+            image_arn=row.image_arn,
+            pipeline_arn=row.pipeline_arn,
+            account=row.account,
+            region=row.region,
+            vulnerability_id=row.vulnerability_id,
+            severity=row.severity,
+            observed=from_microseconds(row.observed),
+            position=row.position,
+            document=row.document,
         )
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def finding_keys(tx: Connection, account: str, region: str, *, column: Column, after: str, limit: int) -> list[str]:
-    """The next distinct values of a column, in their order; findings of no pipeline have no key there."""
+    """The next distinct values of a column, in order; findings without a pipeline have no key in its column."""
     table = findings
     query = sa.select(table.c[column]).distinct().where(table.c.account == account, table.c.region == region)
     query = query.where(table.c[column] > after, table.c[column] != "").order_by(table.c[column]).limit(limit)
@@ -98,7 +105,7 @@ def finding_keys(tx: Connection, account: str, region: str, *, column: Column, a
 def severity_counts(
     tx: Connection, account: str, region: str, *, column: Column, keys: Sequence[str]
 ) -> dict[str, dict[str, int]]:
-    """Key -> severity -> how many findings, for every one of `keys`."""
+    """Key -> severity -> number of findings, for each of `keys`."""
     table = findings
     query = (
         sa.select(table.c[column], table.c.severity, sa.func.count())

@@ -1,15 +1,15 @@
 """Group commit for SQLite: changes that wait for each other share one COMMIT, and so one flush to the disk.
 
-    first change    BEGIN IMMEDIATE, SAVEPOINT, its statements, RELEASE; someone waits: leave the transaction open
+    first change    BEGIN IMMEDIATE, SAVEPOINT, its statements, RELEASE; others wait: leave the transaction open
     next changes                     SAVEPOINT, their statements, RELEASE (or ROLLBACK TO: only this one is undone)
-    last change                      SAVEPOINT, its statements, RELEASE; nobody waits: COMMIT, wake all of the group
+    last change                      SAVEPOINT, its statements, RELEASE; none waits: COMMIT, wake all of the group
 
-Whoever has several changes at hand makes them `together`: the turn is kept over all of them, and no thread is woken
-in between. Such a group may be begun, written to and committed by different threads, one after the other.
+A caller with several changes makes them `together`: it keeps the turn over all of them, and no thread is woken in
+between. Different threads may begin, write and commit such a group, one after the other.
 
-Invariants: changes run one after another, each sees those before it, and none is reported done before the COMMIT
-that holds it. A COMMIT that fails fails every change of the group. A group is at most `_MOST` changes long, and
-when those who waited gave up, one of its members closes it.
+Invariants: changes run one after another, each sees the changes before it, and none is reported done before its
+COMMIT. A COMMIT that fails fails every change of the group. A group has at most `_MOST` changes; when all waiting
+threads timed out, one of its members closes it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from imagesmith.store.prepared import driver_of
 
 _MOST = 32
 _LOOK_SECONDS = 0.02
-"""How often a member looks whether nobody is left to close its group."""
+"""How often a member checks whether no thread is left to close its group."""
 _STEP_ASIDE_SECONDS = 0.001
-"""What a thread that would take the turn again at once leaves to those who wait for it."""
+"""Time that a thread which would take the turn again at once leaves to waiting threads."""
 
 
 class TurnNotCome(Exception):
-    """The turn to write did not come in time."""
+    """Timed out waiting for the turn to write."""
 
 
 class _Group:
@@ -44,9 +44,9 @@ class _Group:
 
 
 class _Change:
-    """One change of a group, undone alone when anything is raised.
+    """One change of a group, undone alone after an exception.
 
-    Straight to the driver: around three short words SQLAlchemy's own work would cost more than theirs.
+    It uses the driver directly: SQLAlchemy's overhead would exceed the cost of three short statements.
     """
 
     __slots__ = ("_execute", "_group")
@@ -72,18 +72,18 @@ class _Change:
             self._execute("ROLLBACK TO change")
             self._execute("RELEASE change")
         except Exception as undone:
-            # a full disk makes SQLite undo the whole transaction: nothing of the group is left to commit
+            # on a full disk SQLite rolls back the whole transaction: no change of the group is left to commit
             self._group.error = undone
 
 
 class _Joined(threading.local):
-    """What the thread that looks at it writes to."""
+    """The group that the current thread writes to."""
 
     group: _Group | None = None
 
 
 class GroupWriter:
-    """Gives the turn to write to one thread at a time. `begin` opens a connection with a write transaction."""
+    """Grants the turn to write to one thread at a time. `begin` opens a connection with a write transaction."""
 
     def __init__(self, begin: Callable[[float], Connection]) -> None:
         self._begin = begin
@@ -91,13 +91,13 @@ class GroupWriter:
         self._count = threading.Lock()
         self._waiting = 0
         self._group: _Group | None = None
-        """The open transaction; only who has the turn looks at it."""
+        """The open transaction; only the thread with the turn uses it."""
         self._joined = _Joined()
 
     def write(self, patience: float) -> AbstractContextManager[Connection]:
-        """One change; its end comes when it is on the disk, or with the changes that this thread makes together.
+        """One change; the context ends when the change is on the disk, or at once within this thread's own group.
 
-        Raises TurnNotCome and what the database raises.
+        Raises TurnNotCome and errors of the database.
         """
         joined = self._joined.group
         return self._write_alone(patience) if joined is None else _Change(joined)
@@ -119,20 +119,20 @@ class GroupWriter:
             self._turn.release()
         self._await(group)
 
-    def together(self, patience: float) -> Together:
-        """Begin changes that are one group. Raises TurnNotCome and what a locked database raises."""
+    def begin_group(self, patience: float) -> GroupedChanges:
+        """Begin a group of changes. Raises TurnNotCome and the errors of a locked database."""
         self._take_turn(patience)
         try:
             if self._group is None:
                 self._group = _Group(self._begin(patience))
-            return Together(self, self._group)
+            return GroupedChanges(self, self._group)
         except BaseException:
             self._turn.release()
             raise
 
     @contextmanager
     def join(self, group: _Group) -> Iterator[None]:
-        """What this thread writes until the end is part of a group."""
+        """Within the context, the writes of this thread belong to a group."""
         self._joined.group = group
         try:
             yield
@@ -140,7 +140,7 @@ class GroupWriter:
             self._joined.group = None
 
     def end(self, group: _Group) -> None:
-        """Commit what was made together, and leave the turn. Raises what the database raises."""
+        """Commit a group of changes and release the turn. Raises errors of the database."""
         try:
             self._close(group)
         finally:
@@ -174,7 +174,7 @@ class GroupWriter:
             raise group.error
 
     def _close(self, group: _Group) -> None:
-        """Commit, and wake the members; called with the turn."""
+        """Commit, and wake the members; the caller has the turn."""
         self._group = None
         try:
             if group.error is None:
@@ -188,10 +188,10 @@ class GroupWriter:
             group.done.set()
 
 
-class Together:
-    """Changes that are one group and keep the turn from the first to the last. end() must come, from any thread.
+class GroupedChanges:
+    """Changes of one group, which keeps the turn from the first to the last. end() must follow, in any thread.
 
-    Each change is undone alone when it raises; when end() raises, none of them is to be reported done.
+    A change that raises is undone alone; when end() raises, none of the changes may be reported as done.
     """
 
     def __init__(self, writer: GroupWriter, group: _Group) -> None:
@@ -199,9 +199,9 @@ class Together:
         self._group = group
 
     def joined(self) -> AbstractContextManager[None]:
-        """What this thread writes until the end of the context is one of the changes."""
+        """Within the context, the writes of this thread belong to the group."""
         return self._writer.join(self._group)
 
     def end(self) -> None:
-        """Commit: returns when all of it is on the disk."""
+        """Commit; returns when all changes are on the disk."""
         self._writer.end(self._group)

@@ -1,4 +1,4 @@
-"""Rows of instances: which are there, whose they are, and which can be entered again by another process."""
+"""Rows of instances: their builds, their workers, and whether another process can enter them again."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _PUT = upserts(instances)
 
 @dataclass(frozen=True)
 class StoredInstance:
-    """An instance of a build. `at_rest`: nothing runs inside and it may be entered again, or it is kept."""
+    """An instance of a build. `at_rest`: nothing runs inside and it can be entered again, or it is kept."""
 
     id: str
     image_arn: str
     execution_id: str
     at_rest: bool = False
     worker: str = ""
-    """The name of the worker that has it, where there are several."""
+    """The name of its worker, if there are several workers."""
 
 
 def put_instance(tx: Connection, instance: StoredInstance) -> None:
@@ -41,7 +41,7 @@ def instances_of(tx: Connection, image_arn: str) -> list[StoredInstance]:
 
 
 def instances_at_rest(tx: Connection, worker: str = "") -> list[str]:
-    """Ids of those that a sweep on this worker must leave alone."""
+    """Ids of instances that a sweep on this worker must not remove."""
     mine = instances.c.worker.in_(("", worker))
     return [str(row.id) for row in tx.execute(sa.select(instances.c.id).where(instances.c.at_rest, mine))]
 
@@ -59,4 +59,10 @@ def forget_instances(tx: Connection, image_arn: str) -> None:
 
 
 def _instance(row: Row[Any]) -> StoredInstance:
-    return StoredInstance(row.id, row.image_arn, row.execution_id, bool(row.at_rest), row.worker)
+    return StoredInstance(
+        id=row.id,
+        image_arn=row.image_arn,
+        execution_id=row.execution_id,
+        at_rest=bool(row.at_rest),
+        worker=row.worker,
+    )

@@ -1,4 +1,4 @@
-"""Numbers of counters for many things of one unit of work: read once, handed out here, written once."""
+"""Counter numbers for many rows of one unit of work: read once, handed out here, written once."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from imagesmith.store import queries
 
 
 class Numbers:
-    """Hands out what queries.next_number() would. Needs the turn of the scope that the counters belong to.
+    """Hands out the numbers of queries.next_number(). Needs the turn to write in the scope of the counters.
 
-    Nothing is taken before save(), which must come before the end of the unit of work.
+    No number is taken before save(), which must be called before the end of the unit of work.
     """
 
     def __init__(self, tx: Connection) -> None:
@@ -18,7 +18,7 @@ class Numbers:
         self._last: dict[str, int] = {}
 
     def next(self, key: str) -> int:
-        """The number after the last one of a counter; the first is 1."""
+        """The next number of a counter; the first is 1."""
         if key not in self._last:
             self._last[key] = queries.counter(self._tx, key) or 0
         self._last[key] += 1

@@ -1,11 +1,11 @@
-"""Statements that every request runs, on SQLite straight on the driver.
+"""Prepared statements for every request, which on SQLite run directly on the driver.
 
-SQLAlchemy's own work around a short statement (find what is compiled, make a context, a cursor and a result) takes
-several times as long as SQLite takes to run it, and a change of one resource is a dozen of them. A prepared
-statement is compiled once; running it is the driver's work and that of the column types (JSON). On PostgreSQL,
-where every statement is a message to another process, it runs the usual way.
+SQLAlchemy's overhead for a short statement (find the compiled form, make a context, a cursor and a result) takes
+several times as long as SQLite's execution, and a change of one resource needs a dozen statements. A prepared
+statement is compiled once; only the driver and the column types (JSON) work at its execution. On PostgreSQL, where
+every statement is a message to another process, it runs the usual way.
 
-Values are always parameters; errors are SQLAlchemy's, as from any other statement.
+Values are always parameters; errors are SQLAlchemy's, as for any other statement.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Convert = Callable[[Any], Any]
 
 
 class Prepared:
-    """One statement with named parameters; a statement for each dialect where they differ (store.upsert)."""
+    """One statement with named parameters, or one for each dialect where they differ (store.upsert)."""
 
     def __init__(self, statement: Any) -> None:
         self._statements: Statements = statement if isinstance(statement, Mapping) else {"postgresql": statement}
@@ -43,20 +43,20 @@ class Prepared:
         self._found = _conversions([_reading(column.type) for column in columns])
 
     def first(self, tx: Connection, values: Mapping[str, Any]) -> Any:
-        """The first row, with its columns as attributes; None when there is none."""
+        """The first row, with its columns as attributes; None without rows."""
         if tx.dialect.name != "sqlite":
             return tx.execute(self._statements[tx.dialect.name], values).first()
         row = self._execute(tx, values).fetchone()
-        return None if row is None else self._made(row)
+        return None if row is None else self._convert(row)
 
     def rows(self, tx: Connection, values: Mapping[str, Any]) -> list[Any]:
-        """Every row, with its columns as attributes."""
+        """All rows, with their columns as attributes."""
         if tx.dialect.name != "sqlite":
             return list(tx.execute(self._statements[tx.dialect.name], values))
-        return [self._made(row) for row in self._execute(tx, values).fetchall()]
+        return [self._convert(row) for row in self._execute(tx, values).fetchall()]
 
     def run(self, tx: Connection, values: Mapping[str, Any]) -> int:
-        """Write; gives how many rows were. Raises sqlalchemy.exc.IntegrityError."""
+        """Write; returns the number of rows. Raises sqlalchemy.exc.IntegrityError."""
         if tx.dialect.name != "sqlite":
             return int(tx.execute(self._statements[tx.dialect.name], values).rowcount)
         return int(self._execute(tx, values).rowcount)
@@ -67,7 +67,7 @@ class Prepared:
             given[index] = convert(given[index])
         return on_driver(tx, self._text, given)
 
-    def _made(self, row: tuple[Any, ...]) -> Any:
+    def _convert(self, row: tuple[Any, ...]) -> Any:
         values = list(row)
         for index, convert in self._found:
             values[index] = convert(values[index])
@@ -75,7 +75,7 @@ class Prepared:
 
 
 def on_driver(tx: Connection, text: str, given: Sequence[Any] = ()) -> Any:
-    """Run a statement of SQLite with its values in their order; gives the driver's cursor."""
+    """Run a statement of SQLite with its values in order; returns the driver's cursor."""
     try:
         return driver_of(tx).execute(text, given)
     except tx.dialect.loaded_dbapi.Error as error:
@@ -84,7 +84,7 @@ def on_driver(tx: Connection, text: str, given: Sequence[Any] = ()) -> Any:
 
 
 def driver_of(tx: Connection) -> Any:
-    """The driver's own connection: on SQLite its execute() takes a text, and values in their order."""
+    """The driver's own connection: on SQLite its execute() takes a text, and values in order."""
     return tx.connection.dbapi_connection
 
 

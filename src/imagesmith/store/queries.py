@@ -1,10 +1,11 @@
-"""Every query on resources, links, tokens, counters and builds, typed, on an open unit of work."""
+"""Typed queries on resources, links, tokens, counters and builds, within an open unit of work."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_members
 from datetime import datetime
 from typing import Any
 
@@ -12,13 +13,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import IntegrityError
 
+from imagesmith.store.build_outcome import BuildOutcome, Retry
+from imagesmith.store.internal_members import InternalMembers, without_internal_members
 from imagesmith.store.prepared import Prepared
 from imagesmith.store.records import Build, Cursor, Record, from_microseconds, microseconds
 from imagesmith.store.tables import builds, counters, inventories, links, resources, tokens
 from imagesmith.store.upsert import counting, for_dialect, inserting, upserting, upserts
+from imagesmith.values.api import ApiDocument, ApiResponse
 from imagesmith.values.version import Version
 
-# made once: see store.upsert
+# built once: see store.upsert
 _GET = Prepared(sa.select(resources).where(resources.c.arn == sa.bindparam("wanted")))
 _EXISTS = Prepared(sa.select(resources.c.arn).where(resources.c.arn == sa.bindparam("wanted")))
 _GET_MANY = sa.select(resources).where(resources.c.arn.in_(sa.bindparam("wanted", expanding=True)))
@@ -32,8 +36,8 @@ _REPLACE_CONTENT = Prepared(
         {name: sa.bindparam(name) for name in ("document", "tags")}
     )
 )
-"""SQLite writes an index anew when one of its columns is named, also where the value stays: most changes of a
-resource leave its status alone."""
+"""SQLite rewrites an index when a statement names one of its columns, even if the value stays: most changes of a
+resource do not change its status."""
 _GET_DOCUMENTS = sa.select(resources.c.arn, resources.c.document).where(
     resources.c.arn.in_(sa.bindparam("wanted", expanding=True))
 )
@@ -42,7 +46,7 @@ _REPLACE_DOCUMENTS = sa.text(
     "json_to_recordset(CAST(:rows AS json)) AS changed(replaced text, document json) "
     "WHERE resources.arn = changed.replaced"
 )
-"""PostgreSQL: one statement for a batch, where a statement for each row would be a message for each."""
+"""PostgreSQL: one statement for a batch; a statement for each row would be a message for each row."""
 _REPLACE_DOCUMENT = _REPLACED.values(document=sa.bindparam("document"))
 _VERSIONS = (
     sa.select(resources)
@@ -86,7 +90,7 @@ _DELETE_LINKS = sa.delete(links).where(links.c.from_arn == sa.bindparam("wanted"
 
 @dataclass(frozen=True)
 class Selection:
-    """Which resources a list wants. Empty members do not restrict."""
+    """The filters of a list. Empty members do not restrict."""
 
     account: str
     region: str
@@ -110,13 +114,13 @@ def exists(tx: Connection, arn: str) -> bool:
 
 
 def get_many(tx: Connection, arns: Sequence[str]) -> dict[str, Record]:
-    """Those of `arns` that are stored."""
-    # all at once: row by row the driver gives the interpreter away for each, and waits to get it back
+    """The stored resources among `arns`."""
+    # all at once: fetching row by row releases and acquires the GIL for each row
     return {row.arn: _record(row) for row in tx.execute(_GET_MANY, {"wanted": arns}).all()}
 
 
 def insert(tx: Connection, record: Record, needs: Iterable[str] = ()) -> None:
-    """Store a new resource and the ARNs that it needs to exist. Raises DuplicateRecord."""
+    """Store a new resource and links to the ARNs that it needs. Raises DuplicateRecord."""
     try:
         tx.execute(_INSERT, _columns(record))
     except IntegrityError as error:
@@ -125,7 +129,7 @@ def insert(tx: Connection, record: Record, needs: Iterable[str] = ()) -> None:
 
 
 def insert_many(tx: Connection, records: Sequence[Record]) -> None:
-    """Store new resources that need no others to exist. Raises DuplicateRecord."""
+    """Store new resources without links. Raises DuplicateRecord."""
     try:
         _INSERT_ROWS.write(tx, [_columns(record) for record in records])
     except IntegrityError as error:
@@ -133,27 +137,27 @@ def insert_many(tx: Connection, records: Sequence[Record]) -> None:
 
 
 def replace(tx: Connection, record: Record, needs: Iterable[str] | None = None) -> None:
-    """Write document, tags and status over those of a stored resource; the rest of a record never changes.
+    """Replace document, tags and status of a stored resource; the rest of a record never changes.
 
-    `needs` None leaves its links as they are.
+    With `needs` None its links stay.
     """
-    content = {"document": record.document, "tags": record.tags, "replaced": record.arn}
+    content = {"document": record.stored, "tags": record.tags, "replaced": record.arn}
     if not _REPLACE_CONTENT.run(tx, {**content, "same": record.status}):
         _REPLACE.run(tx, {**content, "status": record.status})
     if needs is not None:
         set_links(tx, record.arn, needs)
 
 
-def documents(tx: Connection, arns: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The documents of those of `arns` that are stored."""
+def documents(tx: Connection, arns: Sequence[str]) -> Mapping[str, ApiDocument]:
+    """The column `document` of the stored resources among `arns`."""
     return {row.arn: row.document for row in tx.execute(_GET_DOCUMENTS, {"wanted": arns})}
 
 
-def replace_documents(tx: Connection, changed: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the documents alone of many resources: ARN -> document."""
+def replace_documents(tx: Connection, changed: Sequence[Record]) -> None:
+    """Replace only the documents of resources; each resource may occur once."""
     if not changed:
         return
-    rows = [{"replaced": arn, "document": document} for arn, document in changed.items()]
+    rows = [{"replaced": record.arn, "document": record.stored} for record in changed]
     if tx.dialect.name == "postgresql":
         tx.execute(_REPLACE_DOCUMENTS, {"rows": json.dumps(rows)})
         return
@@ -169,7 +173,7 @@ def delete(tx: Connection, arn: str) -> None:
 
 
 def set_links(tx: Connection, from_arn: str, needs: Iterable[str]) -> None:
-    """Reads first: an update seldom changes what a resource needs, and reading costs less than writing."""
+    """Replace the links of a resource. Reads first: updates seldom change links, and reading is cheaper."""
     wanted = set(needs)
     if {row.to_arn for row in _LINKS_OF.rows(tx, {"wanted": from_arn})} == wanted:
         return
@@ -223,12 +227,12 @@ def newest_of_source(tx: Connection, source: str) -> Record | None:
 
 
 def next_number(tx: Connection, key: str) -> int:
-    """Hand out the next number of a counter, starting at 1; numbers never come back (spec/api.md 3.3)."""
+    """Hand out the next number of a counter, starting at 1; numbers are not reused (spec/api.md 3.3)."""
     return int(tx.execute(for_dialect(tx, _COUNT), {"key": key, "value": 1}).scalar_one())
 
 
 def raise_counter(tx: Connection, key: str, at_least: int) -> None:
-    """Make sure that a counter never hands out a number up to `at_least` again."""
+    """Raise a counter, so that it never hands out a number up to `at_least` again."""
     row = tx.execute(sa.select(counters.c.value).where(counters.c.key == key)).first()
     if row is None:
         tx.execute(sa.insert(counters).values(key=key, value=at_least))
@@ -243,8 +247,8 @@ def counter(tx: Connection, key: str) -> int | None:
 
 def find_token(
     tx: Connection, account: str, region: str, operation: str, token: str, *, not_before: datetime
-) -> tuple[str, dict[str, Any]] | None:
-    """Fingerprint and answer of an earlier call with this client token, unless it is too old."""
+) -> tuple[str, ApiResponse] | None:
+    """Fingerprint and answer of an earlier call with this client token, unless the call is too old."""
     key = {"in_account": account, "in_region": region, "of_operation": operation, "wanted": token}
     row = _FIND_TOKEN.first(tx, key)
     if row is None or int(row.created) < microseconds(not_before):
@@ -260,10 +264,10 @@ def remember_token(
     token: str,
     *,
     fingerprint: str,
-    response: Mapping[str, Any],
+    response: ApiResponse,
     now: datetime,
 ) -> None:
-    """Keep the answer of a call, over that of an earlier one whose token is too old by now."""
+    """Store the answer of a call, over the answer of an expired token."""
     values = {
         "account": account, "region": region, "operation": operation, "token": token,
         "fingerprint": fingerprint, "response": response, "created": microseconds(now),
@@ -272,7 +276,7 @@ def remember_token(
 
 
 def forget_tokens(tx: Connection, not_before: datetime) -> None:
-    """Remove the answers of calls that are too old."""
+    """Delete the answers of expired tokens."""
     _FORGET_TOKENS.run(tx, {"moment": microseconds(not_before)})
 
 
@@ -285,7 +289,7 @@ def put_builds(tx: Connection, plans: Sequence[Build]) -> None:
         {
             "image_arn": build.image_arn,
             "plan": dict(build.plan),
-            "outcome": dict(build.outcome),
+            "outcome": build.outcome.to_json(),
             "cancel_requested": build.cancel_requested,
         }
         for build in plans
@@ -297,32 +301,29 @@ def get_build(tx: Connection, image_arn: str) -> Build | None:
     row = _GET_BUILD.first(tx, {"wanted": image_arn})
     if row is None:
         return None
-    return Build(row.image_arn, dict(row.plan), dict(row.outcome), bool(row.cancel_requested))
+    return Build(row.image_arn, dict(row.plan), BuildOutcome.from_json(row.outcome), bool(row.cancel_requested))
 
 
-def update_outcome(tx: Connection, image_arn: str, changes: Mapping[str, Any]) -> None:
-    """Merge members into the outcome of a build."""
+def change_outcome(
+    tx: Connection, image_arn: str, change: Callable[[BuildOutcome], BuildOutcome]
+) -> BuildOutcome | None:
+    """Apply `change` to the outcome of a build and return the new outcome; None when the build is gone."""
     row = _GET_OUTCOME.first(tx, {"wanted": image_arn})
-    if row is not None:
-        _SET_OUTCOME.run(tx, {"changed": image_arn, "outcome": {**row.outcome, **changes}})
-
-
-def add_stages(tx: Connection, image_arn: str, seconds: Mapping[str, float]) -> None:
-    """Add to the times of the parts of a build."""
-    row = _GET_OUTCOME.first(tx, {"wanted": image_arn})
-    known = dict(row.outcome.get("stages", {})) if row else {}
-    added = {name: round(known.get(name, 0.0) + value, 3) for name, value in seconds.items()}
-    update_outcome(tx, image_arn, {"stages": {**known, **added}})
+    if row is None:
+        return None
+    outcome = change(BuildOutcome.from_json(row.outcome))
+    _SET_OUTCOME.run(tx, {"changed": image_arn, "outcome": outcome.to_json()})
+    return outcome
 
 
 def request_cancel(tx: Connection, image_arn: str) -> None:
     tx.execute(sa.update(builds).where(builds.c.image_arn == image_arn).values(cancel_requested=True))
 
 
-def reopen_build(tx: Connection, image_arn: str, changes: Mapping[str, Any]) -> None:
-    """Have a build that ended go on: nobody has asked it to stop. Merges members into its outcome."""
+def reopen_build(tx: Connection, image_arn: str, retry: Retry) -> None:
+    """Reopen a build that ended for a retry: clear its cancel request and its attempts."""
     tx.execute(sa.update(builds).where(builds.c.image_arn == image_arn).values(cancel_requested=False))
-    update_outcome(tx, image_arn, changes)
+    change_outcome(tx, image_arn, lambda outcome: replace_members(outcome, retry=retry, attempts={}))
 
 
 def put_inventory(tx: Connection, image_arn: str, packages: Sequence[Mapping[str, Any]]) -> None:
@@ -330,7 +331,7 @@ def put_inventory(tx: Connection, image_arn: str, packages: Sequence[Mapping[str
     tx.execute(sa.insert(inventories).values(image_arn=image_arn, packages=[dict(item) for item in packages]))
 
 
-def get_inventory(tx: Connection, image_arn: str) -> list[dict[str, Any]] | None:
+def get_inventory(tx: Connection, image_arn: str) -> Sequence[ApiDocument] | None:
     row = tx.execute(sa.select(inventories.c.packages).where(inventories.c.image_arn == image_arn)).first()
     return None if row is None else list(row.packages)
 
@@ -359,7 +360,7 @@ def _conditions(selection: Selection) -> list[sa.ColumnElement[bool]]:
 
 
 def _is_newest(*, of_version: bool) -> sa.ColumnElement[bool]:
-    """No other row of the same slug (and version) comes after this one."""
+    """The condition that no later row of the same slug (and version) exists."""
     table, other = resources, resources.alias("other")
     same = [
         getattr(other.c, name) == getattr(table.c, name) for name in ("account", "region", "kind", "family", "slug")
@@ -375,13 +376,13 @@ def _is_newest(*, of_version: bool) -> sa.ColumnElement[bool]:
     return ~sa.exists(sa.select(sa.literal(1)).select_from(other).where(*same, later).correlate(table))
 
 
-def _columns(record: Record) -> dict[str, Any]:
+def _columns(record: Record) -> Mapping[str, object]:
     return {
         "arn": record.arn, "account": record.account, "region": record.region, "kind": record.kind,
         "family": record.family, "slug": record.slug, "name": record.name,
         "major": record.version.major, "minor": record.version.minor, "patch": record.version.patch,
         "build": record.build, "status": record.status, "source": record.source,
-        "created": microseconds(record.created), "document": dict(record.document), "tags": dict(record.tags),
+        "created": microseconds(record.created), "document": record.stored, "tags": dict(record.tags),
     }  # fmt: skip
 
 
@@ -389,5 +390,6 @@ def _record(row: Row[Any]) -> Record:
     return Record(
         arn=row.arn, account=row.account, region=row.region, kind=row.kind, family=row.family, slug=row.slug,
         name=row.name, version=Version(row.major, row.minor, row.patch), build=row.build, status=row.status,
-        source=row.source, created=from_microseconds(row.created), document=row.document, tags=row.tags,
+        source=row.source, created=from_microseconds(row.created), document=without_internal_members(row.document),
+        tags=row.tags, internal=InternalMembers.from_json(row.document),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Typed rows: what queries give and take."""
+"""Typed rows: arguments and results of queries."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from imagesmith.store.build_outcome import BuildOutcome
+from imagesmith.store.internal_members import NO_INTERNAL_MEMBERS, InternalMembers
+from imagesmith.values.api import ApiDocument
 from imagesmith.values.arn import Arn
 from imagesmith.values.version import Version
 
 
 @dataclass(frozen=True)
 class Record:
-    """One resource. `document` is what Get answers, without tags."""
+    """One resource. `document` is the answer of its Get operation, without tags."""
 
     arn: str
     account: str
@@ -22,7 +25,7 @@ class Record:
     slug: str
     name: str
     created: datetime
-    document: Mapping[str, Any]
+    document: ApiDocument
     tags: Mapping[str, str] = field(default_factory=dict)
     family: str = ""
     version: Version = Version(0, 0, 0)
@@ -30,13 +33,18 @@ class Record:
     status: str = ""
     source: str = ""
     """For an image: the ARN of the pipeline that made it."""
+    internal: InternalMembers = NO_INTERNAL_MEMBERS
 
     @property
     def parsed(self) -> Arn:
         return Arn.parse(self.arn)
 
     @property
-    def shown(self) -> dict[str, Any]:
+    def stored(self) -> ApiDocument:
+        """The value of the column `document`."""
+        return {**self.document, **self.internal.to_json()}
+
+    def to_api(self) -> ApiDocument:
         """The document with its tags, as Get operations answer it (`tags` is always there, spec/api.md 2.2)."""
         return {**self.document, "tags": dict(self.tags)}
 
@@ -47,7 +55,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where a page ended: newest first, ARN as tie-break (spec/api.md 4.6)."""
+    """The end of a page: newest first, ARN as tie-break (spec/api.md 4.6)."""
 
     created: int
     arn: str
@@ -55,11 +63,11 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Build:
-    """What one run obeys and what came of it."""
+    """The plan of a build and its outcome."""
 
     image_arn: str
     plan: Mapping[str, Any]
-    outcome: Mapping[str, Any]
+    outcome: BuildOutcome = field(default_factory=BuildOutcome)
     cancel_requested: bool = False
 
 

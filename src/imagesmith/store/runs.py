@@ -1,10 +1,10 @@
-"""Which process may carry a run on, where several share the work: one fence number per run.
+"""Claims of runs, where several processes share the work: one fence number per run.
 
-    claim        the number grows; who held the one before may write no more
-    check        in the transaction of every write of a run: is the number still mine
-    take away    the number grows without a holder, because the worker is gone (workers.py)
+    claim        the number grows; the earlier holder's writes are refused
+    check        in the transaction of every write of a run: does the writer hold the newest number
+    revoke       the number grows without a holder, because the worker is gone (workers.py)
 
-A row stays as long as the image of its run, so that a number is never handed out twice.
+A row stays as long as the image of its run, so that no number is handed out twice.
 """
 
 from __future__ import annotations
@@ -24,28 +24,26 @@ ALIVE = ("alive", "draining")
 
 
 class FenceLost(BaseException):
-    """Another process goes on with the run. A BaseException: no broad handler may explain it away."""
+    """Another process took over the run. A BaseException: a broad handler must not catch it."""
 
 
 @dataclass(frozen=True)
 class Fence:
-    """The right to write for a run, until somebody else claims it."""
+    """The right to write for a run, until another process claims the run."""
 
     key: str
     number: int
 
     def check(self, tx: Connection) -> None:
-        """Raise FenceLost unless the run is still ours; holds until the transaction ends."""
+        """Raise FenceLost if the run was claimed again; the check holds until the transaction ends."""
         query = sa.select(runs.c.fence).where(runs.c.key == self.key).with_for_update(read=True)
         found = tx.execute(query).scalar()
         if found != self.number:
-            raise FenceLost(
-                f"another process goes on with {self.key}: its fence is {found}, ours was {self.number}"
-            )
+            raise FenceLost(f"another process took over {self.key}: its fence is {found}, not {self.number}")
 
 
 def claim(tx: Connection, key: str, image_arn: str, worker: str) -> Fence | None:
-    """The right to carry a run on; None for a worker that was declared gone."""
+    """Claim a run; None for a worker that is gone."""
     state = sa.select(workers.c.state).where(workers.c.id == worker).with_for_update(read=True)
     if tx.execute(state).scalar() not in ALIVE:
         return None
@@ -62,24 +60,24 @@ def claim(tx: Connection, key: str, image_arn: str, worker: str) -> Fence | None
 
 
 def release(tx: Connection, fence: Fence) -> None:
-    """The run is over, or is parked: nobody works on it."""
+    """Release the claim of a run that ended or is parked."""
     held = (runs.c.key == fence.key) & (runs.c.fence == fence.number)
     tx.execute(sa.update(runs).where(held).values(worker=""))
 
 
-def take_away(tx: Connection, worker: str) -> list[str]:
-    """End the right of a worker to all its runs; gives their keys."""
+def revoke_claims(tx: Connection, worker: str) -> list[str]:
+    """Revoke all claims of a worker; returns the keys of its runs."""
     change = sa.update(runs).where(runs.c.worker == worker).values(fence=runs.c.fence + 1, worker="")
     return sorted(tx.execute(change.returning(runs.c.key)).scalars())
 
 
-def ask_to_cancel(tx: Connection, key: str) -> None:
-    """Leave word for the process that works on a run."""
+def request_cancel(tx: Connection, key: str) -> None:
+    """Ask the process that has a run to cancel it."""
     tx.execute(sa.update(runs).where(runs.c.key == key).values(cancel=True))
 
 
-def asked_to_cancel(tx: Connection, worker: str) -> Sequence[str]:
-    """The runs of a worker that are to stop."""
+def cancel_requested(tx: Connection, worker: str) -> Sequence[str]:
+    """The runs of a worker whose cancel was requested."""
     return list(tx.execute(sa.select(runs.c.key).where(runs.c.worker == worker, runs.c.cancel)).scalars())
 
 
@@ -88,7 +86,7 @@ def forget_runs(tx: Connection, image_arn: str) -> None:
 
 
 def kinds_of(tx: Connection, image_arns: Collection[str]) -> dict[str, str]:
-    """Image -> what its build makes, `container` or `machine`; without images that are gone."""
+    """Image -> kind of its build, `container` or `machine`; images that are gone are left out."""
     wanted = sorted(image_arns)
     found: dict[str, str] = {}
     for start in range(0, len(wanted), _AT_ONCE):
@@ -99,7 +97,7 @@ def kinds_of(tx: Connection, image_arns: Collection[str]) -> dict[str, str]:
 
 
 def retry_numbers(tx: Connection, image_arns: Collection[str]) -> dict[str, int]:
-    """Image -> how often it was retried, for those that were."""
+    """Image -> number of its retries; images without retries are left out."""
     wanted = sorted(image_arns)
     number = builds.c.outcome[("retry", "number")].as_integer()
     found: dict[str, int] = {}
@@ -111,8 +109,8 @@ def retry_numbers(tx: Connection, image_arns: Collection[str]) -> dict[str, int]
     return found
 
 
-def home_of(tx: Connection, image_arn: str, execution: str = "") -> str:
-    """The name of the living worker that has an instance of a build, or of one run of it; empty: there is none."""
+def worker_with_instance(tx: Connection, image_arn: str, execution: str = "") -> str:
+    """The name of the living worker that has an instance of a build, or of one run of it; empty without one."""
     query = (
         sa.select(instances.c.worker)
         .join(workers, workers.c.name == instances.c.worker)

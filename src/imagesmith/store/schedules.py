@@ -1,9 +1,9 @@
-"""Queries on armed schedules and on the instants that were run, typed, on an open unit of work.
+"""Typed queries on armed schedules and on the instants that were run, within an open unit of work.
 
 A pipeline has a row while it is ENABLED and its schedule fires again; the row changes in the transaction that
-changes the pipeline's schedule or status. The fire time stands here alone: what shows it reads it from here, so
-arming a million anew touches no document. `since` is the moment that `next_fire` was computed from, so the same
-computation under newer zone rules tells which instant was meant.
+changes the pipeline's schedule or status. The fire time is stored only here and answers read it from here, so
+arming a million pipelines again changes no document. `since` is the moment from which `next_fire` was computed, so
+the same computation under newer zone rules finds the intended instant.
 """
 
 from __future__ import annotations
@@ -21,13 +21,9 @@ from imagesmith.store.prepared import Prepared
 from imagesmith.store.records import Record, from_microseconds, microseconds
 from imagesmith.store.tables import resources, scheduled_runs, schedules
 from imagesmith.store.upsert import inserting_if_absent, upserting, upserts
+from imagesmith.values.states import BUILT_IMAGE, UNFINISHED_IMAGE
 
-_BUILT = ("AVAILABLE", "DEPRECATED", "DISABLED")
-"""States of an image that was AVAILABLE once."""
-
-_UNDER_WAY = ("PENDING", "CREATING", "BUILDING", "TESTING", "DISTRIBUTING", "INTEGRATING")
-
-# made once: see store.upsert
+# built once: see store.upsert
 _ARM = upserting(schedules)
 _ARM_ONE = Prepared(upserts(schedules))
 _KEEP_TIME = Prepared(
@@ -35,7 +31,7 @@ _KEEP_TIME = Prepared(
     .where(schedules.c.pipeline_arn == sa.bindparam("armed"), schedules.c.next_fire == sa.bindparam("same"))
     .values({name: sa.bindparam(name) for name in ("expression", "timezone", "anchor", "version", "since")})
 )
-"""Most updates of a pipeline leave its next fire time, whose index SQLite would write anew if it were named."""
+"""Most updates of a pipeline keep its next fire time; SQLite would rewrite the index of a named column."""
 _DISARM = sa.delete(schedules).where(schedules.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)))
 _NOTE_RUNS = inserting_if_absent(scheduled_runs)
 _EARLIEST = sa.select(sa.func.min(schedules.c.next_fire)).where(schedules.c.next_fire > sa.bindparam("moment"))
@@ -63,7 +59,7 @@ _REARM: Final = (
     "UPDATE schedules SET since = ?, next_fire = ? "
     "WHERE pipeline_arn = ? AND since = ? AND next_fire = ? AND version = ?"
 )
-"""SQLite: straight to the driver, which takes a tenth of what SQLAlchemy's handling of each row does."""
+"""SQLite: directly on the driver, which takes a tenth of the time of SQLAlchemy's handling of each row."""
 
 _REARM_MANY: Final = sa.text(
     "UPDATE schedules SET since = moved.since, next_fire = moved.next_fire FROM "
@@ -73,7 +69,7 @@ _REARM_MANY: Final = sa.text(
     "WHERE schedules.pipeline_arn = moved.arn AND schedules.since = moved.was_since "
     "AND schedules.next_fire = moved.was_next_fire AND schedules.version = moved.version"
 )
-"""PostgreSQL: one statement for a batch, where a statement for each row would be a message for each."""
+"""PostgreSQL: one statement for a batch; a statement for each row would be a message for each row."""
 
 _DISARM_AS_READ = sa.delete(schedules).where(
     schedules.c.pipeline_arn == sa.bindparam("arn"),
@@ -89,14 +85,14 @@ _PIPELINES = resources.alias("pipelines")
 NEWEST_BUILT = sa.select(
     _PIPELINES.c.arn,
     sa.select(resources.c.arn)
-    .where(resources.c.source == _PIPELINES.c.arn, resources.c.status.in_(_BUILT))
+    .where(resources.c.source == _PIPELINES.c.arn, resources.c.status.in_(BUILT_IMAGE))
     .order_by(resources.c.created.desc(), resources.c.arn.desc())
     .limit(1)
     .scalar_subquery(),
 ).where(_PIPELINES.c.arn.in_(sa.bindparam("wanted", expanding=True)))
 _BUILDING = (
     sa.select(resources.c.arn)
-    .where(resources.c.source == sa.bindparam("wanted"), resources.c.status.in_(_UNDER_WAY))
+    .where(resources.c.source == sa.bindparam("wanted"), resources.c.status.in_(UNFINISHED_IMAGE))
     .limit(1)
 )
 
@@ -112,14 +108,14 @@ class ArmedSchedule:
     timezone: str
     anchor: datetime
     version: int
-    """Of the schedule and status in the pipeline's document."""
+    """The version of the schedule and status in the pipeline's document."""
     since: datetime
     next_fire: datetime
 
 
 @dataclass(frozen=True)
 class DuePipeline:
-    """A pipeline whose fire time has come, and the scope that its unit of work locks."""
+    """A due pipeline, and the scope that its unit of work locks."""
 
     pipeline_arn: str
     account: str
@@ -158,13 +154,13 @@ def earliest_after(tx: Connection, moment: datetime) -> datetime | None:
 
 
 def due(tx: Connection, now: datetime, limit: int) -> list[DuePipeline]:
-    """Pipelines whose fire time is not after `now`, the longest due first."""
+    """Pipelines whose fire time is not after `now`, the earliest first."""
     rows = tx.execute(_DUE, {"now": microseconds(now), "most": limit}).all()
     return [DuePipeline(row.pipeline_arn, row.account, row.region) for row in rows]
 
 
 def of_pipelines(tx: Connection, arns: Sequence[str]) -> Mapping[str, ArmedSchedule]:
-    """The rows of those that are armed."""
+    """The rows of the armed pipelines among `arns`."""
     return {row.pipeline_arn: _armed(row) for row in tx.execute(_OF_PIPELINES, {"wanted": arns}).all()}
 
 
@@ -173,7 +169,7 @@ def of_pipeline(tx: Connection, arn: str) -> ArmedSchedule | None:
 
 
 def next_fires(tx: Connection, arns: Sequence[str]) -> dict[str, datetime]:
-    """When those that are armed fire next."""
+    """The next fire times of armed pipelines."""
     if len(arns) == 1:
         row = _NEXT_FIRE.first(tx, {"wanted": arns[0]})
         return {} if row is None else {arns[0]: from_microseconds(row.next_fire)}
@@ -182,7 +178,7 @@ def next_fires(tx: Connection, arns: Sequence[str]) -> dict[str, datetime]:
 
 
 def upcoming(tx: Connection, account: str, region: str, *, until: datetime, limit: int) -> list[ArmedSchedule]:
-    """Armed pipelines of one scope that fire before `until`, in that order."""
+    """Armed pipelines of a scope that fire before `until`, in the order of their fire times."""
     table = schedules
     query = sa.select(table).where(
         table.c.account == account, table.c.region == region, table.c.next_fire < microseconds(until)
@@ -205,12 +201,12 @@ class FireTime(NamedTuple):
 
 
 def fire_times(tx: Connection, after: str, limit: int) -> list[FireTime]:
-    """The next armed pipelines in the order of their ARNs, whatever their scope."""
+    """The next armed pipelines of all scopes, in the order of their ARNs."""
     return [FireTime._make(row) for row in tx.execute(_FIRE_TIMES, {"after": after, "most": limit}).all()]
 
 
 class Rearmed(NamedTuple):
-    """A row as it was read, and its other fire time in microseconds; None: it fires no more."""
+    """A row as it was read, and its new fire time in microseconds; None: it does not fire again."""
 
     row: FireTime
     since: int
@@ -218,7 +214,7 @@ class Rearmed(NamedTuple):
 
 
 def rearm(tx: Connection, moved: Sequence[Rearmed]) -> int:
-    """Give armed rows another fire time, except those armed otherwise since they were read; counts them."""
+    """Write new fire times of armed rows, except rows that changed since they were read; returns their number."""
     ended = [
         {
             "arn": row.pipeline_arn, "was_since": row.since, "was_next_fire": row.next_fire,
@@ -243,7 +239,7 @@ def rearm(tx: Connection, moved: Sequence[Rearmed]) -> int:
 
 
 def note_runs(tx: Connection, noted: Iterable[ScheduledRun]) -> None:
-    """Remember instants that were run, in the transaction that starts their runs."""
+    """Record instants that were run, in the transaction that starts their runs."""
     values = [
         {
             "pipeline_arn": run.pipeline_arn,
@@ -258,7 +254,7 @@ def note_runs(tx: Connection, noted: Iterable[ScheduledRun]) -> None:
 def runs_between(
     tx: Connection, arns: Sequence[str], since: datetime, until: datetime
 ) -> set[tuple[str, datetime]]:
-    """(pipeline, instant) of what was run, both ends included."""
+    """(pipeline, instant) of the runs of pipelines between two instants, both included."""
     rows = tx.execute(_RUNS_BETWEEN, {"wanted": arns, "since": microseconds(since), "until": microseconds(until)})
     return {(row.pipeline_arn, from_microseconds(row.scheduled_for)) for row in rows}
 
@@ -274,7 +270,7 @@ def runs_of(tx: Connection, pipeline_arn: str) -> list[ScheduledRun]:
 
 
 def forget_runs(tx: Connection, pipeline_arn: str) -> None:
-    """For a pipeline that is deleted: one made later under the same ARN is another one."""
+    """Delete the runs of a deleted pipeline: a later one with the same ARN is another pipeline."""
     tx.execute(sa.delete(scheduled_runs).where(scheduled_runs.c.pipeline_arn == pipeline_arn))
 
 
@@ -283,7 +279,7 @@ def forget_runs_before(tx: Connection, moment: datetime) -> None:
 
 
 def newest_built(tx: Connection, pipeline_arns: Sequence[str]) -> dict[str, Record]:
-    """The newest image of each pipeline that reached AVAILABLE, whoever started it."""
+    """The newest AVAILABLE image of each pipeline, by schedule or by request."""
     rows = tx.execute(NEWEST_BUILT, {"wanted": pipeline_arns})
     found = {pipeline: image for pipeline, image in rows if image is not None}
     images = queries.get_many(tx, list(found.values())) if found else {}
@@ -295,7 +291,7 @@ def is_building(tx: Connection, pipeline_arn: str) -> bool:
     return tx.execute(_BUILDING, {"wanted": pipeline_arn}).first() is not None
 
 
-def _columns(armed: ArmedSchedule) -> dict[str, Any]:
+def _columns(armed: ArmedSchedule) -> Mapping[str, str | int]:
     return {
         "pipeline_arn": armed.pipeline_arn, "account": armed.account, "region": armed.region,
         "expression": armed.expression, "timezone": armed.timezone, "anchor": microseconds(armed.anchor),

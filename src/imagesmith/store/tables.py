@@ -1,24 +1,24 @@
-"""The tables. A resource is stored as the document that the API shows, plus the columns that queries need.
+"""The tables. A resource is stored as its API document, plus columns for queries.
 
     resources      every resource of the API, one row per ARN (build version)
-    links          which resource needs which other one to exist (exact references only)
-    tokens         idempotency: client token -> the answer that was given
+    links          which resource needs which other one (exact references only)
+    tokens         idempotency: client token -> the first answer
     counters       build numbers that were handed out; a number is never used twice
-    builds         what a run obeys (plan), what it produced, and whether it was asked to stop
+    builds         the plan of a build, its outcome, and whether its cancel was requested
     inventories    packages found in an image
-    schedules      the armed pipelines: when each fires next, and what that was computed from
-    findings       what scans found in an image, one row per vulnerability
-    amis           the catalog: AMI ids of an account and region, and the disks they stand for
-    launch_templates  records of launch templates whose AMI distribution set
+    schedules      the armed pipelines: next fire time, and the moment that it was computed from
+    findings       findings of scans of an image, one row per vulnerability
+    amis           the catalog: AMI ids of an account and region, and their disks
+    launch_templates  launch templates, and the AMIs that distributions set in them
     scheduled_runs which instants of which pipeline were run; an instant is never run twice
-    cascades       images that became AVAILABLE and whose dependent pipelines were not looked at yet
-    parameters     values that `ssm:` references mean
-    events         the outbox: what happened, written in the transaction that made it true
+    cascades       images that became AVAILABLE and whose dependent pipelines were not checked yet
+    parameters     values of `ssm:` references
+    events         the outbox, written in the transaction of the change that an event reports
     workflow_executions  runs of workflow documents, for an image
-    step_executions      the steps of those runs: what a waiting one waits for is among them
+    step_executions      the steps of those runs, with the answers to waiting steps
     instances            instances of builds; one that is `at_rest` outlives the process that made it
     workers              the processes that run builds, where several share a database
-    runs                 runs that were claimed there: by which worker, under which fence number
+    runs                 claims of runs: by which worker, under which fence number
 
 Instants are whole microseconds since the epoch, so that both databases order them alike.
 """
@@ -242,6 +242,7 @@ workers = sa.Table(
     _text("state"),
     _number("started"),
     _number("heartbeat"),
+    sa.Column("zone_data", sa.Text, nullable=False, server_default=""),
 )
 
 runs = sa.Table(

@@ -1,7 +1,7 @@
-"""INSERT ... ON CONFLICT: both databases have it, SQLAlchemy spells it once for each.
+"""INSERT ... ON CONFLICT for both databases, which SQLAlchemy spells separately for each.
 
-Statements that run often are made once, here and in the modules of queries: building one takes longer than running
-it, so values come in as parameters.
+Statements that run often are built once, here and in the modules of queries: building a statement takes longer than
+running it, so values are parameters.
 """
 
 from __future__ import annotations
@@ -24,15 +24,8 @@ _DIALECTS: Final[tuple[tuple[str, Any], ...]] = (("sqlite", sqlite), ("postgresq
 
 
 def upserts(table: sa.Table) -> Statements:
-    """Insert a row, or write its other columns over the row with the same primary key."""
-    made: dict[str, Any] = {}
-    for name, dialect in _DIALECTS:
-        statement = dialect.insert(table)
-        others = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
-        made[name] = statement.on_conflict_do_update(
-            index_elements=[column.name for column in table.primary_key], set_=others
-        )
-    return MappingProxyType(made)
+    """Insert a row, or update the other columns of the row with the same primary key."""
+    return MappingProxyType({name: _upsert(dialect, table) for name, dialect in _DIALECTS})
 
 
 def inserts_if_absent(table: sa.Table) -> Statements:
@@ -41,20 +34,28 @@ def inserts_if_absent(table: sa.Table) -> Statements:
 
 
 def counting(table: sa.Table) -> Statements:
-    """Add one to `value` of the row `key`, or insert it with the value given; returns the value."""
-    made: dict[str, Any] = {}
-    for name, dialect in _DIALECTS:
-        statement = dialect.insert(table).on_conflict_do_update(
-            index_elements=["key"], set_={"value": table.c.value + 1}
-        )
-        made[name] = statement.returning(table.c.value)
-    return MappingProxyType(made)
+    """Add one to `value` of the row `key`, or insert the row with a given value; returns the value."""
+    return MappingProxyType(
+        {
+            name: dialect.insert(table)
+            .on_conflict_do_update(index_elements=["key"], set_={"value": table.c.value + 1})
+            .returning(table.c.value)
+            for name, dialect in _DIALECTS
+        }
+    )
+
+
+def _upsert(dialect: Any, table: sa.Table) -> Any:
+    statement = dialect.insert(table)
+    others = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
+    keys = [column.name for column in table.primary_key]
+    return statement.on_conflict_do_update(index_elements=keys, set_=others)
 
 
 class Rows:
-    """Writes many rows of a table: inserted, or what `conflict` says when a primary key is taken.
+    """Inserts many rows of a table; `conflict` is the clause for primary keys that are taken.
 
-    PostgreSQL takes them as one JSON document: a statement for each row would be a message for each.
+    PostgreSQL gets them as one JSON document: a statement for each row would be a message for each row.
     """
 
     def __init__(self, table: sa.Table, statements: Statements, *, conflict: str = "") -> None:
@@ -67,7 +68,7 @@ class Rows:
         )
 
     def write(self, tx: Connection, values: Sequence[Mapping[str, Any]]) -> None:
-        """Raises sqlalchemy.exc.IntegrityError."""
+        """Insert the rows. Raises sqlalchemy.exc.IntegrityError."""
         if not values:
             return
         if tx.dialect.name == "postgresql" and len(values) > 1:
@@ -86,7 +87,7 @@ def inserting_if_absent(table: sa.Table) -> Rows:
 
 
 def upserting(table: sa.Table) -> Rows:
-    """Of rows with one primary key, `values` may have one only."""
+    """Writes rows by upserts; the `values` of a call must not repeat a primary key."""
     keys = ", ".join(column.name for column in table.primary_key)
     others = ", ".join(f"{column.name} = excluded.{column.name}" for column in table.c if not column.primary_key)
     return Rows(table, upserts(table), conflict=f"ON CONFLICT ({keys}) DO UPDATE SET {others}")

@@ -1,9 +1,9 @@
-"""Rows of the processes that run builds on one database: who they are and when each was heard of last.
+"""Rows of the processes that run builds on one database, with the time of each one's last heartbeat.
 
     alive --> draining --> gone        in order: it ended
-      |___________________>|           it was silent for too long, or its successor started
+      |___________________>|           its lease expired, or its successor started
 
-`id` is new at every start, `name` stays. Instants are those of the database: the clocks of hosts differ.
+`id` is new at every start, `name` stays. Instants are the database's: the clocks of hosts differ.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from imagesmith.store.runs import ALIVE, take_away
+from imagesmith.store.runs import ALIVE, revoke_claims
 from imagesmith.store.tables import runs, workers
 
 _SECOND = 1_000_000
 _KEPT_SECONDS = 86400
-"""How long the row of a worker that is gone stays: what it had dequeued is looked for that long."""
+"""How long the row of a worker that is gone stays: its dequeued runs are searched for that long."""
 
 
 class WorkerNameTaken(RuntimeError):
-    """A worker of this name runs elsewhere."""
+    """Another worker with this name runs elsewhere."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredWorker:
-    """One start of one worker."""
+    """One start of a worker."""
 
     id: str
     name: str
@@ -40,11 +40,13 @@ class StoredWorker:
     queues: tuple[str, ...]
     concurrency: int
     state: str = "alive"
+    zone_data: str = ""
+    """The version of its time zone database for schedules; empty: unknown."""
 
 
 @dataclass(frozen=True)
 class SeenWorker:
-    """A worker as others see it."""
+    """A worker for lists."""
 
     worker: StoredWorker
     running: int
@@ -52,45 +54,45 @@ class SeenWorker:
 
 
 def join(tx: Connection, worker: StoredWorker, *, limit_seconds: float) -> None:
-    """Add a worker; one of the same name, host and data directory before it is gone. Raises WorkerNameTaken."""
+    """Add a worker; its predecessor of the same name, host and data directory is gone. Raises WorkerNameTaken."""
     same = sa.select(workers).where(workers.c.name == worker.name, workers.c.state.in_(ALIVE))
     for row in tx.execute(same).all():
         fresh = row.heartbeat >= _now_of(tx) - int(limit_seconds * _SECOND)
         if fresh and (row.host, row.place) != (worker.host, worker.place):
             raise WorkerNameTaken(
                 f"a worker named {worker.name!r} runs on {row.host} (process {row.pid}, {row.place}); "
-                "give this one a --name of its own"
+                "use another --name for this worker"
             )
         end(tx, row.id)
     now = _now_of(tx)
     old = (workers.c.state == "gone") & (workers.c.heartbeat < now - _KEPT_SECONDS * _SECOND)
-    # the newest of every name stays: logs are found by the names of those who wrote them
+    # the newest row of every name stays: logs are found by the names of their workers
     tx.execute(sa.delete(workers).where(old, workers.c.name == worker.name))
     values = {**vars(worker), "queues": list(worker.queues), "started": now, "heartbeat": now}
     tx.execute(sa.insert(workers), values)
 
 
-def beat(tx: Connection, worker: str) -> str:
-    """Say that a worker lives; gives its state, `gone` when it was given up."""
+def heartbeat(tx: Connection, worker: str) -> str:
+    """Write the heartbeat of a worker; returns its state, `gone` when its lease was revoked."""
     change = sa.update(workers).where(workers.c.id == worker, workers.c.state.in_(ALIVE))
     state = tx.execute(change.values(heartbeat=_now(tx)).returning(workers.c.state)).scalar()
     return state or "gone"
 
 
 def drain(tx: Connection, worker: str) -> None:
-    """A worker takes nothing new."""
+    """Mark a worker as draining: it claims no new runs."""
     change = sa.update(workers).where(workers.c.id == worker, workers.c.state == "alive")
     tx.execute(change.values(state="draining"))
 
 
 def end(tx: Connection, worker: str) -> list[str]:
-    """A worker is gone, and others may go on with its runs; gives their keys."""
+    """Mark a worker as gone, so that others may take over its runs; returns their keys."""
     tx.execute(sa.update(workers).where(workers.c.id == worker).values(state="gone"))
-    return take_away(tx, worker)
+    return revoke_claims(tx, worker)
 
 
-def end_silent(tx: Connection, *, limit_seconds: float) -> list[tuple[StoredWorker, list[str]]]:
-    """Give up every worker that was silent for longer than the limit: who it was, and the keys of its runs."""
+def expire_silent_workers(tx: Connection, *, limit_seconds: float) -> list[tuple[StoredWorker, list[str]]]:
+    """Revoke the leases of workers without a heartbeat within the limit; returns each with the keys of its runs."""
     silent = workers.c.heartbeat < _now(tx) - int(limit_seconds * _SECOND)
     query = sa.select(workers).where(workers.c.state.in_(ALIVE), silent).with_for_update(skip_locked=True)
     found = [_worker(row) for row in tx.execute(query).all()]
@@ -98,14 +100,14 @@ def end_silent(tx: Connection, *, limit_seconds: float) -> list[tuple[StoredWork
 
 
 def ids(tx: Connection) -> tuple[set[str], set[str]]:
-    """The ids of workers that live, and of those that are gone."""
+    """The ids of living workers, and of those that are gone."""
     rows = tx.execute(sa.select(workers.c.id, workers.c.state)).all()
     alive = {row.id for row in rows if row.state in ALIVE}
     return alive, {row.id for row in rows} - alive
 
 
 def names(tx: Connection) -> tuple[set[str], set[str]]:
-    """The names of workers that take work, and of the others."""
+    """The names of workers that claim runs, and of the others."""
     rows = tx.execute(sa.select(workers.c.name, workers.c.state)).all()
     alive = {row.name for row in rows if row.state == "alive"}
     return alive, {row.name for row in rows} - alive
@@ -125,8 +127,15 @@ def list_workers(tx: Connection) -> Sequence[SeenWorker]:
     return list(newest.values())
 
 
+def other_zone_data(tx: Connection, worker: StoredWorker) -> list[StoredWorker]:
+    """The living processes that fire schedules with another version of the time zone database than this worker."""
+    others = (workers.c.id != worker.id) & (workers.c.zone_data.not_in(("", worker.zone_data)))
+    query = sa.select(workers).where(workers.c.state.in_(ALIVE), others).order_by(workers.c.name)
+    return [_worker(row) for row in tx.execute(query)] if worker.zone_data else []
+
+
 def _now(tx: Connection) -> Any:
-    """The time of the database in microseconds, as an expression."""
+    """An SQL expression for the time of the database in microseconds."""
     if tx.dialect.name == "sqlite":
         return sa.cast((sa.func.julianday("now") - 2440587.5) * 86400 * _SECOND, sa.BigInteger)
     return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()) * _SECOND, sa.BigInteger)
@@ -138,5 +147,13 @@ def _now_of(tx: Connection) -> int:
 
 def _worker(row: Row[Any]) -> StoredWorker:
     return StoredWorker(
-        row.id, row.name, row.host, row.pid, row.place, tuple(row.queues), row.concurrency, row.state
+        id=row.id,
+        name=row.name,
+        host=row.host,
+        pid=row.pid,
+        place=row.place,
+        queues=tuple(row.queues),
+        concurrency=row.concurrency,
+        state=row.state,
+        zone_data=row.zone_data,
     )

@@ -12,10 +12,10 @@ from typing import Final, Literal
 VersionedKind = Literal["image-recipe", "container-recipe", "component", "image", "workflow"]
 
 VERSIONED: Final = frozenset({"image-recipe", "container-recipe", "component", "image", "workflow"})
-"""Types whose path carries a version."""
+"""Types whose path has a version."""
 
 BUILDS: Final = frozenset({"component", "image", "workflow"})
-"""Types whose path may carry a build number too."""
+"""Types whose path may also have a build number."""
 
 RESOURCE_NAMES: Final[dict[str, str]] = {
     "image-pipeline": "ImagePipeline",
@@ -32,11 +32,11 @@ RESOURCE_NAMES: Final[dict[str, str]] = {
 
 
 _KEPT: Final = 2048
-"""ARNs that are kept as they were read."""
+"""Most parsed ARNs in the cache."""
 
 
 class ArnError(ValueError):
-    """A text that is no ARN of this service."""
+    """A text that is not an ARN of this service."""
 
 
 def slug_of(name: str) -> str:
@@ -46,7 +46,7 @@ def slug_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Arn:
-    """A parsed ARN. `version` and `build` keep the text as given, wildcards included."""
+    """A parsed ARN. `version` and `build` keep the original text, wildcards included."""
 
     partition: str
     region: str
@@ -69,8 +69,18 @@ class Arn:
         return _read(text)
 
     @property
+    def scope(self) -> str:
+        """The lock of a unit of work on resources of this account and Region."""
+        return f"{self.owner}/{self.region}"
+
+    @property
     def has_wildcard(self) -> bool:
         return "x" in (self.version or "").split(".") or self.build == "x"
+
+    @property
+    def path(self) -> str:
+        """The short form for people: `web/1.0.0/1`, and of a workflow `build/web/1.0.0/1`."""
+        return "/".join(part for part in (self.family, self.slug, self.version, self.build) if part is not None)
 
     @property
     def without_build(self) -> Arn:
@@ -89,7 +99,7 @@ class Arn:
 
 @lru_cache(maxsize=_KEPT)
 def _read(text: str) -> Arn:
-    # a request names the same few several times, and the next one names them again
+    # a request uses the same few several times, and the next one uses them again
     pieces = text.split(":")
     if len(pieces) != 6 or pieces[0] != "arn" or pieces[2] != "imagebuilder":
         raise ArnError(f"{text} is not an ARN of this service")
@@ -102,7 +112,7 @@ def _read(text: str) -> Arn:
     if not 1 <= len(rest) <= longest or "" in rest or (kind in VERSIONED and len(rest) == 1):
         raise ArnError(f"{text} has a path that does not fit {kind}")
     return Arn(
-        partition, region, owner, kind, rest[0],
+        partition=partition, region=region, owner=owner, kind=kind, slug=rest[0],
         version=rest[1] if len(rest) > 1 else None,
         build=rest[2] if len(rest) > 2 else None,
         family=family,

@@ -22,7 +22,7 @@ from imagesmith.values.zones import end_of_irregular, is_irregular, offsets_of, 
 _MINUTE: Final = timedelta(minutes=1)
 _START: Final = datetime(FIRST_YEAR, 1, 1)
 _BEFORE_START: Final = _START.replace(tzinfo=UTC) - timedelta(days=2)
-"""A moment whose wall clock lies before 1970 in every zone."""
+"""A moment whose wall clock is before 1970 in every zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class Cron(Recurrence):
 
     def _first_beyond(self, wall: datetime, span: timedelta) -> datetime | None:
         """The first matching wall time outside the gap or overlap, `span` long, that `wall` lies in."""
-        # A schedule whose times all fall into a gap, such as 02:30 on the last Sunday of March, comes here for two
-        # centuries in a row. So the day as a whole is judged by its last time before any search for the gap's end.
+        # A schedule whose times all fall into a gap, such as 02:30 on the last Sunday of March, gets here for two
+        # centuries in a row. So the last time of the day is checked before any search for the gap's end.
         last = wall.replace(hour=high_bit(self.fields.hours), minute=high_bit(self.fields.minutes))
         if last == wall or (last - wall < span and is_irregular(last, self.zone)):
             return self._first_on(self.dates.first_from(wall.year, wall.month, wall.day + 1))
@@ -64,8 +64,8 @@ class Cron(Recurrence):
 
     def explain(self) -> str:
         """See Recurrence."""
-        told = sentence(self.fields, self.timezone)
-        return told if self.dates.years else f"{told} No such date exists: it never fires."
+        words = sentence(self.fields, self.timezone)
+        return words if self.dates.years else f"{words} No such date exists: it never fires."
 
     def _first_from(self, start: datetime) -> datetime | None:
         """The first wall time at or after `start` that matches every field."""
@@ -92,5 +92,9 @@ def parse_cron(expression: str, timezone: str | None = None, *, lenient: bool = 
     fields = read_fields(expression, lenient=lenient)
     name = "UTC" if timezone is None else timezone
     return Cron(
-        expression, name, fields, zone_named(name), firing_days(fields.day_rule, fields.months, fields.years)
+        expression=expression,
+        timezone=name,
+        fields=fields,
+        zone=zone_named(name),
+        dates=firing_days(fields.day_rule, fields.months, fields.years),
     )

@@ -1,8 +1,8 @@
 """The day rules of a cron expression, tabulated over the few months and years that exist.
 
 A month is one of 28 kinds (its length and the weekday of its first day), a year one of 14 (leap or not, and the
-weekday of 1 January). A rule is worked out once per kind, so that the search for a fire time is a fixed number
-of bit operations, and a rule that never fires ends up with no years at all:
+weekday of 1 January). A rule is evaluated once per kind, so that the search for a fire time is a fixed number
+of bit operations, and a rule that never fires has no years at all:
 
     years  bit y - 1970     years that hold a day
     months bit m            months with a day, one mask per kind of year

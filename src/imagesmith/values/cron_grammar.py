@@ -6,8 +6,8 @@
     day      = field | "?" | "L" | "L-" n | "LW" | n "W"
     weekday  = field | "?" | "L" | value "L" | value "#" k
 
-The first character that does not fit ends the reading with its position and one of the texts of 2.2; only the
-rule about the two day fields is judged after the last field. Letters may have either case.
+The first wrong character ends the parsing with its position and one of the texts of spec/pipelines.md 2.2; only the
+rule about the two day fields is checked after the last field. Letters may have either case.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _PREFIX: Final = "cron("
 _DIGITS: Final = frozenset("0123456789")
 _LETTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _LONGEST_NUMBER: Final = 9
-"""Digits after which a number is too large for any field, whatever it is."""
+"""A number with more digits is too large for any field."""
 _LARGEST_OFFSET: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
     label: str
-    """How error texts call it."""
+    """Its name in error texts."""
     low: int
     high: int
     names: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class _Field:
     wraps: bool = False
     """Whether a range may run past the highest value."""
     zero: int = 0
-    """The value that bit 0 of the mask stands for."""
+    """The value of bit 0 of the mask."""
 
     @property
     def size(self) -> int:
@@ -86,7 +86,7 @@ EVERY_YEAR: Final = _YEAR.every
 
 @dataclass(frozen=True, slots=True)
 class CronFields:
-    """What an expression says: bit masks by value (years: bit y - 1970), and the rule of the one day field."""
+    """A parsed expression: bit masks by value (years: bit y - 1970), and the rule of the one day field."""
 
     minutes: int
     hours: int
@@ -97,11 +97,11 @@ class CronFields:
 
 def read_fields(expression: str, *, lenient: bool) -> CronFields:
     """Read a whole `cron(...)`; `lenient` as in parse_schedule. Raises ScheduleError."""
-    return _Reader(expression[len(_PREFIX) : -1]).fields(lenient=lenient)
+    return _CronReader(expression[len(_PREFIX) : -1]).fields(lenient=lenient)
 
 
-class _Reader:
-    """The inner text and how far it has been read."""
+class _CronReader:
+    """The inner text and the current position."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -130,7 +130,7 @@ class _Reader:
             years = self._masked(_YEAR)
             self._end()
         if lenient and by_day and by_weekday:
-            # Of two stars either may give way: both mean every day.
+            # Either of two stars may be dropped: both mean every day.
             by_weekday = None if every_weekday else by_weekday
             by_day = None if every_day and by_weekday else by_day
         rule = by_day or by_weekday
@@ -138,32 +138,32 @@ class _Reader:
             self._fail(
                 "Support for specifying both a day-of-week AND a day-of-month parameter is not implemented", 0
             )
-        return CronFields(minutes, hours, rule, months, years)
+        return CronFields(minutes=minutes, hours=hours, day_rule=rule, months=months, years=years)
 
     def _day(self) -> DayRule | None:
         """The day of month field; None for `?`."""
         self._field = _DAY
         start = self._at
-        if self._take("?"):
+        if self._accept("?"):
             return None
-        if self._take("L"):
+        if self._accept("L"):
             rule = self._last_day()
             return self._alone(rule, start)
         if self._peek() in _DIGITS:
             day = self._value()
             letter = self._at
-            if self._take("W"):
+            if self._accept("W"):
                 return self._alone(NearestWorkday(day), letter)
             self._at = start
         return OnDays(self._elements())
 
     def _last_day(self) -> DayRule:
-        if self._take("W"):
+        if self._accept("W"):
             return LastWorkday()
-        if not self._take("-"):
+        if not self._accept("-"):
             return BeforeLast(0)
         start = self._at
-        offset = self._number()
+        offset = self._read_number()
         if offset > _LARGEST_OFFSET:
             self._fail(f"Offset from last day must be <= {_LARGEST_OFFSET}", start)
         return BeforeLast(offset)
@@ -172,28 +172,28 @@ class _Reader:
         """The day of week field; None for `?`."""
         self._field = _WEEKDAY
         start = self._at
-        if self._take("?"):
+        if self._accept("?"):
             return None
-        if self._take("L"):
-            return self._alone(OnWeekdays(1 << 1), start)  # alone it means Sunday (spec/pipelines.md 10, row 4)
+        if self._accept("L"):
+            return self._alone(OnWeekdays(1 << 1), start)  # alone it means Sunday (spec/pipelines.md 10, no. 4)
         if self._peek() != "*":
             weekday = self._value()
             option = self._at
-            if self._take("L"):
+            if self._accept("L"):
                 return self._alone(LastWeekday(weekday), option)
-            if self._take("#"):
+            if self._accept("#"):
                 return NthWeekday(weekday, self._nth(option))
             self._at = start
         return OnWeekdays(self._elements())
 
     def _nth(self, option: int) -> int:
-        nth = self._number() if self._peek() in _DIGITS else 0
+        nth = self._read_number() if self._peek() in _DIGITS else 0
         if not 1 <= nth <= 5:
             self._fail("A numeric value between 1 and 5 must follow the '#' option", option)
         return nth
 
     def _alone(self, rule: DayRule, option: int) -> DayRule:
-        """A rule with `L` or `W` fills its field; the fault is the letter's, not that of what stands beside it."""
+        """A rule with `L` or `W` must be alone in its field; the error is at the letter, not beside it."""
         if self._peek() in (",", "-", "/"):
             self._fail(f"'{self._text[option].upper()}' option is not valid here", option)
         return rule
@@ -205,13 +205,13 @@ class _Reader:
     def _elements(self) -> int:
         """A field of values, ranges and steps, as a mask."""
         field = self._field
-        if self._take("*"):
-            if not self._take("/"):
+        if self._accept("*"):
+            if not self._accept("/"):
                 return field.every
             mask = field.mask(field.low, field.high, self._step())
         else:
             mask = self._element()
-        while self._take(","):
+        while self._accept(","):
             mask |= self._element()
         return mask
 
@@ -221,19 +221,19 @@ class _Reader:
             self._at += 2
             return field.mask(field.low, field.high, self._step())
         first = self._value()
-        if self._take("-"):
+        if self._accept("-"):
             last = self._value()
             if last < first and not field.wraps:
                 self._fail(f"Invalid range: {self._text[start : self._at]}", start)
             last += field.size if last < first else 0
         else:
             last = field.high if self._peek() == "/" else first
-        step = self._step() if self._take("/") else 1
+        step = self._step() if self._accept("/") else 1
         return field.mask(first, last, step)
 
     def _step(self) -> int:
         field, start = self._field, self._at
-        step = self._number()
+        step = self._read_number()
         if not 1 <= step <= field.size:
             given = self._text[start : self._at]
             self._fail(f"Increment must be between 1 and {field.size}: {given}", start)
@@ -242,13 +242,13 @@ class _Reader:
     def _value(self) -> int:
         field, start = self._field, self._at
         if field.names and self._peek() in _LETTERS:
-            return self._named()
-        value = self._number()
+            return self._read_name()
+        value = self._read_number()
         if not field.low <= value <= field.high:
             self._fail(f"{field.label} values must be between {field.low} and {field.high}", start)
         return value
 
-    def _named(self) -> int:
+    def _read_name(self) -> int:
         """A name of the field; an `L` behind a weekday stays unread."""
         field, start = self._field, self._at
         end = start
@@ -264,7 +264,7 @@ class _Reader:
         self._at = start + len(word)
         return field.low + field.names.index(word.upper())
 
-    def _number(self) -> int:
+    def _read_number(self) -> int:
         start = self._at
         while self._peek() in _DIGITS:
             self._at += 1
@@ -274,7 +274,7 @@ class _Reader:
         return int(digits) if len(digits) <= _LONGEST_NUMBER else 10**_LONGEST_NUMBER
 
     def _blank(self) -> None:
-        if not self._take(" "):
+        if not self._accept(" "):
             self._stray()
 
     def _end(self) -> None:
@@ -289,14 +289,14 @@ class _Reader:
         """The next character, or an empty text."""
         return self._text[self._at : self._at + 1]
 
-    def _take(self, character: str) -> bool:
+    def _accept(self, character: str) -> bool:
         if self._peek().upper() != character:
             return False
         self._at += 1
         return True
 
     def _stray(self) -> NoReturn:
-        """The next character cannot stand where it stands."""
+        """The error for a wrong next character."""
         character = self._peek()
         if not character:
             self._fail("Unexpected end of expression", len(self._text))

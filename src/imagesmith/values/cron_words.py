@@ -33,7 +33,7 @@ _MONTHS = (
 _WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _CLOCK_TIMES = 6
-"""How many times of day are listed one by one."""
+"""Most times of day that are listed individually."""
 
 
 def sentence(fields: CronFields, timezone: str) -> str:
@@ -98,7 +98,7 @@ def _step_of(values: Sequence[int], size: int) -> int | None:
 
 
 def _spans(values: Sequence[int], name: Callable[[int], str]) -> str:
-    """`1 to 5, 10 and 12`; a long even row is told as such."""
+    """`1 to 5, 10 and 12`; a long even row is described as such."""
     steps = {later - earlier for earlier, later in pairwise(values)}
     if len(values) > _CLOCK_TIMES and len(steps) == 1 and steps != {1}:
         return f"{name(values[0])} to {name(values[-1])} in steps of {steps.pop()}"

@@ -1,7 +1,7 @@
-"""Problems in what a user wrote: data, not exceptions.
+"""Problems in a user's document: data, not exceptions.
 
-A document check returns every problem it found; the command line prints them with their lines, the API folds
-them into its one error (style.md section 2.2).
+A check returns all problems, because an author wants to correct them together; an exception would end at the
+first. The command line prints them with their lines, the API joins them in one error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, where, and what to try."""
+    """One problem: what is wrong, its position, and a hint."""
 
     code: str
     message: str
@@ -32,10 +32,16 @@ class Problem:
     severity: Severity = "error"
 
     def render(self, source: str) -> str:
-        """Give `file:line:column code message hint` as one line."""
+        """Return `file:line:column code message hint` as one line; `warning:` precedes the code of a warning."""
         place = f":{self.position.line}:{self.position.column}" if self.position else ""
+        mark = "warning: " if self.severity == "warning" else ""
+        return f"{source}{place} {mark}{self.code} {self.one_line}"
+
+    @property
+    def one_line(self) -> str:
+        """The message on one line, with the hint."""
         hint = f" (hint: {self.hint})" if self.hint else ""
-        return f"{source}{place} {self.code} {self.message}{hint}"
+        return f"{self.message}{hint}".replace("\n", " ")
 
 
 def errors_of(problems: Iterable[Problem]) -> tuple[Problem, ...]:

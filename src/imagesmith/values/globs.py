@@ -1,4 +1,4 @@
-"""Patterns in which `*` stands for any text and `?` for one character, as in IAM; nothing else is special."""
+"""Patterns in which `*` matches any text and `?` one character, as in IAM; nothing else is special."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ def matches_any(patterns: Iterable[str], text: str, *, ignore_case: bool = False
 
 @lru_cache(maxsize=_COMPILED)
 def _compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:
-    # runs of stars are one star: `**a**a` would make the search backtrack for nothing
-    pieces = re.split(r"(\*+|\?)", pattern)
-    words = "".join(
-        ".*" if piece.startswith("*") else "." if piece == "?" else re.escape(piece) for piece in pieces
-    )
+    # A star takes as little text as the part up to the next star needs, without backtracking: a return to an
+    # earlier star would find no other match, and with eight stars it would never end.
+    first, *rest = [
+        "".join("." if char == "?" else re.escape(char) for char in part) for part in re.split(r"\*+", pattern)
+    ]
+    middle = "".join(f"(?>.*?{part})" for part in rest[:-1])
+    words = f"{first}{middle}.*{rest[-1]}" if rest else first
     return re.compile(words, re.DOTALL | (re.IGNORECASE if ignore_case else 0))

@@ -1,8 +1,8 @@
-"""JSON as it is written for every request: orjson, in a tenth of the standard library's time.
+"""Writes JSON for every request: orjson, in a tenth of the standard library's time.
 
-What orjson does not take and the standard library does (integers beyond 64 bits, keys that are numbers, half of a
-surrogate pair) is written by the latter, in ASCII. What neither takes is a TypeError: dates and data classes, which
-orjson would write in a form of its own, are among it.
+Values that only the standard library accepts (integers beyond 64 bits, keys that are numbers, lone surrogates) are
+written by it, in ASCII. Values that neither accepts raise TypeError; so do dates and data classes, which orjson
+would write in its own form.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _ORDERED: Final = _STRICT | orjson.OPT_SORT_KEYS
 
 
 def json_plain(value: Any) -> Any:
-    """What a mapping of any kind is written as. Raises TypeError for everything else."""
+    """A mapping of any type as a dict for JSON. Raises TypeError for other values."""
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"a {type(value).__name__} is no JSON: {value!r:.100}")
+    raise TypeError(f"a {type(value).__name__} is not valid JSON: {value!r:.100}")
 
 
 def json_bytes(value: Any, *, ordered: bool = False, default: Callable[[Any], Any] = json_plain) -> bytes:
-    """Compact JSON in UTF-8; `ordered`: with sorted keys, so that equal values give equal texts. Raises TypeError.
+    """Compact JSON in UTF-8; `ordered`: with sorted keys, so that equal values have equal texts. Raises TypeError.
 
-    `default` gives what a value that is no JSON is written as.
+    `default` converts other values to JSON values.
     """
     try:
         return orjson.dumps(value, default, _ORDERED if ordered else _STRICT)

@@ -1,11 +1,14 @@
-"""Small shared texts: instants as the API writes them, and digests."""
+"""Small shared texts: instants in the API's form, and digests."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+REGION: Final = r"[a-z][a-z0-9-]{0,62}"
+"""The pattern of a Region's name, which is part of ARNs and of paths. Any name of this form may be used."""
 
 
 def iso_instant(moment: datetime) -> str:
@@ -34,3 +37,13 @@ def human_size(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{count} B"
+
+
+REASON_LIMIT: Final = 1024
+"""Longest reason that is stored; the log has the rest."""
+
+
+def shortened_reason(text: str) -> str:
+    if len(text) <= REASON_LIMIT:
+        return text
+    return text[: REASON_LIMIT - 40].rstrip() + " ... (the build log has the rest)"

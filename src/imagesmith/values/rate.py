@@ -1,6 +1,6 @@
 """Rate expressions: `rate(5 hours)` fires at anchor + k * 5 hours, k from 1 (spec/pipelines.md 2.3).
 
-A day is 24 hours and no time zone plays a part.
+A day is 24 hours, independent of time zones.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Rate(Recurrence):
     unit: str
 
     def next_after(self, moment: datetime, anchor: datetime | None = None) -> datetime | None:
-        """See Recurrence. Raises ValueError without an anchor. None once the calendar ends (year 9999)."""
+        """See Recurrence. Raises ValueError without an anchor. None after the end of the calendar (year 9999)."""
         if anchor is None:
-            raise ValueError(f"{self.expression} counts from an anchor, and none was given")
+            raise ValueError(f"{self.expression} needs an anchor, and there is none")
         require_aware(moment, "moment")
         require_aware(anchor, "anchor")
         try:

@@ -1,4 +1,4 @@
-"""What cron and rate schedules share: their errors, and the walk from one fire time to the next."""
+"""The common part of cron and rate schedules: errors, and the walk from one fire time to the next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class ScheduleError(ValueError):
     """An expression that breaks the grammar (spec/pipelines.md 2.2, 2.3).
 
     `position` counts characters from 0 inside the parentheses of a cron expression and is None for the others;
-    `text` is the bare complaint; `detail` is the whole of what follows "is not valid. " in the API's message;
+    `text` is the message alone; `detail` is the text after "is not valid. " in the API's message;
     `column` counts from 0 in the whole expression, for a caret under the wrong character.
     """
 
@@ -35,7 +35,7 @@ class Recurrence(ABC):
     def next_after(self, moment: datetime, anchor: datetime | None = None) -> datetime | None:
         """The first instant strictly after `moment` (both aware), in UTC; None when there is none.
 
-        `anchor` is the moment the schedule was created or last changed; only rates look at it.
+        `anchor` is the moment the schedule was created or last changed; only rates use it.
         """
 
     @abstractmethod
@@ -54,6 +54,6 @@ class Recurrence(ABC):
 
 
 def require_aware(moment: datetime, what: str) -> None:
-    """Raise ValueError for a time without zone: it would silently mean this machine's zone."""
+    """Raise ValueError for a time without a zone, which would silently be in this machine's zone."""
     if moment.tzinfo is None:
         raise ValueError(f"{what} {moment.isoformat()} has no time zone; give an aware datetime")

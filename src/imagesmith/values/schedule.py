@@ -19,10 +19,10 @@ Schedule = Cron | Rate
 
 
 def parse_schedule(expression: str, timezone: str | None = None, *, lenient: bool = False) -> Schedule:
-    """Read an expression; `timezone` (IANA name, default UTC) must exist but means nothing to a rate.
+    """Read an expression; `timezone` (IANA name, default UTC) must exist but has no effect on a rate.
 
-    `lenient` is the switch `schedule.lenient_cron`: five fields stand for every year, and `*` in one day field
-    gives way to the other. Raises ScheduleError or UnknownZone.
+    `lenient` is the switch `schedule.lenient_cron`: five fields mean every year, and `*` in one day field
+    yields to the other. Raises ScheduleError or UnknownZone.
     """
     if expression.startswith("cron(") and expression.endswith(")"):
         return parse_cron(expression, timezone, lenient=lenient)

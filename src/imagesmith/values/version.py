@@ -16,7 +16,7 @@ class VersionError(ValueError):
 
 @dataclass(frozen=True, order=True)
 class Version:
-    """A concrete version; the caller's spelling (`2021.01.01`) lives in the ARN text, not here."""
+    """A concrete version; the caller's spelling (`2021.01.01`) is in the ARN text, not here."""
 
     major: int
     minor: int
@@ -35,7 +35,7 @@ class Version:
         pattern = VersionPattern.parse(text)
         major, minor, patch = pattern.nodes
         if major is None or minor is None or patch is None:
-            raise VersionError(f"{text} holds a wildcard where a number is needed")
+            raise VersionError(f"{text} contains a wildcard where a number is needed")
         return cls(major, minor, patch)
 
 
@@ -86,7 +86,7 @@ class VersionPattern:
         return all(node in (None, number) for node, number in zip(self.nodes, version.nodes, strict=True))
 
     def next_after(self, existing: Iterable[Version]) -> Version:
-        """The number that a create with `x` takes: highest at the first `x` plus one (spec/api.md 3.5)."""
+        """The number for a create with `x`: the highest at the first `x` plus one (spec/api.md 3.5)."""
         if self.is_exact:
             major, minor, patch = (node or 0 for node in self.nodes)
             return Version(major, minor, patch)

@@ -1,7 +1,7 @@
-"""Wall-clock times of IANA zones: which instant a local time means (spec/pipelines.md 2.4).
+"""Wall-clock times of IANA zones: the instant of a local time (spec/pipelines.md 2.4).
 
-    spring gap        a wall time that no instant shows: it is skipped
-    autumn overlap    a wall time that two instants show: the first one counts
+    spring gap        a wall time of no instant: it is skipped
+    autumn overlap    a wall time of two instants: the first one counts
 
 Both kinds come in odd sizes: half an hour at Lord Howe, seven hours at Vostok in 1994, a whole day where a
 country changed sides of the date line. They never come closer together than days: the functions below rely on
@@ -15,10 +15,11 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from imagesmith.values.recurrence import UnknownZone
+from imagesmith.values.zone_data import packaged_zone
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+/-]*")
 _NOT_ZONES = re.compile(r"(posix|right)/.*|localtime|posixrules|Factory")
-"""Files of a zone database that are no zone names: other epochs, and what the machine itself is set to."""
+"""Files of a zone database that are not zone names: other epochs, and the machine's own zone."""
 
 
 _MINUTE = timedelta(minutes=1)
@@ -28,9 +29,9 @@ def zone_named(name: str) -> ZoneInfo:
     """The zone of an IANA name, case as IANA writes it. Raises UnknownZone."""
     try:
         if _NAME.fullmatch(name) and not _NOT_ZONES.fullmatch(name):
-            return ZoneInfo(name)
+            return packaged_zone(name) or ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        pass  # no such file, a folder, or a file that is no zone: one answer for all
+        pass  # no such file, a folder, or a file that is not a zone: one answer for all
     raise UnknownZone(f"'{name}' is not a time zone of the IANA database; use a name such as Europe/Berlin or UTC")
 
 
@@ -39,7 +40,7 @@ def offsets_of(wall: datetime, zone: tzinfo) -> tuple[timedelta, timedelta]:
 
     Equal at an ordinary time; rising in a gap, by its length; falling in an overlap, by its length.
     """
-    # A zone answers for the bare fields of a datetime; attaching the zone first would copy it twice for nothing.
+    # A zone needs only the bare fields of a datetime; attaching the zone first would copy it twice for nothing.
     first, second = zone.utcoffset(wall), zone.utcoffset(wall.replace(fold=1))
     assert first is not None and second is not None
     return first, second

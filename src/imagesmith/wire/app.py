@@ -1,16 +1,23 @@
 """The ASGI application: reads a request within bounds, lets a worker thread answer it, sends the answer.
 
-Everything that can wait on a database runs in threads. Reads of a row of SQLite are done before a thread would have
-begun: they are answered in the event loop, and so are changes of a few rows but for their COMMIT (lane.py). A
-request that came whole in one piece may be taken without a task of its own (`take`). A body over the limit is
-thrown away while it arrives, so that a client which sends before it reads gets its answer; past a second limit the
-connection is closed.
+Everything that can wait for a database runs in threads. Reads of a row of SQLite take less time than a thread needs
+to start: they are answered in the event loop, as are changes of a few rows, except for their COMMIT
+(write_batcher.py). A request that arrived in one piece may be answered without a task of its own (`take`).
+
+    head -> can it be authentic? -> a slot of the peer to read -> body -> a slot to run -> answer
+        \\-> refused at once; the rest of the body is discarded for a while, and holds no slot
+
+A request that is refused, or longer than the limit, is answered before its body is complete. The body is discarded
+while it arrives, so that a client which sends before it reads gets its answer; past a second limit, or after some
+seconds, the connection is closed. Slots to read and slots to run are separate: a late body blocks no other request.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,16 +27,17 @@ from typing import Any
 
 from imagesmith.resources.dispatch import Dispatcher
 from imagesmith.resources.errors import ApiError, unavailable
-from imagesmith.settings import Settings
+from imagesmith.settings import Settings, SettingsError
 from imagesmith.values.json_text import json_bytes
 from imagesmith.wire.keys import KeyRing
-from imagesmith.wire.lane import WriteLane
 from imagesmith.wire.log_streams import PREFIX, LogStreams, StreamLimits
 from imagesmith.wire.messages import Request, Response, decoded, decoded_headers, encoded_headers
 from imagesmith.wire.model import Api
+from imagesmith.wire.peers import PeerSlots, peer_of
 from imagesmith.wire.rates import RateLimits
-from imagesmith.wire.service import Pace, Service
+from imagesmith.wire.service import ApiService, ExecutionMode
 from imagesmith.wire.signature import Authenticator, Trusting, Verifier
+from imagesmith.wire.write_batcher import WriteBatcher
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -37,71 +45,103 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Limits:
+class HttpLimits:
     """Bounds of the front door: bytes, seconds and counts."""
 
     body_bytes: int = 1024 * 1024
     drain_bytes: int = 32 * 1024 * 1024
-    """Of an oversized body, how much is read and thrown away before the connection is closed instead."""
+    """Bytes of an oversized body that are read and discarded before the connection is closed instead."""
     body_seconds: float = 30.0
-    """Time that a body has to arrive."""
+    """Longest time in which a body must arrive."""
+    refused_seconds: float = 10.0
+    """How long the client of a refused request may continue to send its body."""
+    refused_at_once_seconds: float = 0.25
+    """How long the answer waits for the body to end, so that the connection can stay open."""
     threads: int = 16
     requests: int = 512
-    """Requests that are read, wait or run at one time; the next one is told to come back."""
+    """Requests that wait or run at one time; the next one is answered 503 with Retry-After."""
+    requests_per_peer: int = 384
+    bodies: int = 512
+    """Bodies that are read at one time; one more ends the oldest body of the peer that has the most."""
+    bodies_per_peer: int = 256
     streams: StreamLimits = StreamLimits()  # noqa: RUF009 (frozen)
 
 
 class App:
     """An ASGI 3 application. Call close() after the last request.
 
-    serving --drain()--> draining: new requests answer 503, running ones go on --> idle: the server may end
+    serving --drain()--> draining: new requests answer 503, running ones continue --> idle: the server may end
     """
 
-    def __init__(self, service: Service, limits: Limits, logs: Path) -> None:
+    def __init__(self, service: ApiService, limits: HttpLimits, logs: Path) -> None:
         """`logs`: the folder of all logs."""
         self._service = service
         self._streams = LogStreams(service, logs, limits.streams)
         self._limits = limits
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="request")
-        self._lane = WriteLane(service.together, self._fault)
+        self._batcher = WriteBatcher(service.begin_batch, self._fault)
         self._running = 0
+        self._running_by_peer: Counter[str] = Counter()
+        self._bodies = PeerSlots(limits.bodies, limits.bodies_per_peer)
+        self._refused: set[asyncio.Timeout] = set()
+        """Timeouts of the tasks that discard bodies of refused requests."""
         self._draining = False
 
     def drain(self) -> bool:
-        """Refuse new requests from now on; gives whether none is running any more. Called in the event loop."""
+        """Refuse new requests from now on; returns True when none is running. Called in the event loop."""
         self._draining = True
-        return self._running == 0
+        for refused in self._refused:
+            refused.reschedule(asyncio.get_running_loop().time())
+        return self._running == 0 and not self._refused
 
-    def take(self, request: Request, told: Callable[[Response], None]) -> bool:
-        """Answer a whole request that takes no time of its own; called in the event loop.
+    def try_inline(self, request: Request, on_response: Callable[[Response], None], peer: str) -> bool:
+        """Try to answer a fully received request inline; called in the event loop.
 
-        False: nothing was done, the request is to come as any other. `told` may be called before this returns.
+        False: nothing was done, the request must go the usual way. `on_response` may be called before this returns.
         """
-        pace = self._service.pace(request)
-        if pace is Pace.LONG or self._draining or self._running >= self._limits.requests:
+        mode = self._service.execution_mode(request)
+        if mode is ExecutionMode.THREADED or self._draining or self._is_busy(peer):
             return False
         if len(request.body) > self._limits.body_bytes:
             return False
-        if pace is Pace.AT_ONCE:
-            told(self._service.answer(request))
+        if mode is ExecutionMode.INLINE:
+            on_response(self._service.answer(request))
             return True
-        self._running += 1
-        self._lane.submit(request, partial(self._told, request, told))
+        self._begin(peer)
+        self._batcher.submit(request, partial(self._respond, request, on_response, peer))
         return True
 
-    def _told(self, request: Request, told: Callable[[Response], None], response: Response | None) -> None:
+    def _respond(
+        self, request: Request, on_response: Callable[[Response], None], peer: str, response: Response | None
+    ) -> None:
         if response is None:
             self._in_pool(request).add_done_callback(
-                lambda done: self._told(request, told, self._fault() if done.exception() else done.result())
+                lambda done: self._respond(
+                    request, on_response, peer, self._fault() if done.exception() else done.result()
+                )
             )
             return
+        self._end(peer)
+        on_response(response)
+
+    def _is_busy(self, peer: str) -> bool:
+        limits = self._limits
+        return self._running >= limits.requests or self._running_by_peer[peer] >= limits.requests_per_peer
+
+    def _begin(self, peer: str) -> None:
+        self._running += 1
+        self._running_by_peer[peer] += 1
+
+    def _end(self, peer: str) -> None:
         self._running -= 1
-        told(response)
+        self._running_by_peer[peer] -= 1
+        if not self._running_by_peer[peer]:
+            del self._running_by_peer[peer]
 
     def close(self) -> None:
         """Wait for the running requests and end their threads."""
         self._streams.close()
-        self._lane.close()
+        self._batcher.close()
         self._pool.shutdown(wait=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,37 +150,97 @@ class App:
         if scope["method"] == "GET" and _raw_path(scope) == "/healthz":
             await _send(send, self._health())
             return
+        peer = _peer(scope)
         if self._draining:
             refusal = unavailable("The server is stopping. Try again when it is back, or another server.")
             await _send(send, _closing(self._service.refuse(refusal)))
             return
         if scope["method"] == "GET" and _raw_path(scope).startswith(PREFIX):
-            await self._stream(scope, receive, send)
+            await self._stream(scope, receive, send, peer)
             return
-        if self._running >= self._limits.requests:
-            refusal = unavailable("The server is busy. Try again later.")
-            await _send(send, self._service.refuse(refusal))
+        body = _Body(receive)
+        content: bytes | None = b""
+        has_body = _has_body(scope["headers"])
+        unauthentic = self._refusal_of_head(scope)
+        if unauthentic is not None:
+            if has_body:
+                await self._answer_unread(unauthentic, scope, body, send)
+            else:
+                await _send(send, unauthentic)
             return
-        self._running += 1
+        if has_body:
+            try:
+                content = await self._read(scope, body, peer)
+            except ConnectionResetError:
+                return
+            except ApiError as error:
+                await _send(send, _closing(self._service.refuse(error)))
+                return
+        if self._is_busy(peer) and content is not None:
+            await _send(send, self._service.refuse(unavailable("The server is busy. Try again later.")))
+            return
+        self._begin(peer)
         try:
-            response = await self._answer(scope, receive)
+            response = await self._carry_out(_request(scope, content or b"", oversized=content is None))
         finally:
-            self._running -= 1
-        if response is not None:
+            self._end(peer)
+        if content is None:
+            await self._answer_unread(response, scope, body, send)
+        else:
             await _send(send, response)
 
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _refusal_of_head(self, scope: Scope) -> Response | None:
+        """The answer to a request that no body could make authentic."""
+        try:
+            self._service.check_head(_request(scope))
+        except ApiError as error:
+            return self._service.refuse(error)
+        return None
+
+    async def _answer_unread(self, response: Response, scope: Scope, body: _Body, send: Send) -> None:
+        """Answer, and discard the rest of the body, for clients that read only after they have sent all.
+
+        The connection stays open if the whole body has arrived, and otherwise ends with the answer.
+        """
+        most = self._limits.drain_bytes
+        waits = _waits(scope["headers"]) or _declared_length(scope["headers"]) > most
+        if not waits:
+            async with self._ended_after(self._limits.refused_at_once_seconds):
+                await body.discard(most)
+        if body.whole:
+            await _send(send, response)
+            return
+        headers = encoded_headers(response, close=True)
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body, "more_body": True})
+        if not waits:
+            async with self._ended_after(self._limits.refused_seconds):
+                await body.discard(most)
+        await send({"type": "http.response.body", "body": b""})
+
+    @contextlib.asynccontextmanager
+    async def _ended_after(self, seconds: float) -> AsyncIterator[None]:
+        """Ends its block after so many seconds, or when the server stops; without an exception."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds) as until:
+                self._refused.add(until)
+                try:
+                    yield
+                finally:
+                    self._refused.discard(until)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send, peer: str) -> None:
         """Send a log for as long as it grows; streams end by themselves when the server drains."""
         if _has_body(scope["headers"]):
-            refusal = ApiError("SerializationException", "A request for a log has no body.")
-            await _send(send, _closing(self._service.refuse(refusal)))
+            refusal = ApiError("SerializationException", "A request for a log must have no body.")
+            await self._answer_unread(self._service.refuse(refusal), scope, _Body(receive), send)
             return
-        self._running += 1
+        self._begin(peer)
         try:
             request = _request(scope)
-            refused = await self._streams.answer(request, receive, send, stopping=lambda: self._draining)
+            refused = await self._streams.answer(request, receive, send, peer=peer, stopping=lambda: self._draining)
         finally:
-            self._running -= 1
+            self._end(peer)
         if refused is not None:
             await _send(send, refused)
 
@@ -149,31 +249,13 @@ class App:
         status, word = (503, "draining") if self._draining else (200, "ok")
         return Response(status, json_bytes({"status": word}), "", close=self._draining)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
-        """The answer, or None when the client went away."""
-        body: bytes | None = b""
-        drained = True
-        try:
-            if _has_body(scope["headers"]):
-                async with asyncio.timeout(self._limits.body_seconds):
-                    body, drained = await self._read(scope, receive)
-        except TimeoutError:
-            message = f"The request body did not arrive within {self._limits.body_seconds:g} seconds."
-            response = self._service.refuse(ApiError("SerializationException", message))
-            return _closing(response)
-        except ConnectionResetError:
-            return None
-        request = _request(scope, body or b"", oversized=body is None)
-        response = await self._carry_out(request)
-        return response if drained else _closing(response)
-
     async def _carry_out(self, request: Request) -> Response:
-        pace = self._service.pace(request)
-        if pace is Pace.AT_ONCE:
+        mode = self._service.execution_mode(request)
+        if mode is ExecutionMode.INLINE:
             return self._service.answer(request)
-        if pace is Pace.TOGETHER:
+        if mode is ExecutionMode.BATCHED:
             answered: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
-            self._lane.submit(request, partial(_settle, answered))
+            self._batcher.submit(request, partial(_settle, answered))
             response = await answered
             if response is not None:
                 return response
@@ -185,31 +267,66 @@ class App:
     def _fault(self) -> Response:
         return self._service.refuse(ApiError("ServiceException", "The service could not complete the request."))
 
-    async def _read(self, scope: Scope, receive: Receive) -> tuple[bytes | None, bool]:
-        """The body, or None if it is over the limit, and whether all of it was taken off the connection.
+    async def _read(self, scope: Scope, body: _Body, peer: str) -> bytes | None:
+        """The body, or None when it is over the limit: the rest of it is then still unread.
 
-        Raises ConnectionResetError.
+        Raises ConnectionResetError; ApiError when the body was late, or was ended to make room.
         """
-        limits = self._limits
-        declared = _declared_length(scope["headers"])
-        if declared > limits.drain_bytes or (declared > limits.body_bytes and _waits(scope["headers"])):
-            return None, False
+        if _declared_length(scope["headers"]) > self._limits.body_bytes:
+            return None
+        message = f"The request body did not arrive within {self._limits.body_seconds:g} seconds."
+        refusal = ApiError("SerializationException", message)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._limits.body_seconds) as until:
+
+                    def give_up() -> bool:
+                        nonlocal refusal
+                        refusal = unavailable("Too many requests are sent slowly. Try again later.")
+                        until.reschedule(asyncio.get_running_loop().time())
+                        return True
+
+                    slot = self._bodies.enter(peer, give_up)
+                    assert slot is not None  # every body that is being read can be ended
+                    stack.callback(self._bodies.leave, peer, slot)
+                    return await body.read(self._limits.body_bytes)
+            except TimeoutError:
+                raise refusal from None
+
+
+class _Body:
+    """A request's body as it arrives on the connection."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.whole = False
+        """The whole body has arrived."""
+
+    async def _next(self) -> bytes:
+        """Raises ConnectionResetError when the client went away."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError
+        self.whole = not message.get("more_body", False)
+        piece: bytes = message.get("body", b"")
+        return piece
+
+    async def read(self, most: int) -> bytes | None:
+        """All of it, or None as soon as it is longer than `most`. Raises ConnectionResetError."""
         chunks: list[bytes] = []
         length = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ConnectionResetError
-            chunk: bytes = message.get("body", b"")
-            length += len(chunk)
-            if length <= limits.body_bytes:
-                chunks.append(chunk)
-            else:
-                chunks.clear()
-            more = message.get("more_body", False)
-            if not more or length > limits.drain_bytes:
-                break
-        return (b"".join(chunks) if length <= limits.body_bytes else None), not more
+        while not self.whole:
+            chunks.append(await self._next())
+            length += len(chunks[-1])
+            if length > most:
+                return None
+        return b"".join(chunks)
+
+    async def discard(self, most: int) -> None:
+        """Discard the rest of the body, until it ends or is longer than `most`."""
+        with contextlib.suppress(ConnectionResetError):
+            while most > 0 and not self.whole:
+                most -= len(await self._next())
 
 
 def create_app(
@@ -219,21 +336,27 @@ def create_app(
     settings: Settings,
     clock: Callable[[], datetime],
     ids: Callable[[], str],
-    limits: Limits | None = None,
+    limits: HttpLimits | None = None,
+    api: Api | None = None,
 ) -> App:
     """The application of a server.
 
-    `clock` gives the time with its zone; `ids` gives a new UUID text per call. `keys` is not asked when
-    `settings.auth` is `none`.
+    `clock` returns the time with its zone; `ids` returns a new UUID text per call. `keys` is not used when
+    `settings.auth` is `none`. `api`: the model of the installed botocore.
+    Raises SettingsError when a rate limit names an unknown operation.
     """
-    bounds = limits or Limits()
+    bounds = limits or HttpLimits()
     authenticator: Authenticator = Verifier(keys, clock=clock)
     if settings.auth == "none":
         authenticator = Trusting(account=settings.account, region=settings.region, partition=settings.partition)
-    service = Service(
+    api = api or Api.load()
+    strange = sorted(set(settings.rate_limits) - set(api.operations) - {"*"})
+    if strange:
+        raise SettingsError(f"rate_limits has the key {strange[0]!r}, expected an operation of the service, or *")
+    service = ApiService(
         dispatcher,
         authenticator,
-        api=Api.load(),
+        api=api,
         ids=ids,
         partition=settings.partition,
         body_limit=bounds.body_bytes,
@@ -272,6 +395,11 @@ def _raw_path(scope: Scope) -> str:
     return decoded(scope["raw_path"])
 
 
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return peer_of(client[0]) if client else ""
+
+
 def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return any(
         name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers
@@ -286,5 +414,5 @@ def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
 
 
 def _waits(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Does the client hold its body back until it is told to send it?"""
+    """Whether the client sends its body only after a 100 Continue."""
     return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)

@@ -1,8 +1,8 @@
-"""The canonical request of Signature Version 4: botocore's own, in the spellings that clients sign.
+"""The canonical request of Signature Version 4: botocore's, in the spellings that clients sign.
 
-botocore takes as long for it as everything else about a signature together, and leaves most requests as they are:
-a plain path, no query or a single parameter, headers that occur once. For those the text is put together here; a
-property test holds it against botocore's. It comes first, and botocore's decides when it does not fit.
+botocore needs as much time for it as for the rest of a signature, and leaves most requests unchanged: a plain path,
+no query or a single parameter, headers that occur once. The text of such requests is built here; a property test
+compares it with botocore's. It is tried first, and botocore's decides when the signature does not match it.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ def canonical_requests(request: Request, query: str, names: Sequence[str], diges
         yield plain
     headers = _Headers({name: request.headers.get(name, ()) for name in names})
     for spelling in _spellings(query):
-        text = _BOTOCORE.text(_Signed(request.method, request.path, spelling, headers, digest))
+        text = _BOTOCORE.text(
+            _Signed(method=request.method, path=request.path, query=spelling, signed=headers, body_digest=digest)
+        )
         if text != plain:
             yield text
 
 
 def plain_request(request: Request, query: str, names: Sequence[str], digest: str) -> str | None:
-    """What botocore's rules leave as it is; None when they may change something."""
+    """The canonical request when botocore's rules change nothing; None when they may change something."""
     if not names or not _PLAIN_PATH.fullmatch(request.path) or not _PLAIN_QUERY.fullmatch(query):
         return None
     lines = [request.method.upper(), request.path, query]
@@ -58,7 +60,7 @@ def plain_request(request: Request, query: str, names: Sequence[str], digest: st
 
 @dataclass(frozen=True, slots=True)
 class _Headers:
-    """The signed headers, in the little of `email.message.Message` that botocore asks for."""
+    """The signed headers, with the part of `email.message.Message` that botocore uses."""
 
     values: Mapping[str, Sequence[str]]
 
@@ -70,7 +72,7 @@ class _Headers:
 
 
 class _Signed:
-    """A received request, in the little of `AWSRequest` that botocore's canonicalisation asks for."""
+    """A received request, with the part of `AWSRequest` that botocore's canonicalisation uses."""
 
     __slots__ = ("body_digest", "headers", "method", "params", "signed", "url")
 
@@ -84,7 +86,7 @@ class _Signed:
 
 
 class _Canonical(SigV4Auth):
-    """botocore's canonical request, over exactly the headers that the caller names and the body that came."""
+    """botocore's canonical request, over exactly the headers that the caller names and the received body."""
 
     def __init__(self) -> None:
         super().__init__(Credentials("", ""), SERVICE, "")  # signatures are computed elsewhere
@@ -109,7 +111,7 @@ _BOTOCORE: Final = _Canonical()
 
 
 def _spellings(query: str) -> Iterator[str]:
-    """The query as it came, and if that differs, encoded by the rules: clients sign one or the other."""
+    """The query as received and, if different, as the rules encode it: clients sign one or the other."""
     yield query
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)

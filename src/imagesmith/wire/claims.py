@@ -1,9 +1,9 @@
-"""What a request says about its signature, before any signature is computed: the header form and the query form.
+"""Parses the signature parts of a request, before any signature is computed: the header form and the query form.
 
     Authorization: AWS4-HMAC-SHA256 Credential=KEY/DAY/REGION/SERVICE/aws4_request, SignedHeaders=..., Signature=...
     ?X-Amz-Algorithm=...&X-Amz-Credential=...&X-Amz-Date=...&X-Amz-Expires=...&X-Amz-SignedHeaders=...&X-Amz-Signature=...
 
-Both give one Statement. Whatever lacks a part is an IncompleteSignatureException that names the part.
+Both become a Statement. A missing part is an IncompleteSignatureException that names it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Credential = tuple[str, str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The parts of a signature, as they were sent and not yet believed."""
+    """The parts of a signature as sent, not yet verified."""
 
     credential: Credential
     """Key id, day, region, service, terminator."""
@@ -45,7 +45,7 @@ class Statement:
     """The time as text, which is itself signed."""
     moment: datetime
     lifetime: timedelta | None
-    """How long a presigned query is valid; None: a header, which has no such time."""
+    """How long a presigned query is valid; None for the header form, which has no such time."""
     token: str
     signed_headers: tuple[str, ...]
     signature: str
@@ -54,7 +54,7 @@ class Statement:
 
 
 def read_statement(request: Request) -> Statement:
-    """What a request says. Raises ApiError: MissingAuthenticationToken- or IncompleteSignatureException."""
+    """The statement of a request. Raises ApiError: MissingAuthenticationToken- or IncompleteSignatureException."""
     authorization = request.header("authorization")
     return _from_header(request, authorization) if authorization else _from_query(request)
 
@@ -94,7 +94,7 @@ def _fields(authorization: str) -> tuple[Credential, tuple[str, ...], str]:
 
 @lru_cache(maxsize=1024)
 def _usual_fields(beginning: str) -> tuple[Credential, tuple[str, ...]]:
-    """What precedes a signature at the end, which is the same for all that a client sends in a day."""
+    """The parts before the signature, which are equal in all requests that a client sends in a day."""
     credential, signed_headers, _ = _fields(f"{beginning}Signature={'0' * 64}")
     return credential, signed_headers
 

@@ -1,29 +1,28 @@
-"""Access keys: who a caller is.
+"""Access keys: the identities of callers.
 
     data_dir/keys.json   {"keys": [{"accessKeyId", "secretAccessKey", "account", "user"?, "sessionToken"?,
                                     "expires"?, "policy"?}]}      mode 0600, from its first byte on
 
 The first start writes one random pair for the configured account; an operator may add more, each bound to an
 account and, if named, to a user of it. A key with `sessionToken` and `expires` (ISO 8601) is a temporary one.
-`policy` says which operations a key may call (policy.py).
+`policy` states which operations a key may call (policy.py).
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import logging
-import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from imagesmith.files import write_atomically
 from imagesmith.wire.policy import Policy, PolicyError
 
 _log = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ _FIELDS: Final = frozenset(
 
 
 class KeysError(ValueError):
-    """A key file that cannot be used: names the file, the entry and what was expected."""
+    """A key file that cannot be used: names the file, the entry and the expected form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class AccessKey:
     principal: str
     """ARN of the user, or of the account's root."""
     session_token: str = ""
-    """What a temporary key must be used with."""
+    """The session token that a temporary key must be used with."""
     expires: datetime | None = None
     policy: Policy = Policy()  # noqa: RUF009 (frozen)
 
@@ -87,7 +86,7 @@ class KeyRing:
     ) -> KeyRing:
         """Read the keys of a data directory, after writing a first pair for `account` if there is none.
 
-        `entropy(n)` gives n random bytes. Raises KeysError for a file that cannot be used.
+        `entropy(n)` returns n random bytes. Raises KeysError for a file that cannot be used.
         """
         path = data_dir / FILE_NAME
         if not path.exists():
@@ -104,28 +103,10 @@ def _new_pair(account: str, entropy: Callable[[int], bytes]) -> dict[str, str]:
     }
 
 
-def _write_first(path: Path, content: dict[str, Any]) -> None:
-    """Create the file whole, or leave the one that another process created meanwhile."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()  # a start that was killed here, under the same process id
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        # A link and not a rename: of two servers that start at once, the second must not replace the first's keys.
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _write_first(path: Path, content: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
+    """Create the complete file, or leave a file that another process created meanwhile."""
+    # of two servers that start at once, the second must not replace the first's keys
+    write_atomically(path, json.dumps(content, indent=2) + "\n", replace=False)
 
 
 def _read(path: Path, partition: str) -> list[AccessKey]:
@@ -151,7 +132,7 @@ def _entry(entry: Any, where: str, partition: str) -> AccessKey:
     if not isinstance(entry, dict):
         raise KeysError(f"{where} must be an object")
     if not all(isinstance(value, str) for name, value in entry.items() if name != "policy"):
-        raise KeysError(f'{where} must be an object of texts, but for "policy"')
+        raise KeysError(f'{where} must be an object of strings, except for "policy"')
     unknown = sorted(set(entry) - _FIELDS)
     if unknown:
         raise KeysError(f"{where}: unknown member {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}")
@@ -176,7 +157,7 @@ def _entry(entry: Any, where: str, partition: str) -> AccessKey:
     )
 
 
-def _policy(entry: dict[str, Any], where: str) -> Policy:
+def _policy(entry: Mapping[str, Any], where: str) -> Policy:
     try:
         return Policy.read(entry["policy"]) if "policy" in entry else Policy()
     except PolicyError as error:

@@ -3,19 +3,19 @@
     GET /logs/image?imageBuildVersionArn=ARN     the log of a build; the right to GetImage is needed
     GET /logs/step?stepExecutionId=step-...      the log of one step; ... to GetWorkflowStepExecution
 
-    id: 2107                                     where the next line begins; send it back as Last-Event-ID to go on
+    id: 2107                                     where the next line begins; continue there with Last-Event-ID
     data: 2026-11-23T13:37:00.123Z build | Setting up nginx
 
-    : still here                                 a comment, when nothing was said for some seconds
+    : keep-alive                                 a comment, after some seconds without a line
 
-    event: end                                   what the log tells of is over, and everything was sent
+    event: end                                   the build or step has ended, and everything was sent
     data: {"status":"AVAILABLE"}
 
-    follow --> lines, heartbeats --> end          over; who asks again from there gets 204 and need not ask again
+    follow --> lines, heartbeats --> end          over; a request from there gets 204, which ends reconnecting
                                  |-> a comment     the server stops, or the stream is hours old: connect again
                                  \\-> nothing       the client has gone
 
-A stream holds no thread and at most one piece of the log. Streams are counted: one too many gets 503.
+A stream holds no thread and at most one piece of the log. The number of streams is limited: one more gets 503.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,11 +31,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from imagesmith.build_logs.logs import LAST_LINE_WAITS, LogReader, is_last, log_path, step_log_path
 from imagesmith.resources.errors import ApiError, unavailable
-from imagesmith.values.final_states import FINAL, FINAL_STEP
+from imagesmith.values.states import FINAL_IMAGE, FINAL_STEP
 from imagesmith.wire.messages import Request, Response
-from imagesmith.wire.service import Ask, Service
-from imagesmith.workflows.logs import LAST_LINE_WAITS, LogReader, is_last, log_path, step_log_path
+from imagesmith.wire.service import ApiService, Ask
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -58,49 +59,55 @@ class StreamLimits:
     """Bounds of the streams of a server: how many, and times in seconds."""
 
     streams: int = 64
+    streams_per_peer: int = 48
     longest: float = 6 * 3600.0
     """A stream that is older ends, so that its client must show its key again."""
     poll: float = 0.25
-    """How soon a line is sent after it was written."""
+    """Longest time between the writing and the sending of a line."""
     ask: float = 1.0
-    """How often a log that does not grow is asked about its end."""
+    """How often the end of a log that does not grow is checked."""
     heartbeat: float = 15.0
     stalled: float = 60.0
-    """How long a client may take nothing of what is sent."""
+    """How long a client may read nothing."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What a stream tells of, as the API says it now."""
+    """The build or step of a stream, in its current state."""
 
     path: Path
     status: str
     over: bool
     closes: bool
-    """The log has a line of its own that ends it (is_last())."""
+    """Whether a line of the log itself marks its end (is_last())."""
 
 
 class LogStreams:
     """Answers requests below PREFIX. `logs`: the folder of all logs. Call close() after the last stream."""
 
-    def __init__(self, service: Service, logs: Path, limits: StreamLimits | None = None) -> None:
+    def __init__(self, service: ApiService, logs: Path, limits: StreamLimits | None = None) -> None:
         self._service = service
         self._logs = logs
         self._limits = limits or StreamLimits()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="logs")
-        self._open = 0
+        self._open: Counter[str] = Counter()
+        """Streams by peer."""
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)
 
     async def answer(
-        self, request: Request, receive: Receive, send: Send, *, stopping: Callable[[], bool]
+        self, request: Request, receive: Receive, send: Send, *, peer: str, stopping: Callable[[], bool]
     ) -> Response | None:
-        """Send a stream until its end, or give the response that refuses it. `stopping`: the server ends."""
-        most = self._limits.streams
-        if self._open >= most:
-            return self._service.refuse(unavailable(f"{most} logs are followed at this time. Try again later."))
-        self._open += 1
+        """Send a stream until its end, or return the response that refuses it. `stopping`: the server ends."""
+        try:
+            self._service.check_head(request)
+        except ApiError as error:
+            return self._service.refuse(error)
+        if self._open.total() >= self._limits.streams or self._open[peer] >= self._limits.streams_per_peer:
+            refusal = unavailable(f"{self._open.total()} logs are followed at this time. Try again later.")
+            return self._service.refuse(refusal)
+        self._open[peer] += 1
         try:
             try:
                 ask, found, reader = await self._in_thread(self._begin, request)
@@ -111,36 +118,38 @@ class LogStreams:
                 await send({"type": "http.response.body", "body": b""})
                 return None
             work = _Work(
-                partial(self._in_thread, reader.read), partial(self._in_thread, self._look, request.path, ask)
+                partial(self._in_thread, reader.read), partial(self._in_thread, self._find_log, request.path, ask)
             )
             await _Stream(reader, work, send, self._limits).run(found, receive, stopping)
             return None
         finally:
-            self._open -= 1
+            self._open[peer] -= 1
+            if not self._open[peer]:
+                del self._open[peer]
 
     def _begin(self, request: Request) -> tuple[Ask, _Found, LogReader]:
-        """Who asks for what, from where on. Raises ApiError."""
+        """The caller, the log and the start position of a request. Raises ApiError."""
         operation = _OPERATIONS.get(request.path)
         if operation is None:
             known = " and ".join(_OPERATIONS)
             raise ApiError("UnknownOperationException", f"There are logs at {known}, not at {request.path[:256]}.")
         ask = self._service.question(request, operation)
-        found = self._look(request.path, ask)
+        found = self._find_log(request.path, ask)
         text = request.header("last-event-id").strip()
         if text and not _EVENT_ID.fullmatch(text):
-            raise _bad_place(text)
+            raise _invalid_place(text)
         reader = LogReader(found.path, int(text or 0))
         if not reader.starts_a_line():
-            raise _bad_place(text)
+            raise _invalid_place(text)
         return ask, found, reader
 
-    def _look(self, path: str, ask: Ask) -> _Found:
+    def _find_log(self, path: str, ask: Ask) -> _Found:
         """Raises ApiError, also when the image was deleted meanwhile."""
         answer = ask()
         if path == _IMAGE:
             image = answer["image"]
             status = image["state"]["status"]
-            return _Found(log_path(self._logs, image["arn"]), status, status in FINAL, closes=True)
+            return _Found(log_path(self._logs, image["arn"]), status, status in FINAL_IMAGE, closes=True)
         place = step_log_path(
             self._logs, answer["imageBuildVersionArn"], answer["workflowExecutionId"], answer["name"]
         )
@@ -152,7 +161,7 @@ class LogStreams:
 
 @dataclass(frozen=True)
 class _Work:
-    """What a stream has done in threads."""
+    """The part of a stream's work that runs in threads."""
 
     read: Callable[[], Awaitable[list[tuple[int, str]]]]
     look: Callable[[], Awaitable[_Found]]
@@ -167,15 +176,15 @@ class _Stream:
         self._send = send
         self._limits = limits
         self._clock = asyncio.get_running_loop().time
-        self._said_at = self._clock()
+        self._written_at = self._clock()
         self._last = False
-        """The line that was sent last ends the log."""
+        """Whether the last line sent ends the log."""
 
     async def run(self, found: _Found, receive: Receive, stopping: Callable[[], bool]) -> None:
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await self._send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-            await self._say(f"retry: {_RETRY_MILLISECONDS}\n\n")
+            await self._write(f"retry: {_RETRY_MILLISECONDS}\n\n")
             await self._follow(found, gone, stopping)
             await self._send({"type": "http.response.body", "body": b""})
         except (TimeoutError, OSError):
@@ -188,16 +197,16 @@ class _Stream:
         asked_at = self._clock()
         patience = LAST_LINE_WAITS if found.closes else 0
         while not gone.done():
-            # read after the state was asked for: what was written before that end is there
+            # read after the state: all lines written before the end are included
             await self._send_lines(gone)
             if found.over and (self._last or not patience):
-                await self._say(f"event: end\ndata: {json.dumps({'status': found.status})}\n\n")
+                await self._write(f"event: end\ndata: {json.dumps({'status': found.status})}\n\n")
                 return
             if stopping() or self._clock() >= until:
-                await self._say(": connect again with Last-Event-ID\n\n")
+                await self._write(": connect again with Last-Event-ID\n\n")
                 return
-            if self._clock() - self._said_at >= self._limits.heartbeat:
-                await self._say(": still here\n\n")
+            if self._clock() - self._written_at >= self._limits.heartbeat:
+                await self._write(": keep-alive\n\n")
             await asyncio.wait({gone}, timeout=self._limits.poll)
             if found.over:
                 patience -= 1
@@ -206,22 +215,22 @@ class _Stream:
                 try:
                     found = await self._work.look()
                 except ApiError as error:
-                    # the answer has begun, so this cannot be its status any more; the next request gets it
-                    await self._say(f": {error.code}\n\n")
+                    # the answer has started, so its status is fixed; the next request gets this error
+                    await self._write(f": {error.code}\n\n")
                     return
 
     async def _send_lines(self, gone: asyncio.Future[None]) -> None:
-        """Everything that is there, piece by piece, no faster than the client takes it."""
+        """Send all present lines, piece by piece, no faster than the client reads them."""
         while self._reader.has_more() and not gone.done():
             lines = await self._work.read()
             if not lines:
                 return
             self._last = is_last(lines[-1][1])
-            await self._say("".join(f"id: {place}\ndata: {line}\n\n" for place, line in lines))
+            await self._write("".join(f"id: {place}\ndata: {line}\n\n" for place, line in lines))
 
-    async def _say(self, text: str) -> None:
-        """Raises TimeoutError when the client takes nothing for too long."""
-        self._said_at = self._clock()
+    async def _write(self, text: str) -> None:
+        """Raises TimeoutError when the client reads nothing for too long."""
+        self._written_at = self._clock()
         async with asyncio.timeout(self._limits.stalled):
             await self._send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
@@ -231,6 +240,6 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def _bad_place(text: str) -> ApiError:
+def _invalid_place(text: str) -> ApiError:
     message = f"Last-Event-ID is '{text[:32]}', expected the id of an event of this log."
     return ApiError("InvalidParameterValueException", message)

@@ -1,4 +1,4 @@
-"""A request as it came off the connection, and a response as it goes back."""
+"""A request as received, and a response as sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_PARAMETERS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. Nothing in it is decoded: signatures cover the text as it was sent."""
+    """One HTTP request. Nothing in it is decoded: signatures cover the text as sent."""
 
     method: str
     path: str
@@ -24,7 +24,7 @@ class Request:
     """Lower-case name -> the values in the order they came."""
     body: bytes
     oversized: bool = False
-    """The body is longer than the limit and was thrown away."""
+    """The body is longer than the limit and was discarded."""
 
     def header(self, name: str) -> str:
         """The first value of a header, or an empty text."""
@@ -56,7 +56,7 @@ def decoded(data: bytes) -> str:
 
 
 def decoded_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
-    """Headers as they came, their names in lower case already."""
+    """Headers as received, whose names are already in lower case."""
     headers: dict[str, list[str]] = {}
     for name, value in pairs:
         headers.setdefault(decoded(name), []).append(decoded(value))
@@ -78,5 +78,8 @@ def encoded_headers(response: Response, *, close: bool) -> list[tuple[bytes, byt
 
 def error_response(status: int, code: str, *, message: str, request_id: str, retry_after: int = 0) -> Response:
     """The wire form of an error (spec/api.md 2.3); `retry_after` in seconds, 0 for none."""
-    headers = (("retry-after", str(retry_after)),) if retry_after else ()
+    # SDKs read the second one only, which is in milliseconds
+    headers = (
+        (("retry-after", str(retry_after)), ("x-amz-retry-after", str(retry_after * 1000))) if retry_after else ()
+    )
     return Response(status, json_bytes({"message": message}), request_id, error=code, headers=headers)

@@ -1,7 +1,7 @@
-"""The service model of botocore, read once and held as small frozen objects.
+"""The service model of botocore, read once and kept as small frozen objects.
 
-It is the one source for routes, members, types, constraints, enumerations and error statuses. The shapes are
-held apart from botocore's own objects, which look every fact up again on each access and keep all documentation.
+It is the only source of routes, members, types, constraints, enumerations and error statuses. botocore's own shape
+objects are not kept: they search the model on each access and hold all documentation.
 
 Invariants: a (method, literal path) pair names one operation; a path has at most one label, at its end; every
 type is one of SUPPORTED. A model that breaks one of them is refused when it is loaded, never at a request.
@@ -9,14 +9,22 @@ type is one of SUPPORTED. A model that breaks one of them is refused when it is 
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
+import botocore
 from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, StringShape, StructureShape
 from botocore.model import Shape as ModelShape
+
+from imagesmith.wire.known import Unknown, described, recorded
+
+_log = logging.getLogger(__name__)
 
 SERVICE: Final = "imagebuilder"
 API_VERSION: Final = "2019-12-02"
@@ -26,7 +34,7 @@ SUPPORTED: Final = frozenset(
 )
 
 OVERRIDES: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType({"ClientToken": {"max": 36}})
-"""Shape -> constraints where the user's contract is narrower than the model (spec/update-image-pipeline.txt)."""
+"""Shape -> constraints where the user's contract is narrower than the model (docs/update-image-pipeline.md)."""
 
 COMMON_STATUSES: Final[Mapping[str, int]] = MappingProxyType(
     {
@@ -44,17 +52,18 @@ COMMON_STATUSES: Final[Mapping[str, int]] = MappingProxyType(
         "NotImplementedException": 501,
     }
 )
-"""Codes that every service shares and no model declares (spec/api.md 2.4)."""
+"""Codes that all services share and no model declares (spec/api.md 2.4)."""
 
-_OWN_RATE_CODE: Final = "CallRateLimitExceededException"
-"""The service's own; what does not declare it uses the code that every service shares."""
+_RATE_CODES: Final[Mapping[str, str]] = MappingProxyType({"UpdateImagePipeline": "CallRateLimitExceededException"})
+"""Operations whose contract names the service's own code, which no SDK retries. The others declare it as well, and
+use what every service shares: SDKs retry that."""
 
 Location = Literal["body", "query", "path"]
 _LOCATIONS: Final[Mapping[str, Location]] = MappingProxyType({"querystring": "query", "uri": "path"})
 
 
 class ModelError(RuntimeError):
-    """The installed botocore describes this service in a way that this layer does not know."""
+    """The installed botocore describes this service in a way that this layer does not support."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +85,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
-    """A member of a structure. `wire_name` is what the query or the path calls it."""
+    """A member of a structure. `wire_name` is its name in the query or the path."""
 
     name: str
     shape: Shape
@@ -98,9 +107,9 @@ class Operation:
     invalid_code: str
     """The error code for a member that breaks the model."""
     rate_code: str
-    """The error code for requests that come too fast."""
+    """The error code for requests above the rate limit."""
     locations: frozenset[Location]
-    """Where the members of the input travel."""
+    """Where the members of the input are sent."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,19 +121,26 @@ class Api:
     """(method, literal path) -> operation without a label."""
     labelled: tuple[Operation, ...]
     statuses: Mapping[str, int]
+    unknown: Unknown = field(default_factory=Unknown)
+    """What botocore describes and the code does not implement."""
 
     @classmethod
     def load(cls) -> Api:
         """Read the model that the installed botocore ships. Raises ModelError."""
-        # Only botocore's own data: a model in ~/.aws/models or AWS_DATA_PATH must not change what is accepted.
-        loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
-        description = loader.load_service_model(SERVICE, "service-2", API_VERSION)
-        return cls.of(ServiceModel(description, SERVICE))
+        return cls.of(builtin_model(), *_models_of_the_user())
 
     @classmethod
-    def of(cls, model: ServiceModel) -> Api:
-        """The API that a service model describes. Raises ModelError."""
-        shapes = _Shapes()
+    def of(cls, model: ServiceModel, *others: ServiceModel) -> Api:
+        """The API that a service model describes. Raises ModelError.
+
+        `others`, which clients of this machine may use, only add to what the code does not implement.
+        """
+        unknown = Unknown.of(model, *others, known=recorded())
+        for line in unknown.tops():
+            _log.warning(
+                "botocore %s knows %s, which this version does not: refused in requests", botocore.__version__, line
+            )
+        shapes = _Shapes(unknown)
         operations = [_operation(model.operation_model(name), shapes) for name in model.operation_names]
         statuses = {_code(shape): int(shape.metadata["error"]["httpStatusCode"]) for shape in model.error_shapes}
         routes = {(item.method, item.path): item for item in operations if item.label is None}
@@ -136,10 +152,11 @@ class Api:
             routes=MappingProxyType(routes),
             labelled=labelled,
             statuses=MappingProxyType({**COMMON_STATUSES, **statuses}),
+            unknown=unknown,
         )
 
     def route(self, method: str, raw_path: str) -> tuple[Operation, str] | None:
-        """The operation at a path as it came (still encoded), and the text of its label, encoded as well."""
+        """The operation at a received path (still encoded), and the text of its label, also encoded."""
         operation = self.routes.get((method, raw_path))
         if operation is not None:
             return operation, ""
@@ -149,14 +166,50 @@ class Api:
         return None
 
     def status_of(self, code: str) -> int:
-        """The HTTP status of an error code; a code that nobody declares is the caller's fault."""
+        """The HTTP status of an error code; an undeclared code is the caller's fault."""
         return self.statuses.get(code, 400)
 
 
-class _Shapes:
-    """Turns botocore's shapes into ours, each once."""
+def builtin_model() -> ServiceModel:
+    """The model that the installed botocore ships.
 
-    def __init__(self) -> None:
+    Only botocore's own data: a model in ~/.aws/models or AWS_DATA_PATH must not change what is accepted.
+    """
+    loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    return ServiceModel(loader.load_service_model(SERVICE, "service-2", API_VERSION), SERVICE)
+
+
+def _models_of_the_user() -> list[ServiceModel]:
+    """The model that clients of this machine use instead, if there is a readable one."""
+    if not any(place.expanduser().exists() for place in _places_of_the_user()):
+        return []
+    from botocore.session import Session  # the settings of AWS tools may name more folders
+
+    loader = Session().get_component("data_loader")
+    folders = [Path(folder) / SERVICE for folder in loader.search_paths if folder != Loader.BUILTIN_DATA_PATH]
+    if not any(folder.is_dir() for folder in folders):
+        return []
+    try:
+        model = ServiceModel(loader.load_service_model(SERVICE, "service-2", API_VERSION), SERVICE)
+        list(described(model))
+    except Exception as error:  # a user's file, which is only inspected
+        _log.warning("the model of %s in AWS_DATA_PATH or ~/.aws/models cannot be read: %r", SERVICE, error)
+        return []
+    return [model]
+
+
+def _places_of_the_user() -> list[Path]:
+    """Signs of a model besides the built-in one; without any of them a start skips the search."""
+    settings = os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")
+    folders = filter(None, os.environ.get("AWS_DATA_PATH", "").split(os.pathsep))
+    return [Path(os.path.expandvars(place)) for place in (Loader.CUSTOMER_DATA_PATH, settings, *folders)]
+
+
+class _Shapes:
+    """Converts botocore's shapes, each once."""
+
+    def __init__(self, unknown: Unknown) -> None:
+        self._unknown = unknown
         self._done: dict[str, Shape] = {}
         self._open: set[str] = set()
 
@@ -204,14 +257,14 @@ class _Shapes:
         return Member(
             name=name,
             shape=self.get(source),
-            required=name in structure.required_members,
+            required=name in structure.required_members and (structure.name, name) not in self._unknown.members,
             location="body" if placed is None else _LOCATIONS[placed],
             wire_name=source.serialization.get("name", name),
         )
 
 
 def _code(error: ModelShape) -> str:
-    """What an error is called on the wire: its shape's name, unless the model gives it another."""
+    """The code of an error in answers: the name of its shape, unless the model states another."""
     return str(error.metadata.get("error", {}).get("code", error.name))
 
 
@@ -232,6 +285,6 @@ def _operation(source: OperationModel, shapes: _Shapes) -> Operation:
         input=given,
         output=shapes.get(source.output_shape) if source.output_shape is not None else empty,
         invalid_code=own if own in declared else "InvalidParameterValueException",
-        rate_code=_OWN_RATE_CODE if _OWN_RATE_CODE in declared else "ThrottlingException",
+        rate_code=_RATE_CODES.get(source.name, "ThrottlingException"),
         locations=frozenset(member.location for member in given.members.values()),
     )

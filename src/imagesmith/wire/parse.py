@@ -1,13 +1,13 @@
-"""Request -> the members it carries, by their model names and still unchecked.
+"""Request -> its members, by their model names and still unchecked.
 
-Unknown members and query parameters are dropped and JSON null means absent (spec/api.md 2.1). What cannot be
-read at all is a SerializationException. An empty body is an empty object: what is required and missing is then
-reported by name.
+Unknown members and query parameters are dropped and JSON null means absent (spec/api.md 2.1). An unreadable body is
+a SerializationException. An empty body is an empty object: missing required members are then reported by name.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl, unquote
 
@@ -19,8 +19,10 @@ _SHOWN_NAME: Final = 128
 """Characters of a member's name that an error shows."""
 
 
-def parse_request(operation: Operation, label: str, request: Request) -> dict[str, Any]:
-    """The members of a request to an operation, as JSON values.
+def parse_request(
+    operation: Operation, label: str, request: Request
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """All values of a request to an operation, and those of them that are members, as JSON values.
 
     `label` is the path label, still encoded. Raises ApiError(SerializationException).
     """
@@ -36,26 +38,26 @@ def parse_request(operation: Operation, label: str, request: Request) -> dict[st
             value = _read_label(label)
         if value is not None:
             members[name] = value
-    return members
+    return {**parameters, **document}, members
 
 
-def _read_object(body: bytes) -> dict[str, Any]:
+def _read_object(body: bytes) -> Mapping[str, Any]:
     if not body:
         return {}
     try:
         document = _DECODER.decode(body.decode("utf-8"))
         if b"\\u" in body:
-            # An escaped half of a surrogate pair is valid JSON but no text: nothing below could store it.
+            # An escaped half of a surrogate pair is valid JSON but not a text: nothing below could store it.
             json.dumps(document, ensure_ascii=False).encode("utf-8")
     except UnicodeDecodeError as error:
         raise _unreadable(f"it is not UTF-8 at byte {error.start}") from None
     except UnicodeEncodeError:
-        raise _unreadable("it holds half of a surrogate pair") from None
+        raise _unreadable("it contains half of a surrogate pair") from None
     except RecursionError:
         raise _unreadable("it is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise _unreadable(f"{error.msg} at character {error.pos}") from None
-    except _Refused as error:
+    except _UncertainJson as error:
         raise _unreadable(str(error)) from None
     except ValueError:
         raise _unreadable("a number in it has too many digits") from None
@@ -64,24 +66,24 @@ def _read_object(body: bytes) -> dict[str, Any]:
     return document
 
 
-class _Refused(ValueError):
+class _UncertainJson(ValueError):
     """JSON that Python would read, but whose meaning is not certain."""
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
     members = dict(pairs)
     if len(members) == len(pairs):
         return members
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen:
-            raise _Refused(f"the member '{name[:_SHOWN_NAME]}' occurs twice in one object")
+            raise _UncertainJson(f"the member '{name[:_SHOWN_NAME]}' occurs twice in one object")
         seen.add(name)
     raise AssertionError("fewer names than pairs, but none twice")
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise _Refused(f"{text} is no JSON number")
+    raise _UncertainJson(f"{text} is not a JSON number")
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
@@ -114,7 +116,7 @@ def _from_query(member: Member, values: list[str] | None) -> Any:
 
 
 def _from_text(shape: Shape, text: str) -> Any:
-    """A text of the query as the JSON value that it stands for; what does not fit stays a text and fails later."""
+    """A text of the query as the JSON value that it represents; other texts stay as they are and fail later."""
     if shape.type == "boolean":
         return {"true": True, "false": False}.get(text, text)
     if shape.type in ("integer", "long") and text.removeprefix("-").isdecimal() and len(text) < 20:

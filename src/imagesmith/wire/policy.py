@@ -20,7 +20,7 @@ _MOST: Final = 100
 
 
 class PolicyError(ValueError):
-    """A policy that cannot be used: says which member and what was expected."""
+    """A policy that cannot be used: names the member and the expected form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Policy:
 
     @classmethod
     def read(cls, value: Any) -> Policy:
-        """A policy as it stands in the key file. Raises PolicyError."""
+        """A policy from the key file. Raises PolicyError."""
         if not isinstance(value, dict) or not set(value) <= _MEMBERS:
             raise PolicyError('must be an object with "allow" and "deny"')
         return cls(**{name: _actions(name, patterns) for name, patterns in value.items()})
@@ -47,5 +47,5 @@ def _actions(name: str, patterns: Any) -> tuple[str, ...]:
         raise PolicyError(f"{name} must be a list of at most {_MOST} patterns")
     for pattern in patterns:
         if not isinstance(pattern, str) or not _ACTION.fullmatch(pattern):
-            raise PolicyError(f'{name} holds {pattern!r}, expected a pattern like "imagebuilder:Get*"')
+            raise PolicyError(f'{name} contains {pattern!r}, expected a pattern like "imagebuilder:Get*"')
     return tuple(patterns)

@@ -1,7 +1,7 @@
 """Request rates: one token bucket per account and operation (spec/api.md 8, no. 22). Off unless configured.
 
-A bucket holds up to `burst` tokens and gets `rate` a second; a request takes one or is told when one will be
-there. At most `_BUCKETS` are kept; the one that was not used for longest goes first, and would be nearly full.
+A bucket holds up to `burst` tokens and gains `rate` a second; a request takes one, or learns when there will be
+one. At most `_BUCKETS` are kept; the least recently used one is dropped first, and would be nearly full.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class RateLimits:
         self._most = most
         self._lock = threading.Lock()
         self._buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
-        """(account, operation) -> tokens left, and when that was."""
+        """(account, operation) -> tokens left, and the time of that count."""
 
     def take(self, account: str, operation: str) -> int:
-        """0 when the request may go on, else whole seconds until the next one may."""
+        """0 when the request is allowed, else whole seconds until the next one is."""
         limit = self._limits.get(operation) or self._limits.get(_EVERY)
         if limit is None:
             return 0

@@ -1,4 +1,4 @@
-"""The listening server: uvicorn on uvloop and httptools, with connections of our own (connection.py).
+"""The listening server: uvicorn on uvloop and httptools, with its own connection class (connection.py).
 
 Ends cleanly on SIGTERM and SIGINT: refuses new requests with 503 while the running ones finish, stops listening,
 returns.
@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 from typing import Any, Final, Protocol, runtime_checkable
 
 import uvicorn
 
 from imagesmith.wire.connection import Connection
+from imagesmith.wire.peers import PeerSlots
 
 Asgi = Callable[..., Any]
 
@@ -27,20 +30,21 @@ class Draining(Protocol):
     """An application that can refuse new requests while the running ones finish."""
 
     def drain(self) -> bool:
-        """Begin to, or go on; gives whether nothing runs any more."""
+        """Start or continue to drain; returns True when no request is running."""
         ...
 
 
 KEEP_ALIVE_SECONDS: Final = 75
+_MOST_CONNECTIONS: Final = 4096
 GRACE_SECONDS: Final = 30
-"""How long running requests may go on after a stop was asked for."""
+"""How long running requests may continue after a stop was requested."""
 
 
 def serve(app: Asgi, host: str, port: int, *, on_ready: Callable[[str, int], None]) -> None:
     """Listen until SIGTERM or SIGINT, which must reach the main thread this runs in; then return.
 
-    `on_ready` gets the address and the real port (port 0 picks a free one) once connections are accepted.
-    Raises OSError when the address cannot be had.
+    `on_ready` receives the address and the real port (port 0 picks a free one) once connections are accepted.
+    Raises OSError when the address is not available.
     """
     listener = _listen(host, port)
     _server(app, on_ready=lambda: on_ready(host, listener.getsockname()[1])).run(sockets=[listener])
@@ -48,7 +52,7 @@ def serve(app: Asgi, host: str, port: int, *, on_ready: Callable[[str, int], Non
 
 @contextlib.contextmanager
 def running(app: Asgi, *, host: str = "127.0.0.1") -> Iterator[str]:
-    """A server in a thread of its own, for tests and benchmarks; gives its URL and stops it at the end."""
+    """A server in a thread of its own, for tests and benchmarks; yields its URL and stops the server at the end."""
     listener = _listen(host, 0)
     ready = threading.Event()
     server = _server(app, on_ready=ready.set)
@@ -57,7 +61,7 @@ def running(app: Asgi, *, host: str = "127.0.0.1") -> Iterator[str]:
     try:
         while not ready.wait(0.05):
             if not thread.is_alive():
-                raise RuntimeError("the server ended before it was ready; its log says why")
+                raise RuntimeError("the server ended before it was ready; its log has the reason")
         yield f"http://{host}:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
@@ -69,11 +73,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=2048)
 
 
-def _server(app: Asgi, *, on_ready: Callable[[], None]) -> _Server:
+def _server(app: Asgi, *, on_ready: Callable[[], None]) -> _DrainingServer:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=Connection,
+        http=partial(Connection, slots=_connection_slots()),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,
@@ -83,13 +87,20 @@ def _server(app: Asgi, *, on_ready: Callable[[], None]) -> _Server:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    return _Server(config, on_ready)
+    return _DrainingServer(config, on_ready)
 
 
-class _Server(uvicorn.Server):
+def _connection_slots() -> PeerSlots:
+    """The largest number of open connections: what the limit of open files leaves, and half of it for one peer."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, max(16, files // 2))
+    return PeerSlots(most, most // 2)
+
+
+class _DrainingServer(uvicorn.Server):
     """Ends in two steps: it drains while requests run, at most GRACE_SECONDS, and only then stops listening.
 
-    A client that connects meanwhile is told 503 and when to come back, which a closed port cannot say.
+    A client that connects meanwhile gets 503 with Retry-After, which a closed port could not send.
     """
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:

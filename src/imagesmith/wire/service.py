@@ -1,14 +1,14 @@
-"""One request to one answer: the order of checks of spec/api.md 2.3, and what every refusal looks like.
+"""Turns one request into one answer: the order of checks of spec/api.md 2.3, and the form of every refusal.
 
     authenticate -> route -> rate -> body size -> JSON syntax -> policy of the key -> model constraints -> built?
     -> Dispatcher -> serialize
 
-A policy that denies is AccessDeniedException, as IAM's denial is; ForbiddenException is what the service itself
-forbids, such as a role that the caller may not pass. The policy is asked once the members can be read, because
-the refusal names the resource, and before they are judged, because a denied key is told nothing else.
+A denial by a policy is AccessDeniedException, like IAM's; ForbiddenException is a denial by the service itself,
+such as a role that the caller may not pass. The policy is checked after the members are parsed, because the refusal
+names the resource, and before they are validated, because a denied key learns nothing else.
 
-Nothing here is asynchronous and nothing is kept between requests. An exception that is no ApiError is a fault
-of ours: it is logged with its traceback and the caller learns the request id only.
+Nothing here is asynchronous and nothing is kept between requests. Any exception but ApiError is a fault of the
+service: it is logged with its traceback and the caller learns only the request id.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final
 
-from imagesmith.resources.dispatch import Caller, Dispatcher, NotNow, Together
+from imagesmith.resources.dispatch import CallBatch, Caller, Dispatcher, NotNow
 from imagesmith.resources.errors import ApiError, access_denied, not_implemented
+from imagesmith.values.api import ApiRequest, ApiResponse
 from imagesmith.wire.messages import Request, Response, error_response
 from imagesmith.wire.model import Api, Operation
 from imagesmith.wire.parse import parse_request
 from imagesmith.wire.rates import RateLimits
 from imagesmith.wire.serialize import success_body
-from imagesmith.wire.signature import Authenticator, Identity
+from imagesmith.wire.signature import Authenticator, Signer
 from imagesmith.wire.validate import Validator
 
 _log = logging.getLogger(__name__)
@@ -34,19 +35,19 @@ _SHOWN_PATH: Final = 256
 _SHOWN_ARN: Final = 1024
 
 
-Ask = Callable[[], dict[str, Any]]
-"""Asks for the output members of a read, again and again. Raises ApiError."""
+Ask = Callable[[], ApiResponse]
+"""Returns the output members of a read, as often as it is called. Raises ApiError."""
 
 
-class Pace(Enum):
-    """How a request is best answered."""
+class ExecutionMode(Enum):
+    """Where an operation runs: on the event loop, on it with others in one commit, or in a thread."""
 
-    AT_ONCE = "sooner answered than handed to a thread"
-    TOGETHER = "with those that wait beside it, in one commit"
-    LONG = "in a thread of its own"
+    INLINE = "inline"
+    BATCHED = "batched"
+    THREADED = "threaded"
 
 
-class Service:
+class ApiService:
     """Answers requests. Safe to call from several threads."""
 
     def __init__(
@@ -68,13 +69,13 @@ class Service:
         self._partition = partition
         self._body_limit = body_limit
         self._rates = rates
-        self._paces = {
-            **dict.fromkeys(dispatcher.short_reads, Pace.AT_ONCE),
-            **dict.fromkeys(dispatcher.short_changes, Pace.TOGETHER),
+        self._modes = {
+            **dict.fromkeys(dispatcher.short_reads, ExecutionMode.INLINE),
+            **dict.fromkeys(dispatcher.short_changes, ExecutionMode.BATCHED),
         }
 
     def answer(self, request: Request) -> Response:
-        """Carry out one request; every outcome is a response."""
+        """Execute one request; every outcome is a response."""
         request_id = self._ids()
         try:
             return Response(200, self._carry_out(request, request_id), request_id)
@@ -85,15 +86,21 @@ class Service:
             message = f"The service could not complete the request because of an internal error: {request_id}"
             return self.refuse(ApiError("ServiceException", message), request_id)
 
-    def pace(self, request: Request) -> Pace:
-        """How a request is best answered."""
-        found = self._api.route(request.method, request.path)
-        return self._paces.get(found[0].name, Pace.LONG) if found is not None else Pace.LONG
+    def check_head(self, request: Request) -> None:
+        """Refuse a head that no body could make authentic. Raises ApiError."""
+        self._authenticator.check_announced(self._authenticator.check_head(request), request)
 
-    def together(self, *, patience: float) -> AnsweredTogether | None:
-        """Begin to answer short changes that share one commit; None: the turn did not come within `patience` s."""
+    def execution_mode(self, request: Request) -> ExecutionMode:
+        """The mode in which a request is answered."""
+        found = self._api.route(request.method, request.path)
+        return (
+            self._modes.get(found[0].name, ExecutionMode.THREADED) if found is not None else ExecutionMode.THREADED
+        )
+
+    def begin_batch(self, *, patience: float) -> AnsweredTogether | None:
+        """Start to answer short changes that share one commit; None: no database access within `patience` s."""
         try:
-            return AnsweredTogether(self, self._dispatcher.together(patience=patience))
+            return AnsweredTogether(self, self._dispatcher.begin_batch(patience=patience))
         except NotNow:
             return None
 
@@ -125,10 +132,9 @@ class Service:
         return success_body(operation, answer, request_id=request_id, client_token=members.get("clientToken"))
 
     def question(self, request: Request, name: str) -> Ask:
-        """A read operation whose members stand in the query of a path of our own, such as that of a log.
+        """A read operation whose members are in the query of a path outside the API, such as a log's.
 
-        Gives the way to ask it, as often as wanted, for a caller who was found to have the right to.
-        Raises ApiError.
+        Returns a function that executes it, as often as it is called, for an authorised caller. Raises ApiError.
         """
         identity = self._authenticator.check_body(self._authenticator.check_head(request), request)
         operation = self._api.operations[name]
@@ -137,12 +143,13 @@ class Service:
         return lambda: self._dispatcher.call(name, caller, members)
 
     def _admit(
-        self, request: Request, identity: Identity, operation: Operation, label: str, request_id: str
-    ) -> tuple[Caller, dict[str, Any]]:
-        """The caller and the members of a request that may be carried out. Raises ApiError."""
-        given = parse_request(operation, label, request)
+        self, request: Request, identity: Signer, operation: Operation, label: str, request_id: str
+    ) -> tuple[Caller, ApiRequest]:
+        """The caller and the members of an admitted request. Raises ApiError."""
+        sent, given = parse_request(operation, label, request)
         if not identity.policy.permits(operation.name):
-            raise access_denied(identity.principal, operation.name, self._named(given, identity))
+            raise access_denied(identity.principal, operation.name, self._resource(given, identity))
+        self._api.unknown.refuse(operation.name, operation.invalid_code, sent)
         members = self._validator.check(operation, given)
         if operation.name not in self._dispatcher.operations:
             raise not_implemented(operation.name)
@@ -156,14 +163,14 @@ class Service:
         )
         return caller, members
 
-    def _check_rate(self, identity: Identity, operation: Operation) -> None:
+    def _check_rate(self, identity: Signer, operation: Operation) -> None:
         seconds = self._rates.take(identity.account, operation.name) if self._rates is not None else 0
         if seconds:
             message = f"Rate exceeded for {operation.name}. Retry after {seconds} seconds."
             raise ApiError(operation.rate_code, message, retry_after=seconds)
 
-    def _named(self, given: Mapping[str, Any], identity: Identity) -> str:
-        """The resource that a request is about: its first ARN, else everything of the account."""
+    def _resource(self, given: Mapping[str, Any], identity: Signer) -> str:
+        """The resource of a request: its first ARN, else all resources of the account."""
         for name, value in given.items():
             if name.endswith("Arn") and isinstance(value, str) and len(value) <= _SHOWN_ARN:
                 return value
@@ -171,21 +178,21 @@ class Service:
 
 
 class AnsweredTogether:
-    """Short changes in one commit, each with its own outcome. end() must come, from any thread."""
+    """Short changes in one commit, each with its own outcome. end() must be called, from any thread."""
 
-    def __init__(self, service: Service, calls: Together) -> None:
+    def __init__(self, service: ApiService, calls: CallBatch) -> None:
         self._service = service
         self._calls = calls
         self._responses: list[Response] = []
 
     def answer(self, requests: Iterable[Request]) -> None:
-        """Carry out requests in their order; what comes of them is known at the end."""
+        """Execute requests in their order; their outcome is known after end()."""
         with self._calls.joined():
             for request in requests:
                 self._responses.append(self._service.answer(request))
 
     def end(self) -> list[Response]:
-        """Commit; gives the response to each request."""
+        """Commit; returns the response to each request."""
         try:
             self._calls.end()
         except ApiError as error:
@@ -195,5 +202,5 @@ class AnsweredTogether:
             refusal = ApiError("ServiceException", "The service could not complete the request.")
         else:
             return self._responses
-        # nothing is there that was to be written; refusals were refusals before
+        # nothing was written; refusals remain refusals
         return [response if response.error else self._service.refuse(refusal) for response in self._responses]

@@ -3,9 +3,10 @@
     request --check_head--> Claim --check_body--> Identity
              form, key, scope, date     signature over headers and body
 
-The two halves exist because a body that is over the limit is thrown away: what can be refused without it is
-refused first. Accepted are the Authorization header and the presigned query. The body's real digest is part of
-what is signed; a header that announces an unsigned or streamed body is refused, as by every service but S3.
+The two halves exist because a body over the limit is discarded: a request that can be refused without its body is
+refused first. A digest in the headers is verified before a byte of the body is read. Accepted are the
+Authorization header and the presigned query. The body's real digest is part of what is signed; a header that
+announces an unsigned or streamed body is refused, as by every service but S3.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Final, Protocol
 from botocore.auth import SIGV4_TIMESTAMP
 
 from imagesmith.resources.errors import ApiError
+from imagesmith.values.names import REGION
 from imagesmith.wire.canonical import canonical_requests
 from imagesmith.wire.claims import ALGORITHM, Statement, presigned_parameters, read_statement
 from imagesmith.wire.keys import AccessKey, KeyRing, principal_arn
@@ -32,13 +34,15 @@ from imagesmith.wire.policy import Policy
 TOLERANCE: Final = timedelta(minutes=5)
 
 _SIGNING_KEYS: Final = 1024
-_REGION: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_REGION: Final = re.compile(REGION)
 _CREDENTIAL: Final = re.compile(r"Credential=([^/,\s]+)/[^/,\s]*/([^/,\s]*)/")
+_ANNOUNCED: Final = "x-amz-content-sha256"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _UNKNOWN_KEY: Final = "The security token included in the request is invalid."
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class Signer:
     """Who signed, and for which region."""
 
     account: str
@@ -51,23 +55,27 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An identity that the signature has still to prove."""
+    """An identity that the signature does not yet prove."""
 
-    identity: Identity
+    identity: Signer
     key: AccessKey | None = None
     statement: Statement | None = None
 
 
 class Authenticator(Protocol):
-    """Tells who a request is from. Both halves raise ApiError with a code of spec/api.md 2.4."""
+    """Authenticates requests. Both halves raise ApiError with a code of spec/api.md 2.4."""
 
     def check_head(self, request: Request) -> Claim: ...
 
-    def check_body(self, claim: Claim, request: Request) -> Identity: ...
+    def check_announced(self, claim: Claim, request: Request) -> None:
+        """Check, before the body arrives, that the announced digest is signed."""
+        ...
+
+    def check_body(self, claim: Claim, request: Request) -> Signer: ...
 
 
 class Trusting:
-    """Takes every request, signed or not: mode `none`, for a machine of one's own.
+    """Accepts every request, signed or not: mode `none`, for a private machine.
 
     A key id of 12 digits is the account; the region is the credential scope's; both default to the settings.
     """
@@ -89,9 +97,12 @@ class Trusting:
             account = key_id
         if _REGION.fullmatch(scoped):
             region = scoped
-        return Claim(Identity(account, region, principal_arn(account, "", partition=self._partition)))
+        return Claim(Signer(account, region, principal_arn(account, "", partition=self._partition)))
 
-    def check_body(self, claim: Claim, request: Request) -> Identity:  # noqa: ARG002 - the Protocol's signature
+    def check_announced(self, claim: Claim, request: Request) -> None:
+        pass
+
+    def check_body(self, claim: Claim, request: Request) -> Signer:  # noqa: ARG002 - the Protocol's signature
         return claim.identity
 
 
@@ -105,7 +116,7 @@ class Verifier:
         self._signing_key = lru_cache(maxsize=_SIGNING_KEYS)(_signing_key)
 
     def check_head(self, request: Request) -> Claim:
-        """Everything that can be told without the body: form, key, scope, date, which headers are signed."""
+        """All checks that need no body: form, key, scope, date, which headers are signed."""
         statement = read_statement(request)
         key = self._keys.find(statement.credential[0])
         if key is None or not hmac.compare_digest(key.session_token.encode(), statement.token.encode()):
@@ -116,17 +127,34 @@ class Verifier:
             raise ApiError("ExpiredTokenException", "The security token included in the request is expired")
         _check_time(statement, now)
         _check_coverage(statement, request)
-        identity = Identity(key.account, statement.credential[2], key.principal, key.access_key_id, key.policy)
+        identity = Signer(
+            account=key.account,
+            region=statement.credential[2],
+            principal=key.principal,
+            access_key_id=key.access_key_id,
+            policy=key.policy,
+        )
         return Claim(identity, key, statement)
 
-    def check_body(self, claim: Claim, request: Request) -> Identity:
-        """Compute the signature over the request as it came and compare, in constant time."""
+    def check_body(self, claim: Claim, request: Request) -> Signer:
+        """Compute the signature over the received request and compare, in constant time."""
+        digest = hashlib.sha256(request.body).hexdigest()
+        announced = request.header(_ANNOUNCED)
+        if announced and announced != digest:
+            raise _mismatch(f"The header '{_ANNOUNCED}' is not the SHA-256 digest of the body.")
+        self._check_signature(claim, request, digest)
+        return claim.identity
+
+    def check_announced(self, claim: Claim, request: Request) -> None:
+        announced = request.header(_ANNOUNCED)
+        if announced:
+            if not _DIGEST.fullmatch(announced):
+                raise _mismatch(f"The header '{_ANNOUNCED}' is not the SHA-256 digest of the body.")
+            self._check_signature(claim, request, announced)
+
+    def _check_signature(self, claim: Claim, request: Request, digest: str) -> None:
         assert claim.key is not None and claim.statement is not None
         statement = claim.statement
-        digest = hashlib.sha256(request.body).hexdigest()
-        announced = request.header("x-amz-content-sha256")
-        if announced and announced != digest:
-            raise _mismatch("The header 'x-amz-content-sha256' is not the SHA-256 digest of the body.")
         _, day, region, _, _ = statement.credential
         key = self._signing_key(claim.key.secret, day, region)
         beginning = f"{ALGORITHM}\n{statement.stamp}\n{'/'.join(statement.credential[1:])}\n"
@@ -134,7 +162,7 @@ class Verifier:
         for signed in canonical_requests(request, statement.query, statement.signed_headers, digest):
             text = beginning + hashlib.sha256(signed.encode()).hexdigest()
             if hmac.compare_digest(hmac.digest(key, text.encode(), "sha256").hex().encode(), given):
-                return claim.identity
+                return
         raise _mismatch(
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
             "Access Key and signing method. Consult the service documentation for details."

@@ -1,6 +1,6 @@
 """Members of a request against every constraint of the model; botocore itself checks few on the client.
 
-One walk in the model's member order checks and cleans: unknown members and nulls go, timestamps become
+One walk in the model's member order checks and cleans: unknown members and nulls are dropped, timestamps become
 `datetime`. It stops at the first member that fails. Lengths are checked before patterns, which bounds the time
 that any pattern can take.
 """
@@ -15,10 +15,11 @@ from functools import partial
 from typing import Any, Final
 
 from imagesmith.resources.errors import ApiError, invalid_value
+from imagesmith.values.api import ApiRequest
 from imagesmith.wire.model import Operation, Shape
 
 Check = Callable[[Any], Any]
-"""Gives a value cleaned. Raises _Invalid."""
+"""Returns the cleaned value. Raises _Invalid."""
 
 _BITS: Final = {"integer": 31, "long": 63}
 _SHOWN_KEY: Final = 128
@@ -55,37 +56,37 @@ class _Invalid(Exception):
 
 
 def python_pattern(pattern: str) -> str:
-    """A pattern of the model in Python's words: `$` there never matches before a last line feed."""
+    """A pattern of the model as Python writes it: `$` of the model never matches before a last line feed."""
     pieces = re.split(r"(\\.|\[\^?\]?(?:\\.|[^\]\\])*\])", pattern, flags=re.DOTALL)
     return "".join(piece if index % 2 else piece.replace("$", r"\Z") for index, piece in enumerate(pieces))
 
 
 class Validator:
-    """Checks requests; the checks of an operation are put together when it is first asked for."""
+    """Checks requests; the checks of an operation are built at its first request."""
 
     def __init__(self) -> None:
         self._checks: dict[Shape, Check] = {}
 
-    def check(self, operation: Operation, members: Mapping[str, Any]) -> dict[str, Any]:
+    def check(self, operation: Operation, members: Mapping[str, Any]) -> ApiRequest:
         """The request without unknown members and nulls, its timestamps as `datetime` in UTC.
 
         Raises ApiError with the code that the operation uses for a bad member, naming the first one that fails.
         """
         try:
-            cleaned: dict[str, Any] = self._check_of(operation.input)(members)
+            cleaned: ApiRequest = self._check_of(operation.input)(members)
         except _Invalid as error:
             refusal = invalid_value(error.path, f"{error.member} {error.detail}")
             raise ApiError(operation.invalid_code, refusal.message) from None
         return cleaned
 
     def _check_of(self, shape: Shape) -> Check:
-        """What checks and cleans a value of a shape that is not None."""
+        """The function that checks and cleans a non-null value of a shape."""
         check = self._checks.get(shape)
         if check is None:
-            check = self._checks[shape] = self._made(shape)
+            check = self._checks[shape] = self._make_check(shape)
         return check
 
-    def _made(self, shape: Shape) -> Check:
+    def _make_check(self, shape: Shape) -> Check:
         match shape.type:
             case "string":
                 return _string(shape)
@@ -111,7 +112,7 @@ class Validator:
 
 
 def _structure(members: Sequence[tuple[str, bool, Check]]) -> Check:
-    def check(value: Any) -> dict[str, Any]:
+    def check(value: Any) -> Mapping[str, Any]:
         if not isinstance(value, (dict, Mapping)):
             raise _Invalid("must be an object.")
         cleaned: dict[str, Any] = {}
@@ -146,7 +147,7 @@ def _list(shape: Shape, check_item: Check) -> Check:
 
 
 def _map(shape: Shape, check_key: Check, check_item: Check) -> Check:
-    def check(value: Any) -> dict[str, Any]:
+    def check(value: Any) -> Mapping[str, Any]:
         if not isinstance(value, (dict, Mapping)):
             raise _Invalid("must be an object.")
         _check_length(shape, value)
@@ -174,7 +175,7 @@ def _string(shape: Shape) -> Check:
         if choices and value not in choices:
             raise _Invalid(f"must be one of {', '.join(shape.choices)}.")
         if "\0" in value:
-            # The model forbids it only where it says [^\x00], but no database can hold it anywhere.
+            # The model forbids it only in patterns with [^\x00], but no database can hold it anywhere.
             raise _Invalid("must not contain the character U+0000.")
         return value
 
@@ -225,7 +226,7 @@ def _finite(value: float) -> bool:
 
 
 def _timestamp(value: Any) -> datetime:
-    """Seconds since the epoch, as the model's timestamps travel (spec/api.md 2.2)."""
+    """Seconds since the epoch, the wire form of the model's timestamps (spec/api.md 2.2)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise _Invalid("must be a number of seconds since the epoch.")
     try:

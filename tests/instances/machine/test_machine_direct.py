@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from artifacts.test_disk_root import disk_of
 from imagesmith.artifacts.machine_disk import RootFileSystem
-from imagesmith.instances.machine.direct import first_kernel
+from imagesmith.instances.machine.direct_kernel_boot import first_kernel
 from imagesmith.instances.machine.hardware import Kernel
+from testing.disks import disk_of
 
 pytestmark = pytest.mark.tool
 

@@ -13,18 +13,13 @@ from pathlib import Path
 import pytest
 
 from imagesmith.artifacts.disks import DiskStore
-from imagesmith.instances.limits import Limits
-from imagesmith.instances.machine.accelerator import Accelerator
-from imagesmith.instances.machine.instance import MachineInstance
-from imagesmith.instances.machine.options import MachineOptions
+from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation, Cancelled
-from small_disk import fill, small_disk_at
+from testing.machines import HANG, await_process, launch, left_over
+from testing.small_disk import fill, small_disk_at
 
 pytestmark = pytest.mark.tool
-
-HANG = b"\xeb\xfe"
-"""A boot sector that jumps to itself."""
 
 
 def boot_disk(store: DiskStore, folder: Path, code: bytes, signature: bytes = b"\x55\xaa") -> Path:
@@ -45,28 +40,6 @@ def store(tmp_path: Path) -> DiskStore:
     return DiskStore(tmp_path / "disks")
 
 
-def launch(
-    tmp_path: Path,
-    disk: Path,
-    *,
-    seconds: float = 60.0,
-    cancellation: Cancellation | None = None,
-    limits: Limits | None = None,
-) -> None:
-    MachineInstance.launch(
-        tmp_path / "machines/dead-build", disk,
-        options=MachineOptions(cpus=1, memory_mb=64, boot_seconds=seconds, entry="credentials"),
-        accelerator=Accelerator(tmp_path, wanted="tcg"), cancellation=cancellation, limits=limits,
-    )  # fmt: skip
-
-
-def left_over(tmp_path: Path) -> list[str]:
-    """Folders and processes of machines of this test."""
-    folders = [str(place) for place in (tmp_path / "machines").glob("*") if place.is_dir()]
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return folders + [line for line in listed.splitlines() if str(tmp_path) in line and "pytest" not in line]
-
-
 def test_a_disk_that_does_not_boot_is_said_so_at_once(store: DiskStore, tmp_path: Path) -> None:
     """The firmware's words end the wait, long before the time limit."""
     disk = boot_disk(store, tmp_path, b"", signature=b"\0\0")
@@ -78,7 +51,9 @@ def test_a_disk_that_does_not_boot_is_said_so_at_once(store: DiskStore, tmp_path
 def test_a_guest_without_ssh_fails_within_its_time_limit(store: DiskStore, tmp_path: Path) -> None:
     """The failure tells the limit and shows the console."""
     disk = boot_disk(store, tmp_path, HANG)
-    with pytest.raises(InstanceError, match=r"(?s)not be entered within 4 s.*last lines of its console.*SeaBIOS"):
+    with pytest.raises(
+        InstanceError, match=r"(?s)did not accept SSH within 4 s.*last lines of its console.*SeaBIOS"
+    ):
         launch(tmp_path, disk, seconds=4.0)
     assert left_over(tmp_path) == []
 
@@ -99,33 +74,10 @@ _CHILD = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from instances.machine.test_machine_failures import launch
+from testing.machines import launch
 print("ready", flush=True)
 launch(Path({folder!r}), Path({disk!r}))
 """
-
-
-def machine_process(folder: Path) -> int:
-    """The process id of the QEMU whose sandbox holds a folder, or 0."""
-    for place in Path("/proc").iterdir():
-        try:
-            if (place / "comm").read_text().startswith("qemu-system") and str(folder) in (
-                place / "mountinfo"
-            ).read_text():
-                return int(place.name)
-        except (OSError, ValueError):
-            continue
-    return 0
-
-
-def await_process(folder: Path, *, there: bool) -> int:
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        found = machine_process(folder)
-        if bool(found) == there:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"QEMU is {'not ' if there else ''}there after 30 s")
 
 
 def test_a_killed_worker_leaves_no_machine(store: DiskStore, tmp_path: Path) -> None:
@@ -173,6 +125,6 @@ def test_a_host_whose_disk_runs_full_ends_the_machine(store: DiskStore, tmp_path
         filler.start()
         # the machine may be ended while the disk is still being filled
         with pytest.raises(InstanceError, match=r"(\d|1[0-5]) MiB are free on the disk of .*, and 16 MiB"):
-            launch(tmp_path, disk, limits=Limits(free_disk_mb=16))
+            launch(tmp_path, disk, limits=ResourceLimits(free_disk_mb=16))
         filler.join()
         assert [item.name for item in place.iterdir()] == ["ballast"]

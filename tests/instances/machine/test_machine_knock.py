@@ -10,7 +10,8 @@ from contextlib import closing
 
 import pytest
 
-from imagesmith.instances.machine.knock import NOTHING, greeted
+from imagesmith.instances.machine.ssh_wait import NOTHING, wait_for_banner
+from imagesmith.instances.timer import SYSTEM_TIMER, Timer
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_a_later_connection_is_used_when_an_earlier_one_is_not_answered(door: so
 
     thread = threading.Thread(target=serve)
     thread.start()
-    with closing(greeted(to(door), soon(30), lambda: None, every=0.05)) as sock:
+    with closing(wait_for_banner(to(door), soon(30), lambda: None, timer=SYSTEM_TIMER, every=0.05)) as sock:
         assert sock.recv(9) == b"SSH-2.0-x"
         thread.join()
         for other in taken[:2]:
@@ -51,7 +52,7 @@ def test_a_later_connection_is_used_when_an_earlier_one_is_not_answered(door: so
 def test_nobody_who_greets_is_a_timeout(door: socket.socket) -> None:
     """Connections that are taken and never answered end with the time limit."""
     with pytest.raises(TimeoutError, match=NOTHING):
-        greeted(to(door), soon(0.5), lambda: None, every=0.1)
+        wait_for_banner(to(door), soon(0.5), lambda: None, timer=SYSTEM_TIMER, every=0.1)
 
 
 def test_what_became_of_the_last_connection_is_told(door: socket.socket) -> None:
@@ -64,11 +65,13 @@ def test_what_became_of_the_last_connection_is_told(door: socket.socket) -> None
     thread = threading.Thread(target=serve)
     thread.start()
     with pytest.raises(ConnectionError, match="its SSH port is closed"):
-        greeted(to(door), soon(0.6), lambda: None, every=30)
+        wait_for_banner(to(door), soon(0.6), lambda: None, timer=SYSTEM_TIMER, every=30)
     thread.join()
     door.close()
     with pytest.raises(ConnectionRefusedError):
-        greeted(lambda: socket.create_connection(address, 5), soon(0.3), lambda: None, every=0.1)
+        wait_for_banner(
+            lambda: socket.create_connection(address, 5), soon(0.3), lambda: None, timer=SYSTEM_TIMER, every=0.1
+        )
 
 
 def test_what_makes_waiting_useless_ends_it_at_once(door: socket.socket) -> None:
@@ -84,5 +87,32 @@ def test_what_makes_waiting_useless_ends_it_at_once(door: socket.socket) -> None
             raise InterruptedError("the guest panicked")
 
     with pytest.raises(InterruptedError, match="panicked"):
-        greeted(connect, soon(30), check, every=0.05)
+        wait_for_banner(connect, soon(30), check, timer=SYSTEM_TIMER, every=0.05)
     assert [sock.fileno() for sock in made] == [-1] * len(made)
+
+
+class Ticks:
+    """A clock that is a second later at every reading."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+def test_connections_are_begun_every_two_seconds_and_given_up_after_sixteen(door: socket.socket) -> None:
+    """By the clock that is given; nine wait at most, and the end of the time closes the last ones too."""
+    made: list[socket.socket] = []
+    open_at_once: list[int] = []
+
+    def connect() -> socket.socket:
+        made.append(to(door)())
+        open_at_once.append(sum(sock.fileno() >= 0 for sock in made))
+        return made[-1]
+
+    with pytest.raises(TimeoutError, match=NOTHING):
+        wait_for_banner(connect, 41.0, lambda: None, timer=Timer(now=Ticks()))
+    assert len(made) == 20 and max(open_at_once) == 9
+    assert [sock.fileno() for sock in made] == [-1] * 20

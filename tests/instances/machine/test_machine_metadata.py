@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 from imagesmith.instances.machine.metadata import Answer, InstanceFacts, MetadataService, respond
 
-FACTS = InstanceFacts("i-0123456789abcdef0", "111111111111", "eu-west-1", "ami-1", "m5.large", b"#!/bin/sh\n")
+FACTS = InstanceFacts(
+    instance_id="i-0123456789abcdef0", account="111111111111", region="eu-west-1", ami_id="ami-1",
+    instance_type="m5.large", user_data=b"#!/bin/sh\n",
+)  # fmt: skip
 TOKEN = "x-aws-ec2-metadata-token"
 TTL = "x-aws-ec2-metadata-token-ttl-seconds"
 SECRET = b"secret"

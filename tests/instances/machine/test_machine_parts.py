@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import json
+import os
 import re
+import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,18 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
-import pycdlib
 import pytest
 
+from imagesmith.instances.command import Command
 from imagesmith.instances.machine.accelerator import Accelerator, Verdict, probe
-from imagesmith.instances.machine.command import Command, CommandTooLong
+from imagesmith.instances.machine.cloud_init import write_seed
 from imagesmith.instances.machine.console import Console
+from imagesmith.instances.machine.disable_aslr import PREFIX
 from imagesmith.instances.machine.hardware import EMULATED_CPU, Drive, Hardware, Kernel, command_line
-from imagesmith.instances.machine.hasten import PREFIX
-from imagesmith.instances.machine.identity import Identity, credential_strings, write_seed
 from imagesmith.instances.machine.loop import LoopThread
-from imagesmith.instances.machine.place import MachinePlace
+from imagesmith.instances.machine.machine_factory import MachineFactory
+from imagesmith.instances.machine.shell_line import CommandTooLong, shell_line
+from imagesmith.instances.machine.ssh_keys import MachineIdentity, credential_strings
+from imagesmith.instances.machine.way_in import KEYS, LEAVE, RULES, boot_hook
 from imagesmith.settings import InstanceType, Settings
+from testing.containers import make_tiny_root
 
 
 def pairs(argv: Any) -> set[tuple[str, str]]:
@@ -35,8 +40,9 @@ def pairs(argv: Any) -> set[tuple[str, str]]:
 
 def test_the_command_line_says_everything_and_nothing_is_there_by_default() -> None:
     """CPU, memory, disks in order, strings and firmware are arguments; the seed is read-only."""
-    drives = (Drive("root", "root.qcow2"), Drive("seed", "seed.iso", "raw", read_only=True))
-    argv = command_line(Hardware(3, 2048, drives, ("string-0",), firmware="uefi"), "tcg")
+    drives = (Drive("root", "root.qcow2"), Drive("seed", "seed.img", "raw", read_only=True))
+    uefi = Hardware(cpus=3, memory_mb=2048, drives=drives, strings=("string-0",), firmware="uefi")
+    argv = command_line(uefi, "tcg")
     text = " ".join(argv)
     assert {
         ("-smp", "3"),
@@ -45,13 +51,14 @@ def test_the_command_line_says_everything_and_nothing_is_there_by_default() -> N
         ("-display", "none"),
     } <= pairs(argv)
     assert {"-nodefaults", "-no-user-config"} <= set(argv)
-    assert text.index("filename=/machine/root.qcow2") < text.index("filename=/machine/seed.iso")
+    assert text.index("filename=/machine/root.qcow2") < text.index("filename=/machine/seed.img")
     assert "driver=raw,node-name=seed,file=seed-file,read-only=on" in text
     assert "type=11,path=/machine/string-0" in text and "OVMF_CODE" in text
-    assert ("-cpu", "host") in pairs(command_line(Hardware(1, 512, drives), "kvm"))
-    assert "restrict=on" in " ".join(command_line(Hardware(1, 512, drives, outbound=False), "tcg"))
+    small = Hardware(cpus=1, memory_mb=512, drives=drives)
+    assert ("-cpu", "host") in pairs(command_line(small, "kvm"))
+    assert "restrict=on" in " ".join(command_line(replace(small, outbound=False), "tcg"))
     assert not {"-kernel", "-action"} & set(argv)
-    direct = command_line(Hardware(1, 512, drives, kernel=Kernel("vmlinuz", "initrd.img", "ro x")), "tcg")
+    direct = command_line(replace(small, kernel=Kernel("vmlinuz", "initrd.img", "ro x")), "tcg")
     assert {
         ("-kernel", "/machine/vmlinuz"),
         ("-initrd", "/machine/initrd.img"),
@@ -60,46 +67,126 @@ def test_the_command_line_says_everything_and_nothing_is_there_by_default() -> N
     } <= pairs(direct)
 
 
+def said(*argv: str | Path) -> bytes:
+    return subprocess.run(argv, capture_output=True, check=True).stdout
+
+
+def seed_files(tmp_path: Path, identity: MachineIdentity, *, user_data: bytes = b"") -> dict[str, bytes]:
+    """What the NoCloud disk of a machine holds."""
+    seed = tmp_path / "seed.img"
+    write_seed(seed, identity, hostname="host-1", user_data=user_data)
+    assert {"TYPE=vfat", "LABEL=CIDATA"} <= set(
+        said("blkid", "--probe", "--output", "export", seed).decode().split()
+    )
+    names = said("mdir", "-b", "-i", seed, "::").decode().split()
+    assert sorted(names) == ["::/meta-data", "::/user-data", "::/vendor-data"]
+    return {name.removeprefix("::/"): said("mtype", "-i", seed, name) for name in names}
+
+
+@pytest.mark.tool
 def test_a_seed_lets_in_the_owner_of_the_key_and_nobody_else(tmp_path: Path) -> None:
-    """The NoCloud disk holds our public key and the machine's own key pair; user data stays as it was given."""
-    identity = Identity.fresh()
-    user_data = b"#!/bin/sh\necho hello\n"
-    write_seed(tmp_path / "seed.iso", identity, hostname="host-1", user_data=user_data)
-    image = pycdlib.PyCdlib()
-    image.open(str(tmp_path / "seed.iso"))
-
-    def read(name: str) -> bytes:
-        data = io.BytesIO()
-        image.get_file_from_iso_fp(data, joliet_path=f"/{name}")
-        return data.getvalue()
-
-    vendor = json.loads(read("vendor-data").removeprefix(b"#cloud-config\n"))
-    assert json.loads(read("meta-data")) == {"instance-id": identity.instance_id, "local-hostname": "host-1"}
-    assert read("user-data") == user_data
-    assert image.pvd.volume_identifier.decode().strip() == "cidata"
-    image.close()
+    """The NoCloud disk holds our public key and the machine's own key pair."""
+    identity = MachineIdentity.fresh()
+    found = seed_files(tmp_path, identity)
+    vendor = json.loads(found["vendor-data"].removeprefix(b"#cloud-config\n"))
+    assert json.loads(found["meta-data"]) == {"instance-id": identity.instance_id, "local-hostname": "host-1"}
     assert vendor["ssh_authorized_keys"] == [identity.authorized] and vendor["disable_root"] is False
     private = asyncssh.import_private_key(vendor["ssh_keys"]["ed25519_private"])
     assert private.export_public_key() == identity.host.export_public_key()
-    assert "cloud_config_modules" not in vendor, "user data may need every module"
+
+
+@pytest.mark.tool
+def test_user_data_is_given_as_it_stands_and_mixed_with_nothing(tmp_path: Path) -> None:
+    """Beside it there is a boot hook with our public key, and no member that cloud-init would merge."""
+    identity = MachineIdentity.fresh()
+    found = seed_files(tmp_path, identity, user_data=b"#!/bin/sh\necho hello\n")
+    assert found["user-data"] == b"#!/bin/sh\necho hello\n"
+    large = os.urandom(3_000_000)
+    assert seed_files(tmp_path, identity, user_data=large)["user-data"] == large
+    assert found["vendor-data"].startswith(b"#cloud-boothook\n#!/bin/sh\n")
+    assert identity.authorized.encode() in found["vendor-data"] and b"PRIVATE" not in found["vendor-data"]
+
+
+def credential_lines(identity: MachineIdentity, *, host_key: bool) -> dict[str, list[str]]:
+    (text,) = credential_strings(identity, host_key=host_key)
+    name, value = text.split(b"=", 1)
+    assert name == b"io.systemd.credential.binary:tmpfiles.extra"
+    return {line.split()[1]: line.split() for line in base64.b64decode(value).decode().splitlines()}
 
 
 def test_credentials_become_files_of_the_guest() -> None:
-    """Our key is root's, and both halves of the host key are lines of tmpfiles."""
-    identity = Identity.fresh()
-    found = dict(text.split(b"=", 1) for text in credential_strings(identity))
-    key = base64.b64decode(found[b"io.systemd.credential.binary:ssh.authorized_keys.root"]).decode()
-    lines = base64.b64decode(found[b"io.systemd.credential.binary:tmpfiles.extra"]).decode().splitlines()
-    assert key == f"{identity.authorized}\n"
-    private = next(line.split() for line in lines if line.split()[1].endswith("ed25519_key"))
+    """Our key is root's, and both halves of the host key are lines of tmpfiles, unless cloud-init has them."""
+    identity = MachineIdentity.fresh()
+    found = credential_lines(identity, host_key=True)
+    assert base64.b64decode(found[KEYS][-1]).decode() == f"{identity.authorized}\n"
+    private = found["/etc/ssh/ssh_host_ed25519_key"]
     assert private[0] == "f~" and private[2] == "0600"
     given = asyncssh.import_private_key(base64.b64decode(private[-1]))
     assert given.export_public_key() == identity.host.export_public_key()
+    assert set(credential_lines(identity, host_key=False)) == {str(Path(KEYS).parent), KEYS, RULES}
+
+
+@pytest.fixture
+def ssh_root(tmp_path: Path) -> Path:
+    """A root with the tools of this machine, for scripts that change `/etc/ssh` and homes."""
+    root = tmp_path / "root"
+    make_tiny_root(root)
+    for name in ("etc/ssh/sshd_config.d", "home/web/.ssh", "var/lib/cloud/instances/i-1", "dev", "root/.ssh"):
+        (root / name).mkdir(parents=True)
+    os.mknod(root / "dev/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    return root
+
+
+def in_root(root: Path, script: str, *arguments: str) -> None:
+    done = subprocess.run(
+        ["chroot", str(root), "sh", "-s", *arguments], input=script, text=True, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.tool
+@pytest.mark.parametrize("included", [True, False])
+def test_the_boot_hook_lets_in_where_systemd_does_not(ssh_root: Path, included: bool) -> None:
+    """With an sshd that reads the folder, root's own keys stay alone; an older one finds our key there, once."""
+    key = MachineIdentity.fresh().authorized
+    (ssh_root / "etc/ssh/sshd_config").write_text("Include /etc/ssh/sshd_config.d/*.conf\n" if included else "")
+    own = ssh_root / "root/.ssh/authorized_keys"
+    own.write_text("ssh-ed25519 AAAA somebody\n")
+    for _ in range(2):
+        in_root(ssh_root, boot_hook(key).decode())
+    assert (ssh_root / KEYS[1:]).read_text() == f"{key}\n"
+    assert (ssh_root / RULES[1:]).exists() == included
+    assert own.read_text() == "ssh-ed25519 AAAA somebody\n" + (f"{key}\n" if not included else "")
+
+
+@pytest.mark.tool
+def test_nothing_of_our_keys_stays_in_an_image(ssh_root: Path) -> None:
+    """Files of ours go, lines of ours go out of the keys of others, and so does what cloud-init kept of them."""
+    identity = MachineIdentity.fresh()
+    private, public = identity.host.export_private_key().decode(), identity.host.export_public_key().decode()
+    (ssh_root / "etc/ssh/sshd_config").write_text("PermitRootLogin no\n")
+    in_root(ssh_root, boot_hook(identity.authorized).decode())
+    (ssh_root / RULES[1:]).write_text("Match User root\n")
+    (ssh_root / "home/web/.ssh/authorized_keys").write_text(f"ssh-rsa AA a\n{identity.authorized}\nssh-rsa BB b\n")
+    (ssh_root / "var/lib/cloud/instances/i-1/vendor-data.txt").write_text(f"keys: {identity.authorized}")
+    (ssh_root / "var/lib/cloud/instances/i-1/user-data.txt").write_text("of somebody else")
+    for name, text in (
+        ("ssh_host_ed25519_key", private),
+        ("ssh_host_ed25519_key.pub", public),
+        ("ssh_host_rsa_key", "r"),
+    ):
+        (ssh_root / "etc/ssh" / name).write_text(text)
+    in_root(ssh_root, LEAVE, *identity.marks)
+    kept = {str(place.relative_to(ssh_root)) for place in (ssh_root / "etc/ssh").rglob("*")}
+    assert kept == {"etc/ssh/sshd_config", "etc/ssh/sshd_config.d", "etc/ssh/ssh_host_rsa_key"}
+    assert not (ssh_root / "root/.ssh/authorized_keys").exists()
+    assert (ssh_root / "home/web/.ssh/authorized_keys").read_text() == "ssh-rsa AA a\nssh-rsa BB b\n"
+    assert [place.name for place in (ssh_root / "var/lib/cloud/instances/i-1").iterdir()] == ["user-data.txt"]
 
 
 def test_two_machines_have_nothing_in_common() -> None:
     """Every identity is fresh."""
-    one, two = Identity.fresh(), Identity.fresh()
+    one, two = MachineIdentity.fresh(), MachineIdentity.fresh()
     assert one.authorized != two.authorized
     assert one.host.export_public_key() != two.host.export_public_key()
 
@@ -170,7 +257,7 @@ def test_the_settings_can_decide(tmp_path: Path) -> None:
 def test_instance_types_are_what_the_settings_say(tmp_path: Path) -> None:
     """The first type that is known counts; without any, the default of the settings."""
     settings = Settings(tmp_path, instance_types={"t3.large": InstanceType(4, 8192)})
-    place = MachinePlace.of(settings)
+    place = MachineFactory.of(settings)
     large, other = place.options(["m5.unknown", "t3.large"]), place.options(["t3.nano"])
     assert (large.cpus, large.memory_mb) == (4, 8192)
     assert (other.cpus, other.memory_mb) == (settings.machines.cpus, settings.machines.memory_mb)
@@ -182,13 +269,11 @@ def test_instance_types_are_what_the_settings_say(tmp_path: Path) -> None:
 
 def test_commands_are_quoted_and_bounded() -> None:
     """No word of a command means anything to the shell that takes it, and a line that is too long is refused."""
-    command = Command(("echo", "$HOME; rm -rf /"), {"A": "b c"}, "/a b", 10)
-    assert command.line == "cd '/a b' && exec env -i 'A=b c' echo '$HOME; rm -rf /'"
-    assert replace(command, prefix=PREFIX).line.startswith(
-        "cd '/a b' && exec setarch x86_64 -R env -i 'A=b c' echo "
-    )
+    command = Command(["echo", "$HOME; rm -rf /"], env={"A": "b c"}, cwd="/a b")
+    assert shell_line(command) == "cd '/a b' && exec env -i 'A=b c' echo '$HOME; rm -rf /'"
+    assert shell_line(command, PREFIX).startswith("cd '/a b' && exec setarch x86_64 -R env -i 'A=b c' echo ")
     with pytest.raises(CommandTooLong, match="the arguments of echo"):
-        _ = Command(("echo", "x" * 140_000), {}, "/", 10).line
+        shell_line(Command(["echo", "x" * 140_000]))
 
 
 @pytest.fixture

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from fixtures_machines import MadeBase
 from imagesmith.artifacts.disk_root import open_root
 from imagesmith.artifacts.disks import DiskStore
+from imagesmith.instances.command import Command
 from imagesmith.instances.machine.accelerator import Accelerator
-from imagesmith.instances.machine.disk_chain import DiskChain
-from imagesmith.instances.machine.identity import Identity
+from imagesmith.instances.machine.backing_chain import BackingChain
 from imagesmith.instances.machine.instance import MachineInstance
 from imagesmith.instances.machine.options import MachineOptions
-from instances.machine.test_machine_failures import left_over
+from imagesmith.instances.machine.ssh_keys import MachineIdentity
+from testing.machines import MadeBase, left_over
 
 pytestmark = [pytest.mark.tool, pytest.mark.timeout(1500)]
 
 
 def deferred(folder: Path, name: str, base: MadeBase) -> MachineInstance:
     return MachineInstance.launch(
-        folder / "machines" / name, base.disk.path, options=MachineOptions(entry="credentials", quick=True),
+        folder / "machines" / name, base.disk.path, options=MachineOptions(entry="credentials", fast_boot=True),
         accelerator=Accelerator(folder / "machines"), deferred=True,
     )  # fmt: skip
 
@@ -35,24 +35,24 @@ def test_another_machine_goes_on_from_a_frozen_disk(machine_base: MadeBase, tmp_
     first = deferred(tmp_path, "first-build", machine_base)
     try:
         assert not first.started and not first.folder.exists()
-        first.run(["sh", "-c", "echo before >/root/before"])
-        frozen = first.freeze_disk("state-1.qcow2")
+        first.run(Command(["sh", "-c", "echo before >/root/before"]))
+        frozen = first.snapshot_disk("state-1.qcow2")
         kept.hardlink_to(frozen)
-        first.run(["sh", "-c", "echo after >/root/after; sync"])
+        first.run(Command(["sh", "-c", "echo after >/root/after; sync"]))
         assert first.read("/root/before") == b"before\n" and first.read("/root/after") == b"after\n"
         with open_root(frozen) as root:
             assert root.system.find("root/before") is not None
-        identity = Identity.from_json(first.identity.to_json())
+        identity = MachineIdentity.from_json(first.disk.identity.to_json())
     finally:
         first.close()
     second = deferred(tmp_path, "second-build", machine_base)
     try:
-        second.resume(DiskChain(machine_base.disk.path, (kept,)), identity)
+        second.resume(BackingChain(machine_base.disk.path, (kept,)), identity)
         assert second.read("/root/before") == b"before\n" and not second.exists("/root/after")
-        second.freeze_disk("state-2.qcow2")
-        second.run(["sh", "-c", "echo more >/root/more"])
+        second.snapshot_disk("state-2.qcow2")
+        second.run(Command(["sh", "-c", "echo more >/root/more"]))
         second.stop()
-        image = DiskStore(tmp_path / "disks").capture(second.disk)
+        image = DiskStore(tmp_path / "disks").capture(second.disk.path)
     finally:
         second.close()
     with open_root(image.path) as root:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures_machines import MadeBase
 from imagesmith.artifacts.disks import Disk, DiskStore, examine
+from imagesmith.instances.command import Command
 from imagesmith.instances.machine.accelerator import Accelerator
 from imagesmith.instances.machine.instance import MachineInstance
 from imagesmith.instances.machine.metadata import InstanceFacts
@@ -26,7 +26,7 @@ from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.instances.machine.sanitize import MARKER, sanitize
 from imagesmith.instances.protocol import Instance, InstanceError
 from imagesmith.processes import Completed
-from instances.machine.test_machine_failures import left_over, machine_process
+from testing.machines import MadeBase, left_over, machine_process
 
 pytestmark = [pytest.mark.tool, pytest.mark.timeout(1500)]
 
@@ -35,7 +35,8 @@ _METADATA = (
     "exec 3<>/dev/tcp/169.254.169.254/80; "
     "printf 'GET /latest/meta-data/instance-id HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
 )
-FACTS = InstanceFacts("i-0123456789abcdef0", "111111111111", "eu-west-1")
+_RESULT = "/run/cloud-init/result.json"
+FACTS = InstanceFacts(instance_id="i-0123456789abcdef0", account="111111111111", region="eu-west-1")
 _STARTED = "cat /proc/sys/kernel/randomize_va_space /proc/1/personality /proc/cmdline"
 
 
@@ -76,19 +77,19 @@ def listener() -> Iterator[int]:
 def life(machine_base: MadeBase, tmp_path_factory: pytest.TempPathFactory, listener: int) -> Life:
     """A machine on the base: used, restarted, sanitised, stopped, its disk captured."""
     life = Life(tmp_path_factory.mktemp("life"), machine_base)
-    machine = boot(life, machine_base.disk.path, "web-build", entry="credentials", quick=True, facts=FACTS)
+    machine = boot(life, machine_base.disk.path, "web-build", entry="credentials", fast_boot=True, metadata=FACTS)
     try:
         use(life, machine, listener)
-        life.said["first start"] = machine.run(["sh", "-c", _STARTED])
+        life.said["first start"] = machine.run(Command(["sh", "-c", _STARTED]))
         machine.reboot()
-        life.said["metadata after reboot"] = machine.run(["bash", "-c", _METADATA])
-        life.said["second start"] = machine.run(["sh", "-c", _STARTED])
-        life.said["after reboot"] = machine.run(["cat", "/root/file", "/proc/sys/kernel/random/boot_id"])
-        machine.run(["sh", "-c", "echo ls >/root/.bash_history; echo x >/var/log/own.log"])
-        machine.run(["sh", "-c", MARKER, "sh", "/tmp"])
+        life.said["metadata after reboot"] = machine.run(Command(["bash", "-c", _METADATA]))
+        life.said["second start"] = machine.run(Command(["sh", "-c", _STARTED]))
+        life.said["after reboot"] = machine.run(Command(["cat", "/root/file", "/proc/sys/kernel/random/boot_id"]))
+        machine.run(Command(["sh", "-c", "echo ls >/root/.bash_history; echo x >/var/log/own.log"]))
+        machine.run(Command(["sh", "-c", MARKER, "sh", "/tmp"]))
         life.facts["sanitised"] = sanitize(machine, directory="/tmp")
         machine.stop()
-        life.image = DiskStore(life.folder / "disks").capture(machine.disk)
+        life.image = DiskStore(life.folder / "disks").capture(machine.disk.path)
     finally:
         machine.close()
     life.facts["left"] = left_over(life.folder)
@@ -100,15 +101,17 @@ def use(life: Life, machine: MachineInstance, listener: int) -> None:
     host = socket.gethostbyname(socket.gethostname())
     outside = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()
     life.facts["is an instance"] = isinstance(machine, Instance)
-    life.said["status"] = machine.run(["sh", "-c", "echo out; echo err >&2; exit 3"])
-    life.said["missing"] = machine.run(["no-such-program"])
-    life.said["timeout"] = machine.run(["sh", "-c", "echo started; sleep 600"], timeout=5)
-    life.said["left running"] = machine.run(["sh", "-c", "sleep 600 & echo gone on"], timeout=120)
-    life.said["environment"] = machine.run(["sh", "-c", 'echo "$A|$HOME|$(pwd)"'], env={"A": "b c'd"}, cwd="/usr")
-    life.said["input"] = machine.run(["wc", "-c"], input=b"x" * 3_000_000)
+    life.said["status"] = machine.run(Command(["sh", "-c", "echo out; echo err >&2; exit 3"]))
+    life.said["missing"] = machine.run(Command(["no-such-program"]))
+    life.said["timeout"] = machine.run(Command(["sh", "-c", "echo started; sleep 600"], timeout=5))
+    life.said["left running"] = machine.run(Command(["sh", "-c", "sleep 600 & echo gone on"], timeout=120))
+    life.said["environment"] = machine.run(
+        Command(["sh", "-c", 'echo "$A|$HOME|$(pwd)"'], env={"A": "b c'd"}, cwd="/usr")
+    )
+    life.said["input"] = machine.run(Command(["wc", "-c"], input=b"x" * 3_000_000))
     chunks: list[bytes] = []
     life.said["long"] = machine.run(
-        ["head", "-c", "300000", "/dev/zero"], limit=1000, on_output=lambda _, chunk: chunks.append(chunk)
+        Command(["head", "-c", "300000", "/dev/zero"], limit=1000), lambda _, chunk: chunks.append(chunk)
     )
     life.facts["chunks"] = sum(map(len, chunks))
     machine.write("/root/file", b"kept\n", mode=0o640)
@@ -120,13 +123,15 @@ def use(life: Life, machine: MachineInstance, listener: int) -> None:
     life.facts["copied"] = (life.folder / "back").read_bytes() == local.read_bytes()
     with pytest.raises(InstanceError, match="machine web-build: no such file"):
         machine.read("/root/other")
-    life.said["before reboot"] = machine.run(["cat", "/proc/sys/kernel/random/boot_id"])
-    life.said["mirror"] = machine.run(["sh", "-c", "apt-get update -q 2>&1 | tail -1"], timeout=240)
+    life.said["before reboot"] = machine.run(Command(["cat", "/proc/sys/kernel/random/boot_id"]))
+    life.said["mirror"] = machine.run(Command(["sh", "-c", "apt-get update -q 2>&1 | tail -1"], timeout=240))
     for name, address in (("its host", "10.0.3.2"), ("outer host", "10.0.2.2"), ("loopback", host)):
-        life.said[name] = machine.run(["sh", "-c", _OPEN, "sh", address, str(listener)])
-    life.said["own address"] = machine.run(["sh", "-c", _OPEN, "sh", outside[0], str(listener)])
-    life.said["metadata"] = machine.run(["bash", "-c", _METADATA])
-    life.said["link-local"] = machine.run(["sh", "-c", _OPEN, "sh", "169.254.169.253", "80"])
+        life.said[name] = machine.run(Command(["sh", "-c", _OPEN, "sh", address, str(listener)]))
+    life.said["own address"] = machine.run(Command(["sh", "-c", _OPEN, "sh", outside[0], str(listener)]))
+    life.said["hosts"] = machine.run(Command(["getent", "-s", "hosts:files", "ahostsv6", "ip6-loopback"]))
+    life.said["disabled"] = machine.run(Command(["systemctl", "disable", "apt-daily.timer"]))
+    life.said["metadata"] = machine.run(Command(["bash", "-c", _METADATA]))
+    life.said["link-local"] = machine.run(Command(["sh", "-c", _OPEN, "sh", "169.254.169.253", "80"]))
     socket.create_connection((outside[0], listener), 5).close()
 
 
@@ -162,6 +167,11 @@ def test_the_guest_finds_its_metadata_service(life: Life) -> None:
         assert life.text(said).splitlines()[-1] == FACTS.instance_id
 
 
+def test_names_of_the_hosts_file_are_found(life: Life) -> None:
+    """/etc/hosts of the base is one that the resolver reads."""
+    assert life.text("hosts").split()[0] == "::1"
+
+
 def test_a_restart_is_a_restart(life: Life) -> None:
     """The guest runs another boot afterwards, with its files."""
     file, boot_id = life.text("after reboot").split()
@@ -189,11 +199,13 @@ def test_the_image_boots_by_uefi_as_a_new_machine(life: Life) -> None:
     try:
         check_image(machine)
         with pytest.raises(InstanceError, match=r"(?s)kernel panicked: .*sysrq.*last lines of its console"):
-            machine.run(["sh", "-c", "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger; sleep 60"])
+            machine.run(
+                Command(["sh", "-c", "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger; sleep 60"])
+            )
         os.kill(machine_process(machine.folder), signal.SIGKILL)
         machine.emulator.wait(20)
         with pytest.raises(InstanceError, match=r"QEMU ended|no channel to the machine"):
-            machine.run(["true"])
+            machine.run(Command(["true"]))
     finally:
         machine.close()
     assert left_over(life.folder) == []
@@ -203,11 +215,17 @@ def check_image(machine: MachineInstance) -> None:
     """What must be fresh in a machine made from an image."""
 
     def say(script: str) -> str:
-        return machine.run(["sh", "-c", script], timeout=240).stdout.decode().strip()
+        return machine.run(Command(["sh", "-c", script], timeout=240)).stdout.decode().strip()
 
     assert say("[ -d /sys/firmware/efi ] && echo uefi") == "uefi"
     assert say("cat /root/file") == "kept"
     assert say("cat /root/.bash_history /var/log/own.log 2>/dev/null") == ""
     assert say("ls /etc/ssh/ssh_host_*_key") == "/etc/ssh/ssh_host_ed25519_key"
-    assert len(say("cat /etc/machine-id")) == 32
+    assert len(say("cat /etc/machine-id")) == 32 == len(say("cat /var/lib/dbus/machine-id || cat /etc/machine-id"))
+    assert say("systemctl is-active first-boot-complete.target systemd-firstboot.service") == "active\nactive"
+    assert say("systemctl is-enabled apt-daily.timer apt-daily-upgrade.timer ssh.socket ssh.service") == (
+        "disabled\nenabled\ndisabled\nenabled"
+    )
+    assert say("systemctl --failed --no-legend") == ""
+    assert '"errors": []' in say(f"until [ -e {_RESULT} ]; do sleep 1; done; cat {_RESULT}")
     assert len(say("cat /root/.ssh/authorized_keys").splitlines()) == 1

@@ -1,6 +1,6 @@
-"""Assert, and what conditions ask of an instance (spec/components.md 6.4, 10.2).
+"""Assert, and the file operators of conditions on an instance (spec/components.md 6.4, 10.2).
 
-Assert stands apart from other actions: its inputs are an expression, so the grammar reads them with
+Assert differs from other actions: its inputs are an expression, so the grammar reads them with
 `conditions.parse_expression` and the runner answers them with `InstanceProbe`.
 """
 
@@ -22,13 +22,13 @@ def actions() -> tuple[Action, ...]:
     return (
         Action(
             ASSERT,
-            "Fails unless a condition holds; its inputs are one operator with its operands.",
+            "Fails unless a condition is true; its inputs are one operator with its operands.",
             {
                 "$schema": "https://json-schema.org/draft/2020-12/schema",
                 "type": "object",
                 "properties": {},
                 "minProperties": 1,
-                "description": "Exactly one operator of section 6 and its operand.",
+                "description": "Exactly one operator and its operand.",
             },
             None,
         ),
@@ -57,7 +57,9 @@ class InstanceProbe:
             completed = shell(self._context, f'{algorithm}sum <"$1"', path)
         except ActionFailed as failure:
             if "not found" in str(failure):
-                raise ActionFailed(f"the instance has no {algorithm}sum to check '{path}' with") from failure
+                raise ActionFailed(
+                    f"{algorithm}sum is missing in the instance; it is needed to check '{path}'"
+                ) from failure
             return None
         return text_of(completed.stdout).split()[0].lower()
 

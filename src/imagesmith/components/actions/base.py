@@ -1,4 +1,4 @@
-"""What an action is: its schema, where it may run, and a function over resolved inputs.
+"""The parts of an action: its schema, its platforms, and a function over resolved inputs.
 
 An action sees the instance only through `ActionContext` and assumes nothing inside but a POSIX shell: small images
 have no Python, no curl, no find, perhaps no bash.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from imagesmith.components.schema import Schema
 from imagesmith.documents.nodes import Node
+from imagesmith.instances.command import Command
 from imagesmith.instances.protocol import Instance
 from imagesmith.processes import Cancellation, Completed, Stream
 from imagesmith.values.diagnostics import Problem
@@ -21,21 +22,21 @@ from imagesmith.values.diagnostics import Problem
 if TYPE_CHECKING:
     from imagesmith.components.services import Services
 
-Entry = dict[str, Any]
+TypedInputs = Mapping[str, Any]
 """One mapping of typed inputs, defaults filled in."""
 
 Outputs = Mapping[str, Any]
 Reboot = Literal["", "again", "next"]
-"""After the restart: run this step again, or go on with the next (section 9)."""
+"""After the restart: run this step again, or continue with the next (spec/components.md 9)."""
 
 ALL_PLATFORMS: Final = frozenset({"linux", "windows", "darwin"})
 
 MAX_OUTPUT = 1024 * 1024
-"""Characters of one recorded output value (A23)."""
+"""Most characters of one recorded output value (spec/components.md A23)."""
 
 
 class ActionFailed(Exception):
-    """The action did not do its work; the text is the step's error message."""
+    """The action failed; the text is the step's error message."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class ActionFailed(Exception):
 
 
 class ActionTimedOut(ActionFailed):
-    """The step's time is over; what ran was killed. `completed` is the program that it was, if it was one."""
+    """The step timed out and its processes were killed. `completed` is the killed program, if there was one."""
 
     def __init__(self, message: str, *, completed: Completed | None = None) -> None:
         self.completed = completed
@@ -61,7 +62,7 @@ class ActionTimedOut(ActionFailed):
 
 @dataclass(frozen=True)
 class ActionResult:
-    """What an action leaves: one mapping of outputs for each entry of a list action, one for a map action."""
+    """The result of an action: one mapping of outputs for each entry of a list action, one for a map action."""
 
     outputs: tuple[Outputs, ...] = ()
     reboot: Reboot = ""
@@ -72,7 +73,7 @@ class ActionResult:
 
 @dataclass(frozen=True)
 class NestedRequest:
-    """What ExecuteDocument asks the runner for."""
+    """A request of ExecuteDocument to the runner."""
 
     document: str
     bucket_owner: str
@@ -82,18 +83,18 @@ class NestedRequest:
 
 @dataclass(frozen=True)
 class ActionContext:
-    """Where and how an action runs."""
+    """The environment of an action."""
 
     instance: Instance
     environment: Mapping[str, str]
-    """Variables added to those of the instance."""
+    """Variables in addition to the instance's."""
     working_directory: str | None
     remaining: Callable[[], float | None]
-    """Seconds left for the step, None without a limit. Raises ActionTimedOut when none are left."""
+    """Seconds left for the step, None without a limit. Raises ActionTimedOut at 0."""
     output: Callable[[Stream, bytes], None]
-    """Takes what programs print, as it comes."""
+    """Receives the output of programs as it arrives."""
     flush: Callable[[], None]
-    """Hands on a last line that did not end."""
+    """Passes on an unfinished last line."""
     note: Callable[[str], None]
     """Writes one line to the log."""
     services: Services
@@ -101,27 +102,27 @@ class ActionContext:
     run_nested: Callable[[NestedRequest], ActionResult]
 
 
-Run = Callable[[ActionContext, list[Entry]], ActionResult]
+Run = Callable[[ActionContext, list[TypedInputs]], ActionResult]
 Check = Callable[[Node, list[Problem], str], None]
 
 
 @dataclass(frozen=True)
 class Action:
-    """One module of section 10. `schema` is that of one mapping, also for list actions."""
+    """One module of spec/components.md 10. `schema` describes one mapping, also for list actions."""
 
     name: str
     summary: str
     schema: Schema
     run: Run | None
-    """None: the runner answers it itself (Assert, whose inputs are an expression)."""
+    """None: the runner itself executes it (Assert, whose inputs are an expression)."""
     shape: Literal["map", "list"] = "map"
     platforms: frozenset[str] = ALL_PLATFORMS
     inputs_required: bool = True
     outputs: tuple[str, ...] = ()
     check: Check | None = None
-    """Checks that the schema cannot say, on the node of the inputs."""
+    """Checks that a schema cannot express, on the node of the inputs."""
     unsupported_inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Platform -> inputs that it does not know."""
+    """Platform -> inputs that it does not support."""
 
 
 def run_program(
@@ -134,17 +135,13 @@ def run_program(
 ) -> Completed:
     """Run a program in the instance within the step's time. Raises ActionFailed, ActionTimedOut."""
     if any("\0" in argument for argument in argv):
-        raise ActionFailed("an input holds a NUL character, which no path or argument can")
+        raise ActionFailed("an input contains a NUL character, which is not allowed in paths and arguments")
     try:
-        completed = context.instance.run(
-            argv,
-            env=context.environment,
-            cwd=context.working_directory,
-            input=input,
-            timeout=context.remaining(),
-            on_output=None if quiet else context.output,
+        command = Command(
+            argv, env=context.environment, cwd=context.working_directory, input=input, timeout=context.remaining(),
             limit=limit,
-        )
+        )  # fmt: skip
+        completed = context.instance.run(command, None if quiet else context.output)
     except OSError as error:
         raise ActionFailed(f"cannot start {argv[0]}: {error.strerror or error}") from error
     if completed.timed_out:
@@ -155,7 +152,7 @@ def run_program(
 def shell(
     context: ActionContext, script: str, *arguments: str, input: bytes | None = None, limit: int = MAX_OUTPUT
 ) -> Completed:
-    """Run our own POSIX script with `$1` ... = arguments. Its standard error is the message when it fails."""
+    """Run an own POSIX script with `$1` ... = arguments. When it fails, its standard error is the message."""
     completed = run_program(
         context, ("sh", "-c", _PRELUDE + script, "sh", *arguments), input=input, quiet=True, limit=limit
     )
@@ -178,7 +175,7 @@ def bytes_of(text: str) -> bytes:
 
 
 def path_argument(path: str) -> str:
-    """The path in a form that no program takes for an option. Raises ActionFailed when it is empty."""
+    """The path in a form that no program parses as an option. Raises ActionFailed when it is empty."""
     if not path:
         raise ActionFailed("a path is empty")
     return f"./{path}" if path.startswith("-") else path
@@ -188,10 +185,11 @@ def parent_of(path: str) -> str:
     return posixpath.dirname(path.rstrip("/")) or ("/" if path.startswith("/") else ".")
 
 
-def each_entry(action: Callable[[ActionContext, Entry], Outputs | None]) -> Run:
-    """A list action from a function over one entry: in order, stopping at the first error (10.1)."""
+def each_entry(action: Callable[[ActionContext, TypedInputs], Outputs | None]) -> Run:
+    """A list action from a function over one entry: in order, stopping at the first error
+    (spec/components.md 10.1)."""
 
-    def run(context: ActionContext, entries: list[Entry]) -> ActionResult:
+    def run(context: ActionContext, entries: list[TypedInputs]) -> ActionResult:
         outputs: list[Outputs] = []
         for entry in entries:
             try:
@@ -209,7 +207,7 @@ def each_entry(action: Callable[[ActionContext, Entry], Outputs | None]) -> Run:
 def list_action(
     name: str,
     summary: str,
-    action: Callable[[ActionContext, Entry], Outputs | None],
+    action: Callable[[ActionContext, TypedInputs], Outputs | None],
     schema: Schema,
     *,
     platforms: frozenset[str] = ALL_PLATFORMS,

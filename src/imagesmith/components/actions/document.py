@@ -1,8 +1,8 @@
-"""ExecuteDocument (spec/components.md 10.6): hands the document to the runner, which knows how to run one."""
+"""ExecuteDocument (spec/components.md 10.6): passes the document to the runner, which runs it."""
 
 from __future__ import annotations
 
-from imagesmith.components.actions.base import Action, ActionContext, ActionResult, Entry, NestedRequest
+from imagesmith.components.actions.base import Action, ActionContext, ActionResult, NestedRequest, TypedInputs
 from imagesmith.components.schema import inputs, text
 
 
@@ -41,7 +41,7 @@ def actions() -> tuple[Action, ...]:
     )
 
 
-def execute_document(context: ActionContext, entries: list[Entry]) -> ActionResult:
+def execute_document(context: ActionContext, entries: list[TypedInputs]) -> ActionResult:
     entry = entries[0]
     parameters = {item["name"]: item["value"] for item in entry.get("parameters", ())}
     return context.run_nested(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import posixpath
+import re
 import shutil
 import urllib.error
 import urllib.parse
@@ -19,17 +19,23 @@ from imagesmith.components.actions.base import (
     ActionContext,
     ActionFailed,
     ActionResult,
-    Entry,
+    TypedInputs,
     path_argument,
 )
 from imagesmith.components.actions.shared_inputs import OVERWRITE
 from imagesmith.components.actions.transfer import exists, put, scratch_folder
-from imagesmith.components.actions.web_transfer import fetch, shown_url
+from imagesmith.components.actions.web_transfer import fetch, printable_url
 from imagesmith.components.schema import flag, inputs, text
+from imagesmith.documents.nodes import MapNode, Node, ScalarNode
+from imagesmith.documents.references import find_references
+from imagesmith.files import written_atomically
+from imagesmith.values.diagnostics import Problem
 
 _ALGORITHMS: Final = MappingProxyType({"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"})
+_DIGITS: Final = MappingProxyType({"MD5": 32, "SHA1": 40, "SHA256": 64, "SHA512": 128})
+_HEXADECIMAL: Final = re.compile(r"[0-9A-Fa-f]+")
 _CACHED: Final = frozenset({"sha256", "sha512"})
-"""Digests that name one content only; a file in the cache is found by nothing else."""
+"""Collision-resistant digests, the only keys of files in the cache."""
 
 
 def actions() -> tuple[Action, ...]:
@@ -56,11 +62,46 @@ def actions() -> tuple[Action, ...]:
             web_download,
             shape="list",
             outputs=("destination",),
+            check=_check_digest,
         ),
     )
 
 
-def web_download(context: ActionContext, entries: list[Entry]) -> ActionResult:
+def _check_digest(node: Node, problems: list[Problem], subject: str) -> None:
+    """A digest without its algorithm, or the reverse, verifies nothing; a malformed one never matches."""
+    if not isinstance(node, MapNode):
+        return
+    checksum, algorithm = node.get("checksum"), node.get("algorithm")
+    if (checksum is None) != (algorithm is None):
+        given, other = ("checksum", "algorithm") if algorithm is None else ("algorithm", "checksum")
+        message = f"{subject} '{given}' without '{other}': nothing is verified"
+        hint = _likely_algorithm(checksum) if algorithm is None else "add the digest that the file must have"
+        problems.append(
+            Problem(
+                code="unverified-download",
+                message=message,
+                position=(checksum or algorithm or node).position,
+                hint=hint,
+                severity="warning",
+            )
+        )
+    if not isinstance(checksum, ScalarNode) or not isinstance(algorithm, ScalarNode):
+        return
+    digits = _DIGITS.get(algorithm.text.upper())
+    if digits is None or next(find_references(checksum.text), None) is not None:
+        return
+    if len(checksum.text) != digits or not _HEXADECIMAL.fullmatch(checksum.text):
+        message = f"{subject} 'checksum' can never match: {algorithm.text.upper()} has {digits} hexadecimal digits"
+        problems.append(Problem("wrong-value", message, checksum.position, _likely_algorithm(checksum)))
+
+
+def _likely_algorithm(checksum: Node | None) -> str:
+    text = checksum.text if isinstance(checksum, ScalarNode) else ""
+    found = [name for name, digits in _DIGITS.items() if len(text) == digits and _HEXADECIMAL.fullmatch(text)]
+    return f"a digest of this length has 'algorithm: {found[0]}'" if found else "write the digits only"
+
+
+def web_download(context: ActionContext, entries: list[TypedInputs]) -> ActionResult:
     """Fetch each entry; the one output is all final paths, joined with newlines."""
     done: list[str] = []
     for entry in entries:
@@ -72,12 +113,12 @@ def web_download(context: ActionContext, entries: list[Entry]) -> ActionResult:
     return ActionResult(({"destination": "\n".join(done)},))
 
 
-def _download(context: ActionContext, entry: Entry) -> str:
+def _download(context: ActionContext, entry: TypedInputs) -> str:
     destination = _destination(entry)
     algorithm, checksum = _ALGORITHMS.get(entry.get("algorithm", "").upper(), ""), entry.get("checksum", "").lower()
     verified = bool(algorithm and checksum)
     if not verified and (algorithm or checksum):
-        context.note("WebDownload: 'checksum' and 'algorithm' work together only, nothing is verified")
+        context.note("WebDownload: 'checksum' and 'algorithm' must be set together; nothing is verified")
     if not entry["overwrite"] and exists(context, destination):
         raise ActionFailed(f"{destination} exists, and 'overwrite' is false")
     if verified and InstanceProbe(context).file_digest(destination, algorithm) == checksum:
@@ -94,11 +135,11 @@ def _download(context: ActionContext, entry: Entry) -> str:
             _verify(local, algorithm, checksum, entry["source"])
         put(context, local, destination)
         if cached is not None:
-            _keep(local, cached)
+            _cache(local, cached)
     return destination
 
 
-def _destination(entry: Entry) -> str:
+def _destination(entry: TypedInputs) -> str:
     destination = path_argument(entry["destination"])
     if not destination.endswith("/"):
         return destination
@@ -106,7 +147,7 @@ def _destination(entry: Entry) -> str:
     name = urllib.parse.unquote(posixpath.basename(path))
     if not name or "/" in name or name in (".", "..") or "\0" in name:
         raise ActionFailed(
-            f"the URL {shown_url(entry['source'])} ends with no file name; name the file in 'destination'"
+            f"the URL {printable_url(entry['source'])} has no file name at its end; name the file in 'destination'"
         )
     return destination + name
 
@@ -115,7 +156,7 @@ def _verify(local: Path, algorithm: str, checksum: str, source: str) -> None:
     with local.open("rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()
     if found != checksum:
-        raise ActionFailed(f"{shown_url(source)} has the {algorithm} checksum {found}, expected {checksum}")
+        raise ActionFailed(f"{printable_url(source)} has the {algorithm} checksum {found}, expected {checksum}")
 
 
 def _cache_place(context: ActionContext, algorithm: str, checksum: str) -> Path | None:
@@ -125,9 +166,8 @@ def _cache_place(context: ActionContext, algorithm: str, checksum: str) -> Path 
     return folder / f"{algorithm}-{checksum}"
 
 
-def _keep(local: Path, cached: Path) -> None:
-    """Move a verified file into the cache; two workers may do so at once, the last one wins with equal bytes."""
+def _cache(local: Path, cached: Path) -> None:
+    """Move a verified file into the cache; of two workers at once the last one wins, with equal bytes."""
     cached.parent.mkdir(parents=True, exist_ok=True)
-    partial = cached.with_name(f"{cached.name}.{os.getpid()}.part")
-    shutil.copyfile(local, partial)
-    partial.replace(cached)
+    with written_atomically(cached) as draft:
+        shutil.copyfile(local, draft)

@@ -18,7 +18,8 @@ ENCODINGS: Final = MappingProxyType(
         "utf32-be": ("utf-32-be", b"\x00\x00\xfe\xff"),
     }
 )
-"""Name without its first hyphen -> the codec, and the byte-order mark that is dropped when reading (10.10)."""
+"""Name without its first hyphen -> the codec, and the byte-order mark that is dropped when reading
+(spec/components.md 10.10)."""
 
 _NAMES: Final = (
     *("utf8", "utf-8", "utf16", "utf-16", "utf16-LE", "utf-16-LE", "utf16-BE", "utf-16-BE"),

@@ -1,8 +1,8 @@
 """ExecuteBash and ExecuteBinary (spec/components.md 10.3, 10.4).
 
-A script reaches bash on standard input of the one call that the step costs; bash itself moves it to descriptor 9,
-reads it as a whole from there, and gives it an empty input. So nothing is written to the instance, nothing is left
-behind when the step is killed, and a full, read-only or `noexec` temporary folder does not matter.
+The step makes one call, with the script on standard input of bash; bash itself moves it to descriptor 9, reads it
+as a whole from there, and runs it with an empty input. So nothing is written to the instance, a killed step leaves
+no files behind, and a full, read-only or `noexec` temporary folder does not matter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from imagesmith.components.actions.base import (
     ActionFailed,
     ActionResult,
     ActionTimedOut,
-    Entry,
+    TypedInputs,
     bytes_of,
     run_program,
     text_of,
@@ -30,7 +30,10 @@ REBOOT_STATUS: Final = 194
 _MISSING: Final = 127
 _NOT_EXECUTABLE: Final = 126
 
-# `$0` is the source too, so that scripts which ask whether they are the main one hear yes.
+_SUDO_REFUSED: Final = '"no new privileges" flag is set'
+"""The error of sudo for users other than root in a container."""
+
+# `$0` is the source too, so that scripts detect that they are the main script.
 _BASH: Final = ("bash", "-c", ". /dev/fd/9 9<&0 </dev/null", "/dev/fd/9")
 
 
@@ -63,10 +66,10 @@ def actions() -> tuple[Action, ...]:
     )
 
 
-def execute_bash(context: ActionContext, entries: list[Entry]) -> ActionResult:
+def execute_bash(context: ActionContext, entries: list[TypedInputs]) -> ActionResult:
     script = "\n".join(entries[0]["commands"]) + "\n"
     if "\0" in script:
-        raise ActionFailed("the script holds a NUL character")
+        raise ActionFailed("the script contains a NUL character")
     completed = _run(context, _BASH, input=bytes_of(script))
     if completed.returncode == _MISSING and not _is_there(context, "bash"):
         message = (
@@ -76,7 +79,7 @@ def execute_bash(context: ActionContext, entries: list[Entry]) -> ActionResult:
     return _finished(context, completed)
 
 
-def execute_binary(context: ActionContext, entries: list[Entry]) -> ActionResult:
+def execute_binary(context: ActionContext, entries: list[TypedInputs]) -> ActionResult:
     entry = entries[0]
     path = entry["path"]
     completed = _run(context, (path, *entry.get("arguments", ())))
@@ -86,7 +89,8 @@ def execute_binary(context: ActionContext, entries: list[Entry]) -> ActionResult
 
 
 def _run(context: ActionContext, argv: Sequence[str], *, input: bytes | None = None) -> Completed:
-    """run_program(); what a program printed before its time was over is an output as well (4.3, rule 10)."""
+    """run_program(); the text that a program printed before its timeout is an output as well
+    (spec/components.md 4.3, rule 10)."""
     try:
         return run_program(context, argv, input=input)
     except ActionTimedOut as failure:
@@ -96,7 +100,7 @@ def _run(context: ActionContext, argv: Sequence[str], *, input: bytes | None = N
 
 
 def _is_there(context: ActionContext, program: str) -> bool:
-    """Whether the instance can start a program; asked only after a start that looks failed."""
+    """Whether the instance can start a program; checked only after an apparently failed start."""
     probe = ("sh", "-c", 'command -v "$1"', "sh", program)
     return run_program(context, probe, quiet=True).returncode == 0
 
@@ -104,25 +108,31 @@ def _is_there(context: ActionContext, program: str) -> bool:
 def _finished(context: ActionContext, completed: Completed) -> ActionResult:
     context.flush()
     context.note(f"CmdExecution: ExitCode {completed.returncode}")
+    if completed.cut:
+        context.note("a background process of the step still has its output open; its further output is not logged")
     stdout = captured(completed)
     stderr = text_of(completed.stderr)
+    if context.instance.kind == "container" and _SUDO_REFUSED in stderr:
+        context.note(
+            "processes in a container cannot gain privileges: steps run as root; do not use sudo as another user"
+        )
     if completed.returncode == 0:
         return ActionResult(({"stdout": stdout},), stderr=stderr)
     if completed.returncode == REBOOT_STATUS:
         return ActionResult(({"stdout": stdout},), reboot="again", stderr=stderr)
-    message = _told_failure(stdout) or f"exit status {completed.returncode}"
+    message = _failure_message(stdout) or f"exit status {completed.returncode}"
     raise ActionFailed(message, outputs=({"stdout": stdout},), stderr=stderr)
 
 
 def captured(completed: Completed) -> str:
-    """Standard output as a value: without its last line breaks, and with a note when its beginning is gone."""
+    """Standard output as a value: without final line breaks, and with a note when its beginning is missing."""
     stdout = text_of(completed.stdout).rstrip("\r\n")
     if completed.dropped and len(completed.stdout) >= MAX_OUTPUT:
         return f"[output shortened: only the last {MAX_OUTPUT} bytes are kept]\n{stdout}"
     return stdout
 
 
-def _told_failure(stdout: str) -> str:
+def _failure_message(stdout: str) -> str:
     """The convention of many components: `{"failureMessage": "..."}` as the last line before a failing exit."""
     last = stdout.rpartition("\n")[2].strip()
     if not last.startswith("{") or len(last) > 65536:
@@ -131,5 +141,5 @@ def _told_failure(stdout: str) -> str:
         content = json.loads(last)
     except (ValueError, RecursionError):
         return ""
-    told = content.get("failureMessage") if isinstance(content, dict) else None
-    return told if isinstance(told, str) else ""
+    message = content.get("failureMessage") if isinstance(content, dict) else None
+    return message if isinstance(message, str) else ""

@@ -1,7 +1,7 @@
 """Actions on single files (spec/components.md 10.10 to 10.12, 10.15, 10.17 to 10.20).
 
 Each entry is one call of a POSIX script inside the instance, so links and `..` resolve there and nowhere else;
-contents travel on standard input and output.
+contents pass through standard input and output.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from imagesmith.components.actions.base import (
     Action,
     ActionContext,
     ActionFailed,
-    Entry,
     Outputs,
+    TypedInputs,
     list_action,
     parent_of,
     path_argument,
     shell,
 )
 from imagesmith.components.actions.encodings import ENCODING, decode, encode
+from imagesmith.components.actions.path_transfer import transfer_files
 from imagesmith.components.actions.shared_inputs import (
     GROUP,
     OVERWRITE,
@@ -68,15 +69,15 @@ def actions() -> tuple[Action, ...]:
         list_action("MoveFile", "Moves or renames files.", move_file, transfer),
         list_action(
             "DeleteFile",
-            "Deletes files; what is not there is no error.",
+            "Deletes files; a missing file is not an error.",
             delete_file,
             inputs(
-                {"path": text("A file; * may stand after the last separator.", minLength=1)}, required=("path",)
+                {"path": text("A file; * is allowed after the last separator.", minLength=1)}, required=("path",)
             ),
         ),
         list_action(
             "ReadFile",
-            "Gives the text of a file.",
+            "Returns the text of a file.",
             read_file,
             inputs(
                 {
@@ -97,14 +98,14 @@ def actions() -> tuple[Action, ...]:
     )
 
 
-def append_file(context: ActionContext, entry: Entry) -> None:
+def append_file(context: ActionContext, entry: TypedInputs) -> None:
     path = path_argument(entry["path"])
     data = _encoded(entry)
     script = '[ -f "$1" ] || fail "$1: no such file"; cat >>"$1"'
     shell(context, script, path, input=data)
 
 
-def create_file(context: ActionContext, entry: Entry) -> None:
+def create_file(context: ActionContext, entry: TypedInputs) -> None:
     path = path_argument(entry["path"])
     if path.endswith("/"):
         raise ActionFailed(f"'{path}' names a folder, not a file")
@@ -121,15 +122,15 @@ def create_file(context: ActionContext, entry: Entry) -> None:
     )
 
 
-def copy_file(context: ActionContext, entry: Entry) -> None:
-    _transfer(context, entry, "cp")
+def copy_file(context: ActionContext, entry: TypedInputs) -> None:
+    transfer_files(context, entry, "cp")
 
 
-def move_file(context: ActionContext, entry: Entry) -> None:
-    _transfer(context, entry, "mv")
+def move_file(context: ActionContext, entry: TypedInputs) -> None:
+    transfer_files(context, entry, "mv")
 
 
-def delete_file(context: ActionContext, entry: Entry) -> None:
+def delete_file(context: ActionContext, entry: TypedInputs) -> None:
     path = path_argument(entry["path"])
     folder, name = split_wildcard(path)
     if "*" in name:
@@ -138,7 +139,7 @@ def delete_file(context: ActionContext, entry: Entry) -> None:
         shell(context, _DELETE, path)
 
 
-def read_file(context: ActionContext, entry: Entry) -> Outputs:
+def read_file(context: ActionContext, entry: TypedInputs) -> Outputs:
     path = path_argument(entry["path"])
     data = _read(context, path)
     try:
@@ -150,7 +151,7 @@ def read_file(context: ActionContext, entry: Entry) -> Outputs:
     return {"content": content}
 
 
-def set_file_encoding(context: ActionContext, entry: Entry) -> None:
+def set_file_encoding(context: ActionContext, entry: TypedInputs) -> None:
     path = path_argument(entry["path"])
     try:
         content = decode(_read(context, path), "utf8")
@@ -159,7 +160,7 @@ def set_file_encoding(context: ActionContext, entry: Entry) -> None:
     shell(context, 'cat >"$1"', path, input=encode(content, entry["encoding"]))
 
 
-def _encoded(entry: Entry) -> bytes:
+def _encoded(entry: TypedInputs) -> bytes:
     try:
         return encode(entry["content"], entry["encoding"])
     except UnicodeEncodeError as error:
@@ -176,30 +177,6 @@ def _read(context: ActionContext, path: str) -> bytes:
     if completed.dropped:
         raise ActionFailed(f"{path} is larger than {MAX_CONTENT} bytes")
     return completed.stdout
-
-
-def _transfer(context: ActionContext, entry: Entry, verb: str) -> None:
-    source, destination = path_argument(entry["source"]), path_argument(entry["destination"])
-    folder, name = split_wildcard(source)
-    if not name:
-        raise ActionFailed(f"'{source}' names a folder, not a file")
-    into_folder = destination.endswith("/")
-    overwrite = "yes" if entry["overwrite"] else ""
-    parent = destination if into_folder else parent_of(destination)
-    if "*" in name:
-        shell(
-            context,
-            _TRANSFER + _TRANSFER_MATCHES,
-            verb,
-            overwrite,
-            destination,
-            parent,
-            "yes" if into_folder else "",
-            folder,
-            pattern_argument(name),
-        )
-    else:
-        shell(context, _TRANSFER + _TRANSFER_ONE, verb, overwrite, destination, parent, source)
 
 
 _CREATE: Final = r"""
@@ -219,7 +196,7 @@ _DELETE: Final = r"""
 rm -f "$1"
 """
 
-# Names that begin with a dot match `*` too; the shell's own expansion would leave them out.
+# Names that begin with a dot match `*` too; the shell's own expansion would omit them.
 _DELETE_MATCHES: Final = r"""
 for file in "${1%/}"/* "${1%/}"/.[!.]* "${1%/}"/..?*; do
   case ${file##*/} in $2) ;; *) continue ;; esac
@@ -230,45 +207,3 @@ done
 
 # $1 cp or mv, $2 overwrite, $3 destination, $4 its folder. The target is removed first: a copy through an old link
 # would change a file elsewhere. With umask 0 the copy has the mode of its source.
-_TRANSFER: Final = r"""
-mkdir -p "$4" || exit 1
-verb=$1 overwrite=$2
-transfer() {
-  [ -d "$2" ] && fail "$2: is a folder"
-  if [ -e "$2" ] || [ -L "$2" ]; then
-    [ "$overwrite" ] || fail "$2: exists, and 'overwrite' is false"
-    [ "$1" -ef "$2" ] && return
-    rm -f "$2" || exit 1
-  fi
-  umask 0
-  if [ "$verb" = cp ]; then cp "$1" "$2" || exit 1; else mv "$1" "$2" || exit 1; fi
-}
-"""
-
-_TRANSFER_ONE: Final = r"""
-[ -d "$5" ] && fail "$5: is a folder"
-[ -e "$5" ] || fail "$5: no such file"
-if [ -d "$3" ]; then
-  case $3 in */) ;; *) [ "$2" ] || fail "$3: is a folder, and 'overwrite' is false" ;; esac
-  transfer "$5" "${3%/}/${5##*/}"
-else
-  transfer "$5" "$3"
-fi
-"""
-
-_TRANSFER_MATCHES: Final = r"""
-count=0
-for file in "${6%/}"/* "${6%/}"/.[!.]* "${6%/}"/..?*; do
-  case ${file##*/} in $7) ;; *) continue ;; esac
-  [ -f "$file" ] || continue
-  count=$((count + 1))
-  [ "$5" ] || [ -d "$3" ] || [ "$count" = 1 ] || fail "$3: several files match, so it must end with a separator"
-done
-[ "$count" != 0 ] || fail "no file matches"
-if [ "$5" ] || [ -d "$3" ]; then folder=1; else folder=; fi
-for file in "${6%/}"/* "${6%/}"/.[!.]* "${6%/}"/..?*; do
-  case ${file##*/} in $7) ;; *) continue ;; esac
-  [ -f "$file" ] || continue
-  if [ "$folder" ]; then transfer "$file" "${3%/}/${file##*/}"; else transfer "$file" "$3"; fi
-done
-"""

@@ -9,8 +9,8 @@ from imagesmith.components.actions.base import (
     Action,
     ActionContext,
     ActionFailed,
-    Entry,
     Outputs,
+    TypedInputs,
     list_action,
     parent_of,
     path_argument,
@@ -18,6 +18,7 @@ from imagesmith.components.actions.base import (
     text_of,
 )
 from imagesmith.components.actions.files import MAX_CONTENT
+from imagesmith.components.actions.path_transfer import transfer_folders
 from imagesmith.components.actions.shared_inputs import (
     GROUP,
     NOT_WINDOWS,
@@ -27,7 +28,7 @@ from imagesmith.components.actions.shared_inputs import (
     POSIX_ONLY,
     transfer_inputs,
 )
-from imagesmith.components.actions.wildcards import pattern_argument, split_wildcard, star_pattern
+from imagesmith.components.actions.wildcards import star_pattern
 from imagesmith.components.schema import flag, inputs, text
 
 
@@ -38,7 +39,7 @@ def actions() -> tuple[Action, ...]:
     return (
         list_action(
             "CreateFolder",
-            "Creates a folder, and its parents; what an existing one holds is kept.",
+            "Creates a folder, and its parents; the contents of an existing folder are kept.",
             create_folder,
             inputs(
                 {"path": path, "owner": OWNER, "group": GROUP, "permissions": PERMISSIONS, "overwrite": OVERWRITE},
@@ -54,20 +55,20 @@ def actions() -> tuple[Action, ...]:
                 {
                     "path": text("The link.", minLength=1),
                     "target": text("What it points to.", minLength=1),
-                    "force": flag("Replace a link that is there.", default=False),
+                    "force": flag("Replace an existing link.", default=False),
                 },
                 required=("path", "target"),
             ),
             platforms=NOT_WINDOWS,
         ),
-        list_action("CopyFolder", "Copies folders with all they hold.", copy_folder, transfer),
+        list_action("CopyFolder", "Copies folders with their contents.", copy_folder, transfer),
         list_action("MoveFolder", "Moves or renames folders.", move_folder, transfer),
         list_action(
             "DeleteFolder",
-            "Deletes a folder; what is not there is no error.",
+            "Deletes a folder; a missing folder is not an error.",
             delete_folder,
             inputs(
-                {"path": path, "force": flag("Delete it with all it holds.", default=False)}, required=("path",)
+                {"path": path, "force": flag("Delete it with its contents.", default=False)}, required=("path",)
             ),
         ),
         list_action(
@@ -77,7 +78,7 @@ def actions() -> tuple[Action, ...]:
             inputs(
                 {
                     "path": path,
-                    "fileNamePattern": text("Which names; * stands for anything.", default="*"),
+                    "fileNamePattern": text("Pattern of the names; * matches any text.", default="*"),
                     "recursive": flag("Also list sub-folders.", default=False),
                 },
                 required=("path",),
@@ -87,7 +88,7 @@ def actions() -> tuple[Action, ...]:
     )
 
 
-def create_folder(context: ActionContext, entry: Entry) -> None:
+def create_folder(context: ActionContext, entry: TypedInputs) -> None:
     shell(
         context,
         _CREATE,
@@ -99,64 +100,46 @@ def create_folder(context: ActionContext, entry: Entry) -> None:
     )
 
 
-def create_symlink(context: ActionContext, entry: Entry) -> None:
+def create_symlink(context: ActionContext, entry: TypedInputs) -> None:
     path = path_argument(entry["path"].rstrip("/") or "/")
     target = entry["target"]
     force = "yes" if entry["force"] else ""
     shell(context, _LINK, path, parent_of(path), path_argument(target), force)
 
 
-def copy_folder(context: ActionContext, entry: Entry) -> None:
-    _transfer(context, entry, "copy")
+def copy_folder(context: ActionContext, entry: TypedInputs) -> None:
+    transfer_folders(context, entry, "copy")
 
 
-def move_folder(context: ActionContext, entry: Entry) -> None:
-    _transfer(context, entry, "move")
+def move_folder(context: ActionContext, entry: TypedInputs) -> None:
+    transfer_folders(context, entry, "move")
 
 
-def delete_folder(context: ActionContext, entry: Entry) -> None:
+def delete_folder(context: ActionContext, entry: TypedInputs) -> None:
     path = path_argument(entry["path"])
     shell(context, _DELETE, path.rstrip("/") or "/", "yes" if entry["force"] else "")
 
 
-def list_files(context: ActionContext, entry: Entry) -> Outputs:
+def list_files(context: ActionContext, entry: TypedInputs) -> Outputs:
     names = star_pattern(entry["fileNamePattern"])
     _, paths = list_folder(context, path_argument(entry["path"]), recursive=entry["recursive"])
     return {"files": ",".join(sorted(path for path in paths if names.match(posixpath.basename(path))))}
 
 
 def list_folder(context: ActionContext, folder: str, *, recursive: bool) -> tuple[str, list[str]]:
-    """The full path of a folder, and those of its files. Raises ActionFailed."""
+    """The full paths of a folder and of its files. Raises ActionFailed."""
     completed = shell(context, _LIST, folder, "yes" if recursive else "", limit=MAX_CONTENT)
     if completed.dropped:
-        raise ActionFailed(f"{folder} holds more files than can be listed")
+        raise ActionFailed(f"{folder} contains more files than can be listed")
     root, *paths = text_of(completed.stdout).split("\0")
     return root, paths[:-1]
-
-
-def _transfer(context: ActionContext, entry: Entry, verb: str) -> None:
-    source = path_argument(entry["source"].rstrip("/") or "/")
-    destination = path_argument(entry["destination"])
-    folder, name = split_wildcard(source)
-    into = destination.endswith("/")
-    if "*" in name and not into:
-        raise ActionFailed(f"'{destination}' must end with a separator, because the source has a *")
-    overwrite = "yes" if entry["overwrite"] else ""
-    target = destination.rstrip("/") or "/"
-    target = target if "/" in target else f"./{target}"
-    if "*" in name:
-        shell(context, _TRANSFER + _TRANSFER_MATCHES, verb, overwrite, target, folder, pattern_argument(name))
-    elif into:
-        shell(context, _TRANSFER + _TRANSFER_ONE, verb, overwrite, posixpath.join(target, name), source, target)
-    else:
-        shell(context, _TRANSFER + _TRANSFER_ONE, verb, overwrite, target, source, parent_of(target))
 
 
 _CREATE: Final = r"""
 if [ -d "$1" ]; then
   [ "$2" ] || fail "$1: exists, and 'overwrite' is false"
 elif [ -e "$1" ] || [ -L "$1" ]; then
-  fail "$1: exists and is no folder"
+  fail "$1: exists and is not a folder"
 fi
 mkdir -p "$1" || exit 1
 [ -z "$3$4" ] || chown "$3${4:+:$4}" "$1" || exit 1
@@ -167,7 +150,7 @@ _LINK: Final = r"""
 if [ -L "$1" ]; then
   [ "$4" ] || fail "$1: the link exists, and 'force' is false"
 elif [ -e "$1" ]; then
-  fail "$1: exists and is no link"
+  fail "$1: exists and is not a link"
 fi
 mkdir -p "$2" || exit 1
 case $3 in
@@ -180,7 +163,7 @@ rm -f "$1" && ln -s "$3" "$1"
 _DELETE: Final = r"""
 if [ -L "$1" ]; then fail "$1: is a link, not a folder; use DeleteFile"; fi
 [ -e "$1" ] || exit 0
-[ -d "$1" ] || fail "$1: is no folder; use DeleteFile"
+[ -d "$1" ] || fail "$1: is not a folder; use DeleteFile"
 [ "$(cd "$1" && pwd -P)" = / ] && fail "$1: is the root of the file system"
 if [ "$2" ]; then rm -rf "$1"; exit; fi
 for path in "$1"/* "$1"/.[!.]* "$1"/..?*; do
@@ -209,47 +192,4 @@ list() {
 list "$folder"
 """
 
-# $1 copy or move, $2 overwrite. A target within its source (or, moving, around it) would eat what it is to copy.
-_TRANSFER: Final = r"""
-verb=$1 overwrite=$2
-transfer() {
-  [ -d "$1" ] || fail "$1: no such folder"
-  from=$(cd "$1" && pwd -P) || exit 1
-  if [ -e "$2" ] || [ -L "$2" ]; then
-    [ -d "$2" ] || fail "$2: exists and is no folder"
-    [ "$overwrite" ] || fail "$2: exists, and 'overwrite' is false"
-    to=$(cd "$2" && pwd -P) || exit 1
-    if [ "$verb" = move ]; then
-      case ${from%/}/ in "${to%/}"/*) fail "$2: is, or holds, the source" ;; esac
-    fi
-  else
-    above=$(cd "${2%/*}/" && pwd -P) || exit 1
-    to=${above%/}/${2##*/}
-  fi
-  case ${to%/}/ in "${from%/}"/*) fail "$2: lies within the source" ;; esac
-  if [ "$verb" = copy ]; then
-    if [ -L "$1" ] && [ ! -e "$2" ]; then cp -P "$1" "$2"; return; fi
-    mkdir -p "$2" && cp -a "$1/." "$2/" || exit 1
-  else
-    rm -rf "$2" && mv "$1" "$2" || exit 1
-  fi
-}
-"""
-
-_TRANSFER_ONE: Final = r"""
-[ -d "$4" ] || fail "$4: no such folder"
-mkdir -p "$5" || exit 1
-transfer "$4" "$3"
-"""
-
-_TRANSFER_MATCHES: Final = r"""
-count=0
-for folder in "${4%/}"/* "${4%/}"/.[!.]* "${4%/}"/..?*; do
-  case ${folder##*/} in $5) ;; *) continue ;; esac
-  [ -d "$folder" ] || continue
-  [ "$count" = 0 ] && { mkdir -p "$3" || exit 1; }
-  count=$((count + 1))
-  transfer "$folder" "${3%/}/${folder##*/}"
-done
-[ "$count" != 0 ] || fail "no folder matches"
-"""
+# $1 copy or move, $2 overwrite. A target inside its source (or, moving, around it) would destroy the source.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from imagesmith.components.actions.base import Action, ActionContext, Entry, list_action, path_argument, shell
+from imagesmith.components.actions.base import Action, ActionContext, TypedInputs, list_action, path_argument, shell
 from imagesmith.components.actions.shared_inputs import GROUP, NOT_WINDOWS, OWNER, PERMISSIONS
 from imagesmith.components.schema import flag, inputs, text
 
@@ -50,24 +50,24 @@ def actions() -> tuple[Action, ...]:
     )
 
 
-def set_file_owner(context: ActionContext, entry: Entry) -> None:
+def set_file_owner(context: ActionContext, entry: TypedInputs) -> None:
     _set_owner(context, entry, _FILE, "")
 
 
-def set_folder_owner(context: ActionContext, entry: Entry) -> None:
+def set_folder_owner(context: ActionContext, entry: TypedInputs) -> None:
     _set_owner(context, entry, _FOLDER, "-R" if entry["recursive"] else "")
 
 
-def set_file_permissions(context: ActionContext, entry: Entry) -> None:
+def set_file_permissions(context: ActionContext, entry: TypedInputs) -> None:
     shell(context, _FILE + 'chmod "$2" "$1"', path_argument(entry["path"]), entry["permissions"])
 
 
-def set_folder_permissions(context: ActionContext, entry: Entry) -> None:
+def set_folder_permissions(context: ActionContext, entry: TypedInputs) -> None:
     flag = "-R" if entry["recursive"] else ""
     shell(context, _FOLDER + 'chmod $3 "$2" "$1"', path_argument(entry["path"]), entry["permissions"], flag)
 
 
-def _set_owner(context: ActionContext, entry: Entry, check: str, flag: str) -> None:
+def _set_owner(context: ActionContext, entry: TypedInputs, check: str, flag: str) -> None:
     shell(context, check + _CHOWN, path_argument(entry["path"]), entry["owner"], entry.get("group", ""), flag)
 
 
@@ -80,7 +80,7 @@ _FOLDER: Final = """
 [ -d "$1" ] || fail "$1: no such folder"
 """
 
-# Without a group, a named owner brings its own one; a bare number may belong to no user, and then changes nothing
+# Without a group, a named owner implies its own; a bare number may belong to no user, and then changes nothing
 # but the owner.
 _CHOWN: Final = r"""
 group=$3

@@ -9,26 +9,26 @@ from imagesmith.components.actions.base import (
     ActionContext,
     ActionFailed,
     ActionResult,
-    Entry,
+    TypedInputs,
 )
 from imagesmith.components.schema import inputs
 
 _LONGEST_WAIT: Final = 3600
-"""Seconds of one wait; a single wait cannot be as long as a document may ask for."""
+"""Seconds of one wait; a document may request a delay that is too long for one wait."""
 
 
 def actions() -> tuple[Action, ...]:
     return (
         Action(
             "Reboot",
-            "Restarts the instance; the next step follows.",
+            "Restarts the instance and continues with the next step.",
             inputs(
                 {
                     "delaySeconds": {
                         "type": "integer",
                         "minimum": 0,
                         "default": 0,
-                        "description": "Seconds to wait before.",
+                        "description": "Seconds to wait first.",
                     }
                 }
             ),
@@ -39,8 +39,8 @@ def actions() -> tuple[Action, ...]:
     )
 
 
-def reboot(context: ActionContext, entries: list[Entry]) -> ActionResult:
-    """Wait, then ask the runner for a restart. The step's time limit has no effect (10.23)."""
+def reboot(context: ActionContext, entries: list[TypedInputs]) -> ActionResult:
+    """Wait, then request a restart. The step's time limit has no effect (spec/components.md 10.23)."""
     delay = entries[0]["delaySeconds"]
     if context.instance.kind == "container":
         raise ActionFailed("a container cannot restart; run this component on a machine")

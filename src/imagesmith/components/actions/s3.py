@@ -15,7 +15,7 @@ from imagesmith.components.actions.base import (
     Action,
     ActionContext,
     ActionFailed,
-    Entry,
+    TypedInputs,
     list_action,
     path_argument,
 )
@@ -39,7 +39,7 @@ def actions() -> tuple[Action, ...]:
     return (
         list_action(
             "S3Download",
-            "Downloads an object, or all below a prefix.",
+            "Downloads an object, or all objects below a prefix.",
             s3_download,
             inputs(
                 {
@@ -53,7 +53,7 @@ def actions() -> tuple[Action, ...]:
         ),
         list_action(
             "S3Upload",
-            "Uploads a file, or all that a folder or a * matches.",
+            "Uploads a file, or all files of a folder or a * pattern.",
             s3_upload,
             inputs(
                 {
@@ -72,7 +72,7 @@ def _address_text(description: str) -> Schema:
     return text(description, minLength=1, pattern=r"(?i)^s3://[^/]+/", expected="s3://bucket/key")
 
 
-def s3_download(context: ActionContext, entry: Entry) -> None:
+def s3_download(context: ActionContext, entry: TypedInputs) -> None:
     source, owner = _address(entry["source"]), entry.get("expectedBucketOwner", "")
     destination = path_argument(entry["destination"])
     client = context.services.s3.client()
@@ -94,7 +94,7 @@ def s3_download(context: ActionContext, entry: Entry) -> None:
         _download_object(context, client, address, target, owner, overwrite=entry["overwrite"])
 
 
-def s3_upload(context: ActionContext, entry: Entry) -> None:
+def s3_upload(context: ActionContext, entry: TypedInputs) -> None:
     target, owner = _address(entry["destination"]), entry.get("expectedBucketOwner", "")
     source = path_argument(entry["source"])
     client = context.services.s3.client()
@@ -124,9 +124,9 @@ def _address(value: str) -> S3Address:
 
 
 def _keys(client: Any, bucket: str, prefix: str, owner: str) -> list[str]:
-    """Keys below a prefix, without those that stand for folders. Raises ActionFailed beyond MAX_OBJECTS."""
+    """Keys below a prefix, except folder markers. Raises ActionFailed beyond MAX_OBJECTS."""
     found: list[str] = []
-    with _told(f"s3://{bucket}/{prefix}*"):
+    with _convert_errors(f"s3://{bucket}/{prefix}*"):
         pages = client.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=prefix, **owner_arguments(owner)
         )
@@ -144,7 +144,7 @@ def _download_object(
         raise ActionFailed(_REFUSED)
     with scratch_folder(context) as folder:
         local = folder / "object"
-        with _told(str(source)), local.open("wb") as file:
+        with _convert_errors(str(source)), local.open("wb") as file:
             answer = client.get_object(Bucket=source.bucket, Key=source.key, **owner_arguments(owner))
             if answer["ContentLength"] > context.services.download_bytes:
                 raise ActionFailed(f"{source} is longer than {context.services.download_bytes} bytes")
@@ -161,13 +161,13 @@ def _upload_object(context: ActionContext, client: Any, path: str, target: S3Add
     with scratch_folder(context) as folder:
         local = folder / "object"
         context.instance.pull(absolute(context, path), local)
-        with _told(str(target)):
+        with _convert_errors(str(target)):
             client.upload_file(str(local), target.bucket, target.key, ExtraArgs=owner_arguments(owner))
     context.note(f"S3Upload: {path} -> {target}")
 
 
 def _matches(context: ActionContext, folder: str, pattern: str, *, recurse: bool) -> list[tuple[str, str]]:
-    """Path and relative name of each file that a `*` matches; what matching folders hold only with `recurse`."""
+    """Path and relative name of each file that a `*` matches; with `recurse` also files in matching folders."""
     names = star_pattern(pattern)
     return [
         (path, relative)
@@ -183,8 +183,8 @@ def _below(context: ActionContext, folder: str, *, recursive: bool) -> list[tupl
 
 
 @contextmanager
-def _told(address: str) -> Iterator[None]:
-    """Turn what boto3 raises into the action's failure."""
+def _convert_errors(address: str) -> Iterator[None]:
+    """Convert exceptions of boto3 to the action's failure."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 

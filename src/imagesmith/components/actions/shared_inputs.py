@@ -1,4 +1,4 @@
-"""Inputs that several file actions have (spec/components.md 10.12 to 10.21)."""
+"""Inputs of several file actions (spec/components.md 10.12 to 10.21)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PERMISSIONS: Final = text(
 )
 OWNER: Final = text("User name or number.", pattern=r"^[^-:\s][^:\s]*$", expected="a name or a number")
 GROUP: Final = text("Group name or number.", pattern=r"^[^-:\s][^:\s]*$", expected="a name or a number")
-OVERWRITE: Final = flag("Replace what is there; false makes that an error.", default=True)
+OVERWRITE: Final = flag("Replace an existing target; if false, it is an error.", default=True)
 POSIX_ONLY: Final = MappingProxyType({"windows": ("owner", "group", "permissions")})
 NOT_WINDOWS: Final = frozenset({"linux", "darwin"})
 
@@ -21,7 +21,7 @@ def transfer_inputs(noun: str, destination: str) -> Schema:
     """The inputs of copying and moving."""
     return inputs(
         {
-            "source": text(f"{noun}; * may stand after the last separator.", minLength=1),
+            "source": text(f"{noun}; * is allowed after the last separator.", minLength=1),
             "destination": text(destination, minLength=1),
             "overwrite": OVERWRITE,
         },

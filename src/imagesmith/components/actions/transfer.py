@@ -1,4 +1,4 @@
-"""Between worker and instance: a private place for files on their way, and putting one where it belongs."""
+"""File transfer between worker and instance: a private scratch folder, and putting files into the instance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imagesmith.components.actions.base import ActionContext, parent_of, run_pro
 
 @contextmanager
 def scratch_folder(context: ActionContext) -> Iterator[Path]:
-    """A folder of the worker that is gone afterwards."""
+    """A temporary folder of the worker."""
     with tempfile.TemporaryDirectory(prefix="imagesmith-", dir=context.services.scratch) as name:
         yield Path(name)
 
@@ -25,12 +25,12 @@ def exists(context: ActionContext, path: str) -> bool:
 
 
 def absolute(context: ActionContext, path: str) -> str:
-    """The path as the instance's own file calls take it."""
+    """The path in the form of the instance's file operations."""
     return posixpath.join(context.working_directory or "", path)
 
 
 def put(context: ActionContext, local: Path, destination: str) -> None:
-    """Put a file of the worker into the instance, folders included; it appears whole or not at all."""
+    """Put a file of the worker into the instance atomically, and create its folders."""
     partial = f"{destination}.imagesmith-part"
     shell(context, _PREPARE, destination, parent_of(destination), partial)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Final
 
 from imagesmith.components.actions.base import (
@@ -9,7 +10,7 @@ from imagesmith.components.actions.base import (
     ActionContext,
     ActionFailed,
     ActionResult,
-    Entry,
+    TypedInputs,
     run_program,
     text_of,
 )
@@ -36,10 +37,10 @@ def actions() -> tuple[Action, ...]:
     )
 
 
-def update_os(context: ActionContext, entries: list[Entry]) -> ActionResult:
+def update_os(context: ActionContext, entries: list[TypedInputs]) -> ActionResult:
     entry = entries[0]
     exclude = list(entry.get("exclude", ()))
-    include = [name for name in entry.get("include", ()) if name not in exclude]
+    include = [name for name in entry.get("include", ()) if not any(fnmatchcase(name, glob) for glob in exclude)]
     if entry.get("include") and not include:
         context.note("UpdateOS: every included package is excluded too, nothing is left to update")
         return ActionResult()
@@ -60,7 +61,7 @@ def update_os(context: ActionContext, entries: list[Entry]) -> ActionResult:
 
 
 # $1 may restart, $2 number of included names, then these, then the excluded ones. Only machines restart: a
-# container has no kernel of its own. Packages that apt held before stay held; only our own holds are taken back.
+# container has no kernel of its own. Earlier holds of apt or zypper stay; only the holds made here are removed.
 _UPDATE: Final = r"""
 fail() { printf '%s\n' "error.Input: $*" >&2; exit 1; }
 may_reboot=$1 count=$2
@@ -75,12 +76,38 @@ if command -v apt-get >/dev/null 2>&1; then
   export DEBIAN_FRONTEND=noninteractive
   set -- -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold
   apt-get update || exit
-  held=
-  for name in $exclude; do
-    apt-mark showhold "$name" 2>/dev/null | grep -q . || { apt-mark hold "$name" >/dev/null && held="$held $name"; }
-  done
+  before=$(apt-mark showhold) held=
   trap '[ -z "$held" ] || apt-mark unhold $held >/dev/null' EXIT
-  if [ "$include" ]; then apt-get "$@" install --only-upgrade $include; else apt-get "$@" upgrade; fi || exit
+  trap 'exit 143' HUP INT TERM
+  installed() {
+    dpkg-query -W -f '${db:Status-Status} ${binary:Package}\n' "$1" 2>/dev/null | sed -n 's/^installed //p'
+  }
+  for name in $exclude; do
+    for one in $(installed "$name"); do
+      one=${one%":$(dpkg --print-architecture)"}
+      printf '%s\n' $before $held | grep -qxF -- "$one" && continue
+      apt-mark hold "$one" >/dev/null || exit
+      held="$held $one"
+    done
+  done
+  if [ "$include" ]; then
+    chosen=
+    for name in $include; do
+      # apt refuses to touch what is held; of a name that the image holds itself it is to say so
+      case $name in
+        *[*?[]*) found=$(installed "$name") left=$before ;;
+        *) found=$name left= ;;
+      esac
+      for one in $found; do
+        printf '%s\n' $left $held | grep -qxF -- "${one%":$(dpkg --print-architecture)"}" || chosen="$chosen $one"
+      done
+    done
+    [ "$chosen" ] || { echo "UpdateOS: nothing that is installed matches"; exit 0; }
+    apt-get "$@" install --only-upgrade $chosen || exit
+  else
+    # a newer kernel is a new package: without them it would be kept back for ever
+    apt-get "$@" upgrade --with-new-pkgs || exit
+  fi
   [ "$may_reboot" ] && [ -e /var/run/reboot-required ] && exit 194
   exit 0
 fi
@@ -96,10 +123,17 @@ for tool in dnf yum microdnf; do
   exit 0
 done
 if command -v zypper >/dev/null 2>&1; then
+  locks=/etc/zypp/locks kept=
+  if [ "$exclude" ]; then
+    # the locks of the image come back as they were: removelock would take one of the same name with ours
+    kept=$(mktemp -d) || exit
+    [ ! -e "$locks" ] || cp -p "$locks" "$kept/locks" || exit
+    trap 'if [ -e "$kept/locks" ]; then cp -p "$kept/locks" "$locks"; else rm -f "$locks"; fi; rm -rf "$kept"' EXIT
+    trap 'exit 143' HUP INT TERM
+  fi
   for name in $exclude; do zypper --non-interactive addlock "$name" || exit; done
   zypper --non-interactive refresh && zypper --non-interactive update --auto-agree-with-licenses $include
   status=$?
-  for name in $exclude; do zypper --non-interactive removelock "$name"; done
   case $status in
     0) exit 0 ;;
     102) [ "$may_reboot" ] && exit 194; exit 0 ;;
@@ -110,12 +144,17 @@ fi
 if command -v apk >/dev/null 2>&1; then
   apk update || exit
   if [ -z "$include" ] && [ -z "$exclude" ]; then apk upgrade; exit; fi
-  [ "$include" ] || include=$(apk info 2>/dev/null)
+  matches() {
+    for pattern in $2; do case $1 in $pattern) return 0 ;; esac; done
+    return 1
+  }
   chosen=
-  for name in $include; do
-    case " $exclude " in *" $name "*) ;; *) chosen="$chosen $name" ;; esac
+  for name in $(apk info 2>/dev/null); do
+    [ -z "$include" ] || matches "$name" "$include" || continue
+    matches "$name" "$exclude" || chosen="$chosen $name"
   done
-  [ -z "$chosen" ] || apk add --upgrade $chosen
+  # not `add`, which writes every name into the list of what the image asks for
+  [ -z "$chosen" ] || apk fix --upgrade $chosen
   exit
 fi
 fail "UpdateOS found none of apt-get, dnf, yum, zypper, apk"

@@ -1,4 +1,4 @@
-"""`*` in paths and names: where it may stand, and how it reaches a shell or a regular expression."""
+"""`*` in paths and names: its allowed positions, and its form for a shell or a regular expression."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def pattern_argument(name: str) -> str:
 
 
 def split_wildcard(path: str) -> tuple[str, str]:
-    """Folder and last segment; `*` may stand in the last one only. Raises ActionFailed."""
+    """Folder and last segment; only the last one may hold `*`. Raises ActionFailed."""
     folder, name = posixpath.split(path)
     if "*" in folder:
-        raise ActionFailed(f"'{path}': * may stand after the last separator only")
+        raise ActionFailed(f"'{path}': * is allowed only after the last separator")
     return folder or ".", name
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from imagesmith.components.actions.base import Action, ActionContext, ActionFailed, ActionResult, Entry, Run
+from imagesmith.components.actions.base import Action, ActionContext, ActionFailed, ActionResult, Run, TypedInputs
 from imagesmith.components.schema import Schema, flag, inputs, text, texts
 from imagesmith.documents.fields import suggestion
 from imagesmith.documents.nodes import ListNode, MapNode, Node, ScalarNode
@@ -47,12 +47,12 @@ def actions() -> tuple[Action, ...]:
             "Sets a value of the registry.",
             inputs(
                 {
-                    "path": text("The key, from its hive on.", minLength=1),
+                    "path": text("The key, with its hive.", minLength=1),
                     "name": text("The name of the value."),
                     "value": {
                         "type": ["string", "array"],
                         "items": {"type": "string"},
-                        "description": "A text or number; a list for MULTI_SZ and BINARY.",
+                        "description": "A string or number; a list for MULTI_SZ and BINARY.",
                     },
                     "type": text("The type of the value.", enum=list(_REGISTRY_TYPES)),
                 },
@@ -70,7 +70,7 @@ def _msi(name: str, summary: str) -> Action:
     properties: Schema = {
         "type": "object",
         "additionalProperties": {"type": "string"},
-        "description": "Properties of the package, passed as they are.",
+        "description": "Properties of the package, passed unchanged.",
     }
     return Action(
         name,
@@ -83,9 +83,9 @@ def _msi(name: str, summary: str) -> Action:
                     "Letters for msiexec /L.",
                     default="*VX",
                     pattern=r"^[iwearucmopvxIWEARUCMOPVX+!*]+$",
-                    expected="letters out of i w e a r u c m o p v x + ! *",
+                    expected="letters of i w e a r u c m o p v x + ! *",
                 ),
-                "logFile": text("Where msiexec logs; without it no log is kept."),
+                "logFile": text("Log file of msiexec; without it there is no log."),
                 "properties": properties,
                 "ignoreAuthenticodeSignatureErrors": flag("Run despite a bad signature.", default=False),
                 "allowUnsignedInstaller": flag("Run without a signature.", default=False),
@@ -100,7 +100,7 @@ def _msi(name: str, summary: str) -> Action:
 
 
 def _refuse(name: str) -> Run:
-    def run(context: ActionContext, _entries: list[Entry]) -> ActionResult:
+    def run(context: ActionContext, _entries: list[TypedInputs]) -> ActionResult:
         raise ActionFailed(f"{name} runs on Windows machines only; this instance is a {context.instance.kind}")
 
     return run

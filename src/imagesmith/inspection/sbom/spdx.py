@@ -1,26 +1,46 @@
-"""The inventory as SPDX 2.3 JSON. Pure; the same bytes for the same image."""
+"""The inventory as SPDX 2.3 JSON. Pure; the same bytes for the same image, a package a line."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
 
 from imagesmith import __version__
-from imagesmith.inspection.inventory import Inventory, package_url
+from imagesmith.inspection.inventory import Inventory
 from imagesmith.inspection.packages import OsRelease, Package
-from imagesmith.inspection.sbom import DescribedImage
+from imagesmith.inspection.purls import package_url
+from imagesmith.inspection.sbom import DescribedImage, Lines
+from imagesmith.processes import Cancellation
 from imagesmith.values.names import sha256_hex
 
 _IMAGE = "SPDXRef-Image"
 _UNKNOWN = "NOASSERTION"
 
 
-def spdx_document(image: DescribedImage, inventory: Inventory) -> bytes:
-    """The document's bytes: one package for the image, which contains all others."""
-    packages = [_package(package, inventory.system) for package in inventory.packages]
+class _Package(TypedDict):
+    """A package of SPDX; the image is one."""
+
+    SPDXID: str
+    name: str
+    versionInfo: str
+    downloadLocation: str
+    filesAnalyzed: bool
+    primaryPackagePurpose: NotRequired[str]
+    checksums: NotRequired[Sequence[Mapping[str, str]]]
+    externalRefs: NotRequired[Sequence[Mapping[str, str]]]
+    sourceInfo: NotRequired[str]
+
+
+def spdx_document(image: DescribedImage, inventory: Inventory, cancellation: Cancellation) -> bytes:
+    """The document's bytes: one package for the image, which contains all others. Raises Cancelled."""
+    packages = Lines(cancellation)
+    packages.add(_image(image))
     relations = [_relation("SPDXRef-DOCUMENT", "DESCRIBES", _IMAGE)]
-    relations += [_relation(_IMAGE, "CONTAINS", package["SPDXID"]) for package in packages]
-    document = {
+    for package in inventory.packages:
+        shown = _package(package, inventory.system)
+        packages.add(shown)
+        relations.append(_relation(_IMAGE, "CONTAINS", shown["SPDXID"]))
+    head = {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
@@ -30,13 +50,12 @@ def spdx_document(image: DescribedImage, inventory: Inventory) -> bytes:
             "created": image.created.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "creators": [f"Tool: imagesmith-{__version__}"],
         },
-        "packages": [_image(image), *packages],
         "relationships": relations,
     }
-    return json.dumps(document, indent=1, ensure_ascii=False).encode(errors="replace") + b"\n"
+    return packages.inside(head, "packages")
 
 
-def _image(image: DescribedImage) -> dict[str, Any]:
+def _image(image: DescribedImage) -> _Package:
     return {
         "SPDXID": _IMAGE,
         "name": image.name,
@@ -48,22 +67,23 @@ def _image(image: DescribedImage) -> dict[str, Any]:
     }
 
 
-def _package(package: Package, system: OsRelease) -> dict[str, Any]:
+def _package(package: Package, system: OsRelease) -> _Package:
     url = package_url(package, system)
-    identity = "|".join((url.to_string() if url else "", *package.order))
-    shown: dict[str, Any] = {
+    identity = "|".join((url, *package.order, package.module))
+    shown: _Package = {
         "SPDXID": f"SPDXRef-{package.kind}-{sha256_hex(identity)[:16]}",
         "name": package.name,
         "versionInfo": package.version,
         "downloadLocation": _UNKNOWN,
         "filesAnalyzed": False,
     }
-    if url is not None:
-        reference = {"referenceType": "purl", "referenceLocator": url.to_string()}
+    if url:
+        reference = {"referenceType": "purl", "referenceLocator": url}
         shown["externalRefs"] = [{"referenceCategory": "PACKAGE-MANAGER", **reference}]
     if package.location:
-        shown["sourceInfo"] = f"found in /{package.location}"
-    elif package.source != package.name:
+        brought = f", brought by {package.owner}" if package.owner else ""
+        shown["sourceInfo"] = f"found in /{package.location}{brought}"
+    elif package.source not in ("", package.name):
         shown["sourceInfo"] = f"built from {package.source} {package.source_version or package.version}"
     return shown
 

@@ -1,1 +1,1 @@
-"""Known vulnerabilities of what an image holds: scanners behind one Protocol, and what they find."""
+"""Known vulnerabilities of an image's packages: scanners behind one Protocol, and their findings."""

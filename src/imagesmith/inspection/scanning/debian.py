@@ -2,16 +2,17 @@
 
 status `resolved`      affected below fixed_version; never affected when that is 0
 status `open`          affected, no fix yet
-status `undetermined`  nobody knows: no advisory
+status `undetermined`  unknown: no advisory
+urgency                the severity for this release; `not yet assigned` and similar words count as none
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from imagesmith.inspection.scanning.findings import severity_of, worst
-from imagesmith.inspection.scanning.osv import MAX_TEXT, Advisory, Affected
+from imagesmith.inspection.scanning.advisories import MAX_TEXT, Advisory, AdvisoryRecord, Affected, Rating
+from imagesmith.inspection.scanning.severities import severity_of, worst
 
 _RELEASES: Mapping[str, str] = {
     "stretch": "9", "buster": "10", "bullseye": "11", "bookworm": "12", "trixie": "13", "forky": "14", "duke": "15",
@@ -30,8 +31,8 @@ def is_tracker(document: Any) -> bool:
     return isinstance(inner, Mapping) and isinstance(inner.get("releases"), Mapping)
 
 
-def read_tracker(document: Mapping[str, Any]) -> Iterator[tuple[Advisory, tuple[Affected, ...]]]:
-    """One advisory per source package and CVE."""
+def read_tracker(document: Mapping[str, Any]) -> Iterator[AdvisoryRecord]:
+    """One record per source package and CVE."""
     for package, issues in document.items():
         for key, issue in issues.items() if isinstance(issues, Mapping) else ():
             releases = issue.get("releases") if isinstance(issue, Mapping) else None
@@ -43,32 +44,29 @@ def read_tracker(document: Mapping[str, Any]) -> Iterator[tuple[Advisory, tuple[
                 if isinstance(release, Mapping) and (found := _affected(package, codename, release)) is not None
             )
             if affected:
-                yield _advisory(package, key, issue, releases), affected
+                yield AdvisoryRecord(f"{package} {key}", 0, _advisory(package, key, issue, affected), affected)
 
 
 def _affected(package: str, codename: str, release: Mapping[str, Any]) -> Affected | None:
     ecosystem = f"Debian:{_RELEASES.get(codename, codename)}"
     fixed = str(release.get("fixed_version", ""))
+    label = str(release.get("urgency", "")).strip("*")
+    rating = Rating(severity_of(label), label)
     if release.get("status") == "open":
-        return Affected(ecosystem, package, ((("introduced", "0"),),))
+        return Affected(ecosystem, package, ((("introduced", "0"),),), rating=rating)
     if release.get("status") == "resolved" and fixed not in ("", "0"):
-        return Affected(ecosystem, package, ((("introduced", "0"), ("fixed", fixed)),))
+        return Affected(ecosystem, package, ((("introduced", "0"), ("fixed", fixed)),), rating=rating)
     return None
 
 
-def _advisory(package: str, key: str, issue: Mapping[str, Any], releases: Mapping[str, Any]) -> Advisory:
-    words = {str(item.get("urgency", "")).strip("*") for item in releases.values() if isinstance(item, Mapping)}
-    known = sorted(word for word in words if severity_of(word) != "UNTRIAGED")
-    severity = severity_of("")
-    for word in known:
-        severity = worst(severity, severity_of(word))
+def _advisory(package: str, key: str, issue: Mapping[str, Any], affected: Sequence[Affected]) -> Advisory:
+    """Every release states its own severity; a finding never shows the severity of another release."""
     return Advisory(
         id=key,
-        severity=severity,
+        severity=worst(*(item.rating.severity for item in affected if item.rating is not None)),
         source="Debian security tracker",
         title=f"{key} - {package}",
         description=str(issue.get("description", ""))[:MAX_TEXT],
         source_url=f"{_URL}{key}",
-        vendor_severity=", ".join(known or sorted(words - {""})),
         references=(f"{_URL}{key}",),
     )

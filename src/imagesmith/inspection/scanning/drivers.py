@@ -1,8 +1,8 @@
-"""The scanners of others, when their programs are present: trivy and grype.
+"""Drivers of external scanners, if their programs are present: trivy and grype.
 
-Each is run in a network namespace without any interface, with an environment of its own that holds no credential
-and no proxy, on an OCI layout folder that holds just the image, with its database given by path and every kind of
-update switched off. Its JSON is read as data of others.
+Each runs in a network namespace without any interface, with its own environment without credentials and proxies,
+on an OCI layout folder that holds only the image, with its database passed by path and every kind of update
+disabled. Its JSON is untrusted data.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from imagesmith.inspection.scanning.advisories import Advisory
 from imagesmith.inspection.scanning.cvss import read_vector
-from imagesmith.inspection.scanning.findings import Cvss, Finding, VulnerablePackage, merged, severity_of
-from imagesmith.inspection.scanning.protocol import ScanFailed, ScanReport, ScanTarget, ScanTimedOut
+from imagesmith.inspection.scanning.findings import Finding, VulnerablePackage, merged
+from imagesmith.inspection.scanning.scanner import ScanFailed, ScanReport, ScanTarget, ScanTimedOut
+from imagesmith.inspection.scanning.severities import Cvss, severity_by
 from imagesmith.processes import Cancellation, run
 
 MAX_OUTPUT = 256 * 1024 * 1024
@@ -29,11 +31,11 @@ _KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class ProgramScanner:
-    """One program: how its command line is made and how its answer is read."""
+    """One program: its command line and the parser of its answer."""
 
     name: str
     database: str
-    """Folder of the program's own database; filled beforehand, never by a scan."""
+    """Folder of the program's database; filled beforehand, never by a scan."""
     make_argv: Callable[[str, str], Sequence[str]]
     make_environment: Callable[[str], Mapping[str, str]]
     read: Callable[[Mapping[str, Any]], Iterator[Finding]]
@@ -66,7 +68,7 @@ class ProgramScanner:
         if done.returncode != 0:
             raise ScanFailed(
                 f"{self.name} ended with status {done.returncode}: {done.command}\n"
-                f"{done.stderr[-2000:].decode(errors='replace')}\nwhat to try: see that it is installed and that "
+                f"{done.stderr[-2000:].decode(errors='replace')}\nwhat to try: check that it is installed and that "
                 f"its database is in {self.database}"
             )
         return ScanReport(self.parse(done.stdout))
@@ -76,17 +78,31 @@ class ProgramScanner:
         try:
             return merged(self.read(json.loads(output)))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ScanFailed(f"the answer of {self.name} is not what it should be: {error!r}") from error
+            raise ScanFailed(f"the output of {self.name} is not valid: {error!r}") from error
 
 
 def trivy(database: str, *, seconds: float = 900.0) -> ProgramScanner:
     """trivy with a cache folder as `trivy image --download-db-only --cache-dir` fills it."""
-    return ProgramScanner("trivy", database, _trivy_argv, lambda _: {}, _read_trivy, seconds)
+    return ProgramScanner(
+        name="trivy",
+        database=database,
+        make_argv=_trivy_argv,
+        make_environment=lambda _: {},
+        read=_read_trivy,
+        seconds=seconds,
+    )
 
 
 def grype(database: str, *, seconds: float = 900.0) -> ProgramScanner:
     """grype with a folder as `grype db update` fills it."""
-    return ProgramScanner("grype", database, _grype_argv, _grype_environment, _read_grype, seconds)
+    return ProgramScanner(
+        name="grype",
+        database=database,
+        make_argv=_grype_argv,
+        make_environment=_grype_environment,
+        read=_read_grype,
+        seconds=seconds,
+    )
 
 
 def _trivy_argv(layout: str, database: str) -> list[str]:
@@ -102,7 +118,7 @@ def _grype_argv(layout: str, _database: str) -> list[str]:
 
 
 def _grype_environment(database: str) -> dict[str, str]:
-    # Without these it reaches out for a newer database or version, or refuses one that is some days old.
+    # Without these it downloads a newer database or version, or refuses a database that is some days old.
     return {
         "GRYPE_DB_CACHE_DIR": database,
         "GRYPE_DB_AUTO_UPDATE": "false",
@@ -114,28 +130,35 @@ def _grype_environment(database: str) -> dict[str, str]:
 def _read_trivy(document: Mapping[str, Any]) -> Iterator[Finding]:
     for result in document.get("Results") or ():
         for item in result.get("Vulnerabilities") or ():
-            scores = (item.get("CVSS") or {}).items()
-            vectors = [(source, value.get("V3Vector", ""), value.get("V3Score")) for source, value in scores]
-            yield Finding(
-                vulnerability_id=item["VulnerabilityID"],
-                severity=severity_of(item.get("Severity", "")),
-                packages=(
-                    VulnerablePackage(
-                        item["PkgName"], item.get("InstalledVersion", ""), "", _kind(result.get("Type", "")),
-                        item.get("PkgPath", ""), item.get("FixedVersion", ""),
-                    ),
-                ),
+            cvss = tuple(
+                _cvss(source, value[f"{version}Vector"], value.get(f"{version}Score"))
+                for source, value in (item.get("CVSS") or {}).items()
+                for version in ("V40", "V3", "V2")
+                if value.get(f"{version}Vector")
+            )
+            advisory = Advisory(
+                id=item["VulnerabilityID"],
+                severity=severity_by(item.get("Severity", ""), cvss),
                 source=(item.get("DataSource") or {}).get("Name", "trivy"),
                 title=item.get("Title", "")[:_MAX_TEXT],
                 description=item.get("Description", "")[:_MAX_TEXT],
                 source_url=item.get("PrimaryURL", ""),
                 vendor_severity=item.get("Severity", ""),
-                cvss=tuple(_cvss(source, vector, score) for source, vector, score in vectors if vector),
+                cvss=cvss,
                 references=tuple(item.get("References") or ())[:20],
                 related=tuple(item.get("VendorIDs") or ()),
                 published=item.get("PublishedDate", ""),
                 modified=item.get("LastModifiedDate", ""),
-            )  # fmt: skip
+            )
+            package = VulnerablePackage(
+                name=item["PkgName"],
+                version=item.get("InstalledVersion", ""),
+                architecture="",
+                kind=_kind(result.get("Type", "")),
+                location=item.get("PkgPath", ""),
+                fixed_version=item.get("FixedVersion", ""),
+            )
+            yield Finding(advisory, (package,))
 
 
 def _read_grype(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -145,28 +168,32 @@ def _read_grype(document: Mapping[str, Any]) -> Iterator[Finding]:
         related = [item["id"] for item in match.get("relatedVulnerabilities") or ()]
         places = artifact.get("locations") or [{}]
         kind = _kind(str(artifact.get("type", "")))
-        yield Finding(
-            vulnerability_id=issue["id"],
-            severity=severity_of(issue.get("severity", "")),
-            packages=(
-                VulnerablePackage(
-                    artifact["name"], artifact.get("version", ""), "", kind,
-                    "" if kind in ("deb", "rpm", "apk") else places[0].get("path", "").lstrip("/"), fixed[0],
-                ),
-            ),
+        cvss = tuple(
+            _cvss(item.get("source", "grype"), item["vector"], (item.get("metrics") or {}).get("baseScore"))
+            for item in issue.get("cvss") or ()
+            if item.get("vector")
+        )
+        advisory = Advisory(
+            id=issue["id"],
+            severity=severity_by(issue.get("severity", ""), cvss),
             source=issue.get("namespace", "grype"),
             title=issue["id"],
             description=issue.get("description", "")[:_MAX_TEXT],
             source_url=issue.get("dataSource", ""),
             vendor_severity=issue.get("severity", ""),
-            cvss=tuple(
-                _cvss(item.get("source", "grype"), item["vector"], (item.get("metrics") or {}).get("baseScore"))
-                for item in issue.get("cvss") or ()
-                if item.get("vector")
-            ),
+            cvss=cvss,
             references=tuple(issue.get("urls") or ())[:20],
             related=tuple(item for item in related if item != issue["id"]),
-        )  # fmt: skip
+        )
+        package = VulnerablePackage(
+            name=artifact["name"],
+            version=artifact.get("version", ""),
+            architecture="",
+            kind=kind,
+            location="" if kind in ("deb", "rpm", "apk") else places[0].get("path", "").lstrip("/"),
+            fixed_version=fixed[0],
+        )
+        yield Finding(advisory, (package,))
 
 
 def _cvss(source: str, vector: str, score: float | None) -> Cvss:

@@ -1,23 +1,23 @@
 """The embedded scanner: the inventory of an image against the advisories on disk. No program, no network.
 
-    package -> (ecosystems of its kind and of the operating system, name that feeds use) -> advisories -> ranges
-
-Distributions write advisories about source packages (Debian, Ubuntu, Alpine) or about binary ones (rpm), so each
-kind is looked up under the name and version that its feeds use.
+package -> ecosystems of its kind and system, their names and versions -> advisories -> ranges
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from imagesmith.inspection.inventory import Inventory
-from imagesmith.inspection.packages import OsRelease, Package
+from imagesmith.inspection.packages import Package
+from imagesmith.inspection.scanning.advisories import Advisory, Affected
 from imagesmith.inspection.scanning.database import AdvisoriesError, AdvisoryDatabase, AdvisoryReader
+from imagesmith.inspection.scanning.ecosystems import Named, advisory_names, as_stated, ecosystems
 from imagesmith.inspection.scanning.findings import Finding, VulnerablePackage, merged
-from imagesmith.inspection.scanning.osv import ADVISORY_MEMBERS, Advisory, Affected, normal_name
-from imagesmith.inspection.scanning.protocol import ScanFailed, ScanReport, ScanTarget, ScanTimedOut
-from imagesmith.inspection.scanning.versions import VersionOrder, in_range
+from imagesmith.inspection.scanning.modules import same_stream
+from imagesmith.inspection.scanning.scanner import ScanFailed, ScanReport, ScanTarget, ScanTimedOut
+from imagesmith.inspection.scanning.versions import VersionOrder, in_range, is_listed
 from imagesmith.processes import Cancellation
 
 WHAT_TO_DO = (
@@ -26,6 +26,9 @@ WHAT_TO_DO = (
 )
 DEFAULT_SECONDS = 600.0
 _SYSTEM_KINDS = ("deb", "rpm", "apk")
+
+Covered = dict[str, tuple[tuple[str, Named], ...]]
+"""Kind of packages -> its imported ecosystems, and the kind of their names."""
 
 
 class EmbeddedScanner:
@@ -60,35 +63,50 @@ class _Match:
         self._undecided = 0
 
     def report(self) -> ScanReport:
-        covered: dict[str, tuple[str, ...]] = {}
+        imported = self._reader.ecosystems()
+        covered: Covered = {}
         notes = []
-        for kind in sorted({package.kind for package in self._inventory.packages}):
+        # Files of a system package have the fixes of its distribution, whatever their own version is.
+        owned = sum(bool(package.owner) for package in self._inventory.packages)
+        packages = [package for package in self._inventory.packages if not package.owner]
+        for kind in sorted({package.kind for package in packages}):
             known = ecosystems(kind, self._inventory.system)
-            covered[kind] = tuple(item for item in known if self._reader.covers(item))
+            covered[kind] = tuple((name, item.named) for item in known for name in item.among(imported))
             if covered[kind]:
                 continue
-            words = " or ".join(known) or f"{kind} packages of {self._inventory.system.os_version or 'this system'}"
+            words = (
+                " or ".join(item.shown for item in known)
+                or f"{kind} packages of {self._inventory.system.os_version or 'this system'}"
+            )
             if kind in _SYSTEM_KINDS:
-                # Finding nothing because nothing is known would look like a clean image.
-                raise ScanFailed(f"the imported advisories say nothing about {words}; {WHAT_TO_DO}")
-            count = sum(package.kind == kind for package in self._inventory.packages)
+                # No findings for lack of advisories would look like a clean image.
+                raise ScanFailed(f"the imported advisories do not cover {words}; {WHAT_TO_DO}")
+            count = sum(package.kind == kind for package in packages)
             notes.append(f"{count} {kind} packages were not checked: there are no advisories for {words}")
-        found = [finding for package in self._inventory.packages for finding in self._match(package, covered)]
+        if owned:
+            notes.append(f"{owned} Python and npm packages were checked as parts of their system packages")
+        found = merged(finding for package in packages for finding in self._match(package, covered))
+        notes += _unknown_sources(packages, covered, found)
         if self._undecided:
-            notes.append(f"{self._undecided} advisories name versions that cannot be compared; they were left out")
-        return ScanReport(merged(found), tuple(notes))
+            notes.append(f"{self._undecided} advisories name versions that cannot be compared; they were ignored")
+        return ScanReport(found, tuple(notes))
 
-    def _match(self, package: Package, covered: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
+    def _match(self, package: Package, covered: Covered) -> Iterator[Finding]:
         self._cancellation.check()
         if time.monotonic() > self._until:
-            raise ScanTimedOut("the scan did not end within its time")
-        version = lookup_version(package)
+            raise ScanTimedOut("the scan exceeded its time limit")
         order = self._orders.setdefault(package.kind, VersionOrder(package.kind))
-        for ecosystem in covered[package.kind]:
-            for number, affected in self._reader.affecting(ecosystem, lookup_name(package, ecosystem)):
-                hit, fixed = self._decide(order, version, affected)
-                if hit:
-                    yield _finding(self._reader.advisory(number), package, fixed)
+        for ecosystem, named in covered[package.kind]:
+            for name, version in advisory_names(package, named):
+                for number, affected in self._reader.affecting(ecosystem, name):
+                    if not same_stream(package, affected):
+                        continue
+                    compared = (
+                        as_stated(version, named, affected.stated_versions) if package.kind == "rpm" else version
+                    )
+                    hit, fixed = self._decide(order, compared, affected)
+                    if hit:
+                        yield _finding(self._reader.advisory(number), affected, package, fixed)
 
     def _decide(self, order: VersionOrder, version: str, affected: Affected) -> tuple[bool, str]:
         undecided = False
@@ -97,55 +115,39 @@ class _Match:
             if hit:
                 return True, fixed
             undecided |= hit is None
-        if version in affected.versions:
+        if is_listed(order, version, affected.versions):
             return True, ""
         self._undecided += undecided
         return False, ""
 
 
-def ecosystems(kind: str, system: OsRelease) -> tuple[str, ...]:
-    """Under which names of OSV the advisories for a kind of package stand; empty for a system without any."""
-    major = system.version_id.partition(".")[0]
-    match kind, system.id:
-        case "pypi", _:
-            return ("PyPI",)
-        case "npm", _:
-            return ("npm",)
-        case "deb", "ubuntu":
-            return (f"Ubuntu:{system.version_id}:LTS", f"Ubuntu:{system.version_id}")
-        case "deb", "debian":
-            return (f"Debian:{system.version_id or 'sid'}", "Debian")
-        case "apk", "alpine":
-            return (f"Alpine:v{'.'.join(system.version_id.split('.')[:2])}",)
-        case "apk", "wolfi" | "chainguard":
-            return (system.id.capitalize(),)
-        case "rpm", "rocky":
-            return (f"Rocky Linux:{major}",)
-        case "rpm", "almalinux":
-            return (f"AlmaLinux:{major}",)
-        case "rpm", "rhel":
-            return tuple(f"Red Hat:enterprise_linux:{major}::{part}" for part in ("baseos", "appstream", "crb"))
-        case "rpm", "opensuse-leap":
-            return (f"openSUSE:Leap {system.version_id}",)
-        case "rpm", "sles":
-            return (f"SUSE:Linux Enterprise Server {system.version_id.replace('.', ' SP')}",)
-        case "rpm", "mageia":
-            return (f"Mageia:{major}",)
-    return ()
+def _unknown_sources(packages: Sequence[Package], covered: Covered, found: Sequence[Finding]) -> list[str]:
+    """A note about packages whose advisories name sources that the image does not state. Raises ScanFailed.
 
-
-def lookup_name(package: Package, ecosystem: str) -> str:
-    return package.source if package.kind in ("deb", "apk") else normal_name(ecosystem, package.name)
-
-
-def lookup_version(package: Package) -> str:
-    """The version that advisories speak of: that of the source package where they are about source packages."""
-    return (package.source_version or package.version) if package.kind == "deb" else package.version
-
-
-def _finding(advisory: Advisory, package: Package, fixed: str) -> Finding:
-    shared = {name: getattr(advisory, name) for name in ADVISORY_MEMBERS if name != "id"}
-    affected = VulnerablePackage(
-        package.name, package.version, package.architecture, package.kind, package.location, fixed
+    No findings for such a package would look like a clean image: advisories for libssl3 are under openssl.
+    """
+    count = sum(
+        not package.source and any(named is Named.SOURCE for _, named in covered[package.kind])
+        for package in packages
     )
-    return Finding(vulnerability_id=advisory.id, packages=(affected,), **shared)
+    words = f"the image does not name the sources of {count} packages, and advisories name sources"
+    if count and not found:
+        raise ScanFailed(f"nothing was found under the names of the packages themselves, but {words}")
+    return [f"{words}: they were looked up under their own names"] if count else []
+
+
+def _finding(advisory: Advisory, affected: Affected, package: Package, fixed: str) -> Finding:
+    own = affected.rating
+    if own is not None:
+        advisory = replace(
+            advisory, severity=own.severity, vendor_severity=own.label, cvss=own.cvss or advisory.cvss
+        )
+    vulnerable = VulnerablePackage(
+        name=package.name,
+        version=package.version,
+        architecture=package.architecture,
+        kind=package.kind,
+        location=package.location,
+        fixed_version=fixed,
+    )
+    return Finding(advisory, (vulnerable,))

@@ -1,99 +1,71 @@
-"""Advisories in OSV format (schema 1.x): one document into what the matcher needs. Pure.
+"""Advisories in OSV format (schema 1.x): converts one document to the matcher's records. Pure.
 
-A document that is withdrawn, or that names no package in a known way, gives no advisory; a field of the wrong kind
-counts as absent. Feeds are data of others: nothing here raises for what they hold.
+A withdrawn document still ends earlier advisories under its name; one without a known form of package and without
+a time of modification is ignored. A field of the wrong type counts as absent. Feeds are untrusted: nothing here
+raises because of their content.
+
+The severity comes from the first of: the entry of the package, by label and else by CVSS; the document, by label,
+by the first word of titles of AlmaLinux, Rocky Linux and Red Hat, and else by CVSS; the worst of the other entries.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from imagesmith.inspection.scanning.advisories import (
+    MAX_TEXT,
+    Advisory,
+    AdvisoryRecord,
+    Affected,
+    Event,
+    Rating,
+    instant,
+)
 from imagesmith.inspection.scanning.cvss import read_vector
-from imagesmith.inspection.scanning.findings import Cvss, Severity, severity_of, severity_of_score
-
-Event = tuple[str, str]
-"""(`introduced`, `fixed` or `last_affected`; the version it happened in). `introduced` 0: from the beginning."""
-
-MAX_TEXT = 1024
-"""Characters of a text that the API shows at most."""
+from imagesmith.inspection.scanning.ecosystems import is_distribution, normal_name
+from imagesmith.inspection.scanning.modules import is_modular, streams_named
+from imagesmith.inspection.scanning.severities import Cvss, severity_by, severity_of, worst
 
 _MAX_REFERENCES = 20
-_EVENTS = ("introduced", "fixed", "last_affected")
+_EVENTS = ("introduced", "fixed", "last_affected", "limit")
 _CVE = re.compile(r"CVE-[0-9]{4}-[0-9]{4,}")
+_SCORE = re.compile(r"10(\.0)?|[0-9](\.[0-9])?")
+_TITLE = re.compile(r"(Critical|Important|Moderate|Low):")
+_LABELS = ("severity", "urgency", "ubuntu_priority")
+_CVSS = ("cvss", "cvss_score", "cvss_vector", "cvss_v2", "cvss_v3", "cvss_v4")
+"""Members of `database_specific` and `ecosystem_specific`, whose form the schema leaves open."""
+_SPECIFIC = ("database_specific", "ecosystem_specific")
+_MAX_NESTED = 40
+"""Most values that are read in one of those members, including its lists and objects."""
 
 
-@dataclass(frozen=True)
-class Affected:
-    """Which versions of one package are affected: those listed, and those in a range."""
-
-    ecosystem: str
-    name: str
-    ranges: tuple[tuple[Event, ...], ...]
-    versions: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Advisory:
-    """What a finding says about a vulnerability, apart from the packages."""
-
-    id: str
-    severity: Severity
-    source: str
-    title: str = ""
-    description: str = ""
-    source_url: str = ""
-    vendor_severity: str = ""
-    cvss: tuple[Cvss, ...] = ()
-    references: tuple[str, ...] = ()
-    related: tuple[str, ...] = ()
-    published: str = ""
-    modified: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        shown = {name: value for name in ADVISORY_MEMBERS if (value := getattr(self, name))}
-        return shown | ({"cvss": [asdict(item) for item in self.cvss]} if self.cvss else {})
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Advisory:
-        cvss = tuple(Cvss(**item) for item in data.get("cvss", ()))
-        lists = {name: tuple(data.get(name, ())) for name in ("references", "related")}
-        return cls(**{**data, **lists, "cvss": cvss})
-
-
-ADVISORY_MEMBERS = tuple(item.name for item in fields(Advisory))
-
-
-def normal_name(ecosystem: str, name: str) -> str:
-    """Names of Python packages are the same in many spellings (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower() if ecosystem == "PyPI" else name
-
-
-def read_osv(document: Mapping[str, Any]) -> tuple[Advisory, tuple[Affected, ...]] | None:
-    """The advisory of a document and the packages that it affects; None when there is nothing to match."""
-    key = _text(document, "id")
-    if not key or document.get("withdrawn"):
+def read_osv(document: Mapping[str, Any]) -> AdvisoryRecord | None:
+    """The record of a document; None when it states nothing."""
+    key, modified = _text(document, "id"), instant(_text(document, "modified"))
+    if not key:
         return None
+    if document.get("withdrawn"):
+        # At equal times the withdrawal is the later one: a document is not withdrawn before it is written.
+        return AdvisoryRecord(key, max(modified, instant(_text(document, "withdrawn"))) + 1, None, withdrawn=True)
     entries = [entry for entry in _list(document, "affected") if isinstance(entry, Mapping)]
-    affected = tuple(found for entry in entries if (found := _affected(entry)) is not None)
+    title = _text(document, "summary")
+    affected = tuple(found for entry in entries if (found := _affected(key, title, entry)) is not None)
     if not affected:
-        return None
-    return _advisory(key, document, entries), affected
+        return AdvisoryRecord(key, modified, None) if modified else None
+    return AdvisoryRecord(key, modified, _advisory(key, document, entries, affected), affected)
 
 
-def _advisory(key: str, document: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Advisory:
-    cvss = tuple(dict.fromkeys(_vectors(key, [document, *entries])))
-    label = next((found for place in [document, *entries] if (found := _label(place))), "")
-    scores = [item.score for item in cvss if item.score is not None]
-    severity = severity_of(label)
-    if severity == "UNTRIAGED" and scores:
-        severity = severity_of_score(max(scores))
-    others = [str(item) for name in ("aliases", "upstream") for item in _list(document, name)]
-    cves = sorted({match for match in others if _CVE.fullmatch(match)})
-    # An advisory of a distribution about one CVE is that CVE; one about several keeps its own name.
-    named = cves[0] if len(cves) == 1 and not _CVE.fullmatch(key) else key
+def _advisory(
+    key: str, document: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], affected: Sequence[Affected]
+) -> Advisory:
+    rating = _rating(key, document)
+    severity, label = rating.severity, rating.label
+    if severity == "UNTRIAGED":
+        severity = worst(*(item.rating.severity for item in affected if item.rating is not None))
+    others = [str(item) for name in ("aliases", "upstream", "related") for item in _list(document, name)]
+    named = _advisory_name(key, document, affected)
     return Advisory(
         id=named,
         severity=severity,
@@ -102,7 +74,7 @@ def _advisory(key: str, document: Mapping[str, Any], entries: Sequence[Mapping[s
         description=_text(document, "details"),
         source_url=f"https://osv.dev/vulnerability/{key}",
         vendor_severity=label,
-        cvss=cvss,
+        cvss=rating.cvss,
         references=tuple(_references(document)),
         related=tuple(sorted({*others, key} - {named})),
         published=_text(document, "published"),
@@ -110,7 +82,25 @@ def _advisory(key: str, document: Mapping[str, Any], entries: Sequence[Mapping[s
     )
 
 
-def _affected(entry: Mapping[str, Any]) -> Affected | None:
+def _advisory_name(key: str, document: Mapping[str, Any], affected: Sequence[Affected]) -> str:
+    """An advisory about one CVE is that CVE; one about several keeps its own name.
+
+    `related` names may be entirely different vulnerabilities, except in records of distributions that list the
+    CVEs they fix only there, such as AlmaLinux.
+    """
+    if _CVE.fullmatch(key):
+        return key
+    places: list[tuple[str, ...]] = [("aliases", "upstream")]
+    if all(is_distribution(item.ecosystem) for item in affected):
+        places.append(("related",))
+    for names in places:
+        cves = {str(item) for name in names for item in _list(document, name) if _CVE.fullmatch(str(item))}
+        if cves:
+            return cves.pop() if len(cves) == 1 else key
+    return key
+
+
+def _affected(key: str, title: str, entry: Mapping[str, Any]) -> Affected | None:
     package = entry.get("package")
     if not isinstance(package, Mapping):
         return None
@@ -123,37 +113,95 @@ def _affected(entry: Mapping[str, Any]) -> Affected | None:
     versions = tuple(str(item) for item in _list(entry, "versions"))
     if not ecosystem or not name or not (ranges or versions):
         return None
-    return Affected(ecosystem, normal_name(ecosystem, name), ranges, versions)
+    rating = _rating(key, entry)
+    return Affected(
+        ecosystem, normal_name(ecosystem, name), ranges, versions,
+        rating=None if rating.severity == "UNTRIAGED" else rating,
+        stream=streams_named(title, _text(package, "purl")) if _is_modular(ranges, versions) else "",
+    )  # fmt: skip
+
+
+def _is_modular(ranges: Sequence[Sequence[Event]], versions: Sequence[str]) -> bool:
+    return any(is_modular(version) for version in (*versions, *(event[1] for events in ranges for event in events)))
 
 
 def _events(item: Mapping[str, Any]) -> tuple[Event, ...]:
-    return tuple(
+    """A null version counts as absent; a range without a start begins with the first version."""
+    events = tuple(
         (kind, str(event[kind]))
         for event in _list(item, "events")
         if isinstance(event, Mapping)
         for kind in _EVENTS
-        if kind in event
+        if event.get(kind) not in (None, "")
     )
+    if events and not any(kind == "introduced" for kind, _ in events):
+        return (("introduced", "0"), *events)
+    return events
 
 
-def _vectors(key: str, places: Sequence[Mapping[str, Any]]) -> list[Cvss]:
-    found = [
-        read_vector(str(item.get("score", "")), key.partition("-")[0])
-        for place in places
-        for item in _list(place, "severity")
-        if isinstance(item, Mapping)
-    ]
-    return [item for item in found if item is not None]
+def _rating(key: str, place: Mapping[str, Any]) -> Rating:
+    """The severity that a document, or one of its entries, states."""
+    items = [item for item in _list(place, "severity") if isinstance(item, Mapping)]
+    scores = [_cvss(item, key) for item in items] + list(_specific_scores(place, key))
+    cvss = tuple(dict.fromkeys(found for found in scores if found is not None))
+    # The score of other types, such as `Ubuntu`, is a label.
+    labels = [_text(item, "score") for item in items if not str(item.get("type", "")).startswith("CVSS")]
+    labels += _labels(place)
+    label = next((item for item in labels if severity_of(item) != "UNTRIAGED"), next(iter(labels), ""))
+    return Rating(severity_by(label, cvss), label, cvss)
 
 
-def _label(place: Mapping[str, Any]) -> str:
-    for name in ("database_specific", "ecosystem_specific"):
-        inner = place.get(name)
-        if isinstance(inner, Mapping):
-            label = _text(inner, "severity") or _text(inner, "urgency")
-            if label:
-                return label
-    return ""
+def _cvss(item: Mapping[str, Any], key: str) -> Cvss | None:
+    """The vector of a `severity`; some databases write the bare score."""
+    text = str(item.get("score", "")).strip()
+    source = key.partition("-")[0]
+    kind = re.fullmatch(r"CVSS_V([234])", str(item.get("type", "")))
+    if kind and _SCORE.fullmatch(text):
+        return Cvss(f"{kind[1]}.0", "", source, float(text))
+    if kind and kind[1] == "3" and text.upper().startswith("AV:"):
+        text = f"CVSS:3.1/{text}"  # the type states the version, so some omit it from the vector
+    return read_vector(text, source)
+
+
+def _specific_scores(place: Mapping[str, Any], key: str) -> Iterator[Cvss | None]:
+    """Vectors and bare scores in members that a database adds: `"cvss": {"vectorString": ..., "score": 9.8}`."""
+    source = key.partition("-")[0]
+    for name in _SPECIFIC:
+        values = {member: list(_nested(_mapping(place, name).get(member))) for member in ("severity", *_CVSS)}
+        texts = (str(value) for found in values.values() for value in found)
+        vectors = [found for text in texts if (found := read_vector(text, source)) is not None]
+        yield from vectors
+        if any(vector.score is not None for vector in vectors):
+            continue  # a number beside a vector is its score or a partial score
+        # a number in `severity` may have any scale
+        numbers = (str(value) for member in _CVSS for value in values[member])
+        yield from (Cvss("3.0", "", source, float(text)) for text in numbers if _SCORE.fullmatch(text))
+
+
+def _labels(place: Mapping[str, Any]) -> Iterator[str]:
+    for name in _SPECIFIC:
+        values = (value for label in _LABELS for value in _nested(_mapping(place, name).get(label)))
+        yield from (value for value in values if isinstance(value, str) and value)
+    title = _TITLE.match(_text(place, "summary"))
+    if title is not None:
+        yield title[1]
+
+
+def _nested(value: Any) -> Iterator[Any]:
+    """The first few texts and numbers in a value, including its lists and objects."""
+    waiting = [value]
+    for _ in range(_MAX_NESTED):
+        if not waiting:
+            return
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value[:MAX_TEXT]
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield value
+        elif isinstance(value, list):
+            waiting += reversed(value[:_MAX_NESTED])
+        elif isinstance(value, Mapping):
+            waiting += reversed(list(value.values())[:_MAX_NESTED])
 
 
 def _source(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -170,6 +218,11 @@ def _references(document: Mapping[str, Any]) -> list[str]:
 def _text(place: Mapping[str, Any], name: str) -> str:
     value = place.get(name)
     return value[:MAX_TEXT] if isinstance(value, str) else ""
+
+
+def _mapping(place: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = place.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _list(place: Mapping[str, Any], name: str) -> Sequence[Any]:

@@ -1,9 +1,9 @@
-"""KVM only where a guest really ran under it.
+"""Selects KVM only where a guest really ran under it.
 
-`/dev/kvm` may open, make a machine and then hang for ever (nested virtualisation that is half there). So:
+`/dev/kvm` may open, make a machine and then hang for ever (incomplete nested virtualisation). So:
 
     unknown --probe: a boot sector under KVM must end QEMU in time--> kvm | tcg
-    kvm     --a first real guest says nothing on its console in time--> tcg (`distrust`)
+    kvm     --a first real guest prints nothing on its console in time--> tcg (`distrust`)
 
 The verdict is kept in a file, with its reason, for this boot of the host and this QEMU; `imagesmith doctor` shows
 it.
@@ -12,13 +12,13 @@ it.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from imagesmith import processes
+from imagesmith.files import READABLE, write_atomically
 from imagesmith.instances.machine.hardware import PROGRAM, Acceleration
 
 DEVICE = Path("/dev/kvm")
@@ -32,18 +32,18 @@ _CODE = bytes([0xB0, _SUCCESS, 0xE6, 0xF4, 0xF4])
 
 @dataclass(frozen=True)
 class Verdict:
-    """What machines run under here, and why."""
+    """The accelerator of machines on this host, and the reason."""
 
     acceleration: Acceleration
     reason: str
     host: str = ""
-    """Which boot of the host and which QEMU it was found with."""
+    """The boot of the host and the QEMU for which it holds."""
     proven: bool = False
     """A real guest has run under it."""
 
 
 class Accelerator:
-    """Decides once and remembers in `folder/accelerator.json`."""
+    """Decides once and keeps the verdict in `folder/accelerator.json`."""
 
     def __init__(
         self, folder: Path, *, wanted: Literal["auto", "kvm", "tcg"] = "auto", device: Path = DEVICE
@@ -53,7 +53,7 @@ class Accelerator:
         self._device = device
 
     def verdict(self) -> Verdict:
-        """What to run under; probes when nothing is known about this boot of the host."""
+        """The accelerator to use; probes if no verdict for this boot of the host exists."""
         if self._wanted != "auto":
             return Verdict(self._wanted, "the settings say so", proven=True)
         known = self._read()
@@ -62,11 +62,11 @@ class Accelerator:
         return self._keep(probe(self._device))
 
     def distrust(self, reason: str) -> Verdict:
-        """A guest did not run under KVM: from now on machines are emulated."""
+        """Record that a guest did not run under KVM: from now on machines are emulated."""
         return self._keep(Verdict("tcg", reason))
 
     def trust(self, verdict: Verdict) -> None:
-        """A guest ran."""
+        """Record that a guest ran under KVM."""
         if not verdict.proven:
             self._keep(Verdict(verdict.acceleration, verdict.reason, proven=True))
 
@@ -80,14 +80,12 @@ class Accelerator:
         kept = Verdict(verdict.acceleration, verdict.reason, _host(), verdict.proven)
         if self._wanted == "auto":
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            draft = self._file.with_suffix(f".{os.getpid()}.tmp")
-            draft.write_text(json.dumps(asdict(kept)), encoding="utf-8")
-            draft.replace(self._file)
+            write_atomically(self._file, json.dumps(asdict(kept)), mode=READABLE)
         return kept
 
 
 def probe(device: Path = DEVICE) -> Verdict:
-    """Run a boot sector under KVM; anything but its exit status in time speaks against KVM."""
+    """Run a boot sector under KVM; any result but its exit status in time rules KVM out."""
     if not device.exists():
         return Verdict("tcg", f"there is no {device}: machines are emulated, which is about ten times slower")
     with tempfile.TemporaryDirectory(prefix="imagesmith-kvm-") as folder:

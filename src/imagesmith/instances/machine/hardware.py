@@ -1,6 +1,6 @@
-"""The command line of QEMU for one machine. Pure.
+"""Builds the command line of QEMU for one machine. Pure.
 
-Everything is virtio, nothing is there by default, and no host path but those named here is opened. The serial
+Every device is virtio, there are no default devices, and only the host paths named here are opened. The serial
 console is QEMU's standard output; QMP is a socket in the machine's folder, which QEMU sees as FOLDER.
 """
 
@@ -15,25 +15,25 @@ Firmware = Literal["bios", "uefi"]
 
 PROGRAM = "qemu-system-x86_64"
 FOLDER = "/machine"
-"""Where the machine's own folder is seen by QEMU."""
+"""Path of the machine's own folder inside QEMU's sandbox."""
 SSH_PORT = 2222
-"""On the loopback of the machine's network namespace, led to port 22 of the guest."""
+"""On the loopback of the machine's network namespace, forwarded to port 22 of the guest."""
 GUEST_NETWORK = "10.0.3.0/24"
-"""Not that of slirp4netns outside, whose name server at 10.0.2.3 must stay reachable."""
+"""Differs from the network of slirp4netns outside, whose name server at 10.0.2.3 must stay reachable."""
 UEFI_CODE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
 UEFI_VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
 EMULATED_CPU = "max,avx=off,avx2=off,la57=off,svm=off,erms=off,fsrm=off,smap=off,mpx=off,pku=off"
-"""Without AVX, which QEMU 7.2 is the first to emulate: with it, services of guests failed one after another because
-systemd could not read its mount table. Five-level page tables and nested virtualisation only cost time, and so do:
+"""Without AVX, which QEMU emulates since 7.2: with it, services of guests failed one after another because systemd
+could not read its mount table. Five-level page tables and nested virtualisation only cost time, and so do:
 erms, fsrm    guests then copy with `rep movsb`, which is emulated byte by byte
-smap          every copy to or from a program switches it twice, and each switch leaves the translated code
-mpx, pku      more registers to save whenever the guest's kernel changes programs
-What x86-64-v2 asks for stays: there are guests that start with nothing less."""
+smap          every copy to or from a program toggles it twice, and each toggle leaves the translated code
+mpx, pku      more registers to save at every context switch of the guest
+All features of x86-64-v2 remain: some guests do not start without them."""
 _TRANSLATION_MB = 512
 """Memory of TCG for translated code; its own choice would be a gigabyte."""
 OVERHEAD_MB = _TRANSLATION_MB + 512
-"""What QEMU itself takes beside the guest's memory, at most."""
+"""The most that QEMU itself takes beside the guest's memory."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Drive:
 
 @dataclass(frozen=True)
 class Kernel:
-    """What is started instead of the firmware's choice: files in the machine's folder, and what the kernel is told.
+    """A kernel to start without firmware: files in the machine's folder, and the kernel's arguments.
 
-    When the guest restarts, QEMU ends instead of starting the same kernel once more.
+    When the guest resets, QEMU ends instead of starting the same kernel again.
     """
 
     file: str
@@ -58,9 +58,9 @@ class Kernel:
     arguments: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """What a machine has. `strings` are files in its folder whose contents become SMBIOS strings."""
+    """The hardware of a machine. `strings` are files in its folder whose contents become SMBIOS strings."""
 
     cpus: int
     memory_mb: int
@@ -69,7 +69,7 @@ class Hardware:
     firmware: Firmware = "bios"
     outbound: bool = True
     interactive: bool = False
-    """The serial console is a socket that somebody will connect to, as `ami boot` does; QEMU waits for that."""
+    """The serial console is a socket for a client such as `ami boot`; QEMU waits for the connection."""
     kernel: Kernel | None = None
 
 
@@ -119,7 +119,7 @@ def _kernel(kernel: Kernel | None) -> list[str]:
 
 
 def _network(outbound: bool) -> list[str]:
-    # 10.0.3.2, QEMU's way to the loopback of its host, leads to the loopback of the namespace: nothing is there.
+    # 10.0.3.2, QEMU's address for the loopback of its host, is the namespace's loopback: nothing listens there.
     options = f"user,id=network,net={GUEST_NETWORK},ipv6=off,restrict={'off' if outbound else 'on'}"
     return [
         "-netdev", f"{options},hostfwd=tcp:127.0.0.1:{SSH_PORT}-:22",
@@ -128,7 +128,7 @@ def _network(outbound: bool) -> list[str]:
 
 
 def _drive(drive: Drive, index: int) -> list[str]:
-    # A machine of ours is disposable until its disk is copied, after QEMU has ended: no flush has to be waited for.
+    # A machine is disposable until its disk is copied, after the end of QEMU: no flush needs to be awaited.
     readonly = "on" if drive.read_only else "off"
     file = f"driver=file,node-name={drive.name}-file,filename={FOLDER}/{drive.file},cache.no-flush=on"
     node = f"driver={drive.format},node-name={drive.name},file={drive.name}-file,read-only={readonly}"

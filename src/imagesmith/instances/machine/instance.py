@@ -1,70 +1,51 @@
 """The machine kind of instance: QEMU on a qcow2 overlay of its parent's disk, entered over SSH.
 
-machines/<name>/            the machine's folder, gone with close()
-  root.qcow2                overlay: everything the machine changes
-  <key>-<random>.qcow2      what root.qcow2 lies on above the parent, when the run uses the cache (disk_chain.py)
-  seed.iso | string-0, 1    who may enter (identity.py)
-  qmp, uefi-variables.fd, console.log
-
-deferred launch: nothing happens before the first command, which begins on overlays of earlier machines, if any
+    MachineInstance
+      CachedDisk         the files of the machine, their state in the cache, its keys (cached_disk.py)
+      PowerSequence      QEMU: boot, fallback from KVM, restart after a reset of the guest (power_sequence.py)
+      GuestSession       SSH: login, commands, boot id, shutdown (guest_session.py)
 
 launch --> waiting for SSH --> commands <--> reboot --> stop --> copy of the disk --> close
-              |                                  |  a kernel that QEMU started itself (direct.py): QEMU ends, and
-              |                                  |  another one starts from the disk
-              |  console says panic, emergency shell, nothing to boot
-              |  QEMU ended; the time is over; KVM that says nothing: again, emulated
-              +--> InstanceError with the last lines of the console
+
+deferred launch: nothing happens before the first command, which starts on overlays of earlier machines, if any
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
-import socket
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
-from imagesmith import processes
-from imagesmith.artifacts.overlays import DiskState
-from imagesmith.instances.limits import Limits
-from imagesmith.instances.machine.accelerator import Accelerator, Verdict
-from imagesmith.instances.machine.command import Command, CommandTooLong, ShellLost
-from imagesmith.instances.machine.console import Console
-from imagesmith.instances.machine.direct import SAME_ADDRESSES, first_kernel
-from imagesmith.instances.machine.disk_chain import DiskChain, make_disk, virtual_size
+from imagesmith.instances.command import Command
+from imagesmith.instances.limits import ResourceLimits
+from imagesmith.instances.machine.accelerator import Accelerator
+from imagesmith.instances.machine.backing_chain import BackingChain
+from imagesmith.instances.machine.cached_disk import CachedDisk
+from imagesmith.instances.machine.disable_aslr import SCRIPT as DISABLE_ASLR
+from imagesmith.instances.machine.disable_aslr import prefix_of
 from imagesmith.instances.machine.emulator import Emulator
-from imagesmith.instances.machine.hardware import SSH_PORT, UEFI_VARIABLES, Drive, Hardware, Kernel
-from imagesmith.instances.machine.hasten import SCRIPT as HASTEN
-from imagesmith.instances.machine.hasten import prefix_of
-from imagesmith.instances.machine.identity import Identity, credential_strings, write_seed
-from imagesmith.instances.machine.knock import NOTHING, greeted
+from imagesmith.instances.machine.guest_session import ENVIRONMENT, LOGIN_SECONDS, GuestSession
 from imagesmith.instances.machine.loop import LoopThread
-from imagesmith.instances.machine.metadata import HOSTNAME
 from imagesmith.instances.machine.options import MachineOptions
-from imagesmith.instances.network import connect_inside
+from imagesmith.instances.machine.power_sequence import PowerSequence, PowerSupply
+from imagesmith.instances.machine.ssh_keys import MachineIdentity
+from imagesmith.instances.machine.way_in import LEAVE
 from imagesmith.instances.protocol import InstanceError, Snapshot
 from imagesmith.instances.shell_files import ShellFiles
-from imagesmith.processes import Cancellation, Cancelled, Completed, OnOutput
-
-if TYPE_CHECKING:
-    import asyncssh
-
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+from imagesmith.instances.timer import SYSTEM_TIMER, Timer
+from imagesmith.processes import Cancellation, Cancelled, Completed, OnOutput, Stream
 
 _TOOL_SECONDS = 120.0
-_CONNECT_SECONDS = 15.0
-_LOGIN_SECONDS = 120.0
-_RETRY_SECONDS = 1.0
-_SILENT_SECONDS = 30.0
-"""A firmware under working KVM says something on the console long before."""
-_DOWN_SECONDS = 180.0
-_SETTLE_SECONDS = 1.0
-_GIB = 1024**3
-# Not `cloud-init status --wait`: after one module that failed it says so at once, while others still run.
-_CLOUD_INIT_ENDED = "until [ -e /run/cloud-init/result.json ]; do sleep 1; done"
+_WORDS = 4096
+# Not `cloud-init status --wait`: it returns as soon as one module has failed, while others still run.
+# The process of its last stage may be about to restart the machine (power_state), which follows its own end.
+_CLOUD_INIT_ENDED = r"""
+until [ -e /run/cloud-init/result.json ]; do sleep 1; done
+tr -d '\n' </run/cloud-init/result.json | sed -n 's/.*"errors": *\[ *\([^]].*\)\].*/\1/p'
+while cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' ' ' | grep -q 'bin/cloud-ini[t] '; do sleep 1; done
+sleep 2
+[ "$(systemctl is-system-running 2>/dev/null)" != stopping ] || sleep 600
+"""
 
 
 class MachineInstance(ShellFiles):
@@ -73,34 +54,24 @@ class MachineInstance(ShellFiles):
     kind = "machine"
 
     def __init__(
-        self, folder: Path, disk: Path, *, options: MachineOptions, accelerator: Accelerator, limits: Limits,
-        cancellation: Cancellation | None, on_line: Callable[[str], None],
+        self, folder: Path, disk: Path, supply: PowerSupply, *, cancellation: Cancellation | None,
+        on_line: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.name = folder.name
         self.folder = folder
-        self.options = options
-        self.console = Console(folder / "console.log")
-        self.disk = folder / "root.qcow2"
-        self._accelerator = accelerator
-        self._limits = limits
-        self._cancellation = cancellation
-        self.on_line = on_line
-        """Hears what the machine is about to do; may be replaced."""
-        self._identity = Identity.fresh()
-        self._loop = LoopThread(f"machine-{self.name}")
-        self._emulator: Emulator | None = None
-        self._connection: asyncssh.SSHClientConnection | None = None
-        self._closed = False
-        self._verdict: Verdict | None = None
-        self._kernel: Kernel | None = None
-        """Of the disk, for its first start."""
-        self._prefix: tuple[str, ...] = ()
-        self._chain = DiskChain(disk)
-        self.state: DiskState | None = None
-        """What its disk is known to come from; None when that is not known, or nobody wants to know."""
+        self.options = supply.options
+        self.disk = CachedDisk(folder, disk, supply.options)
         self.started = False
         self.at_first_start: Callable[[MachineInstance], None] = lambda _: None
-        """Called once commands run, unless the machine goes on with what an earlier one left."""
+        """Called once commands run, unless the machine continues on the disk of an earlier one."""
+        self._timer = supply.timer
+        self._on_line = on_line
+        self._loop = LoopThread(f"machine-{self.name}")
+        self._power = PowerSequence(self.disk, supply, loop=self._loop, say=self._say)
+        self._power.cancellation = cancellation
+        self._session = GuestSession(
+            self._power, loop=self._loop, timer=supply.timer, own_user_data=bool(supply.options.user_data)
+        )
 
     @classmethod
     def launch(
@@ -110,20 +81,21 @@ class MachineInstance(ShellFiles):
         *,
         options: MachineOptions,
         accelerator: Accelerator,
-        limits: Limits | None = None,
+        limits: ResourceLimits | None = None,
         cancellation: Cancellation | None = None,
         on_line: Callable[[str], None] = lambda _: None,
         deferred: bool = False,
+        timer: Timer = SYSTEM_TIMER,
     ) -> MachineInstance:
         """Boot an overlay of `disk` (qcow2, absolute path) in `folder`, and wait until commands run.
 
-        A folder left by an attempt that died is replaced. `deferred`: all of that when the first command is to run.
-        Raises InstanceError, Cancelled.
+        A folder left by a killed attempt is replaced. `deferred`: the boot happens before the first command.
+        `on_line` receives progress messages. Raises InstanceError, Cancelled.
         """
-        machine = cls(
-            folder, disk, options=options, accelerator=accelerator, limits=limits or Limits(),
-            cancellation=cancellation, on_line=on_line,
-        )  # fmt: skip
+        supply = PowerSupply(
+            options=options, accelerator=accelerator, limits=limits or ResourceLimits(), timer=timer
+        )
+        machine = cls(folder, disk, supply, cancellation=cancellation, on_line=on_line)
         try:
             if not deferred:
                 machine._begin()
@@ -140,20 +112,16 @@ class MachineInstance(ShellFiles):
         *,
         options: MachineOptions,
         accelerator: Accelerator,
-        limits: Limits | None = None,
+        limits: ResourceLimits,
         on_line: Callable[[str], None] = lambda _: None,
     ) -> MachineInstance:
-        """Switch a machine on and wait for nothing, as `ami boot` does. Raises InstanceError."""
-        machine = cls(
-            folder, disk, options=options, accelerator=accelerator, limits=limits or Limits(), cancellation=None,
-            on_line=on_line,
-        )  # fmt: skip
+        """Switch a machine on without waiting, as `ami boot` does. Raises InstanceError."""
+        supply = PowerSupply(options=options, accelerator=accelerator, limits=limits, timer=SYSTEM_TIMER)
+        machine = cls(folder, disk, supply, cancellation=None, on_line=on_line)
         try:
             machine.started = True
-            machine._prepare()
-            verdict = accelerator.verdict()
-            on_line(f"starting {machine.label} under {verdict.acceleration}: {verdict.reason}")
-            machine._start(verdict)
+            machine.disk.create()
+            machine._power.start()
         except BaseException:
             machine.close()
             raise
@@ -161,68 +129,36 @@ class MachineInstance(ShellFiles):
 
     @property
     def label(self) -> str:
-        return f"machine {self.name}"
+        return self._power.label
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {"PATH": PATH, "HOME": "/root"}
+        return ENVIRONMENT
 
     @property
     def emulator(self) -> Emulator:
         """The running QEMU. Raises InstanceError when the machine is off."""
-        if self._emulator is None:
-            raise InstanceError(f"{self.label} is {'closed' if self._closed else 'switched off'}")
-        return self._emulator
+        return self._power.emulator
 
-    @property
-    def parent(self) -> Path:
-        """The disk that it was started on."""
-        return self._chain.parent
-
-    @property
-    def identity(self) -> Identity:
-        """Who may enter it; goes with its disk."""
-        return self._identity
-
-    def resume(self, chain: DiskChain, identity: Identity | None = None) -> None:
-        """Begin on what an earlier machine left, and as that machine. Raises InstanceError once it has started."""
+    def resume(self, chain: BackingChain, identity: MachineIdentity | None = None) -> None:
+        """Continue an earlier machine, with its disk and identity. Raises InstanceError once it has started."""
         if self.started:
             raise InstanceError(f"{self.label} has started: its disk cannot be changed any more")
-        self._chain = chain
-        self._identity = identity or self._identity
+        self.disk.resume(chain, identity)
         self.at_first_start = lambda _: None
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        input: bytes | None = None,
-        timeout: float | None = None,
-        on_output: OnOutput | None = None,
-        limit: int = 1024 * 1024,
-    ) -> Completed:
+    def run(self, command: Command, on_output: OnOutput | None = None) -> Completed:
         """Run a program as root inside. A program that does not exist ends with status 127, as in a shell."""
-        from imagesmith.instances.machine import shell
-
-        connection = self._connected()
-        command = Command(tuple(argv), {**self.environment, **(env or {})}, cwd or "/", limit, self._prefix)
-        work = shell.execute(connection, command, input=input, timeout=timeout, on_output=on_output)
-        try:
-            return self._loop.call(work, check=self._check)
-        except CommandTooLong as error:
-            raise InstanceError(f"{self.label}: {error}") from error
-        except ShellLost as error:
-            self._connection = None
-            raise self._failure(f"lost while '{argv[0]}' ran: {error}") from error
+        self._enter()
+        return self._session.run(command, on_output)
 
     def reboot(self) -> None:
         """Restart the guest's system and wait until commands run again. Raises InstanceError, Cancelled."""
-        before = self._boot_id(self._connected())
-        self._send_away("reboot")
-        self._disconnect()
-        self._await_shell(self.options.boot_seconds, other_than=before)
+        self._enter()
+        before = self._session.boot_id()
+        self._session.request_shutdown("reboot")
+        self._session.disconnect()
+        self._session.wait(self.options.boot_seconds, self.disk.identity, other_than=before)
 
     def checkpoint(self) -> Snapshot:
         raise InstanceError(f"{self.label} keeps no checkpoints; use a container for watch mode")
@@ -231,39 +167,39 @@ class MachineInstance(ShellFiles):
         raise InstanceError(f"{self.label} cannot go back to {snapshot.reference}")
 
     def stop(self) -> None:
-        """Shut the guest down and wait until QEMU has ended: its disk is whole then. Raises InstanceError."""
+        """Shut the guest down and wait until QEMU has ended: its disk is then complete. Raises InstanceError."""
         if not self.started:
             self.started = True
-            self._prepare()
+            self.disk.create()
             return
-        emulator = self.emulator
-        if emulator.running:
-            try:
-                self._send_away("poweroff")
-            except InstanceError:
-                emulator.execute("system_powerdown")
-            until = time.monotonic() + _DOWN_SECONDS
-            while not emulator.wait(_RETRY_SECONDS):
-                if self._cancellation is not None:
-                    self._cancellation.check()
-                if time.monotonic() > until:
-                    raise self._failure(f"did not shut down within {_DOWN_SECONDS:.0f} s")
-        self._disconnect()
-        completed = emulator.completed
-        self._emulator = None
-        emulator.close()
-        if completed is None or completed.returncode != 0:
-            raise self._failure(f"did not shut down cleanly: {emulator.last_words()}")
+        self._power.wait_down(self._request_poweroff)
+        self._session.disconnect()
+        self._power.switch_off()
+
+    def leave(self) -> None:
+        """Remove imagesmith's keys and access, before the disk becomes an image; the open connection remains.
+
+        Raises InstanceError.
+        """
+        if self.started:
+            argv = ["/bin/sh", "-c", LEAVE, "leave", *self.disk.identity.marks]
+            done = self.run(Command(argv, timeout=_TOOL_SECONDS))
+            if done.returncode != 0 or done.timed_out:
+                raise InstanceError(f"our keys cannot be removed from {self.label} ({done.ending}): {done.tail(3)}")
 
     def use(self, cancellation: Cancellation | None) -> None:
-        """From now on commands end with `cancellation`."""
-        self._cancellation = cancellation
+        """From now on `cancellation` ends commands."""
+        self._power.cancellation = cancellation
+
+    def report_to(self, on_line: Callable[[str], None]) -> None:
+        """From now on `on_line` receives progress messages."""
+        self._on_line = on_line
 
     def detach(self) -> None:
-        """End the machine and leave its folder, for a person to look at; shut down if it still obeys."""
-        if self._closed:
+        """End the machine and keep its folder for inspection; the guest is shut down if it still responds."""
+        if self._power.closed:
             return
-        self._cancellation = None
+        self.use(None)
         if self.started:
             with contextlib.suppress(InstanceError, Cancelled):
                 self.stop()
@@ -273,212 +209,77 @@ class MachineInstance(ShellFiles):
         try:
             self._end()
         finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.disk.remove()
 
-    def _end(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        self._disconnect()
-        if self._emulator is not None:
-            self._emulator.close()
-        self._emulator = None
-        self._loop.close()
-
-    def freeze_disk(self, name: str) -> Path:
-        """Call what is on the disk now `name`, in the machine's folder, for ever; changes go on in a new overlay.
+    def snapshot_disk(self, name: str) -> Path:
+        """Keep the current content of the disk as `name` in the machine's folder; changes go into a new overlay.
 
         Raises InstanceError.
         """
-        return self._chain.freeze(self, name)
+        self._enter()
+        return self.disk.chain.freeze(self.disk.path, name, guest=self, control=self.emulator)
+
+    def _end(self) -> None:
+        if self._power.closed:
+            return
+        self._session.disconnect()
+        self._power.close()
+        self._loop.close()
+
+    def _say(self, line: str) -> None:
+        self._on_line(line)
 
     def _begin(self) -> None:
-        """Make what the machine consists of, and switch it on."""
+        """Make the files of the machine, switch it on, and wait until commands run."""
         self.started = True
-        self._prepare()
-        self._boot()
+        self.disk.create()
+        verdict = self._power.boot(lambda: self._session.wait(self.options.boot_seconds, self.disk.identity))
+        if self.options.fast_boot and verdict.acceleration == "tcg":
+            self._disable_aslr()
+        if self.options.user_data:
+            self._await_user_data(self._timer.now() + self.options.boot_seconds)
         self.at_first_start(self)
 
-    def _prepare(self) -> None:
-        """Make the machine's folder: overlay, volumes, and what lets us in."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True, mode=0o700)
-        make_disk(self._chain, self.disk, bytes_wanted=self.options.root_gb * _GIB)
-        for volume in self.options.volumes:
-            self._image(
-                ["create", "-q", "-f", "qcow2", str(self.folder / f"{volume.name}.qcow2"), f"{volume.size_gb}G"]
-            )
-        if self.options.firmware == "uefi":
-            shutil.copyfile(UEFI_VARIABLES, self.folder / "uefi-variables.fd")
-        if self.options.entry == "credentials" and not self.options.user_data:
-            for index, text in enumerate(credential_strings(self._identity)):
-                (self.folder / f"string-{index}").write_bytes(text)
+    def _enter(self) -> None:
+        """Start a deferred machine; connect again after a lost connection. Raises InstanceError, Cancelled."""
+        if not self.started and not self._power.closed:
+            self._begin()
+        if not self._session.connected:
+            self._power.keep_running()
+            self._session.wait(LOGIN_SECONDS, self.disk.identity)
+
+    def _request_poweroff(self) -> None:
+        self._enter()
+        self._session.request_shutdown("poweroff")
+
+    def _await_user_data(self, until: float) -> None:
+        """Wait until cloud-init has applied the user data, which may include restarts."""
+        said = b""
+
+        def collect(_: Stream, chunk: bytes) -> None:
+            nonlocal said
+            said += chunk[:_WORDS]
+
+        while (seconds := until - self._timer.now()) > 0:
+            try:
+                done = self.run(Command(["/bin/sh", "-c", _CLOUD_INIT_ENDED], timeout=seconds), collect)
+            except InstanceError:
+                if not self.emulator.running:
+                    raise
+                continue
+            if done.timed_out:
+                break
+            if said:
+                words = said.decode(errors="replace").strip()
+                self._say(f"warning: cloud-init did not do all that userDataOverride says: {words}")
             return
-        write_seed(
-            self.folder / "seed.iso", self._identity, hostname=HOSTNAME,
-            user_data=self.options.user_data, password=self.options.password,
-        )  # fmt: skip
+        raise self._power.failure(f"did not finish its userDataOverride within {self.options.boot_seconds:.0f} s")
 
-    def _image(self, arguments: Sequence[str]) -> None:
-        try:
-            processes.check(["qemu-img", *arguments], what="making a disk", timeout=_TOOL_SECONDS)
-        except (processes.ProcessFailed, FileNotFoundError) as error:
-            raise InstanceError(f"{self.label} has no disk: {error}") from error
-
-    def _hardware(self, kernel: Kernel | None) -> Hardware:
-        drives = [Drive("root", self.disk.name)]
-        drives += [Drive(volume.name, f"{volume.name}.qcow2") for volume in self.options.volumes]
-        if (self.folder / "seed.iso").exists():
-            drives.append(Drive("seed", "seed.iso", "raw", read_only=True))
-        strings = sorted(place.name for place in self.folder.glob("string-*"))
-        options = self.options
-        return Hardware(
-            options.cpus, options.memory_mb, tuple(drives), tuple(strings), options.firmware, options.outbound,
-            options.interactive, kernel,
-        )  # fmt: skip
-
-    def _boot(self) -> None:
-        """Start QEMU and wait for SSH; a KVM that says nothing is given up for emulation, once."""
-        verdict = self._accelerator.verdict()
-        self.on_line(f"starting {self.label} under {verdict.acceleration}: {verdict.reason}")
-        # a machine with a seed for cloud-init starts as anybody's would
-        if self.options.quick and self.options.firmware == "bios" and not (self.folder / "seed.iso").exists():
-            self._kernel = first_kernel(self.disk, self.folder)
-        self._start(verdict, self._kernel)
-        try:
-            self._await_shell(self.options.boot_seconds, silent_fails=verdict)
-        except _Silent:
-            verdict = self._accelerator.distrust(
-                f"a guest said nothing on its console for {_SILENT_SECONDS:.0f} s under KVM: machines are emulated"
-            )
-            self.on_line(f"starting {self.label} again under {verdict.acceleration}: {verdict.reason}")
-            self.emulator.close()
-            self.console.restart()
-            self._start(verdict, self._kernel)
-            self._await_shell(self.options.boot_seconds)
-        self._accelerator.trust(verdict)
-        if self.options.quick and verdict.acceleration == "tcg":
-            self._hasten()
-        if self.options.user_data:
-            self.run(["/bin/sh", "-c", _CLOUD_INIT_ENDED], timeout=self.options.boot_seconds)
-
-    def _hasten(self) -> None:
-        """Commands at the same addresses, and what the kernel was told about that undone; see hasten.py."""
-        undo = "undo" if self._kernel is not None else ""
-        done = self.run(["/bin/sh", "-c", HASTEN, "hasten", undo], timeout=_TOOL_SECONDS)
+    def _disable_aslr(self) -> None:
+        """Load commands at fixed addresses, and undo the kernel's argument for the boot; see disable_aslr.py."""
+        undo = "undo" if self._power.direct_kernel else ""
+        argv = ["/bin/sh", "-c", DISABLE_ASLR, "disable_aslr", undo]
+        done = self.run(Command(argv, timeout=_TOOL_SECONDS))
         if done.returncode != 0 or done.timed_out:
             raise InstanceError(f"{self.label}: kernel.randomize_va_space cannot be set: {done.tail(3)}")
-        self._prefix = prefix_of(done)
-
-    def _start(self, verdict: Verdict, kernel: Kernel | None = None) -> None:
-        if kernel is not None and verdict.acceleration == "tcg":
-            kernel = replace(kernel, arguments=f"{kernel.arguments} {SAME_ADDRESSES}")
-        self._verdict = verdict
-        self._emulator = Emulator.start(
-            self.name, self._hardware(kernel), verdict.acceleration, folder=self.folder,
-            parents=(self._chain.parent,), console=self.console, loop=self._loop, limits=self._limits,
-            facts=self.options.facts,
-            disk_mb=max(virtual_size(self.disk) // 1024**2, *(v.size_gb * 1024 for v in self.options.volumes), 0),
-        )  # fmt: skip
-
-    def _await_shell(self, seconds: float, *, other_than: str = "", silent_fails: Verdict | None = None) -> None:
-        """Wait until commands run, in a boot of another id than `other_than`."""
-        started = time.monotonic()
-        watch = silent_fails is not None and silent_fails.acceleration == "kvm" and not silent_fails.proven
-        reason = NOTHING
-
-        def check() -> None:
-            self._check()
-            if watch and self.console.bytes == 0 and time.monotonic() - started > _SILENT_SECONDS:
-                raise _Silent
-
-        while time.monotonic() - started < seconds:
-            check()
-            try:
-                connection = self._connect(started + seconds, check)
-                if self._boot_id(connection) != other_than:
-                    self._connection = connection
-                    return
-                reason = "it has not gone down yet"
-                connection.abort()
-            except OSError as error:
-                reason = f"{error or type(error).__name__}"
-            time.sleep(_RETRY_SECONDS)
-        raise self._failure(f"could not be entered within {seconds:.0f} s: {reason}")
-
-    def _connect(self, until: float, check: Callable[[], None]) -> asyncssh.SSHClientConnection:
-        from imagesmith.instances.machine import shell
-
-        def begin() -> socket.socket:
-            return connect_inside(self.emulator.network, SSH_PORT, timeout=_CONNECT_SECONDS)
-
-        sock = greeted(begin, until, check)
-        try:
-            sock.setblocking(False)
-            return self._loop.call(shell.connect(sock, self._identity), timeout=_LOGIN_SECONDS, check=self._check)
-        except BaseException:
-            sock.close()
-            raise
-
-    def _connected(self) -> asyncssh.SSHClientConnection:
-        if not self.started and not self._closed:
-            self._begin()
-        emulator = self.emulator
-        if self._connection is None:
-            if not emulator.running and not self._went_on():
-                raise self._failure(emulator.last_words())
-            self._await_shell(_LOGIN_SECONDS)
-        assert self._connection is not None
-        return self._connection
-
-    def _check(self) -> None:
-        """Raise what makes waiting useless: cancellation, the end of QEMU, a panic."""
-        if self._cancellation is not None:
-            self._cancellation.check()
-        emulator = self.emulator
-        if not emulator.running and not self._went_on():
-            sandbox = emulator.sandbox.last_words() if emulator.sandbox is not None else ""
-            raise self._failure(sandbox or emulator.last_words())
-        if self.console.trouble:
-            raise self._failure(self.console.trouble)
-
-    def _went_on(self) -> bool:
-        """Start from the disk what restarted itself after a start of its kernel; whether that was it."""
-        if self._verdict is None or not self.emulator.restarted:
-            return False
-        self.on_line(f"{self.label} restarts, from its disk now")
-        self.emulator.close()
-        self._chain.reopened()
-        self._start(self._verdict)
-        return True
-
-    def _boot_id(self, connection: asyncssh.SSHClientConnection) -> str:
-        """Which boot of the guest answers. Raises ShellLost when it goes down meanwhile, TimeoutError."""
-        from imagesmith.instances.machine import shell
-
-        command = Command(("cat", "/proc/sys/kernel/random/boot_id"), self.environment, "/", 100)
-        work = shell.execute(connection, command, input=None, timeout=None, on_output=None)
-        done = self._loop.call(work, timeout=_LOGIN_SECONDS, check=self._check)
-        if done.returncode != 0:
-            raise ShellLost(f"it does not tell which boot it is: {done.tail(1)}")
-        return done.stdout.decode().strip()
-
-    def _send_away(self, command: Literal["reboot", "poweroff"]) -> None:
-        """Tell the guest to go down; the answer may be lost with it."""
-        script = f"(sleep {_SETTLE_SECONDS:g}; systemctl {command} || {command}) </dev/null >/dev/null 2>&1 &"
-        self.run(["/bin/sh", "-c", script], timeout=_TOOL_SECONDS)
-        time.sleep(_SETTLE_SECONDS)
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.abort()
-
-    def _failure(self, what: str) -> InstanceError:
-        tail = self.console.lines()
-        shown = f"\nThe last lines of its console:\n{tail}" if tail else "\nIts console said nothing."
-        return InstanceError(f"{self.label} {what}{shown}")
-
-
-class _Silent(Exception):
-    """A guest under KVM that says nothing."""
+        self._session.prefix = prefix_of(done)

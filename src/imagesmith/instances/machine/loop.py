@@ -1,4 +1,4 @@
-"""An asyncio loop in a thread of its own, for libraries that know nothing else; its callers are synchronous."""
+"""Runs an asyncio loop in a thread of its own, for asyncio-only libraries; its callers are synchronous."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class LoopThread:
         timeout: float | None = None,
         check: Callable[[], None] | None = None,
     ) -> Result:
-        """Run a coroutine to its end. Raises TimeoutError after `timeout` seconds, and what it raises.
+        """Run a coroutine to its end. Raises its errors, and TimeoutError after `timeout` seconds.
 
-        `check` is called now and then; what it raises ends the coroutine and is raised here.
+        `check` is called periodically; its exception ends the coroutine and is raised here.
         """
         limited = asyncio.wait_for(work, timeout)
         future = asyncio.run_coroutine_threadsafe(limited, self._loop)

@@ -1,10 +1,10 @@
-"""Instance metadata as EC2 gives it (IMDS, versions 1 and 2), for the guest of one machine.
+"""EC2's instance metadata service (IMDS, versions 1 and 2) for the guest of one machine.
 
     guest --> QEMU's user network --> 169.254.169.254:80 in the machine's network namespace --> MetadataService
 
-It tells what a run knows about its machine and nothing secret: there are no credentials. What is not known is not
-there (404). One request at a time is answered, each connection for one request and a few seconds, so a guest can
-keep nobody busy but itself. `respond` decides, and knows no sockets.
+It returns a run's facts about its machine and no secrets: there are no credentials. An unknown fact is a 404. It
+answers one request at a time, and a connection lasts for one request and a few seconds, so a guest can only block
+itself. `respond` makes the answers, without sockets.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -31,7 +31,7 @@ PORT: Final = 80
 HOSTNAME: Final = "ip-10-0-3-15"
 _GUEST_ADDRESS: Final = "10.0.3.15"
 _MAC: Final = "52:54:00:12:34:56"
-"""What QEMU gives a machine's first network card."""
+"""QEMU's default address of a machine's first network card."""
 _TOKEN: Final = "x-aws-ec2-metadata-token"  # noqa: S105 - the name of a header
 _TTL: Final = "x-aws-ec2-metadata-token-ttl-seconds"
 _LONGEST_SECONDS: Final = 21600
@@ -41,9 +41,9 @@ _POLL_SECONDS: Final = 0.1
 _TOOL_SECONDS: Final = 30.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InstanceFacts:
-    """What a machine may know about itself; what is empty is not shown."""
+    """Facts that a machine may read about itself; empty ones are not shown."""
 
     instance_id: str
     account: str
@@ -65,7 +65,7 @@ class Answer:
 def respond(
     facts: InstanceFacts, method: str, path: str, headers: Mapping[str, str], *, secret: bytes, now: float
 ) -> Answer:
-    """What a request gets; names of `headers` in lower case, `now` in seconds, `secret` of this service alone."""
+    """Answer a request; names of `headers` in lower case, `now` in seconds, `secret` of this service alone."""
     path = path.partition("?")[0]
     if method == "PUT" and path.rstrip("/") == "/latest/api/token":
         return _token_for(headers, secret, now)
@@ -81,8 +81,14 @@ def respond(
     return Answer(404) if body is None else Answer(200, body)
 
 
+def meta_data(facts: InstanceFacts, path: str) -> str | None:
+    """The value below `meta-data/`, as a guest would get it; None if there is none."""
+    found = _found(_tree(facts), f"meta-data/{path}")
+    return None if found is None else found.decode()
+
+
 def _token_for(headers: Mapping[str, str], secret: bytes, now: float) -> Answer:
-    """A token holds when it ends, and who issued it, so none has to be kept."""
+    """A token contains its expiry and a signature of its issuer, so none needs to be stored."""
     wanted = headers.get(_TTL, "")
     if "x-forwarded-for" in headers:
         return Answer(403)
@@ -125,7 +131,7 @@ def _tree(facts: InstanceFacts) -> Mapping[str, bytes]:
 
 
 def _found(tree: Mapping[str, bytes], name: str) -> bytes | None:
-    """A file, or the names in a folder, those of folders with a slash at their end."""
+    """A file, or the names in a folder; names of folders end with a slash."""
     name = name.rstrip("/")
     if name in tree:
         return tree[name]
@@ -137,13 +143,13 @@ def _found(tree: Mapping[str, bytes], name: str) -> bytes | None:
 class MetadataService:
     """Answers in the network namespace of a machine until `close()`."""
 
-    def __init__(self, facts: InstanceFacts, namespace: Path) -> None:
-        """Raises OSError, ProcessFailed when the address cannot be had."""
+    def __init__(self, facts: InstanceFacts, namespace: Path, *, now: Callable[[], float] = time.time) -> None:
+        """`now`: seconds, for the expiry of tokens. Raises OSError, ProcessFailed without the address."""
         processes.check(
             ["nsenter", f"--net={namespace}", "--", "ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"],
             what="giving the machine its metadata address", timeout=_TOOL_SECONDS,
         )  # fmt: skip
-        self._server = _Server(facts, listen_inside(namespace, ADDRESS, PORT))
+        self._server = _MetadataServer(facts, listen_inside(namespace, ADDRESS, PORT), now)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), name="instance-metadata", daemon=True
         )
@@ -155,20 +161,21 @@ class MetadataService:
         self._thread.join()
 
 
-class _Server(HTTPServer):
-    def __init__(self, facts: InstanceFacts, sock: socket.socket) -> None:
+class _MetadataServer(HTTPServer):
+    def __init__(self, facts: InstanceFacts, sock: socket.socket, now: Callable[[], float]) -> None:
         super().__init__((ADDRESS, PORT), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = sock
         self.facts = facts
+        self.now = now
         self.secret = secrets.token_bytes(32)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A guest that breaks its connection off is nobody's fault."""
+        """Ignores errors: a guest may break its connection off."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: _MetadataServer
     server_version = "EC2ws"
     sys_version = ""
     timeout = _REQUEST_SECONDS
@@ -176,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         facts, secret = self.server.facts, self.server.secret
-        answer = respond(facts, self.command, self.path, headers, secret=secret, now=time.time())
+        answer = respond(facts, self.command, self.path, headers, secret=secret, now=self.server.now())
         self.send_response(answer.status)
         for name, value in {
             "Content-Type": "text/plain", "Content-Length": str(len(answer.body)), **(answer.headers or {}),
@@ -189,4 +196,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - names of the base class
 
     def log_message(self, format: str, *args: object) -> None:
-        """What a guest asks is not ours to tell."""
+        """Logs nothing: requests of a guest are private."""

@@ -1,4 +1,4 @@
-"""What a machine is asked to be: its hardware, how it is entered, and what it may know."""
+"""Options of a machine: its hardware, how it is entered, and the facts that it may read."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Volume:
     size_gb: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MachineOptions:
-    """What one machine is made of."""
+    """The options of one machine."""
 
     cpus: int = 2
     memory_mb: int = 1024
     root_gb: int = 0
-    """Size of the root disk; 0 keeps that of the parent. It never shrinks."""
+    """Size of the root disk; 0 keeps the size of the parent. It never shrinks."""
     volumes: tuple[Volume, ...] = ()
     entry: Entry = "cloud-init"
     user_data: bytes = b""
@@ -34,10 +34,10 @@ class MachineOptions:
     boot_seconds: float = 900.0
     outbound: bool = True
     password: str = ""
-    """Of root, at the console; empty for none."""
+    """Password of root at the console; empty for none."""
     interactive: bool = False
-    """Its console is for somebody to connect to: see MachineInstance.start."""
-    quick: bool = False
-    """It may start and run commands in ways that only save time, as machines that a build works in do."""
-    facts: InstanceFacts | None = None
-    """For the instance metadata service; without them there is none."""
+    """Its console waits for a client: see MachineInstance.start."""
+    fast_boot: bool = False
+    """It may use time-saving ways to start and to run commands, as the machines of a build phase do."""
+    metadata: InstanceFacts | None = None
+    """For the instance metadata service; None: no service."""

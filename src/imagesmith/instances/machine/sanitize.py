@@ -1,14 +1,16 @@
-"""What must not be in an image: whatever is secret, or would be the same in every machine made from it.
+"""Removes content that must not be in an image: secrets, and data that must differ between its machines.
 
-Runs inside, as the last commands before the shutdown; afterwards nobody gets in any more, only the open connection
-lasts. Sections and flag files are those of spec/workflows.md 5.7; DIRECTORY is the working directory:
+Runs inside, as the last commands before the shutdown; afterwards no login is possible, only the open connection
+remains. Sections and flag files follow spec/workflows.md 5.7; DIRECTORY is the working directory:
 
-    DIRECTORY/perform_cleanup             without it nothing is done: the default user data makes it
+    DIRECTORY/perform_cleanup             without it nothing happens: the default user data makes it
     DIRECTORY/skip_cleanup_ssh_files      keeps one section
 """
 
 from __future__ import annotations
 
+from imagesmith.artifacts.first_boot import FIRST_BOOT
+from imagesmith.instances.command import Command
 from imagesmith.instances.protocol import Instance, InstanceError
 
 _SECONDS = 900.0
@@ -16,9 +18,10 @@ _SECONDS = 900.0
 MARKER = 'mkdir -p -- "$1" && : >"$1/perform_cleanup"'
 """A script that asks for the clean-up; "$1" is the working directory."""
 
-# "$1": the working directory. Every section prints what it did; what is not there is no failure, what cannot be
-# removed is one.
-SCRIPT = r"""
+# "$1": the working directory. Every section prints what it did; a missing file is not a failure, a file that cannot
+# be removed is one.
+SCRIPT = (
+    r"""
 set -u
 cd "$1" 2>/dev/null || cd /
 [ -e "$1/perform_cleanup" ] || { echo "Skipping cleanup"; exit 0; }
@@ -65,18 +68,20 @@ gone /var/log/sa/sa* /var/lib/dhcp/* /var/lib/dhclient/* /var/lib/rsyslog/imjour
 gone /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/* /var/cache/dnf /var/cache/yum
 find /var/tmp -xdev -mindepth 1 ! -path '*/systemd-private-*' -delete || failed=1
 find /tmp -xdev -mindepth 1 ! -path '*/systemd-private-*' -delete || failed=1
-[ -L /var/lib/dbus/machine-id ] || gone /var/lib/dbus/machine-id
-: >/etc/machine-id || failed=1
+"""
+    + FIRST_BOOT.rstrip("\n")
+    + r""" || failed=1
 sync
 # What was freed becomes holes of the disk, so the image holds nothing of it.
 fstrim -a 2>/dev/null || echo "free space could not be trimmed"
 exit $failed
 """
+)
 
 
 def sanitize(instance: Instance, *, directory: str) -> str:
-    """Clean a machine before its disk becomes an image; give what was done, line by line. Raises InstanceError."""
-    done = instance.run(["/bin/sh", "-c", SCRIPT, "sanitize", directory], timeout=_SECONDS)
+    """Clean a machine before its disk becomes an image; returns the log lines. Raises InstanceError."""
+    done = instance.run(Command(["/bin/sh", "-c", SCRIPT, "sanitize", directory], timeout=_SECONDS))
     if done.timed_out or done.returncode != 0:
         raise InstanceError(f"sanitising the {instance.kind} failed ({done.ending}): {done.tail(5)}")
     return done.stdout.decode(errors="replace").strip()

@@ -1,9 +1,9 @@
-"""Commands in a machine, over SSH.
+"""Runs commands in a machine, over SSH.
 
-end            the exit status of the program; what it left running may hold its pipes open for ever
+end            the exit status of the program; processes that it left behind may hold its pipes open for ever
 timeout        SIGKILL to its process group, by sshd
 
-Imported when the first machine is entered: a server that has none does not wait for an SSH client.
+Imported when the first machine is entered: a server without machines does not load an SSH client.
 """
 
 from __future__ import annotations
@@ -12,45 +12,47 @@ import asyncio
 import contextlib
 import signal as signals
 import socket
-import time
+from collections.abc import Callable, Sequence
 
 import asyncssh
 
-from imagesmith.instances.machine.command import Command, ShellLost
-from imagesmith.instances.machine.identity import Identity
+from imagesmith.instances.command import Command
+from imagesmith.instances.machine.shell_line import LoginRefused, ShellLost, shell_line
+from imagesmith.instances.machine.ssh_keys import MachineIdentity
 from imagesmith.processes import Completed, OnOutput
 from imagesmith.streams import Tail
 
 _LOGIN_SECONDS = 90.0
 _KEEPALIVE_SECONDS = 30
 _KEEPALIVE_COUNT = 6
-"""Three minutes without an answer: a guest under emulation can be slow, but then it is gone."""
+"""Three minutes without an answer: a slow guest under emulation answers sooner, so the connection is lost."""
 _QUIET_SECONDS = 0.3
-"""Output may still be under way when the exit status arrives; without any for so long, the program has said all."""
+"""Output may arrive after the exit status; without any for this long, it is complete."""
 _CHUNK = 256 * 1024
 
 
 class _Channel(asyncssh.SSHClientSession[bytes]):
-    """Collects what one program says, until it has ended and is silent."""
+    """Collects the output of one program, until it has ended and is silent."""
 
-    def __init__(self, limit: int, on_output: OnOutput | None) -> None:
+    def __init__(self, limit: int, on_output: OnOutput | None, now: Callable[[], float]) -> None:
         self.tails = {"stdout": Tail(limit), "stderr": Tail(limit)}
         self.status: int | None = None
         self.ended = asyncio.Event()
         self.closed = asyncio.Event()
-        self.last = time.monotonic()
+        self._now = now
+        self.last = now()
         self.failure: BaseException | None = None
         self._on_output = on_output
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        self.last = time.monotonic()
+        self.last = self._now()
         stream = "stderr" if datatype == asyncssh.EXTENDED_DATA_STDERR else "stdout"
         self.tails[stream].add(data)
         if self._on_output is None:
             return
         try:
             self._on_output("stderr" if stream == "stderr" else "stdout", data)
-        except BaseException as error:  # raised again where the program was started
+        except BaseException as error:  # raised again in execute()
             self.failure = error
             self.ended.set()
             self.closed.set()
@@ -74,15 +76,25 @@ class _Channel(asyncssh.SSHClientSession[bytes]):
         self.closed.set()
 
 
-async def connect(sock: socket.socket, identity: Identity) -> asyncssh.SSHClientConnection:
-    """Log in as root through a connected socket. Raises OSError, ShellLost among them."""
+async def connect(
+    sock: socket.socket, identity: MachineIdentity, *, any_host_key: bool = False
+) -> asyncssh.SSHClientConnection:
+    """Log in as root through a connected socket. Raises OSError, ShellLost and LoginRefused among them.
+
+    `any_host_key`: the user data may set the keys of the machine. The socket leads into a namespace in which only
+    the machine can answer.
+    """
+    host = () if any_host_key else ("ssh-ed25519",)
     try:
         return await asyncssh.connect(
             sock=sock, config=None, username="root", client_keys=[identity.client], agent_path=None,
-            known_hosts=([identity.host.convert_to_public()], [], []), server_host_key_algs=["ssh-ed25519"],
-            preferred_auth=["publickey"], login_timeout=_LOGIN_SECONDS, keepalive_interval=_KEEPALIVE_SECONDS,
+            known_hosts=None if any_host_key else ([identity.host.convert_to_public()], [], []),
+            server_host_key_algs=host, preferred_auth=["publickey"], login_timeout=_LOGIN_SECONDS,
+            keepalive_interval=_KEEPALIVE_SECONDS,
             keepalive_count_max=_KEEPALIVE_COUNT, compression_algs=None,
         )  # fmt: skip
+    except (asyncssh.PermissionDenied, asyncssh.HostKeyNotVerifiable) as error:
+        raise LoginRefused(f"no login: {error}") from error
     except asyncssh.Error as error:
         raise ShellLost(f"no login: {error}") from error
 
@@ -90,23 +102,28 @@ async def connect(sock: socket.socket, identity: Identity) -> asyncssh.SSHClient
 async def execute(
     connection: asyncssh.SSHClientConnection,
     command: Command,
+    on_output: OnOutput | None = None,
     *,
-    input: bytes | None,
-    timeout: float | None,
-    on_output: OnOutput | None,
+    prefix: Sequence[str] = (),
 ) -> Completed:
-    """Run one program to its end. Raises ShellLost, CommandTooLong; cancelled, it kills the program."""
-    started = time.monotonic()
-    session = _Channel(command.limit, on_output)
+    """Run one program to its end; see shell_line() for `prefix`.
+
+    Raises ShellLost, CommandTooLong. If cancelled, it kills the program.
+    """
+    line = shell_line(command, prefix)
+    now = asyncio.get_running_loop().time
+    started = now()
+    session = _Channel(command.limit, on_output, now)
     try:
-        channel, _ = await connection.create_session(lambda: session, command.line, encoding=None)
+        channel, _ = await connection.create_session(lambda: session, line, encoding=None)
     except (asyncssh.Error, OSError) as error:
         raise ShellLost(f"no channel to the machine: {error}") from error
-    timed_out = False
-    feeding = asyncio.ensure_future(_feed(channel, input))
+    timed_out = cut = False
+    feeding = asyncio.ensure_future(_feed(channel, command.input))
     try:
-        await asyncio.wait_for(session.ended.wait(), timeout)
+        await asyncio.wait_for(session.ended.wait(), command.timeout)
         await _silence(session)
+        cut = not session.closed.is_set()
     except TimeoutError:
         timed_out = True
         await _kill(channel, session)
@@ -121,14 +138,15 @@ async def execute(
     if session.status is None and not timed_out:
         raise ShellLost("the connection broke while the program ran")
     return Completed(
-        command.argv, -9 if session.status is None else session.status,
-        session.tails["stdout"].value(), session.tails["stderr"].value(), time.monotonic() - started,
-        timed_out, session.tails["stdout"].dropped + session.tails["stderr"].dropped,
+        argv=tuple(command.argv), returncode=-9 if session.status is None else session.status,
+        stdout=session.tails["stdout"].value(), stderr=session.tails["stderr"].value(), seconds=now() - started,
+        timed_out=timed_out, dropped=session.tails["stdout"].dropped + session.tails["stderr"].dropped,
+        cut=cut,
     )  # fmt: skip
 
 
 async def _feed(channel: asyncssh.SSHClientChannel[bytes], data: bytes | None) -> None:
-    """Write the input as the program takes it; one that reads nothing is no failure."""
+    """Write the input as the program reads it; a program that does not read it is not a failure."""
     with contextlib.suppress(OSError, asyncssh.Error):
         for start in range(0, len(data or b""), _CHUNK):
             channel.write((data or b"")[start : start + _CHUNK])
@@ -139,8 +157,9 @@ async def _feed(channel: asyncssh.SSHClientChannel[bytes], data: bytes | None) -
 
 async def _silence(session: _Channel) -> None:
     """Wait for the end of the output, or for the lack of any."""
-    session.last = time.monotonic()
-    while not session.closed.is_set() and time.monotonic() - session.last < _QUIET_SECONDS:
+    now = asyncio.get_running_loop().time
+    session.last = now()
+    while not session.closed.is_set() and now() - session.last < _QUIET_SECONDS:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(session.closed.wait(), _QUIET_SECONDS)
 

@@ -14,7 +14,7 @@ _PATTERN = re.compile(r"(?:/[\w.*?\[\]!+-]+){2,}")
 
 @dataclass(frozen=True)
 class BaseFile:
-    """A file that a base carries besides its packages."""
+    """A file of a base besides its packages."""
 
     path: str
     """Below the root, without a leading slash."""
@@ -58,10 +58,10 @@ def managed_bases() -> tuple[ManagedBase, ...]:
 
 
 def _checked(base: ManagedBase) -> ManagedBase:
-    """Patterns become words of a script when a base is made: nothing but paths with wildcards may stand there."""
+    """Patterns become words of a script when a base is made: only paths with wildcards are allowed."""
     for pattern in base.excluded:
         if not _PATTERN.fullmatch(pattern):
-            raise ValueError(f"managed base {base.name}: {pattern!r} is no path pattern")
+            raise ValueError(f"managed base {base.name}: {pattern!r} is not a path pattern")
     return base
 
 

@@ -1,0 +1,239 @@
+"""Container images before and after the BUILD workflow: the image that instances start on, and the built image.
+
+    parent -> [Dockerfile before] -> instance of the BUILD workflow -> [Dockerfile after] -> layout, inventory,
+                                     (its steps change it)                                   provenance
+
+Every function may run again after a crash: images are found by content, exports are by digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from imagesmith.artifacts.bases import Parent, ParentError
+from imagesmith.artifacts.layout import ImageArtifact, LayoutError
+from imagesmith.artifacts.plain_images import PlainImage
+from imagesmith.artifacts.storage import StorageError
+from imagesmith.builds import inspection
+from imagesmith.builds.failures import StepFailed
+from imagesmith.builds.work import Work
+from imagesmith.builds.worker_context import instance_name
+from imagesmith.dockerfiles.build import build_dockerfile
+from imagesmith.dockerfiles.placeholders import fill_parent
+from imagesmith.dockerfiles.template import DockerfileParts, split_template, unreadable_lines
+from imagesmith.dockerfiles.triggers import TriggerError, with_triggers
+from imagesmith.managed.bases import managed_base
+from imagesmith.settings import NoRegistry
+from imagesmith.store.build_outcome import BuildParent
+from imagesmith.values.arn import Arn
+from imagesmith.values.ecr import EcrError, ecr_address
+
+
+@dataclass(frozen=True)
+class Start:
+    """The image that the instance of the BUILD workflow starts on."""
+
+    image_id: str
+    parent: Parent
+    plain: PlainImage
+    """The image that replaces the parent in the Dockerfile, and the parent's triggers, which become lines of it."""
+
+    def facts(self) -> BuildParent:
+        """The facts that finished_image() needs, also after a crash."""
+        return BuildParent(digest=self.parent.digest, image=self.plain.id, triggers=tuple(self.plain.triggers))
+
+
+def starting_image(work: Work) -> Start:
+    """Make the image that the instance of the BUILD workflow starts on. Raises StepFailed, Cancelled."""
+    with work.timed("parent"):
+        parent = find_parent(work)
+        try:
+            plain = work.worker_context.storage.plain_image(parent.image_id)
+        except StorageError as error:
+            raise StepFailed(f"the parent image {parent.reference} cannot be used: {error}") from error
+    if plain.triggers:
+        work.log.line("parent", f"ONBUILD triggers of the parent, which run first: {len(plain.triggers)}")
+    before = _parts(work, plain.triggers).before
+    if not before:
+        return Start(plain.id, parent, plain)
+    with work.timed("dockerfile"):
+        return Start(_run_dockerfile(work, "before", fill_parent(before, plain.id)), parent, plain)
+
+
+def finished_image(work: Work, image_id: str, *, parent: BuildParent) -> str:
+    """Apply the rest of the Dockerfile to the committed image; `parent`: the facts of its start."""
+    after = _parts(work, parent.triggers).after
+    if not after:
+        return image_id
+    with work.timed("dockerfile"):
+        text = fill_parent(after.replace(DockerfileParts.BASE, image_id), parent.image)
+        return _run_dockerfile(work, "after", text)
+
+
+def _parts(work: Work, triggers: Sequence[str]) -> DockerfileParts:
+    if problems := unreadable_lines(work.plan.dockerfile):
+        raise StepFailed(f"the Dockerfile template cannot be built: {problems[0].render('template')}")
+    try:
+        return split_template(with_triggers(work.plan.dockerfile, triggers))
+    except TriggerError as error:
+        raise StepFailed(f"the parent image {work.plan.parent.reference} cannot be used: {error}") from error
+
+
+def keep_image(work: Work, image_id: str, *, parent_digest: str, started: datetime) -> str:
+    """Export an image into the layout with its inventory and provenance; returns its digest."""
+    worker_context, plan = work.worker_context, work.plan
+    artifact = _export(work, image_id)
+    _take_inventory(work, artifact, image_id)
+    with work.timed("provenance"):
+        inspection.keep_provenance(
+            worker_context, plan, work.log, artifact.digest, parent_digest=parent_digest, started=started
+        )
+    return _kept(work, artifact, parent_digest)
+
+
+def adopt_parent(work: Work) -> str:
+    """Keep the parent itself as the output image; a parent in the layout only gets another name.
+
+    Nothing was built, so nothing is signed: the parent's own provenance stays beside it.
+    """
+    layout, plan = work.worker_context.layout, work.plan
+    with work.timed("parent"):
+        # our own image need not be in the storage if nothing is read from it
+        known = plan.parent.digest if plan.parent.kind == "image" and not plan.collect_metadata else ""
+        parent = Parent("", plan.parent.reference, known) if known else find_parent(work)
+    try:
+        layout.make_whole(parent.digest, work.worker_context.storage, cancellation=work.cancellation)
+        artifact = layout.read(parent.digest)
+        layout.tag(parent.digest, plan.layout_reference)
+    except LayoutError as error:
+        if not parent.image_id:
+            raise StepFailed(f"the parent image {parent.reference} cannot be used: {error}") from error
+        artifact = _export(work, parent.image_id)
+    _take_inventory(work, artifact, parent.image_id)
+    return _kept(work, artifact, parent.digest)
+
+
+def _export(work: Work, image_id: str) -> ImageArtifact:
+    with work.timed("export"):
+        return work.worker_context.layout.export_image(
+            work.worker_context.storage, image_id, work.plan.layout_reference, cancellation=work.cancellation
+        )
+
+
+def _take_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> None:
+    if work.plan.collect_metadata:
+        with work.timed("inventory"):
+            inspection.keep_inventory(work, artifact, image_id)
+
+
+def _kept(work: Work, artifact: ImageArtifact, parent_digest: str) -> str:
+    if work.worker_context.exchange is not None:
+        work.worker_context.check_fence()
+        with work.timed("publish"):
+            work.worker_context.exchange.publish_image(
+                work.worker_context.layout,
+                artifact.digest,
+                work.plan.layout_reference,
+                cancellation=work.cancellation,
+            )
+    work.worker_context.outcomes.keep_output(
+        work.plan.image_arn, digest=artifact.digest, size=artifact.size, parent_digest=parent_digest
+    )
+    work.log.line("build", f"image {artifact.digest} is kept as {work.plan.layout_reference}")
+    return artifact.digest
+
+
+def find_parent(work: Work) -> Parent:
+    """Bring the parent of the plan into the storage. Raises StepFailed, Cancelled."""
+    worker_context, log, cancellation = work.worker_context, work.log, work.cancellation
+    parent = work.plan.parent
+    log.line("parent", parent.reference)
+
+    def on_line(line: str) -> None:
+        log.line("parent", line)
+
+    try:
+        if parent.kind == "managed":
+            slug = Arn.parse(parent.reference).slug
+            base = managed_base(slug)
+            if base is None:
+                raise StepFailed(f"the managed image {slug} is not part of this version")
+            return worker_context.bases.managed(base, on_line=on_line, cancellation=cancellation)
+        if parent.kind == "image":
+            return worker_context.bases.image(parent.digest, parent.reference, cancellation=cancellation)
+        if parent.kind == "registry":
+            return _registry_image(work, parent.reference)
+        folders = map(Path, worker_context.settings.local_image_folders)
+        return worker_context.bases.local(parent.reference, folders, cancellation=cancellation)
+    except ParentError as error:
+        raise StepFailed(str(error)) from error
+
+
+def _registry_image(work: Work, reference: str) -> Parent:
+    """An image by its reference, from its location in the settings. Raises ParentError, Cancelled."""
+    worker_context, plan = work.worker_context, work.plan
+    try:
+        source, registry = worker_context.settings.locate(reference)
+    except NoRegistry as error:
+        digest = _kept_here(work, reference)
+        if not digest:
+            raise ParentError(f"the image {reference} cannot be had: {error}") from error
+        work.log.line("parent", f"{reference} is {digest} of the images kept here")
+        return worker_context.bases.image(
+            digest, f"{plan.account}/{plan.region}@{digest}", cancellation=work.cancellation
+        )
+    if source != reference:
+        work.log.line("parent", f"{reference} is {source} here")
+    return worker_context.bases.registry(
+        source, registry=registry, cancellation=work.cancellation, patience=work.patience,
+        on_line=lambda line: work.log.line("parent", line),
+    )  # fmt: skip
+
+
+def _kept_here(work: Work, reference: str) -> str:
+    """The digest of our own image at an address of ECR for which no registry is configured; else empty."""
+    try:
+        address = ecr_address(reference)
+    except EcrError:
+        return ""
+    if address is None or (address.account, address.region) != (work.plan.account, work.plan.region):
+        return ""
+    prefix = f"{address.account}/{address.region}/"
+    name, _, digest = address.image.partition("@")
+    known = work.worker_context.layout.references()
+    if digest:
+        named = {kept for ref, kept in known.items() if ref.startswith(f"{prefix}{name.partition(':')[0]}:")}
+        return digest if digest in named else ""
+    return known.get(prefix + (name if ":" in name else f"{name}:latest"), "")
+
+
+def _run_dockerfile(work: Work, role: str, text: str) -> str:
+    worker_context, cancellation = work.worker_context, work.cancellation
+
+    def pull(reference: str) -> Parent:
+        """Pull a further image of the Dockerfile, with the credentials of the settings."""
+        found = _registry_image(work, reference)
+        if found.reference != reference:
+            # the text of the Dockerfile keeps the name, which is never pulled
+            worker_context.storage.name_image(found.image_id, reference)
+        return found
+
+    receive, flush = work.log.sink("dockerfile")
+    try:
+        return build_dockerfile(
+            worker_context.storage,
+            text,
+            name=instance_name(work.plan, role),
+            limits=worker_context.limits,
+            timeout=worker_context.settings.builds.step_timeout_seconds,
+            cancellation=cancellation,
+            on_output=receive,
+            pull=pull,
+        )
+    except ParentError as error:
+        raise StepFailed(str(error)) from error
+    finally:
+        flush()

@@ -1,0 +1,236 @@
+"""Builds that resume from the cached disk of an earlier build: lookups in the overlay cache and new entries.
+
+    launch              deferred: nothing boots yet        state: parent disk and the machine's options
+    ExecuteComponents   the longest cached sequence of     state: + each component
+                        components; the others run on top of it, and after each the disk is kept
+    CollectImageMetadata, SanitizeInstance, CreateImage    state: + cleaned; the image of that state, by digest
+
+Only a run that asks for the cache (resources/run_tags.py) reads or writes it. Any other change of the machine makes
+its state unknown, and later steps neither read the cache nor write it.
+
+Every input that a process can read must be in the key or be hidden from the process: a script finds variables by
+`env`, in a loop, or in a file that it downloads. So a cacheable component sees only the variables that its document
+names and the variables that are equal in all runs of a recipe. Times are arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from imagesmith import __version__
+from imagesmith.artifacts.overlays import CachedOverlay, CachedState, DiskState, next_key, overlay_file
+from imagesmith.builds.machine_source import planned
+from imagesmith.builds.work import Work
+from imagesmith.instances.machine.backing_chain import BackingChain
+from imagesmith.instances.machine.instance import MachineInstance
+from imagesmith.instances.machine.options import MachineOptions
+from imagesmith.instances.machine.ssh_keys import MachineIdentity
+from imagesmith.instances.protocol import Instance
+from imagesmith.recipes.plan import BuildPlan, PlannedComponent
+from imagesmith.values.arn import Arn
+from imagesmith.values.names import sha256_hex
+
+_NEVER_THE_SAME: Final = {
+    "context:uuid": "which differs in every run", "context:dateTime": "which differs in every run",
+    "context:executionId": "which differs in every run", "aws:imds:": "which differs between machines",
+    "aws:ssm:": "whose value is read when it runs", "ExecuteDocument": "whose document is read when it runs",
+}  # fmt: skip
+"""Features that change a component's result from run to run without a change of its document."""
+_DAILY: Final = "context:date"
+_WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SHARED: Final = ("IMAGE_PHASE", "IMAGE_VERSION", "WORKING_DIRECTORY")
+"""Variables that every component sees: they are equal in all runs of a recipe."""
+
+
+def is_requested(work: Work) -> bool:
+    """Whether the run asked for the cache."""
+    return planned(work).cache_seconds > 0
+
+
+def first_state(work: Work, digest: str, options: MachineOptions, *, now: datetime) -> DiskState:
+    """The state of a machine before any change."""
+    inputs = {
+        "parent": digest, "imagesmith": __version__, "entry": options.entry, "root size": options.root_gb,
+        "volumes": [[volume.name, volume.size_gb] for volume in options.volumes],
+        "user data": sha256_hex(options.user_data), "working directory": work.plan.working_directory,
+        "owner": [work.plan.account, work.plan.region],
+    }  # fmt: skip
+    return DiskState(next_key("", inputs), now.timestamp())
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One component between the parent and the image."""
+
+    component: PlannedComponent
+    place: str
+    inputs: Mapping[str, Any]
+    key: str
+    """Empty if this component, or an earlier one, cannot be cached."""
+    environment: Mapping[str, str]
+    """The variables of its processes: with a key, only variables in the key."""
+    why: str = ""
+
+
+def stages(
+    plan: BuildPlan, state: DiskState, components: Sequence[PlannedComponent], environment: Mapping[str, str], *,
+    now: datetime,
+) -> list[Stage]:  # fmt: skip
+    """The stages of the components in order, with their cache keys."""
+    found = []
+    key, why = state.key, ""
+    for position, component in enumerate(components, 1):
+        changing = next((word for word in _NEVER_THE_SAME if word in component.text), "")
+        why = why or (f"{_short(component.arn)} uses {changing}, {_NEVER_THE_SAME[changing]}" if changing else "")
+        seen = environment if why else _visible_variables(component, environment)
+        inputs = _key_inputs(component, seen, before=key, now=now)
+        key = "" if why else next_key(key, inputs)
+        place = f"{plan.account}/{plan.region}/{plan.name}/{position}"
+        found.append(Stage(component=component, place=place, inputs=inputs, key=key, environment=seen, why=why))
+    return found
+
+
+def resume(work: Work, machine: MachineInstance, ways: Sequence[Stage], *, now: datetime) -> int:
+    """Resume a machine that has not started after the longest cached sequence; returns its number of components."""
+    if machine.started or not ways:
+        return 0
+    max_age = planned(work).cache_seconds
+    for count in range(len(ways), 0, -1):
+        stage = ways[count - 1]
+        found = work.worker_context.overlays.find(stage.key, max_age=max_age) if stage.key else None
+        if found is None:
+            continue
+        identity = MachineIdentity.from_json(found.entry.facts["identity"])
+        machine.resume(BackingChain(machine.disk.parent, found.files), identity)
+        machine.disk.state = DiskState(stage.key, found.entry.since, stage.key, found.entry.file)
+        for position, item in enumerate(ways[:count], 1):
+            work.log.line("cache", f"component {position} of {len(ways)} ({_short(item.component.arn)}): cache hit")
+        work.log.line("cache", f"resuming from the cache of {_describe_age(found, now)}")
+        return count
+    return 0
+
+
+def forget_state(instance: Instance) -> None:
+    """Note that the caller may change an instance in ways that no key covers; containers are ignored."""
+    if isinstance(instance, MachineInstance):
+        instance.disk.state = None
+
+
+def explain(work: Work, ways: Sequence[Stage], count: int) -> None:
+    """Log why the first component that has to run is not in the cache."""
+    if count < len(ways):
+        stage = ways[count]
+        max_age = planned(work).cache_seconds
+        why = stage.why or work.worker_context.overlays.explain(
+            stage.key, stage.place, stage.inputs, max_age=max_age
+        )
+        name = _short(stage.component.arn)
+        work.log.line("cache", f"component {count + 1} of {len(ways)} ({name}): cache miss, {why}")
+
+
+def keep_component(work: Work, machine: MachineInstance, stage: Stage, *, now: datetime) -> None:
+    """Note the state after a component, and keep the current disk if the state has a key."""
+    state = machine.disk.state
+    if state is None or not stage.key:
+        machine.disk.state = None
+        return
+    if state.below is None:
+        machine.disk.state = replace(state, key=stage.key)
+        return
+    entry = CachedState(
+        key=stage.key,
+        before=state.below,
+        place=stage.place,
+        label=_short(stage.component.arn),
+        inputs=stage.inputs,
+        made=now.timestamp(),
+        since=state.since,
+        build=_build(work),
+        file=overlay_file(stage.key),
+        on=state.on,
+        facts={"identity": machine.disk.identity.to_json()},
+    )
+    with work.timed("cache"):
+        overlay = machine.snapshot_disk(entry.file)
+        kept = _store(work, entry, overlay)
+    machine.disk.state = DiskState(stage.key, state.since, stage.key if kept else None, entry.file)
+
+
+def find_facts(work: Work, key: str) -> CachedOverlay | None:
+    """The stored facts of a state."""
+    return work.worker_context.overlays.find(key, max_age=planned(work).cache_seconds)
+
+
+def keep_facts(work: Work, state: DiskState, name: str, facts: Mapping[str, Any], *, now: datetime) -> None:
+    """Store facts of a state: its `image`, its `inventory`."""
+    key = facts_key(state.key, name)
+    place = f"{work.plan.account}/{work.plan.region}/{work.plan.name}/{name}"
+    entry = CachedState(
+        key=key,
+        before="",
+        place=place,
+        label=name,
+        inputs={},
+        made=now.timestamp(),
+        since=state.since,
+        build=_build(work),
+        facts=facts,
+    )
+    _store(work, entry, None)
+
+
+def facts_key(key: str, name: str) -> str:
+    return next_key(key, {"facts": name})
+
+
+def log_hit(work: Work, what: str, found: CachedOverlay, *, now: datetime) -> None:
+    work.log.line("cache", f"{what}: from the cache of {_describe_age(found, now)}")
+
+
+def _store(work: Work, entry: CachedState, overlay: Any) -> bool:
+    try:
+        if work.worker_context.overlays.keep(entry, overlay):
+            return True
+        reason = "another build is storing the same state, or the cache is too small"
+    except OSError as error:
+        reason = str(error)
+    if overlay is not None:
+        work.log.line("cache", f"warning: the state after {entry.label} is not cached: {reason}")
+    return False
+
+
+def _visible_variables(component: PlannedComponent, environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a cacheable component sees."""
+    texts = (component.text, *component.parameters.values())
+    named = {word for text in texts for word in _WORD.findall(text)}
+    return {name: value for name, value in environment.items() if name in _SHARED or name in named}
+
+
+def _key_inputs(
+    component: PlannedComponent, environment: Mapping[str, str], *, before: str, now: datetime
+) -> dict[str, Any]:
+    used = dict(environment)
+    if _DAILY in component.text:
+        used["date"] = now.astimezone(UTC).strftime("%Y-%m-%d")
+    return {
+        "document": sha256_hex(component.text), "what comes before it": before,
+        "parameter": {name: sha256_hex(value) for name, value in component.parameters.items()},
+        "variable": used,
+    }  # fmt: skip
+
+
+def _describe_age(found: CachedOverlay, now: datetime) -> str:
+    hours = max(0.0, now.timestamp() - found.entry.since) / 3600
+    return f"{found.entry.build} (at most {hours:.1f} h old)"
+
+
+def _build(work: Work) -> str:
+    return _short(work.plan.image_arn)
+
+
+def _short(arn: str) -> str:
+    return Arn.parse(arn).path

@@ -1,0 +1,78 @@
+"""What a Dockerfile may say and a template cannot mean: there is no build context, and no host to reach. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from imagesmith.dockerfiles.graph import Graph, PlacedInstruction
+from imagesmith.dockerfiles.model import AddInstruction, CopyInstruction, Dockerfile, RunInstruction, RunMount
+from imagesmith.dockerfiles.sources import is_git, is_remote
+from imagesmith.values.diagnostics import Position, Problem
+
+NO_CONTEXT: Final = "no-context"
+"""The code of a use of local files."""
+_NO_CONTEXT: Final = "a template has no build context, so there are no local files"
+_FETCH: Final = "copy from a stage or image, ADD a URL, or use a component"
+_OFFICIAL: Final = ("docker/dockerfile", "docker.io/docker/dockerfile")
+
+
+def template_refusals(dockerfile: Dockerfile, graph: Graph) -> Iterator[Problem]:
+    """Everything in a Dockerfile that is refused in a template by name."""
+    syntax = dockerfile.directives.syntax.split(" ")[0]
+    if syntax and not syntax.startswith(_OFFICIAL):
+        message = f"the front end '{syntax[:80]}' cannot be used: templates are written in Docker's own language"
+        yield Problem("syntax", message, dockerfile.directives.syntax_place)
+    for stage in graph.stages:
+        for placed in stage.body:
+            instruction = placed.instruction
+            if isinstance(instruction, RunInstruction):
+                yield from _of_run(instruction)
+            elif isinstance(instruction, (CopyInstruction, AddInstruction)):
+                yield from _of_files(placed, instruction)
+
+
+def _of_run(run: RunInstruction) -> Iterator[Problem]:
+    if run.network is not None and run.network.text == "host":
+        yield _refused("network", "a RUN cannot use the network of the host", run.network.position)
+    if run.security is not None and run.security.text == "insecure":
+        yield _refused("security", "a RUN cannot have more rights than its container", run.security.position)
+    for device in run.devices:
+        yield _refused("device", "a RUN cannot use devices of the host", device.position)
+    for mount in run.mounts:
+        yield from _of_mount(mount)
+
+
+def _of_mount(mount: RunMount) -> Iterator[Problem]:
+    place = mount.token.position
+    if mount.kind == "ssh":
+        yield _refused("ssh", "a template has no agent for SSH", place)
+    elif mount.kind == "secret":
+        hint = "read it in a component, from a stored parameter"
+        yield _refused("secret", "a template has no source of secrets", place, hint)
+    elif mount.kind == "bind" and not mount.image and ".." not in mount.source.split("/"):
+        hint = "mount a stage or image with from="
+        yield _refused(NO_CONTEXT, _NO_CONTEXT, place, hint)
+
+
+def _of_files(placed: PlacedInstruction, instruction: CopyInstruction | AddInstruction) -> Iterator[Problem]:
+    if isinstance(instruction, CopyInstruction) and instruction.from_ is not None:
+        return
+    for token in instruction.sources:
+        source = placed.text(token)
+        remote = isinstance(instruction, AddInstruction) and (is_remote(source.text) or is_git(source.text))
+        # a variable of the parent, unknown here, may be the beginning of a URL
+        begins_unknown = not source.certain and (
+            source.text.startswith("$")
+            or (isinstance(instruction, AddInstruction) and token.text.lstrip("\"'").startswith("$"))
+        )
+        if not remote and not begins_unknown and source.text:
+            hint = _FETCH
+            if isinstance(instruction, CopyInstruction) and (is_remote(source.text) or is_git(source.text)):
+                hint = "only ADD downloads"
+            yield _refused(NO_CONTEXT, f"{_NO_CONTEXT}: '{source.text[:80]}'", token.position, hint)
+            return
+
+
+def _refused(code: str, message: str, place: Position, hint: str = "") -> Problem:
+    return Problem(code, message, place, hint)

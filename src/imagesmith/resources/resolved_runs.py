@@ -1,0 +1,104 @@
+"""The resolved references of a run: recipe, concrete builds of components and parent, configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imagesmith.recipes.parents import ParentKind, classify_parent, parameter_names
+from imagesmith.recipes.plan import PlannedComponent, PlannedParent, PlannedWorkflow
+from imagesmith.resources.call import Call
+from imagesmith.resources.component_checks import check_parameters
+from imagesmith.resources.errors import invalid_request
+from imagesmith.resources.nested_components import nested_documents
+from imagesmith.resources.planned_workflows import planned_workflows
+from imagesmith.resources.resolution import resolve
+from imagesmith.resources.run_members import check_references, stored_document
+from imagesmith.store import queries
+from imagesmith.store.parameters import get_parameter
+from imagesmith.store.records import Record
+from imagesmith.values.api import ApiDocument, ApiRequest
+from imagesmith.values.states import ImageStatus, ResourceStatus
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """The resolved references of a run."""
+
+    recipe: Record
+    components: Sequence[tuple[PlannedComponent, ApiDocument]]
+    """Each component at its concrete build, and the entry of the image's recipe copy (spec/api.md 5.2)."""
+    parent: PlannedParent
+    parent_record: Record | None
+    infrastructure: Mapping[str, Any]
+    distribution: Mapping[str, Any] | None
+    workflows: tuple[PlannedWorkflow, ...] = ()
+
+
+def resolve_run(call: Call, members: ApiRequest) -> ResolvedRun:
+    """Resolve every reference of a run without starting it; writes nothing. Raises ApiError."""
+    recipe, _ = check_references(call, members)
+    components = _planned_components(call, recipe)
+    parent, parent_record = _planned_parent(call, recipe)
+    infrastructure = stored_document(call, members["infrastructureConfigurationArn"]) or {}
+    distribution = stored_document(call, members.get("distributionConfigurationArn"))
+    workflows = planned_workflows(call, members, recipe)
+    return ResolvedRun(
+        recipe=recipe,
+        components=components,
+        parent=parent,
+        parent_record=parent_record,
+        infrastructure=infrastructure,
+        distribution=distribution,
+        workflows=workflows,
+    )
+
+
+def _planned_components(call: Call, recipe: Record) -> list[tuple[PlannedComponent, ApiDocument]]:
+    """Each component at its concrete build, and the entry of the image's recipe copy (spec/api.md 5.2)."""
+    planned: list[tuple[PlannedComponent, ApiDocument]] = []
+    for index, entry in enumerate(recipe.document.get("components", ())):
+        path = f"components[{index}].componentArn"
+        record = resolve(call, entry["componentArn"], path=path, kind="component")
+        if record.status == ResourceStatus.DISABLED:
+            raise invalid_request(
+                f"The component {record.arn} is DISABLED, so the recipe {recipe.arn} cannot be built."
+            )
+        check_parameters(call, record, entry.get("parameters", ()), f"components[{index}]")
+        values = {item["name"]: item["value"][0] if item["value"] else "" for item in entry.get("parameters", ())}
+        shown = {**entry, "componentArn": record.arn}
+        nested = nested_documents(call, record, values, path, refused=(ResourceStatus.DISABLED,))
+        component = PlannedComponent(record.arn, record.document["data"], values, tuple(nested.values()))
+        planned.append((component, shown))
+    return planned
+
+
+def _planned_parent(call: Call, recipe: Record) -> tuple[PlannedParent, Record | None]:
+    text = recipe.document["parentImage"]
+    kind = classify_parent(text).kind
+    if kind is ParentKind.IMAGE:
+        record = resolve(call, text, path="parentImage", kind="image")
+        if record.status not in (ImageStatus.AVAILABLE, ImageStatus.DEPRECATED):
+            raise invalid_request(f"The parent image {record.arn} is {record.status}, so it cannot be built on.")
+        if record.account != call.account:
+            return PlannedParent("managed", record.arn), record
+        build = queries.get_build(call.tx, record.arn)
+        digest = build.outcome.digest if build else ""
+        return PlannedParent("image", record.arn, digest), record
+    if kind is ParentKind.REGISTRY:
+        return PlannedParent("registry", text), None
+    if kind is ParentKind.LAYOUT:
+        return PlannedParent("layout", text), None
+    if kind is ParentKind.SSM:
+        return PlannedParent("machine", _parameter(call, text)), None
+    return PlannedParent("machine", text), None
+
+
+def _parameter(call: Call, text: str) -> str:
+    """The current value of an `ssm:` reference. Raises ApiError."""
+    for name in parameter_names(text, account=call.account, region=call.region):
+        found = get_parameter(call.tx, call.account, call.region, name)
+        if found is not None:
+            return found.value
+    raise invalid_request(f"The parent image {text} names a parameter that has no value.")

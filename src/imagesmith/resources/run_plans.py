@@ -1,0 +1,138 @@
+"""The build plan of a run: its resolved references, as the one snapshot that the build obeys (recipes/plan.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from imagesmith.recipes.kinds import kind_of_recipe
+from imagesmith.recipes.plan import BuildPlan, PlannedMachine, PlannedRole, PlannedScan, PushTarget
+from imagesmith.resources.call import Call
+from imagesmith.resources.infrastructure import unused_members
+from imagesmith.resources.planned_workflows import system_variables
+from imagesmith.resources.resolved_runs import ResolvedRun
+from imagesmith.resources.run_members import tests_configuration
+from imagesmith.resources.run_tags import parse_run_tags
+from imagesmith.store.records import Record
+from imagesmith.values.api import ApiRequest
+
+_SCAN_REPOSITORY = "image-builder-image-scanning-repository"
+
+
+@dataclass(frozen=True)
+class RunOrder:
+    """The request for a run and its caller; `members` has the shape of CreateImage, like a pipeline's document."""
+
+    members: ApiRequest
+    pipeline: Record | None
+    tags: Mapping[str, str]
+    build_type: str
+    log_group: str = ""
+    counted: bool = True
+    """A failed SCHEDULED run counts as a consecutive failure."""
+
+
+def make_plan(
+    call: Call, order: RunOrder, resolved: ResolvedRun, *, build: int, role: PlannedRole | None
+) -> BuildPlan:
+    """The plan of the build with this number. Raises ApiError."""
+    members, recipe = order.members, resolved.recipe
+    infrastructure, distribution = resolved.infrastructure, resolved.distribution
+    version = recipe.parsed.version or ""
+    tests = tests_configuration(members)
+    plan = BuildPlan(
+        image_arn=str(call.arn("image", recipe.slug, version=version, build=build)),
+        account=call.account, region=call.region, name=recipe.name, version=version,
+        build=build, kind=kind_of_recipe(recipe.kind).name,
+        parent=resolved.parent,
+        components=tuple(planned for planned, _ in resolved.components),
+        dockerfile=recipe.document.get("dockerfileTemplateData", ""),
+        working_directory=recipe.document.get("workingDirectory", "/tmp"),  # noqa: S108 (spec/api.md 4.1)
+        tests_enabled=tests["imageTestsEnabled"], tests_timeout_minutes=tests["timeoutMinutes"],
+        collect_metadata=members.get("enhancedImageMetadataEnabled", True),
+        targets=_targets(call, recipe, distribution), pipeline_arn=order.pipeline.arn if order.pipeline else "",
+        execution_role=members.get("executionRole", ""),
+        role=role, log_group=order.log_group,
+        keep_failed_instance=not infrastructure.get("terminateInstanceOnFailure", True),
+        scheduled=order.counted and order.build_type == "SCHEDULED",
+        scan=_planned_scan(members.get("imageScanningConfiguration", {})),
+        workflows=resolved.workflows,
+        keep_completed_instance=not infrastructure.get("terminateInstanceOnCompletion", True),
+        machine=_planned_machine(recipe, infrastructure, distribution, order.tags),
+        unused=_unused(recipe, infrastructure, distribution),
+    )  # fmt: skip
+    return replace(
+        plan,
+        variables=system_variables(
+            plan, platform=str(recipe.document.get("platform", "Linux")), infrastructure=infrastructure,
+            stamp=call.stamp,
+        ),
+    )  # fmt: skip
+
+
+def _unused(
+    recipe: Record, infrastructure: Mapping[str, Any], distribution: Mapping[str, Any] | None
+) -> tuple[str, ...]:
+    """Members that a run does not use; the log names them, since the request was accepted."""
+    container = not kind_of_recipe(recipe.kind).is_disk
+    names = tuple(f"recipe.{name}" for name in ("instanceConfiguration", "kmsKeyId") if recipe.document.get(name))
+    given = unused_members(infrastructure, container=container)
+    places = [
+        f"distributions[{index}].{name}"
+        for index, entry in enumerate((distribution or {}).get("distributions", ()))
+        for name in entry
+        if name != "region" and (name == "containerDistributionConfiguration") is not container
+    ]
+    return (*(names if container else ()), *(f"infrastructure.{name}" for name in given), *places)
+
+
+def _planned_machine(
+    recipe: Record,
+    infrastructure: Mapping[str, Any],
+    distribution: Mapping[str, Any] | None,
+    tags: Mapping[str, str],
+) -> PlannedMachine | None:
+    kind = kind_of_recipe(recipe.kind)
+    run_tags = parse_run_tags(tags, container=not kind.is_disk)
+    if not kind.is_disk:
+        return None
+    return PlannedMachine(
+        instance_types=tuple(infrastructure.get("instanceTypes", ())),
+        block_devices=tuple(recipe.document.get("blockDeviceMappings", ())),
+        user_data=recipe.document.get("additionalInstanceConfiguration", {}).get("userDataOverride", ""),
+        distributions=tuple((distribution or {}).get("distributions", ())),
+        cache_seconds=run_tags.cache_seconds,
+        description=recipe.document.get("description", ""),
+        ami_tags=dict(recipe.document.get("amiTags", {})),
+        watermarked=bool(recipe.document.get("amiWatermarks")),
+        no_boot=run_tags.no_boot,
+        tokens_required=infrastructure.get("instanceMetadataOptions", {}).get("httpTokens") == "required",
+    )
+
+
+def _planned_scan(scanning: Mapping[str, Any]) -> PlannedScan | None:
+    if not scanning.get("imageScanningEnabled"):
+        return None
+    place = scanning.get("ecrConfiguration", {})
+    condition = scanning.get("scanResultCondition", {})
+    return PlannedScan(
+        repository=place.get("repositoryName", _SCAN_REPOSITORY), tags=tuple(place.get("containerTags", ())),
+        on_demand="ON_DEMAND_AMI_CVE" in scanning.get("imageScanningTypes", ()),
+        maximum_severity=condition.get("maximumSeverityLabel", ""),
+        fixable_only=condition.get("fixAvailable", True),
+    )  # fmt: skip
+
+
+def _targets(call: Call, recipe: Record, distribution: Mapping[str, Any] | None) -> tuple[PushTarget, ...]:
+    """Where the image is pushed: per region the distribution's repository, else the recipe's (spec/api.md 6.2)."""
+    targets = []
+    for entry in (distribution or {}).get("distributions", ()):
+        container = entry.get("containerDistributionConfiguration")
+        if container is not None:
+            tags = tuple(container.get("containerTags", ()))
+            targets.append(PushTarget(entry["region"], container["targetRepository"]["repositoryName"], tags))
+    repository = recipe.document.get("targetRepository")
+    if repository and call.region not in [target.region for target in targets]:
+        targets.append(PushTarget(call.region, repository["repositoryName"], ()))
+    return tuple(targets)

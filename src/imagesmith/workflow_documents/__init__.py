@@ -1,0 +1,1 @@
+"""The language of workflow documents: grammar, values, inputs, planning; nothing here runs anything."""

@@ -1,1 +1,0 @@
-"""A build, stage by stage, on instances."""

@@ -1,1 +1,0 @@
-"""The step actions: one module per family, and the table that a run looks them up in."""

@@ -1,0 +1,88 @@
+"""Which server and key pair a command uses, and what `imagesmith env` makes of a shell that had others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from imagesmith.cli import context
+from imagesmith.cli.context import ServerAddress, connect, data_dir_option
+from imagesmith.cli.env import env
+from imagesmith.wire.keys import KeyRing
+
+ELSEWHERE = {
+    "AWS_ENDPOINT_URL_IMAGEBUILDER": "http://elsewhere:1", "AWS_ACCESS_KEY_ID": "OTHERKEY",
+    "AWS_SECRET_ACCESS_KEY": "other", "AWS_REGION": "ap-south-1",
+}  # fmt: skip
+
+
+@click.command()
+@data_dir_option
+def told(data_dir: Path) -> None:
+    client = connect(data_dir)
+    credentials = client._request_signer._credentials.get_frozen_credentials()  # type: ignore[attr-defined]
+    click.echo(f"{client.meta.endpoint_url} {credentials.access_key} {client.meta.region_name}")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data directory with a server and a key pair, which is the default one."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    KeyRing.open(folder, "000000000000", partition="aws")
+    ServerAddress("http://here:2", os.getpid()).write(folder)
+    monkeypatch.setattr(context, "default_data_dir", lambda: str(folder))
+    for name in [*ELSEWHERE, "IMAGESMITH_DATA_DIR", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN", "AWS_PROFILE"]:
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+def default_told(folder: Path) -> click.Command:
+    command = click.Command("told", callback=told.callback, params=[*told.params])
+    command.params[0].default = str(folder)
+    return command
+
+
+@pytest.mark.parametrize(
+    ("variables", "named", "url", "own_key"),
+    [
+        ({}, False, "http://here:2", True),
+        (ELSEWHERE, False, "http://elsewhere:1", False),
+        (ELSEWHERE, True, "http://here:2", True),
+        ({"AWS_ENDPOINT_URL_IMAGEBUILDER": "http://elsewhere:1"}, False, "http://elsewhere:1", True),
+        ({**ELSEWHERE, "AWS_ENDPOINT_URL_IMAGEBUILDER": "", "AWS_ENDPOINT_URL": "http://all:3"}, False,
+         "http://all:3", False),
+        ({"AWS_ACCESS_KEY_ID": "OTHERKEY", "AWS_SECRET_ACCESS_KEY": "other"}, False, "http://here:2", True),
+    ],
+)  # fmt: skip
+def test_the_environment_wins_over_a_default_data_directory_only(
+    data_dir: Path, variables: dict[str, str], named: bool, url: str, own_key: bool
+) -> None:
+    """A data directory that is named wins; keys of the environment go with its endpoint, never with another."""
+    options = ["--data-dir", str(data_dir)] if named else []
+    answer = CliRunner().invoke(default_told(data_dir), options, env=variables, catch_exceptions=False)
+    shown, key, region = answer.output.split()
+    assert (shown, key == "OTHERKEY") == (url, not own_key)
+    assert region == ("us-east-1" if own_key else "ap-south-1")
+
+
+def test_what_a_shell_had_is_unset(data_dir: Path) -> None:
+    """A session token, a profile: neither is used with our key. Endpoints of other services are kept."""
+    printed = CliRunner().invoke(env, ["--data-dir", str(data_dir)], catch_exceptions=False).output
+    had = {"AWS_SESSION_TOKEN": "old", "AWS_PROFILE": "absent", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+           "AWS_ENDPOINT_URL_S3": "http://s3:9000", "AWS_ACCESS_KEY_ID": "old"}  # fmt: skip
+    script = f"set -eu\n{printed}\nexec env -0"
+    listed = subprocess.run(
+        ["sh", "-c", script], env={"PATH": os.environ["PATH"], **had}, capture_output=True, check=True
+    ).stdout
+    after = dict(pair.split("=", 1) for pair in listed.decode().split("\0") if "=" in pair)
+    wanted = json.loads(CliRunner().invoke(env, ["--json", "--data-dir", str(data_dir)]).output)
+    assert {name: after.get(name) for name in wanted} == wanted
+    assert after["AWS_ENDPOINT_URL_S3"] == "http://s3:9000"
+    assert not {"AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"} & set(after)

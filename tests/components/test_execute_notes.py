@@ -1,0 +1,35 @@
+"""What the log of a step says about what the step could not have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imagesmith.instances.host import HostInstance
+from testing.component_support import RunText, one_step
+
+
+class Container(HostInstance):
+    """This computer, called a container."""
+
+    @property
+    def kind(self) -> str:
+        return "container"
+
+
+def test_sudo_that_is_refused_in_a_container_is_explained(run_text: RunText, tmp_path: Path) -> None:
+    """sudo's own words speak of a flag; the log says what to do instead."""
+    words = 'sudo: The "no new privileges" flag is set, which prevents sudo from running as root.'
+    inputs = {"commands": [f"echo '{words}' >&2; exit 1"]}
+    ran = run_text(one_step("ExecuteBash", inputs), instance=Container(tmp_path))
+    assert ran.status == "failed" and "do not use sudo" in ran.log
+    ran = run_text(one_step("ExecuteBash", inputs), instance=HostInstance(tmp_path))
+    assert "do not use sudo" not in ran.log
+
+
+def test_the_log_says_that_later_output_is_lost(run_text: RunText, tmp_path: Path) -> None:
+    """A program that runs on and holds the step's output is told, one that has its own is not."""
+    for streams, told in (("", True), (">/dev/null 2>&1", False)):
+        inputs = {"commands": [f"sleep 2 {streams} &", "echo begun"]}
+        ran = run_text(one_step("ExecuteBash", inputs), instance=HostInstance(tmp_path))
+        assert ran.status == "success"
+        assert ("further output is not logged" in ran.log) == told

@@ -1,0 +1,344 @@
+"""Dockerfiles built by buildah in a sandbox: what works, what fails how, what a RUN cannot reach."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from imagesmith.artifacts.rootfs import Root
+from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.dockerfiles.build import DockerfileFailed, build_dockerfile
+from imagesmith.dockerfiles.template import check_template
+from imagesmith.instances.limits import ResourceLimits, leftover_groups
+from imagesmith.processes import Cancellation, Cancelled
+from testing.leaks import groups_of, processes_with, wait_until_gone
+from testing.network import listener
+from testing.registry_support import PASSWORD, USER, RunningRegistry
+
+pytestmark = pytest.mark.tool
+
+Build = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def build(container_storage: ContainerStorage, tiny_image: str) -> Build:
+    """Build instructions on the tiny image; gives the image id and everything that was printed."""
+
+    def run(text: str, **options: object) -> tuple[str, str]:
+        output: list[bytes] = []
+        settings: dict[str, object] = {"limits": ResourceLimits(), "timeout": 60, "network": "none", **options}
+        image = build_dockerfile(
+            container_storage, f"FROM {tiny_image}\n{text}", name="test-dockerfile",
+            on_output=lambda _stream, chunk: output.append(chunk), **settings,  # type: ignore[arg-type]
+        )  # fmt: skip
+        return image, b"".join(output).decode(errors="replace")
+
+    return run
+
+
+def left_of(storage: ContainerStorage) -> list[str]:
+    """Containers, mounts, groups and folders that a build left behind."""
+    groups = [str(path) for path in leftover_groups(f"{storage.runroot.name}-test-dockerfile")]
+    return [*storage.containers(), *storage.mounted(), *groups, *map(str, (storage.root / "tmp").iterdir())]
+
+
+def test_instructions_end_in_the_image(container_storage: ContainerStorage, build: Build) -> None:
+    """Files of RUN and the configuration of the other instructions are in the result."""
+    image, _ = build(
+        'ENV A="b c"\nWORKDIR /srv\nLABEL l=v\nENTRYPOINT ["/bin/cat"]\nRUN echo x >/made\nUSER nobody\n'
+    )
+    config = container_storage.image_config(image)["config"]
+    assert {"A=b c", "TINY=yes"} <= set(config["Env"] or ())
+    assert (config["User"], config["WorkingDir"], config["Entrypoint"]) == ("nobody", "/srv", ["/bin/cat"])
+    assert config["Labels"] == {"tiny": "1", "l": "v"}
+    container_storage.create("look", image)
+    try:
+        with Root(container_storage.mount("look")) as root:
+            assert root.read("/made") == b"x\n"
+    finally:
+        container_storage.remove("look")
+    assert left_of(container_storage) == []
+
+
+def test_several_stages_and_copies_between_them(
+    container_storage: ContainerStorage, build: Build, tiny_image: str
+) -> None:
+    """COPY --from takes files of an earlier stage."""
+    image, _ = build(f"RUN echo one >/one\nFROM {tiny_image} AS second\nCOPY --from=0 /one /two\nRUN cat /two\n")
+    assert len(container_storage.image_config(image)["rootfs"]["diff_ids"]) >= 2
+
+
+def test_a_failing_instruction_is_named_with_its_last_words(
+    container_storage: ContainerStorage, build: Build
+) -> None:
+    """The error tells which instruction failed and what it printed last."""
+    with pytest.raises(DockerfileFailed) as caught:
+        build("RUN true\nRUN echo the reason >&2; exit 3\nRUN true\n")
+    assert (
+        "RUN echo the reason >&2; exit 3" in str(caught.value)
+        and "the reason" in str(caught.value).split("output:")[1]
+    )
+    assert left_of(container_storage) == []
+
+
+@pytest.mark.parametrize("text", ["COPY nothing /x\n", "NONSENSE x\n", "COPY --from=none /a /b\n"])
+def test_what_buildah_refuses_fails_with_its_words(build: Build, text: str) -> None:
+    """A missing file, an unknown instruction or stage: a failure, never a result."""
+    with pytest.raises(DockerfileFailed):
+        build(text)
+
+
+def test_the_build_context_is_empty(build: Build) -> None:
+    """There are no files to copy but those of images (the service has no context either)."""
+    _, output = build("COPY . /context\nRUN ls -a /context | wc -l\n")
+    assert "\n2\n" in output
+
+
+def test_a_build_over_its_time_is_stopped(container_storage: ContainerStorage, build: Build) -> None:
+    """The error names the instruction and the limit; nothing of the build runs on."""
+    started = time.monotonic()
+    with pytest.raises(DockerfileFailed, match=r"sleep 7171.*was stopped after 2 s"):
+        build("RUN sleep 7171 & sleep 7171\n", timeout=2)
+    assert time.monotonic() - started < 600
+    assert wait_until_gone("sleep 7171") == []
+    assert left_of(container_storage) == []
+
+
+def test_a_cancelled_build_leaves_nothing(container_storage: ContainerStorage, build: Build) -> None:
+    """Cancelling ends buildah and everything below it."""
+    cancellation = Cancellation()
+    threading.Timer(1.5, cancellation.cancel).start()
+    with pytest.raises(Cancelled):
+        build("RUN sleep 8181\n", cancellation=cancellation)
+    assert wait_until_gone("sleep 8181") == []
+    assert left_of(container_storage) == []
+
+
+def test_a_run_sees_nothing_of_the_host(
+    container_storage: ContainerStorage, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither files, processes and variables of the server nor the layers of other builds."""
+    monkeypatch.setenv("SERVER_SECRET", "hunter2")
+    (tmp_path / "keys.json").write_text("hunter3")
+    script = (
+        f"cat {tmp_path}/keys.json; cat /proc/*/root{tmp_path}/keys.json; ls -d {container_storage.root} "
+        f"/proc/*/root{container_storage.root}; cat /proc/*/environ; cat /proc/*/comm; env"
+    )
+    _, output = build(f"RUN {script}; true\n")
+    words = output.replace(script, "")
+    assert "hunter" not in words and "buildah\n" not in words and "python" not in words
+    assert f"\n{container_storage.root}\n" not in words
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "mount -t tmpfs none /mnt",
+        "mknod /disk b 254 0",
+        "unshare --user true",
+        "unshare --mount true",
+        "( : >>/proc/sys/kernel/core_pattern )",
+        "( : >>/proc/sysrq-trigger )",
+        "ls /dev/vda /dev/sda /dev/kvm",
+        "ulimit -n 10000000",
+    ],
+)
+def test_what_would_reach_past_the_container_is_refused(build: Build, script: str) -> None:
+    """Mounts, devices, namespaces and kernel settings are out of reach of a RUN."""
+    _, output = build(f"RUN if {script}; then echo REA''CHED; fi\n")
+    assert "REACHED" not in output
+
+
+GROUP_WRITES = (
+    ("freezes itself", "FROZEN", "freezer/freezer.state"),
+    ("freezes itself", "1", "cgroup.freeze"),
+    ("raises its memory", "-1", "memory/memory.limit_in_bytes"),
+    ("raises its memory", "max", "memory.max"),
+    ("raises its processes", "max", "pids/pids.max"),
+    ("raises its processes", "max", "pids.max"),
+    ("raises its weight", "262144", "cpu/cpu.shares"),
+    ("raises its weight", "10000", "cpu.weight"),
+    ("raises its weight", "1000", "blkio/blkio.bfq.weight"),
+    ("allows itself devices", "a", "devices/devices.allow"),
+    ("enters its group anew", "0", "freezer/cgroup.procs"),
+    ("enters its group anew", "0", "cgroup.procs"),
+    ("moves a thread", "0", "freezer/tasks"),
+    ("moves a thread", "0", "cgroup.threads"),
+    ("has a program run at its end", "/x", "pids/release_agent"),
+    ("has a program run at its end", "1", "pids/notify_on_release"),
+)
+"""(what a RUN would have from it, what it writes, where): files of both versions."""
+
+
+def test_a_run_writes_no_control_group(build: Build) -> None:
+    """Neither its own groups nor others: it cannot freeze itself, raise a limit or a weight, or leave its group."""
+    attempts = "; ".join(
+        f"f=/sys/fs/cgroup/{file}; if [ -e $f ] && ( echo {text} >$f ); then echo REA''CHED {name}; fi"
+        for name, text, file in GROUP_WRITES
+    )
+    files = "$(ls -d /sys/fs/cgroup/* /sys/fs/cgroup/*/*)"
+    every = f'for f in {files}; do test -f $f && ( : >>$f ) && echo "OPE""NS $f"; done'
+    below = 'for d in /sys/fs/cgroup/*/; do mkdir "$d/x" && echo "MA""DE $d"; done'
+    _, output = build(f"RUN {attempts}\nRUN {every}; {below}; true\n")
+    assert [line for line in output.splitlines() if line.startswith(("REACHED", "OPENS", "MADE"))] == []
+
+
+def test_a_run_still_reads_its_limits(build: Build) -> None:
+    """Runtimes size themselves by the limits of their group."""
+    _, output = build("RUN cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max; ls -d /sys/fs/cgroup/*\n")
+    assert "/sys/fs/cgroup/" in output.partition("STEP 2")[2].partition("\n")[2]
+
+
+def test_a_run_that_is_frozen_ends_with_its_build(container_storage: ContainerStorage, build: Build) -> None:
+    """Somebody freezes the groups of a RUN: a cancelled build ends it nevertheless, and leaves nothing."""
+    cancellation = Cancellation()
+
+    def freeze() -> None:
+        while not (found := processes_with("sleep 9191")):
+            time.sleep(0.05)
+        for group in groups_of(int(found[0].partition(":")[0])):
+            for name, state in (("freezer.state", "FROZEN"), ("cgroup.freeze", "1")):
+                if (group / name).exists():
+                    (group / name).write_text(state)
+        cancellation.cancel()
+
+    thread = threading.Thread(target=freeze)
+    thread.start()
+    with pytest.raises(Cancelled):
+        build("RUN sleep 9191\n", cancellation=cancellation)
+    thread.join()
+    assert wait_until_gone("sleep 9191") == []
+    assert left_of(container_storage) == []
+
+
+def test_a_run_has_the_capabilities_of_a_component(build: Build) -> None:
+    """Nothing beyond the list of container instances."""
+    _, output = build("RUN cat /proc/self/status\n")
+    lines = dict(line.split(":\t", 1) for line in output.splitlines() if ":\t" in line)
+    assert int(lines["CapEff"], 16) & ~0x800404FB == 0 and int(lines["CapBnd"], 16) & ~0x800404FB == 0
+    assert lines["Seccomp"] == "2"
+
+
+def test_neither_a_run_nor_an_add_reaches_the_loopback_of_the_host(build: Build) -> None:
+    """The server's own port is closed, also for buildah's downloads."""
+    with listener("127.0.0.1") as port:
+        _, output = build(
+            f'RUN for a in 127.0.0.1 10.0.2.2; do bash -c "exec 3<>/dev/tcp/$a/{port} && cat <&3"; done; true\n',
+            network="outbound",
+        )
+        assert "hello" not in output.replace("cat <&3", "")
+        with pytest.raises(DockerfileFailed):
+            build(f"ADD http://127.0.0.1:{port}/ /x\n", network="outbound", timeout=30)
+
+
+def test_the_processes_of_a_run_are_bounded(build: Build) -> None:
+    """A fork bomb in a RUN hits the limit of the build."""
+    with pytest.raises(DockerfileFailed) as caught:
+        build(
+            "RUN bash -c 'for i in {1..400}; do sleep 20 & done; wait'\n",
+            limits=ResourceLimits(processes=60),
+            timeout=10,
+        )
+    assert "The limit of 60 processes was reached" in str(caught.value) or "stopped" in str(caught.value)
+
+
+def test_builds_side_by_side_do_not_disturb_each_other(
+    container_storage: ContainerStorage, tiny_image: str
+) -> None:
+    """Two builds at once on one storage both succeed; the failure of one leaves the other's container alone."""
+    results: dict[str, object] = {}
+
+    def work(name: str, script: str) -> None:
+        try:
+            text = f"FROM {tiny_image}\nRUN {script}\n"
+            results[name] = build_dockerfile(
+                container_storage, text, name=name, limits=ResourceLimits(), timeout=60, network="none"
+            )
+        except DockerfileFailed as error:
+            results[name] = error
+
+    threads = [
+        threading.Thread(target=work, args=("long", "sleep 3; echo long >/long")),
+        threading.Thread(target=work, args=("short", "exit 1")),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert isinstance(results["long"], str) and isinstance(results["short"], DockerfileFailed)
+
+
+@pytest.mark.parametrize("length", [64, 20, 12, 3])
+@pytest.mark.parametrize(
+    "line", ["COPY --from={} /secret /stolen", "RUN --mount=type=bind,from={},target=/m cat /m/secret", "FROM {}"]
+)
+def test_the_images_of_other_builds_cannot_be_named(
+    container_storage: ContainerStorage, build: Build, tiny_image: str, length: int, line: str
+) -> None:
+    """Neither an id nor its beginning opens what somebody else built; a whole id counts only as the parent."""
+    container_storage.create("victim", tiny_image)
+    (container_storage.mount("victim") / "secret").write_text("hunter2")
+    victim = container_storage.commit("victim")
+    container_storage.remove("victim")
+    if length == 64:
+        # The caller has refused such a template before (dockerfiles/images.py): only it may write whole ids.
+        template = f"FROM {{{{{{ imagebuilder:parentImage }}}}}}\n{line.format(victim)}\n"
+        assert [problem.code for problem in check_template(template, has_components=False)] == ["image"]
+        return
+    with pytest.raises(DockerfileFailed, match=r"may be an id|by its number"):
+        build(line.format(victim[:length]) + "\n")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[RunningRegistry]:
+    running = RunningRegistry(tmp_path / "registry", login=True)
+    running.start()
+    yield running
+    running.kill()
+
+
+def push(storage: ContainerStorage, image: str, registry: RunningRegistry, name: str) -> str:
+    reference = f"{registry.host}/{name}"
+    options = ["--dest-tls-verify=false", f"--dest-creds={USER}:{PASSWORD}", "--format=v2s2"]
+    argv = ["skopeo", "copy", "--quiet", *options, f"containers-storage:@{image}", f"docker://{reference}"]
+    storage.tool(argv, what="pushing")
+    return reference
+
+
+def test_further_images_are_pulled_with_the_callers_credentials_every_time(
+    container_storage: ContainerStorage, build: Build, tiny_image: str, registry: RunningRegistry
+) -> None:
+    """An image that is in the storage already, because another build pulled it, opens nothing without a login."""
+    reference = push(container_storage, tiny_image, registry, "team/tool:1")
+
+    def pull(image: str) -> None:
+        argv = ["buildah", "pull", "--quiet", "--tls-verify=false", f"--creds={USER}:{PASSWORD}", image]
+        container_storage.tool(argv, what="pulling")
+
+    text = f"COPY --from={reference} /etc/os-release /copied\nRUN cat /copied\n"
+    _, output = build(text, pull=pull)
+    assert "ID=tiny" in output
+    with pytest.raises(DockerfileFailed, match=r"team/tool:1 of the Dockerfile cannot be pulled"):
+        build(text)
+
+
+def test_triggers_of_an_image_take_nothing_from_other_images(
+    container_storage: ContainerStorage, build: Build, tiny_image: str, registry: RunningRegistry
+) -> None:
+    """An ONBUILD of a registry's image that names an image is refused; a harmless one runs."""
+    for trigger, name in (("RUN echo triggered", "good"), ("COPY --from=abc /secret /stolen", "bad")):
+        container_storage.create("trigger", tiny_image)
+        container_storage.configure("trigger", [f"--onbuild={trigger}"])
+        argv = ["buildah", "commit", "--quiet", "--format=docker", "trigger"]
+        image = container_storage.tool(argv, what="committing").stdout.decode().strip().removeprefix("sha256:")
+        container_storage.remove("trigger")
+        text = f"RUN true\nFROM {image}\n"
+        if name == "good":
+            assert "triggered" in build(text)[1]
+        else:
+            with pytest.raises(DockerfileFailed, match="names another image"):
+                build(text)

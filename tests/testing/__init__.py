@@ -1,0 +1,1 @@
+"""What tests of several folders use: servers, registries, databases, samples; no test module imports another."""

@@ -1,0 +1,116 @@
+"""Builds that wait in one stage until a test lets them go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from testing.leaks import descendants, groups_of, running_below
+from testing.pipeline_support import HOLD, TEMPLATE, Forge, RunningServer, eventually, held, read_tool, release
+from testing.socket_proxy import Gate
+
+STAGES = ("parent", "dockerfile", "components", "export", "test", "push")
+"""Where a build can be caught."""
+
+AGAIN = {
+    "parent": "build | the server stopped during LaunchBuildInstance; attempt 2 begins",
+    "dockerfile": "build | the server stopped during LaunchBuildInstance; attempt 2 begins",
+    "components": (
+        "build | the server stopped during ApplyBuildComponents and lost its instance; the workflow starts again"
+    ),
+    "export": "build | the server stopped at the end of the build; attempt 2 begins",
+    "test": "test | the server stopped during ApplyTestComponents and lost its instance; the workflow starts again",
+    "push": "distribute | the server stopped during this stage; attempt 2 begins",
+}
+"""What the log says when a server that was killed in a stage goes on."""
+
+
+@dataclass(frozen=True)
+class Caught:
+    """A build that waits: how to let it go on, in this process of the server or in the next."""
+
+    arn: str
+    let_go: Callable[[], None]
+    groups: tuple[Path, ...] = ()
+    """The control groups of what runs inside."""
+
+
+def nothing() -> None:
+    """Let go of a build that does not wait when it comes to the place again."""
+
+
+def catch(stage: str, forge: Forge, gate: Gate) -> Caught:
+    """Start a build and wait until it has come to a stage. The registry of the server is behind the gate."""
+    name = forge.name(stage)
+    server = forge.server
+    if stage == "parent":
+        arn = forge.start(forge.recipe(forge.component(build="true"), parentImage=registry_parent(server, gate)))
+        assert gate.waiting.wait(30)
+        return Caught(arn, gate.open)
+    if stage == "push":
+        gate.shut()
+        arn = forge.start(forge.recipe(forge.component(build="true")))
+        assert gate.waiting.wait(60)
+        return Caught(arn, gate.open)
+    if stage == "export":
+        script = "head -c 30000000 /dev/urandom > /random"
+        arn = forge.start(forge.recipe(forge.component(build=script)))
+        freeze(server, "skopeo copy", "--format=oci", "containers-storage:@")
+        return Caught(arn, nothing)
+    hold = HOLD.format(name=name)
+    if stage == "dockerfile":
+        template = TEMPLATE.replace("{{{ imagebuilder:components }}}", f"RUN {hold}")
+        arn = forge.start(forge.recipe(forge.component(build="true"), dockerfileTemplateData=template))
+    else:
+        scripts = {"build" if stage == "components" else "test": f"echo begun; {hold}"}
+        arn = forge.start(forge.recipe(forge.component(**scripts)))
+    groups = tuple(groups_of(held(name)))
+    assert groups
+    return Caught(arn, lambda: release(name), groups)
+
+
+def registry_parent(server: RunningServer, gate: Gate) -> str:
+    """Put the tiny image into the registry, shut the gate and give the reference of the image behind it."""
+    gate.open()
+    reference = f"{gate.host}/base/tiny:1"
+    read_tool("skopeo", "copy", "--quiet", "--dest-tls-verify=false", server.parent, f"docker://{reference}")
+    gate.shut()
+    return reference
+
+
+def find_below(server: RunningServer, *needles: str) -> int:
+    """The first process of the server whose command line starts with the first text and has the others; 0: none."""
+    for pid, words in sorted(descendants(server.pid).items()):
+        if words.startswith(needles[0]) and all(needle in words for needle in needles):
+            return pid
+    return 0
+
+
+def kill_below(server: RunningServer, *needles: str) -> None:
+    """Kill the process that find_below() finds. There must be one: a signal to process 0 reaches the tests."""
+    pid = find_below(server, *needles)
+    assert pid, f"no process {needles} among {sorted(descendants(server.pid).values())}"
+    os.kill(pid, signal.SIGKILL)
+
+
+def freeze(server: RunningServer, *needles: str) -> int:
+    """Stop a process of the server as soon as there is one that matches."""
+    pid = eventually(lambda: find_below(server, *needles), f"a process {needles}", seconds=60, pause=0.005)
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def die_and_come_back(server: RunningServer) -> None:
+    """kill -9 of the server; everything it ran ends with it, and it starts again."""
+    server.kill()
+    eventually(lambda: not running_below(server), "everything ends with the server", seconds=10)
+    server.start()
+
+
+DATABASES = ("sqlite", "postgresql")
+
+Tally = Callable[[int, str], None]
+"""(runs, what happened to them)."""
