@@ -1,0 +1,1 @@
+"""User namespaces: nobody inside is root outside."""
