@@ -1,0 +1,1 @@
+"""Layers of container images: archives, folders, overlays of them."""

@@ -1,0 +1,429 @@
+"""The layer store of one data directory: layers, their blobs, images, working containers.
+
+    layers/<chain id>/    diff/ and its record: a layer unpacked over those below it
+    blobs/<digest>        compressed layers, byte for byte; shared with the layout by hard links
+    images/<image id>/    config (the bytes that the id is the digest of) and record
+    roots/<name>/         upper/ work/ merged/, config and record of a working container
+    leases/               layers that are being used before a record names them
+    tmp/                  work in progress; emptied by collect
+
+A layer's folder is named by its chain id (the OCI's digest over its diff id and those of all layers below), because
+a layer may say nothing of its root or of a parent folder: these are as in the layers below, and an image must not
+decide them for another. Everything appears by a rename, and is removed when no image, container or lease of a live
+process names it. Layers are not flushed; after a restart of the machine they are unpacked again when wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imagesmith.files import PRIVATE, flush, write_atomically
+from imagesmith.layers.compression import CountedFile, Decompressed, compression_of, pack_layer
+from imagesmith.layers.entries import LayerError
+from imagesmith.layers.overlay_form import OverlayForm
+from imagesmith.layers.overlay_mounts import MOST_LAYERS, is_mounted, mount_overlay, unmount
+from imagesmith.layers.records import (
+    ContainerRecord,
+    ImageRecord,
+    LayerBlob,
+    LayerRecord,
+    RecordDamaged,
+    decode_container,
+    decode_image,
+    decode_layer,
+    encode,
+)
+from imagesmith.layers.unpacker import UnpackLimits, copy_metadata, unpack_layer
+from imagesmith.layers.writer import WriterSettings
+from imagesmith.locks import file_lock, is_locked
+from imagesmith.processes import Cancellation
+
+GZIP_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+class NameInUse(LayerError):
+    """There is a working container of this name."""
+
+
+class NotInStore(LayerError, LookupError):
+    """The store has no such image or container."""
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The layers of a container after a commit, lowest first; `added` is None if nothing had changed."""
+
+    layers: tuple[LayerBlob, ...]
+    added: LayerBlob | None
+
+
+class LayerStore:
+    """Safe for several threads and processes. Every method raises LayerError and OSError."""
+
+    def __init__(
+        self, root: Path, *, form: OverlayForm = OverlayForm.TRUSTED, limits: UnpackLimits | None = None,
+        boot: str = "",
+    ) -> None:  # fmt: skip
+        self.root = root
+        self._form = form
+        self._limits = limits
+        self._boot = boot or _BOOT.read_text().strip()
+        self._layers, self._blobs, self._images = root / "layers", root / "blobs", root / "images"
+        self._roots, self._leases, self._tmp = root / "roots", root / "leases", root / "tmp"
+        for folder in (self._layers, self._blobs, self._images, self._roots, self._leases, self._tmp):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    # Images
+
+    def put_image(
+        self, config: bytes, layers: Sequence[LayerBlob], *, manifest: str = "", names: Iterable[str] = ()
+    ) -> str:
+        """Keep an image, whose blobs are here; returns its id."""
+        id = hashlib.sha256(config).hexdigest()
+        with self._locked():
+            for layer in layers:
+                if not self.blob(layer.digest).exists():
+                    raise LayerError(f"image {id} cannot be kept: its layer {layer.digest} is not in the store")
+            known = self._image(id)
+            record = ImageRecord(
+                id, tuple(layers), manifest or (known.manifest if known else ""),
+                tuple(sorted({*names, *(known.names if known else ())})),
+            )  # fmt: skip
+            folder = self._images / id
+            folder.mkdir(exist_ok=True, mode=0o700)
+            write_atomically(folder / "config", config)
+            write_atomically(folder / "record.json", encode(record))
+        return id
+
+    def image(self, id: str) -> ImageRecord:
+        """Raises NotInStore."""
+        record = self._image(id)
+        if record is None:
+            raise NotInStore(f"image {id} is not in the store {self.root}: image not known")
+        return record
+
+    def config(self, id: str) -> bytes:
+        """The bytes of an image's configuration. Raises NotInStore."""
+        self.image(id)
+        data = (self._images / id / "config").read_bytes()
+        if hashlib.sha256(data).hexdigest() != id:
+            raise LayerError(f"the configuration of image {id} is damaged: {self._images / id / 'config'}")
+        return data
+
+    def images(self) -> tuple[str, ...]:
+        return tuple(sorted(found.name for found in self._images.iterdir() if self._image(found.name)))
+
+    def name_image(self, id: str, name: str) -> None:
+        """Give an image a name; another image with this name loses it. Raises NotInStore."""
+        with self._locked():
+            wanted = self.image(id)
+            for other in (self._image(found) for found in self.images()):
+                if other is not None and name in other.names and other.id != id:
+                    rest = tuple(known for known in other.names if known != name)
+                    write_atomically(self._images / other.id / "record.json", encode(replace(other, names=rest)))
+            named = replace(wanted, names=tuple(sorted({*wanted.names, name})))
+            write_atomically(self._images / id / "record.json", encode(named))
+
+    def remove_image(self, id: str) -> None:
+        """Forget an image, and remove the layers that nothing else needs."""
+        with self._locked():
+            self._discard(self._images / id)
+        self.collect()
+
+    def _image(self, id: str) -> ImageRecord | None:
+        with contextlib.suppress(OSError, RecordDamaged):
+            return decode_image((self._images / id / "record.json").read_bytes())
+        return None
+
+    # Blobs
+
+    def blob(self, digest: str) -> Path:
+        """The path of a blob, present or not."""
+        return self._blobs / digest.removeprefix("sha256:")
+
+    def link_blob(self, source: Path, digest: str) -> None:
+        """Keep a blob of another folder: the same file where that is possible. The caller has checked it."""
+        draft = self._tmp / secrets.token_hex(8)
+        with self._locked():
+            if self.blob(digest).exists():
+                return
+            try:
+                os.link(source, draft)
+            except OSError:
+                shutil.copyfile(source, draft)
+                flush(draft)
+            draft.rename(self.blob(digest))
+
+    # Layers
+
+    def require_layers(
+        self, layers: Sequence[LayerBlob], *, cancellation: Cancellation | None = None
+    ) -> tuple[Path, ...]:
+        """The folders of layers, top first; missing ones are unpacked. The caller holds a lease on them."""
+        if len(layers) > MOST_LAYERS:
+            raise LayerError(f"the image has {len(layers)} layers: the most is {MOST_LAYERS}")
+        folders: list[Path] = []
+        for layer, chain in zip(layers, chain_ids(layers), strict=True):
+            folder = self._layers / _hex(chain)
+            if not self._is_unpacked(chain):
+                with file_lock(self._tmp / f"unpack-{_hex(chain)}.lock", cancellation=cancellation):
+                    if not self._is_unpacked(chain):
+                        self._unpack(layer, chain, folders[::-1], cancellation)
+            folders.append(folder / "diff")
+        return tuple(folders[::-1])
+
+    def _is_unpacked(self, chain: str) -> bool:
+        try:
+            record = decode_layer((self._layers / _hex(chain) / "record.json").read_bytes())
+        except (OSError, RecordDamaged):
+            return False
+        return record.boot == self._boot
+
+    def _unpack(
+        self, layer: LayerBlob, chain: str, lowers: Sequence[Path], cancellation: Cancellation | None
+    ) -> None:
+        check = _checker(cancellation)
+        with self._draft() as draft, ExitStack() as stack:
+            (draft / "diff").mkdir()
+            file = stack.enter_context(self.blob(layer.digest).open("rb"))
+            compression = compression_of(file.read(4))
+            file.seek(0)
+            counted = CountedFile(file)
+            archive = Decompressed(counted, compression)
+            try:
+                made = unpack_layer(
+                    archive, draft / "diff", lowers=lowers, form=self._form, limits=self._limits,
+                    consumed=lambda: counted.count, check=check,
+                )  # fmt: skip
+            except LayerError as error:
+                raise LayerError(f"the layer {layer.digest} is refused: {error}") from error
+            while counted.read(1 << 20):
+                check()
+            for found, wanted in ((counted.digest, layer.digest), (archive.diff_id, layer.diff_id)):
+                if found != wanted:
+                    raise LayerError(f"the layer {layer.digest} is damaged: its digest is {found}, not {wanted}")
+            self._keep_layer(draft, chain, LayerRecord(layer.diff_id, self._boot, made.entries, made.size))
+
+    def _keep_layer(self, draft: Path, chain: str, record: LayerRecord) -> None:
+        write_atomically(draft / "record.json", encode(record))
+        with self._locked():
+            # another process may have been faster; what is valid may be mounted
+            if not self._is_unpacked(chain):
+                self._discard(self._layers / _hex(chain))
+                draft.rename(self._layers / _hex(chain))
+
+    @contextmanager
+    def lease(self, layers: Sequence[LayerBlob]) -> Iterator[None]:
+        """Keep layers and their blobs from being collected, whether they are unpacked already or not."""
+        place = self._leases / secrets.token_hex(8)
+        with ExitStack() as stack:
+            with self._locked():
+                stack.callback(place.unlink, missing_ok=True)
+                stack.enter_context(file_lock(place))
+                place.write_text(encode(ContainerRecord("", tuple(layers))))
+            yield
+
+    # Working containers
+
+    def create(
+        self, name: str, config: bytes, layers: Sequence[LayerBlob], *, cancellation: Cancellation | None = None
+    ) -> None:
+        """Make a working container over layers, lowest first. Raises NameInUse."""
+        with self.lease(layers):
+            lowers = self.require_layers(layers, cancellation=cancellation)
+            with self._draft() as draft:
+                self._make_upper(draft, lowers)
+                (draft / "merged").mkdir()
+                write_atomically(draft / "config", config)
+                write_atomically(draft / "record.json", encode(ContainerRecord(name, tuple(layers))))
+                with self._locked():
+                    if (self._roots / name).exists():
+                        raise NameInUse(f"the container name {name} is already in use")
+                    draft.rename(self._roots / name)
+
+    def container(self, name: str) -> ContainerRecord:
+        """Raises NotInStore."""
+        try:
+            return decode_container((self._roots / name / "record.json").read_bytes())
+        except (OSError, RecordDamaged) as error:
+            raise NotInStore(f"there is no container {name}: {error}") from error
+
+    def container_config(self, name: str) -> bytes:
+        """The configuration that the next commit of a container starts from. Raises NotInStore."""
+        self.container(name)
+        return (self._roots / name / "config").read_bytes()
+
+    def configure(self, name: str, config: bytes) -> None:
+        self.container(name)
+        write_atomically(self._roots / name / "config", config)
+
+    def containers(self) -> tuple[str, ...]:
+        return tuple(sorted(found.name for found in self._roots.iterdir()))
+
+    def mount(self, name: str) -> Path:
+        """The merged root of a container, mounted unless it is. Raises NotInStore."""
+        folder = self._roots / name
+        record = self.container(name)
+        if is_mounted(folder / "merged"):
+            return folder / "merged"
+        lowers = self.require_layers(record.layers)
+        # left by an earlier mount, which may have ended with its process
+        shutil.rmtree(folder / "work", ignore_errors=True)
+        (folder / "work").mkdir()
+        if not lowers:
+            (folder / "nothing").mkdir(exist_ok=True)
+        mount_overlay(folder, lowers or (folder / "nothing",), self._form)
+        return folder / "merged"
+
+    def unmount(self, name: str) -> None:
+        unmount(self._roots / name / "merged")
+
+    def remove(self, name: str) -> None:
+        """Unmount and remove a container; does nothing if there is none of this name."""
+        self.unmount(name)
+        with self._locked():
+            gone = self._set_aside(self._roots / name)
+        if gone is not None:
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def commit(
+        self, name: str, *, latest: int | None = None, cancellation: Cancellation | None = None
+    ) -> Committed:
+        """Make a layer of a container's changes: its upper folder becomes the layer's, and the container goes on
+        with a new one. Nothing may run in it meanwhile. Raises NotInStore, Cancelled."""
+        record, folder = self.container(name), self._roots / name
+        mounted = is_mounted(folder / "merged")
+        with self.lease(record.layers):
+            lowers = self.require_layers(record.layers, cancellation=cancellation)
+            self.unmount(name)
+            try:
+                return self._commit(record, folder, lowers, latest, cancellation)
+            finally:
+                if mounted:
+                    self.mount(name)
+
+    def _commit(
+        self, record: ContainerRecord, folder: Path, lowers: tuple[Path, ...], latest: int | None,
+        cancellation: Cancellation | None,
+    ) -> Committed:  # fmt: skip
+        check = _checker(cancellation)
+        settings = WriterSettings(latest=latest, form=self._form, settle=True)
+        with self._draft() as draft:
+            with (draft / "blob").open("xb") as file:
+                packed = pack_layer(folder / "upper", file, lowers=lowers, settings=settings, check=check)
+            if not packed.entries:
+                return Committed(record.layers, None)
+            if len(record.layers) >= MOST_LAYERS:
+                raise LayerError(f"the container {record.name} has {MOST_LAYERS} layers already: that is the most")
+            (draft / "blob").chmod(PRIVATE)
+            flush(draft / "blob")
+            added = LayerBlob(packed.diff_id, packed.digest, packed.blob_size, GZIP_LAYER)
+            layers = (*record.layers, added)
+            chain = chain_ids(layers)[-1]
+            with self.lease(layers):
+                (draft / "blob").rename(self.blob(added.digest))
+                self._make_upper(draft / "next", lowers)
+                (folder / "upper").rename(draft / "diff")
+                (draft / "next/upper").rename(folder / "upper")
+                write_atomically(folder / "record.json", encode(replace(record, layers=layers)))
+                shutil.rmtree(draft / "next")
+                self._keep_layer(draft, chain, LayerRecord(added.diff_id, self._boot, packed.entries, packed.size))
+            return Committed(layers, added)
+
+    def _make_upper(self, folder: Path, lowers: Sequence[Path]) -> None:
+        """An empty upper folder, whose root is as in the layers below: an overlay shows the upper one's."""
+        (folder / "upper").mkdir(parents=True)
+        (folder / "work").mkdir()
+        (folder / "upper").chmod(0o755)
+        if lowers:
+            copy_metadata(lowers[0], folder / "upper")
+
+    # Leftovers
+
+    def collect(self) -> int:
+        """Remove layers and blobs that nothing names, and what dead processes left; returns the bytes of blobs."""
+        freed = 0
+        with self._locked():
+            needed = [*self._held(), *(self.image(id).layers for id in self.images())]
+            chains = {_hex(chain) for layers in needed for chain in chain_ids(layers)}
+            digests = {_hex(layer.digest) for layers in needed for layer in layers}
+            for folder in self._layers.iterdir():
+                if folder.name not in chains:
+                    self._set_aside(folder)
+            for blob in self._blobs.iterdir():
+                if blob.name not in digests:
+                    freed += blob.stat().st_size
+                    blob.unlink()
+            drafts = [place for place in self._tmp.iterdir() if not is_locked(_lock_of(place))]
+        for draft in drafts:
+            shutil.rmtree(draft, ignore_errors=True) if draft.is_dir() else draft.unlink(missing_ok=True)
+            _lock_of(draft).unlink(missing_ok=True)
+        return freed
+
+    def _held(self) -> Iterator[Sequence[LayerBlob]]:
+        for place in self._leases.iterdir():
+            if not is_locked(place):
+                place.unlink(missing_ok=True)
+                continue
+            with contextlib.suppress(RecordDamaged):
+                yield decode_container(place.read_bytes()).layers
+        for name in self.containers():
+            with contextlib.suppress(NotInStore):
+                yield self.container(name).layers
+
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return file_lock(self.root / "lock")
+
+    @contextmanager
+    def _draft(self) -> Iterator[Path]:
+        """A folder for work in progress; its lock keeps it from being collected."""
+        draft = self._tmp / secrets.token_hex(8)
+        with ExitStack() as stack:
+            with self._locked():
+                stack.callback(_lock_of(draft).unlink, missing_ok=True)
+                stack.enter_context(file_lock(_lock_of(draft)))
+                draft.mkdir(mode=0o700)
+            stack.callback(shutil.rmtree, draft, ignore_errors=True)
+            yield draft
+
+    def _set_aside(self, place: Path) -> Path | None:
+        """Rename a folder to where it is removed even if this process dies now; None if there is none."""
+        gone = self._tmp / secrets.token_hex(8)
+        with contextlib.suppress(FileNotFoundError):
+            return place.rename(gone)
+        return None
+
+    def _discard(self, place: Path) -> None:
+        gone = self._set_aside(place)
+        if gone is not None:
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def chain_ids(layers: Sequence[LayerBlob]) -> list[str]:
+    """The chain id of each layer, lowest first, as the OCI image specification defines it."""
+    chain: list[str] = []
+    for layer in layers:
+        text = f"{chain[-1]} {layer.diff_id}" if chain else ""
+        chain.append("sha256:" + hashlib.sha256(text.encode()).hexdigest() if text else layer.diff_id)
+    return chain
+
+
+def _checker(cancellation: Cancellation | None) -> Callable[[], object]:
+    return bool if cancellation is None else cancellation.check
+
+
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")
+
+
+def _lock_of(draft: Path) -> Path:
+    return draft.with_name(f"{draft.name}.lock") if draft.suffix != ".lock" else draft

@@ -1,0 +1,310 @@
+"""The layer store: layers shared and collected, commits, leases, what a killed process leaves."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import signal
+import stat
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from backports import zstd
+
+from imagesmith.layers.entries import LayerError
+from imagesmith.layers.overlay_mounts import MOST_LAYERS, is_mounted
+from imagesmith.layers.records import LayerBlob
+from imagesmith.layers.store import LayerStore, NameInUse, NotInStore, chain_ids
+from imagesmith.processes import Cancellation, Cancelled
+from testing.trees import tree_of
+
+pytestmark = pytest.mark.tool
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[LayerStore]:
+    made = LayerStore(tmp_path / "a, b:c" / "store")
+    yield made
+    for name in made.containers():
+        made.remove(name)
+
+
+def archive_of(files: dict[str, str]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(text), 0o644
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return out.getvalue()
+
+
+def kept_layer(store: LayerStore, archive: bytes, compression: str = "gzip") -> LayerBlob:
+    """A layer of other people: its blob is in the store."""
+    blob = {"gzip": gzip.compress(archive), "zstd": zstd.compress(archive), "": archive}[compression]
+    digest = "sha256:" + hashlib.sha256(blob).hexdigest()
+    source = store.root.parent / "blob"
+    source.write_bytes(blob)
+    store.link_blob(source, digest)
+    source.unlink()
+    media_type = "application/vnd.oci.image.layer.v1.tar" + (f"+{compression}" if compression else "")
+    return LayerBlob("sha256:" + hashlib.sha256(archive).hexdigest(), digest, len(blob), media_type)
+
+
+def image_of(store: LayerStore, *layers: LayerBlob) -> str:
+    config = {"rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}}
+    return store.put_image(json.dumps(config).encode(), layers)
+
+
+def contents(store: LayerStore) -> dict[str, int]:
+    return {
+        name: len([entry for entry in (store.root / name).iterdir() if not entry.name.startswith("unpack-")])
+        for name in ("layers", "blobs", "images", "roots", "leases", "tmp")
+    }
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", ""])
+def test_a_layer_of_any_compression_is_unpacked_and_its_blob_kept(store: LayerStore, compression: str) -> None:
+    """Byte for byte, with its media type."""
+    layer = kept_layer(store, archive_of({"a/b": "text"}), compression)
+    store.create("work", b"{}", [layer])
+    assert (store.mount("work") / "a/b").read_text() == "text"
+    kept = store.blob(layer.digest).read_bytes()
+    assert "sha256:" + hashlib.sha256(kept).hexdigest() == layer.digest
+
+
+def test_a_commit_adds_a_layer_and_the_container_goes_on(store: LayerStore) -> None:
+    """The upper folder becomes the layer's, and its blob is an archive of the changes that anyone can read."""
+    store.create("work", b"{}", [])
+    root = store.mount("work")
+    (root / "one").write_text("1")
+    first = store.commit("work", latest=1_700_000_000)
+    assert is_mounted(root) and (root / "one").read_text() == "1"
+    (root / "one").unlink()
+    (root / "two").write_text("2")
+    second = store.commit("work")
+    assert first.added and second.added and second.layers == (first.added, second.added)
+    assert store.commit("work").added is None
+    assert sorted(path.name for path in root.iterdir()) == ["two"]
+    data = gzip.decompress(store.blob(first.added.digest).read_bytes())
+    assert "sha256:" + hashlib.sha256(data).hexdigest() == first.added.diff_id
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert tar.getnames() == ["one"]
+    store.create("again", b"{}", second.layers)
+    assert tree_of(store.mount("again")) == tree_of(root)
+
+
+def test_a_container_without_changes_makes_no_layer(store: LayerStore) -> None:
+    """Not even one of the folders that the overlay has copied."""
+    layer = kept_layer(store, archive_of({"etc/motd": "x"}))
+    store.create("work", b"{}", [layer])
+    root = store.mount("work")
+    before = (root / "etc").stat().st_mtime_ns
+    (root / "etc/new").write_text("x")
+    (root / "etc/new").unlink()
+    os.utime(root / "etc", ns=(before, before))
+    assert store.commit("work").added is None
+
+
+def test_the_root_of_an_image_keeps_its_mode(store: LayerStore) -> None:
+    """A layer that says nothing of the root has that of the layers below; a change of it is in the layer."""
+    store.create("base", b"{}", [])
+    root = store.mount("base")
+    assert stat.S_IMODE(root.stat().st_mode) == 0o755
+    (root / "x").write_text("x")
+    base = store.commit("base")
+    root.chmod(0o1777)
+    changed = store.commit("base")
+    assert changed.added is not None
+    store.create("changed", b"{}", changed.layers)
+    assert stat.S_IMODE(store.mount("changed").stat().st_mode) == 0o1777
+    store.create("before", b"{}", base.layers)
+    assert stat.S_IMODE(store.mount("before").stat().st_mode) == 0o755
+
+
+def test_an_image_does_not_decide_what_a_layer_of_another_leaves_open(store: LayerStore) -> None:
+    """The same layer without its parent folders, over two bases: each has its own base's folder and file."""
+    shared_archive = io.BytesIO()
+    with tarfile.open(fileobj=shared_archive, mode="w") as tar:
+        info = tarfile.TarInfo("etc/linked")
+        info.type, info.linkname = tarfile.LNKTYPE, "etc/secret"
+        tar.addfile(info)
+    shared = kept_layer(store, shared_archive.getvalue())
+    bases = []
+    for text, mode in (("evil", 0o777), ("good", 0o700)):
+        store.create(text, b"{}", [])
+        root = store.mount(text)
+        (root / "etc").mkdir()
+        (root / "etc").chmod(mode)
+        (root / "etc/secret").write_text(text)
+        bases.append(store.commit(text).layers)
+    for layers, text, mode in zip(bases, ("evil", "good"), (0o777, 0o700), strict=True):
+        store.create(f"use-{text}", b"{}", [*layers, shared])
+        root = store.mount(f"use-{text}")
+        assert (root / "etc/linked").read_text() == text
+        assert stat.S_IMODE((root / "etc").stat().st_mode) == mode
+
+
+def test_layers_are_shared_and_collected_with_their_last_user(store: LayerStore) -> None:
+    """An image, a container and a lease each keep what they name; nothing else is kept."""
+    base, top = kept_layer(store, archive_of({"a": "1"})), kept_layer(store, archive_of({"b": "2"}))
+    one, two = image_of(store, base), image_of(store, base, top)
+    store.create("work", store.config(two), store.image(two).layers)
+    assert contents(store)["layers"] == 2
+    store.remove_image(two)
+    assert contents(store) == {"layers": 2, "blobs": 2, "images": 1, "roots": 1, "leases": 0, "tmp": 0}
+    store.remove("work")
+    with store.lease([base, top]):
+        store.collect()
+        assert contents(store)["blobs"] == 2
+    store.collect()
+    assert contents(store) == {"layers": 1, "blobs": 1, "images": 1, "roots": 0, "leases": 0, "tmp": 0}
+    store.remove_image(one)
+    assert not any(contents(store).values())
+
+
+@pytest.mark.parametrize(
+    ("archive", "words"),
+    [
+        (b"x" * 600, "checksum"),
+        (archive_of({"../a": ""}), "could lead out"),
+        (archive_of({"a": "x"})[:700], "middle"),
+    ],
+)
+def test_a_refused_layer_leaves_nothing(store: LayerStore, archive: bytes, words: str) -> None:
+    """The text names the blob, and neither a folder nor a container is left."""
+    layer = kept_layer(store, archive)
+    with pytest.raises(LayerError, match=f"the layer {layer.digest} is refused: .*{words}"):
+        store.create("work", b"{}", [layer])
+    assert contents(store) == {"layers": 0, "blobs": 1, "images": 0, "roots": 0, "leases": 0, "tmp": 0}
+
+
+def test_a_layer_with_another_digest_is_refused(store: LayerStore) -> None:
+    """Whether the configuration names another archive or the blob was changed."""
+    layer = kept_layer(store, archive_of({"a": "1"}))
+    with pytest.raises(LayerError, match="is damaged: its digest is"):
+        store.create("work", b"{}", [LayerBlob("sha256:" + "0" * 64, layer.digest, layer.size, layer.media_type)])
+    store.blob(layer.digest).write_bytes(gzip.compress(archive_of({"a": "2"})))
+    with pytest.raises(LayerError, match="is damaged: its digest is"):
+        store.create("work", b"{}", [layer])
+
+
+def test_a_hundred_and_twenty_layers_are_mounted_and_one_more_is_refused(store: LayerStore) -> None:
+    """The kernel's page of options is enough, whatever the path of the store."""
+    layers = [kept_layer(store, archive_of({f"file-{number}": str(number)})) for number in range(MOST_LAYERS)]
+    store.create("work", b"{}", layers)
+    assert len(list(store.mount("work").iterdir())) == MOST_LAYERS
+    (store.mount("work") / "more").write_text("x")
+    with pytest.raises(LayerError, match="the most"):
+        store.commit("work")
+    with pytest.raises(LayerError, match="the most is 120"):
+        store.create("more", b"{}", [*layers, kept_layer(store, archive_of({"x": ""}))])
+
+
+def test_names_are_in_use_once_and_images_are_found(store: LayerStore) -> None:
+    """Names of containers and images, and what is not there."""
+    store.create("work", b'{"a":1}', [])
+    with pytest.raises(NameInUse, match="already in use"):
+        store.create("work", b"{}", [])
+    assert store.containers() == ("work",) and store.container_config("work") == b'{"a":1}'
+    first, second = image_of(store), image_of(store, kept_layer(store, archive_of({"a": ""})))
+    store.name_image(first, "name")
+    store.name_image(second, "name")
+    assert store.image(first).names == () and store.image(second).names == ("name",)
+    for look in (lambda: store.image("0" * 64), lambda: store.container("none"), lambda: store.mount("none")):
+        with pytest.raises(NotInStore):
+            look()
+    store.remove("none")
+
+
+def test_after_a_restart_of_the_machine_layers_are_unpacked_again(store: LayerStore) -> None:
+    """Files that were never flushed may be empty after a power cut, and are not trusted."""
+    layer = kept_layer(store, archive_of({"a": "text"}))
+    store.create("work", b"{}", [layer])
+    unpacked = store.root / "layers" / layer.diff_id.removeprefix("sha256:") / "diff/a"
+    unpacked.write_text("")
+    assert (LayerStore(store.root).mount("work") / "a").read_text() == ""
+    store.unmount("work")
+    later = LayerStore(store.root, boot="another")
+    assert (later.mount("work") / "a").read_text() == "text"
+
+
+def test_many_threads_unpack_a_layer_once(store: LayerStore) -> None:
+    """The others wait for the first; each has its own container."""
+    layer = kept_layer(store, archive_of({f"f{number}": "x" for number in range(300)}))
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            store.create(f"c{number}", b"{}", [layer])
+            (store.mount(f"c{number}") / "own").write_text(str(number))
+            store.commit(f"c{number}")
+            store.collect()
+            assert len(list(store.mount(f"c{number}").iterdir())) == 301
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert contents(store)["layers"] == 7 and contents(store)["tmp"] == 0
+
+
+def test_a_cancelled_commit_changes_nothing(store: LayerStore) -> None:
+    """The container is as before, still mounted, and can be committed later."""
+    store.create("work", b"{}", [])
+    root = store.mount("work")
+    (root / "a").write_text("x")
+    cancellation = Cancellation()
+    cancellation.cancel()
+    with pytest.raises(Cancelled):
+        store.commit("work", cancellation=cancellation)
+    assert (root / "a").read_text() == "x" and contents(store)["tmp"] == 0
+    assert store.commit("work").added is not None
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.2, 0.35, 0.5, 0.8])
+def test_a_killed_process_leaves_a_store_that_works(tmp_path: Path, seconds: float) -> None:
+    """Killed at any moment of create, mount, commit and remove: records are whole, the rest is collected."""
+    store = LayerStore(tmp_path / "store")
+    base = kept_layer(store, archive_of({f"f{number}": "x" * 1000 for number in range(200)}))
+    image = image_of(store, base)
+
+    def work() -> None:
+        number = 0
+        while True:
+            number += 1
+            store.create(f"c{number}", store.config(image), store.image(image).layers)
+            (store.mount(f"c{number}") / "new").write_text(str(number))
+            made = store.commit(f"c{number}")
+            store.put_image(json.dumps({"number": number}).encode(), made.layers)
+            store.remove(f"c{number}")
+            store.collect()
+
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join(seconds)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    for name in store.containers():
+        store.remove(name)
+    store.collect()
+    assert contents(store)["tmp"] == 0 and contents(store)["leases"] == 0 and contents(store)["roots"] == 0
+    for number, id in enumerate(store.images()):
+        store.create(f"again-{number}", store.config(id), store.image(id).layers)
+        assert (store.mount(f"again-{number}") / "f0").read_text() == "x" * 1000
+        store.remove(f"again-{number}")
+    assert contents(store)["layers"] <= len(
+        {chain for id in store.images() for chain in chain_ids(store.image(id).layers)}
+    )
