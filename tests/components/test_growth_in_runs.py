@@ -79,7 +79,7 @@ def test_documents_that_run_documents_are_counted(run_text: RunText) -> None:
     first = one_step("ExecuteDocument", {"document": "arn:c1"}, extra="onFailure: Ignore")
     second = one_step("ExecuteDocument", {"document": "arn:c1"}, name="Last").rpartition("steps:\n")[2]
     ran = run_text(first + second, services=Services(components=Tree()))
-    assert "may run 1000 documents together" in ran.step("Last").error_message
+    assert "can run at most 1000 documents in total" in ran.step("Last").error_message
 
 
 SCOPE = Scope(step_outputs={"Run": {"output": ["x" * 100_000]}}, parameters={"name": "y" * 1000})

@@ -28,6 +28,18 @@ AGAIN = {
 """What the log says when a server that was killed in a stage goes on."""
 
 
+PROMPT_SECONDS = 2.0
+"""How long a cancel or a SIGTERM may take on a machine that does nothing else."""
+
+
+def prompt_seconds() -> float:
+    """PROMPT_SECONDS, longer by the share of time that the machine's other work takes from the server.
+
+    The tests run beside each other, two processes on each processor.
+    """
+    return PROMPT_SECONDS * max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 @dataclass(frozen=True)
 class Caught:
     """A build that waits: how to let it go on, in this process of the server or in the next."""

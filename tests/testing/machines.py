@@ -1,7 +1,7 @@
 """The managed machine base, and the processes and folders of machines that run.
 
 The base takes some two minutes on a small machine. The processes of a run share a folder of bases, whose name is in
-IMAGESMITH_TEST_BASES; a base in it is used as long as it is fresh and its document is the same. It may be a folder
+TEST_BASES_FOLDER; a base in it is used as long as it is fresh and its document is the same. It may be a folder
 of earlier runs.
 """
 
@@ -70,7 +70,7 @@ def await_process(folder: Path, *, there: bool) -> int:
 
 def bases_folder(new_folder: Callable[[], Path]) -> Path:
     """The folder of bases that the processes of a run share, or a new one."""
-    return Path(os.environ.get("IMAGESMITH_TEST_BASES") or new_folder())
+    return Path(os.environ.get("TEST_BASES_FOLDER") or new_folder())
 
 
 def make_machine_base(new_folder: Callable[[], Path]) -> MadeBase:

@@ -52,7 +52,7 @@ class Worker:
             "-o", f"cache_dir={folder / f'cache-{number}'}", f"--file-queue={folder / 'queue'}", *words,
         ]  # fmt: skip
         environment = {
-            "IMAGESMITH_TEST_BASES": str(folder / "bases"), **os.environ, "PYTEST_DEBUG_TEMPROOT": str(temporary),
+            "TEST_BASES_FOLDER": str(folder / "bases"), **os.environ, "PYTEST_DEBUG_TEMPROOT": str(temporary),
         }  # fmt: skip
         with self.log.open("wb") as log:
             # a group of its own: Ctrl-C in a terminal must reach it once, from here
