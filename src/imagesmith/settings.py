@@ -62,6 +62,15 @@ _HOST: Final = Text(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?|" + _ADDRESS, "a host
 _REGISTRY: Final = Text(
     rf"{_ADDRESS}(:{_PORT})?(/[a-z0-9][a-z0-9._/-]*)?", "HOST, HOST:PORT or HOST:PORT/PATH, without a scheme"
 )
+_SLUG: Final = Text(r"[a-z0-9][a-z0-9_-]{0,126}", "the name of a managed image, like amazon-linux-2023-x86")
+_BASE: Final = Text(r"[a-z0-9][a-z0-9-]{0,126}", "the name of a base; see: imagesmith base list", optional=True)
+_CHECKSUM: Final = Text(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", "sha256:HEX or sha512:HEX", optional=True)
+_PLATFORM: Final = Text(r"Linux|Windows|macOS", "`Linux`, `Windows` or `macOS`", optional=True)
+_DISK: Final = Text(
+    rf"https?://{_ADDRESS}(:{_PORT})?(/\S*)?|file:///\S+|/\S+",
+    "a path, file:///PATH or https://HOST/PATH",
+    optional=True,
+)
 _REGION: Final = Text(REGION, "a Region, like eu-west-1")
 _OF_REGION: Final = Text(rf"([0-9]{{12}}/)?{REGION}", "a Region, or ACCOUNT/REGION")
 _OPERATION: Final = Text(r"\*|[A-Z][A-Za-z]{2,63}", "an operation, or * for all others")
@@ -253,6 +262,24 @@ class MachineHost:
 
 
 @dataclass(frozen=True)
+class ManagedImage:
+    """What a managed image means here: a base, an image of a registry, or a disk with its checksum."""
+
+    base: Annotated[str, _BASE] = ""
+    """A base of this version, like `debian-12-x86` for machines and `debian-x86-12` for containers."""
+    registry: Annotated[str, _ANY] = ""
+    """Reference of a container image, like `public.ecr.aws/amazonlinux/amazonlinux:2023`."""
+    disk: Annotated[str, _DISK] = ""
+    """Path or URL of a raw or qcow2 disk with cloud-init and an SSH server."""
+    checksum: Annotated[str, _CHECKSUM] = ""
+    """Expected checksum of the disk."""
+    os_version: Annotated[str, _ANY] = ""
+    """The operating system, like `Ubuntu 24.04`. Empty: that of the base, else that of the name."""
+    platform: Annotated[str, _PLATFORM] = ""
+    """Empty: that of the base, else that of the name."""
+
+
+@dataclass(frozen=True)
 class Settings:
     data_dir: Path
     database_url: Annotated[str, _DATABASE] = ""
@@ -301,6 +328,8 @@ class Settings:
     """Key: an instance type, like `t3.medium`. Types that are not here get what `machines` says."""
     machine_hosts: Annotated[Mapping[str, MachineHost], Keys(_OF_REGION)] = field(default_factory=dict)
     """Key: a Region, or `account/region`, whose AMIs are copied there."""
+    managed_images: Annotated[Mapping[str, ManagedImage], Keys(_SLUG)] = field(default_factory=dict)
+    """Key: the name of a managed image in ARNs, like `amazon-linux-2023-x86`, or a new one."""
 
     @property
     def store_url(self) -> str:
@@ -342,6 +371,7 @@ _TABLES: Final[Mapping[str, type]] = MappingProxyType(
         "hooks": Hook,
         "instance_types": InstanceType,
         "machine_hosts": MachineHost,
+        "managed_images": ManagedImage,
     }
 )
 _GROUPS: Final = (Quotas, Builds, Workers, Schedules, Advisories, Machines)
@@ -380,6 +410,11 @@ def load_settings(
     for name, hook in settings.hooks.items():
         if bool(hook.command) == bool(hook.url):
             raise SettingsError(f"{path}: hooks.{name} needs either a command or a url")
+    for name, image in settings.managed_images.items():
+        if sum(map(bool, (image.base, image.registry, image.disk))) != 1:
+            raise SettingsError(f"{path}: managed_images.{name} needs one of base, registry and disk")
+        if bool(image.disk) != bool(image.checksum):
+            raise SettingsError(f"{path}: managed_images.{name} needs a checksum with a disk, and only there")
     return replace(settings, data_dir=data_dir.absolute())
 
 

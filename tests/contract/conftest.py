@@ -35,7 +35,8 @@ def make_api(sqlite_database: Database, clock: MovingClock, tmp_path: Path) -> I
             builds = RecordingBuilder()
             sources: dict[str, str] = {}
             service = Service(
-                sqlite_database, settings, clock=clock, managed=managed_content(), builds=builds,
+                sqlite_database, settings, clock=clock, managed=managed_content(settings.managed_images),
+                builds=builds,
                 read_source=lambda _path, uri: sources[uri],
             )  # fmt: skip
             app = create_app(

@@ -164,7 +164,8 @@ def test_components_are_listed_by_version_by_name_and_by_build(api: Api) -> None
 
 def test_managed_components_are_listed_and_readable(api: Api) -> None:
     """Owner Amazon lists them; every stock ARN with wildcard resolves."""
-    listed = api.client.list_components(owner="Amazon")["componentVersionList"]
+    pages = api.client.get_paginator("list_components").paginate(owner="Amazon")
+    listed = [item for page in pages for item in page["componentVersionList"]]
     names = {item["name"] for item in listed}
     assert {"update-linux", "hello-world-linux", "simple-boot-test-linux"} <= names
     component = get(api, api.arn("component", "update-linux/x.x.x", owner="aws"))

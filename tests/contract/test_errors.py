@@ -49,7 +49,12 @@ def serving(
     keys = KeyRing.open(data_dir, ACCOUNT)
     builds = RecordingBuilder()
     service = Service(
-        database, settings, clock=clock, managed=managed_content(), builds=builds, read_source=read_source
+        database,
+        settings,
+        clock=clock,
+        managed=managed_content(settings.managed_images),
+        builds=builds,
+        read_source=read_source,
     )
     app = create_app(
         service,

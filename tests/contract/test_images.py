@@ -150,7 +150,8 @@ def test_images_are_listed_by_version_name_and_build(api: Api) -> None:
     assert [item["arn"] for item in builds["imageSummaryList"]] == [arns[1], arns[0]]
     only = api.client.list_image_build_versions(filters=[{"name": "version", "values": ["1.1.0"]}])
     assert [item["arn"] for item in only["imageSummaryList"]] == [arns[2]]
-    managed = api.client.list_images(owner="Amazon")["imageVersionList"]
+    pages = api.client.get_paginator("list_images").paginate(owner="Amazon")
+    managed = [item for page in pages for item in page["imageVersionList"]]
     assert "debian-x86-12" in [item["name"] for item in managed]
 
 

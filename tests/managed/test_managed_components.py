@@ -16,8 +16,14 @@ from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.host import HostInstance
 from imagesmith.managed.catalog import managed_component
+from imagesmith.managed.generated import generated_components
 
 pytestmark = [pytest.mark.tool, pytest.mark.timeout(1200)]
+
+
+def _is_unavailable(name: str) -> bool:
+    component = managed_component(name)
+    return component.platform == "Linux" and component.description.startswith("Cannot work here")
 
 
 def run(instance: ContainerInstance, name: str, *phases: str, **parameters: str) -> ExecutionResult:
@@ -70,6 +76,32 @@ def test_update_with_an_exclusion(launch: ContainerInstance, tmp_path: Path) -> 
     """An excluded package is held during the update and free afterwards."""
     run(launch, "update-linux", "build", Exclude="bash")
     assert launch.run(Command(("apt-mark", "showhold"))).stdout == b""
+
+
+@pytest.mark.parametrize("name", ["docker-ce-linux", "amazon-corretto-17-headless"])
+def test_packages_are_installed_and_run(launch: ContainerInstance, name: str) -> None:
+    """A row of packages.toml installs what its program needs, and the program runs."""
+    run(launch, name, "build")
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in generated_components() if _is_unavailable(name)])
+def test_components_without_a_meaning_fail_with_a_sentence(launch: ContainerInstance, name: str) -> None:
+    """In the build or in the test, in the words of unavailable.toml."""
+    component = managed_component(name)
+    parsed = parse_component(component.text, platform=component.platform)
+    assert parsed.document is not None
+    result = run_documents([DocumentRun(parsed.document, name)], launch, clock=SystemClock(), ids=lambda: "id")
+    assert result.failure is not None and result.failure.step == "NotHere"
+    assert f"Cannot work here: {result.failure.message}." == component.description
+
+
+def test_repositories_are_read(launch: ContainerInstance) -> None:
+    """The test of apt passes on Debian, and the test of yum says what is missing."""
+    run(launch, "apt-repository-test-linux", "test")
+    parsed = parse_component(managed_component("yum-repository-test-linux").text)
+    assert parsed.document is not None
+    result = run_documents([DocumentRun(parsed.document, "yum")], launch, clock=SystemClock(), ids=lambda: "id")
+    assert result.failure is not None and result.failure.message == "neither dnf nor yum is here"
 
 
 @pytest.mark.parametrize(("name", "phase"), [("reboot-linux", "build"), ("reboot-test-linux", "test")])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 from imagesmith.resources import managed
+from imagesmith.settings import ManagedImage
 from imagesmith.wire.model import Api
 
 
@@ -15,6 +17,10 @@ def service_model() -> Api:
 
 
 @cache
-def managed_content() -> managed.ManagedContent:
-    """What this version ships."""
+def _shipped() -> managed.ManagedContent:
     return managed.managed_content()
+
+
+def managed_content(mapping: Mapping[str, ManagedImage] | None = None) -> managed.ManagedContent:
+    """What this version ships, with the images of a settings file."""
+    return managed.managed_content(mapping) if mapping else _shipped()

@@ -50,7 +50,7 @@ class BaseCache:
 
     def obtain(
         self,
-        base: ManagedBase,
+        name: str,
         key: str,
         *,
         recall: Callable[[str], Made | None],
@@ -58,15 +58,15 @@ class BaseCache:
         on_line: OnLine,
         cancellation: Cancellation | None = None,
     ) -> Made:
-        """The base that `recall` finds by its digest if it is fresh, else the result of `make` with its digest."""
-        stamp = self.folder / f"{base.name}-{key}.json"
-        with file_lock(self.folder / f"{base.name}.lock", cancellation=cancellation):
+        """The base of a name that `recall` finds by its digest if it is fresh, else what `make` returns."""
+        stamp = self.folder / f"{name}-{key}.json"
+        with file_lock(self.folder / f"{name}.lock", cancellation=cancellation):
             known = _read(stamp)
             if known is not None and self.now() - known.made <= self.max_age_seconds:
                 found = recall(known.digest)
                 if found is not None:
                     hours = (self.now() - known.made) / 3600
-                    on_line(f"base {base.name} is available (made {hours:.1f} hours ago)")
+                    on_line(f"base {name} is available (made {hours:.1f} hours ago)")
                     return found
             made, digest = make()
             write_atomically(stamp, json.dumps(asdict(_Stamp(self.now(), digest))), mode=READABLE)

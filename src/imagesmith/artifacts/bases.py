@@ -88,7 +88,12 @@ class Bases:
             return made, made.digest
 
         return self._cache.obtain(
-            base, key, recall=lambda _: self._kept(reference), make=make, on_line=on_line, cancellation=cancellation
+            base.name,
+            key,
+            recall=lambda _: self._kept(reference),
+            make=make,
+            on_line=on_line,
+            cancellation=cancellation,
         )
 
     def image(self, digest: str, reference: str, *, cancellation: Cancellation | None = None) -> Parent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import tempfile
 import time
@@ -19,7 +20,7 @@ from imagesmith.artifacts.disks import Disk, DiskError, DiskStore
 from imagesmith.artifacts.machine_disk import DiskAssemblyFailed, RootFileSystem, assemble
 from imagesmith.managed.bases import ManagedBase
 from imagesmith.processes import Cancellation
-from imagesmith.values.names import human_size
+from imagesmith.values.names import human_size, sha256_hex
 
 _RECIPE = "disk-2"
 _UNPACK_BYTES = 3 * 1024**3
@@ -50,18 +51,39 @@ class MachineBases:
     def managed(self, base: ManagedBase, *, on_line: OnLine, cancellation: Cancellation | None = None) -> Disk:
         """The disk of a managed base, made if there is no fresh one. Raises ParentError, Cancelled."""
         key = base_key(base, mirrors_of(base, self._mirror), _RECIPE)
+        recall = self._recall(cancellation)
 
+        def make() -> tuple[Disk, str]:
+            made = self._make(base, key, on_line=on_line, cancellation=cancellation)
+            return made, made.digest
+
+        return self._cache.obtain(
+            base.name, key, recall=recall, make=make, on_line=on_line, cancellation=cancellation
+        )
+
+    def fixed(
+        self, name: str, source: str, checksum: str, *, on_line: OnLine, cancellation: Cancellation | None = None
+    ) -> Disk:
+        """A disk by path or URL as add() imports it, read once for each checksum. Raises ParentError, Cancelled."""
+
+        def make() -> tuple[Disk, str]:
+            made = self.add(source, checksum, on_line=on_line, cancellation=cancellation)
+            return made, made.digest
+
+        forever = BaseCache(self._folder, math.inf, self._cache.now)
+        key = sha256_hex(checksum)[:24]
+        return forever.obtain(
+            name, key, recall=self._recall(cancellation), make=make, on_line=on_line, cancellation=cancellation
+        )
+
+    def _recall(self, cancellation: Cancellation | None) -> Callable[[str], Disk | None]:
         def recall(digest: str) -> Disk | None:
             try:
                 return self._disks.whole(digest, cancellation=cancellation)
             except DiskError:
                 return None
 
-        def make() -> tuple[Disk, str]:
-            made = self._make(base, key, on_line=on_line, cancellation=cancellation)
-            return made, made.digest
-
-        return self._cache.obtain(base, key, recall=recall, make=make, on_line=on_line, cancellation=cancellation)
+        return recall
 
     def add(self, source: str, checksum: str, *, on_line: OnLine, cancellation: Cancellation | None = None) -> Disk:
         """Import a raw or qcow2 disk from a path or URL whose bytes have `checksum` (`sha256:...` or `sha512:...`).

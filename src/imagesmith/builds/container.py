@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from imagesmith.artifacts.base_cache import OnLine
 from imagesmith.artifacts.bases import Parent, ParentError
 from imagesmith.artifacts.layout import ImageArtifact, LayoutError
 from imagesmith.artifacts.plain_images import PlainImage
 from imagesmith.artifacts.storage import StorageError
 from imagesmith.builds import inspection
 from imagesmith.builds.failures import StepFailed
+from imagesmith.builds.managed_parent import configured_source
 from imagesmith.builds.work import Work
 from imagesmith.builds.worker_context import instance_name
 from imagesmith.dockerfiles.build import build_dockerfile
@@ -28,7 +30,6 @@ from imagesmith.dockerfiles.triggers import TriggerError, with_triggers
 from imagesmith.managed.bases import managed_base
 from imagesmith.settings import NoRegistry
 from imagesmith.store.build_outcome import BuildParent
-from imagesmith.values.arn import Arn
 from imagesmith.values.ecr import EcrError, ecr_address
 
 
@@ -157,11 +158,7 @@ def find_parent(work: Work) -> Parent:
 
     try:
         if parent.kind == "managed":
-            slug = Arn.parse(parent.reference).slug
-            base = managed_base(slug)
-            if base is None:
-                raise StepFailed(f"the managed image {slug} is not part of this version")
-            return worker_context.bases.managed(base, on_line=on_line, cancellation=cancellation)
+            return _managed_image(work, on_line)
         if parent.kind == "image":
             return worker_context.bases.image(parent.digest, parent.reference, cancellation=cancellation)
         if parent.kind == "registry":
@@ -170,6 +167,17 @@ def find_parent(work: Work) -> Parent:
         return worker_context.bases.local(parent.reference, folders, cancellation=cancellation)
     except ParentError as error:
         raise StepFailed(str(error)) from error
+
+
+def _managed_image(work: Work, on_line: OnLine) -> Parent:
+    """What stands in for the managed image of the plan. Raises StepFailed, ParentError, Cancelled."""
+    source = configured_source(work)
+    if source.kind == "registry":
+        return _registry_image(work, source.location)
+    base = managed_base(source.location)
+    if base is None:
+        raise StepFailed(f"there is no base {source.location} for containers in this version")
+    return work.worker_context.bases.managed(base, on_line=on_line, cancellation=work.cancellation)
 
 
 def _registry_image(work: Work, reference: str) -> Parent:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from imagesmith.artifacts.bases import ParentError
 from imagesmith.artifacts.disks import Disk, DiskError
 from imagesmith.builds.failures import StepFailed
+from imagesmith.builds.managed_parent import configured_source
 from imagesmith.builds.work import Work
 from imagesmith.distribution.destinations.catalog_region import own_ami, own_id
 from imagesmith.instances.machine.hardware import Firmware
@@ -90,14 +91,19 @@ def output_source(work: Work, digest: str) -> Source:
 
 
 def _managed(work: Work) -> Source:
-    slug = Arn.parse(work.plan.parent.reference).slug
-    base = managed_base(slug, "machine")
+    source, bases = configured_source(work), work.worker_context.machine_bases
+
+    def on_line(line: str) -> None:
+        work.log.line("parent", line)
+
+    if source.kind == "disk":
+        name = Arn.parse(work.plan.parent.reference).slug
+        disk = bases.fixed(name, source.location, source.checksum, on_line=on_line, cancellation=work.cancellation)
+        return Source(disk, "cloud-init")
+    base = managed_base(source.location, "machine")
     if base is None:
-        raise StepFailed(f"the managed image {slug} is not a base for machines in this version")
-    disk = work.worker_context.machine_bases.managed(
-        base, on_line=lambda line: work.log.line("parent", line), cancellation=work.cancellation
-    )
-    return Source(disk, "credentials")
+        raise StepFailed(f"there is no base {source.location} for machines in this version")
+    return Source(bases.managed(base, on_line=on_line, cancellation=work.cancellation), "credentials")
 
 
 def _disk_source(work: Work, digest: str) -> Source:

@@ -14,6 +14,8 @@ from imagesmith.cli.listing import Listing
 from imagesmith.cli.screen import echo
 from imagesmith.cli.store import changed_store, opened_store
 from imagesmith.managed.bases import managed_bases
+from imagesmith.resources.managed_images import KnownImage, managed_images
+from imagesmith.settings import Settings, SettingsError
 from imagesmith.store import amis
 from imagesmith.store.amis import Ami, AmiNameTaken, ami_id_for
 
@@ -76,7 +78,7 @@ def add(source: str, *, checksum: str, name: str | None, description: str, data_
 @data_dir_option
 @json_option
 def list_bases(data_dir: Path, as_json: bool) -> None:
-    """List the managed bases and the disks that were added.
+    """List the managed bases, the images of the settings, and the disks that were added.
 
     \b
     Example:  imagesmith base list --data-dir ./data --json
@@ -86,6 +88,11 @@ def list_bases(data_dir: Path, as_json: bool) -> None:
         {"kind": item.kind, "parentImage": _arn(settings.partition, settings.region, item.name), "name": item.name,
          "description": item.description}
         for item in managed_bases()
+    ]  # fmt: skip
+    rows += [
+        {"kind": item.kind, "parentImage": _arn(settings.partition, settings.region, item.name), "name": item.name,
+         "description": f"{item.source}, by managed_images of the settings"}
+        for item in _mapped(settings)
     ]  # fmt: skip
     try:
         with opened_store(settings) as tx:
@@ -99,6 +106,14 @@ def list_bases(data_dir: Path, as_json: bool) -> None:
     ]  # fmt: skip
     columns = ("kind", "parentImage", "name", "description")
     Listing(columns, [[row[column] for column in columns] for row in rows], rows).show(as_json=as_json)
+
+
+def _mapped(settings: Settings) -> list[KnownImage]:
+    """The managed images of the settings. Raises CommandFailed."""
+    try:
+        return [image for image in managed_images(settings.managed_images) if image.name in settings.managed_images]
+    except SettingsError as error:
+        raise CommandFailed(str(error)) from error
 
 
 def _arn(partition: str, region: str, name: str) -> str:

@@ -57,7 +57,7 @@ def _call(tx: Connection, settings: Settings, arn: Arn, now: datetime) -> Call:
     )
     return Call(
         operation="PlanPipeline", caller=caller, request={}, now=now, tx=tx, settings=settings,
-        managed=managed_content(), page_secret=b"",
+        managed=managed_content(settings.managed_images), page_secret=b"",
     )  # fmt: skip
 
 

@@ -71,7 +71,9 @@ def make_server(
         runtime = stack.enter_context(make_build_runtime(settings, queues, clock=clock, new=new))
         keys = KeyRing.open(settings.data_dir, settings.account, partition=settings.partition)
         database, engine = runtime.database, runtime.engine
-        service = Service(database, settings, clock=clock, managed=managed_content(), builds=engine.queue)
+        service = Service(
+            database, settings, clock=clock, managed=managed_content(settings.managed_images), builds=engine.queue
+        )
         app = create_app(service, keys=keys, settings=settings, clock=clock, ids=new_id)
         stack.callback(app.close)
         engine.launch()

@@ -9,7 +9,7 @@ from imagesmith.values.version import Version, VersionError, VersionPattern
 
 
 class ManagedDocuments:
-    """A DocumentSource of the components owned by `aws`; wildcards resolve to the newest match."""
+    """A DocumentSource of the components owned by `aws`. Each exists in every version (spec/api.md 4.12)."""
 
     def get(self, arn: str) -> SourceDocument:
         try:
@@ -17,12 +17,9 @@ class ManagedDocuments:
             pattern = VersionPattern.parse(wanted.version or "x.x.x")
         except (ArnError, VersionError) as error:
             raise LookupError(str(error)) from error
-        found = [
-            item
-            for item in managed_components()
-            if wanted.owner == "aws" and item.name == wanted.slug and pattern.matches(Version.parse(item.version))
-        ]
-        if not found or wanted.build not in (None, "1", "x"):
+        found = [item for item in managed_components() if wanted.owner == "aws" and item.name == wanted.slug]
+        if not found:
             raise LookupError(f"{arn} is not a managed component of this version")
-        newest = found[-1]
-        return SourceDocument(str(wanted.with_version(newest.version, 1)), newest.text)
+        version = str(pattern.filled(Version.parse(found[-1].version)))
+        build = wanted.build if wanted.build and wanted.build.isdecimal() else "1"
+        return SourceDocument(str(wanted.with_version(version, int(build))), found[-1].text)

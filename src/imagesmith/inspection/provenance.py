@@ -64,6 +64,7 @@ class Provenance:
     image: str
     digest: str
     parent: str
+    """Its URI, and what stood in for a managed image of the service."""
     parent_digest: str
     components: tuple[str, ...]
     builder: str
@@ -134,6 +135,8 @@ class _Resource(TypedDict):
     name: str
     uri: NotRequired[str]
     digest: NotRequired[Mapping[str, str]]
+    annotations: NotRequired[Mapping[str, str]]
+    """`source`: what stood in for a managed image of the service."""
 
 
 def _external(plan: BuildPlan) -> Mapping[str, object]:
@@ -157,6 +160,8 @@ def _external(plan: BuildPlan) -> Mapping[str, object]:
 
 def _dependencies(plan: BuildPlan, facts: BuildFacts) -> list[_Resource]:
     parent: _Resource = {"name": "parent", "uri": facts.parent or plan.parent.reference}
+    if plan.parent.stand_in:
+        parent["annotations"] = {"source": plan.parent.stand_in}
     if facts.parent_digest:
         parent["digest"] = _sha256(facts.parent_digest)
     components: list[_Resource] = [
@@ -176,10 +181,11 @@ def _read(document: Mapping[str, Any], digest: str, key: str) -> Provenance:
     details = document["predicate"]["runDetails"]
     parent = next(item for item in definition["resolvedDependencies"] if item["name"] == "parent")
     found = parent.get("digest", {}).get("sha256", "")
+    source = parent.get("annotations", {}).get("source", "")
     return Provenance(
         image=str(definition["externalParameters"]["image"]),
         digest=digest,
-        parent=str(parent["uri"]),
+        parent=f"{parent['uri']} ({source})" if source else str(parent["uri"]),
         parent_digest=f"sha256:{found}" if found else "",
         components=tuple(
             str(item["uri"]) for item in definition["resolvedDependencies"] if item["name"] == "component"

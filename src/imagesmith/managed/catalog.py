@@ -3,6 +3,8 @@
     components/<name>_<version>.yml           name is the slug of the ARN, version is M.m.p
     workflows/<type>/<name>_<version>.yml     type is build, test or distribution, as in the ARN
 
+    components/*.toml                         rows of tables that become documents: managed/generated.py
+
 The description is read from the document; everything else is in its file name.
 """
 
@@ -16,6 +18,7 @@ from typing import Final, TypeVar
 
 from imagesmith.documents.nodes import MapNode, ScalarNode
 from imagesmith.documents.yaml import load_yaml
+from imagesmith.managed.generated import GENERATED_VERSION, generated_components
 from imagesmith.values.version import Version
 
 _Item = TypeVar("_Item")
@@ -41,6 +44,10 @@ class ManagedComponent:
 def managed_components() -> tuple[ManagedComponent, ...]:
     """Every managed component, by name and version, oldest version first."""
     found = [_component(stem, text) for stem, text in _documents("components")]
+    found += [
+        _component(f"{name}_{GENERATED_VERSION}", text, platform=platform)
+        for name, platform, text in generated_components()
+    ]
     return tuple(sorted(found, key=lambda item: (item.name, Version.parse(item.version))))
 
 
@@ -91,9 +98,8 @@ def _newest(found: Sequence[_Item], what: str) -> _Item:
     return found[-1]
 
 
-def _component(stem: str, text: str) -> ManagedComponent:
+def _component(stem: str, text: str, *, platform: str = "Linux") -> ManagedComponent:
     name, version, description = _describe(f"managed component '{stem}'", stem, text)
-    platform = "Windows" if name.endswith("-windows") else "Linux"
     return ManagedComponent(name=name, version=version, platform=platform, description=description, text=text)
 
 

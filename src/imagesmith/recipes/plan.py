@@ -41,6 +41,21 @@ class PlannedComponent:
 
 
 @dataclass(frozen=True)
+class ManagedSource:
+    """What stands in for a managed image, as configured at the start of the run."""
+
+    kind: Literal["base", "registry", "disk", "none"]
+    """`none`: the settings do not say what the image means here."""
+    location: str = ""
+    """The name of a base, a reference, or the path or URL of a disk."""
+    checksum: str = ""
+
+    def __str__(self) -> str:
+        """In the words of logs and provenance, without the query of a URL, which may hold a secret."""
+        return f"{self.kind}:{self.location.partition('?')[0]}"
+
+
+@dataclass(frozen=True)
 class PlannedParent:
     """The parent as resolved: `reference` is an image build ARN, a registry reference or a local layout."""
 
@@ -48,6 +63,24 @@ class PlannedParent:
     reference: str
     digest: str = ""
     """For an image build ARN: the artifact."""
+    source: ManagedSource | None = None
+    """For a managed image; None in plans of earlier versions, which only knew bases by their own name."""
+
+    @property
+    def managed_source(self) -> ManagedSource:
+        """What to build on for a managed image."""
+        return self.source or ManagedSource("base", Arn.parse(self.reference).slug)
+
+    @property
+    def stand_in(self) -> str:
+        """What stands in for a managed image that is no base of ours under its own name; else empty."""
+        if self.kind != "managed" or self.managed_source == ManagedSource("base", Arn.parse(self.reference).slug):
+            return ""
+        return str(self.managed_source)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PlannedParent:
+        return cls(**{**data, "source": ManagedSource(**data["source"]) if data.get("source") else None})
 
 
 @dataclass(frozen=True)
@@ -210,7 +243,7 @@ class BuildPlan:
         return cls(
             **{
                 **data,
-                "parent": PlannedParent(**data["parent"]),
+                "parent": PlannedParent.from_json(data["parent"]),
                 "scan": PlannedScan.from_json(data["scan"]) if data.get("scan") else None,
                 "unused": tuple(data.get("unused", ())),
                 "machine": PlannedMachine.from_json(data["machine"]) if data.get("machine") else None,

@@ -6,27 +6,31 @@ partition and region.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from imagesmith.components.grammar import parse_component
 from imagesmith.components.model import component_type, parameter_details
-from imagesmith.managed.bases import managed_bases
 from imagesmith.managed.catalog import managed_components, managed_workflows
 from imagesmith.recipes.kinds import IMAGE_KINDS
+from imagesmith.recipes.plan import ManagedSource
+from imagesmith.resources.managed_images import KnownImage, managed_images
+from imagesmith.settings import ManagedImage
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import iso_instant
 from imagesmith.values.states import ImageStatus, ResourceStatus
-from imagesmith.values.version import Version
+from imagesmith.values.version import Version, VersionPattern
 from imagesmith.workflow_documents.document import WORKFLOW_TYPES
 from imagesmith.workflow_documents.document import parameter_details as workflow_parameters
 from imagesmith.workflow_documents.grammar import parse_workflow
 
 PUBLISHED = datetime(2026, 11, 1, tzinfo=UTC)
 """The date of all managed content: the date of the release."""
+
+_IN_EVERY_VERSION = frozenset({"component", "image"})
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class ManagedContent:
     """Everything of owner `aws`."""
 
     items: Sequence[ManagedItem] = ()
+    sources: Mapping[str, ManagedSource] = field(default_factory=dict)
+    """What each image means here, by its slug."""
 
     def records(self, kind: str, partition: str, region: str) -> list[Record]:
         """All managed resources of a kind, highest version first within a slug."""
@@ -54,14 +60,27 @@ class ManagedContent:
         return sorted(made, key=lambda record: (record.slug, record.order), reverse=True)
 
     def versions(self, arn: Arn) -> list[Record]:
-        """The builds of one managed slug, highest first."""
+        """The builds of one managed slug that an ARN can mean, highest first. Raises VersionError.
+
+        Templates pin versions of the service, so components and images exist in every version and build.
+        """
         named = (arn.kind, arn.family or "", arn.slug)
         wanted = [item for item in self.items if (item.kind, item.family, item.slug) == named]
+        if arn.kind in _IN_EVERY_VERSION and wanted:
+            newest = max(wanted, key=lambda item: Version.parse(item.version))
+            asked = replace(newest, version=_spelling(arn.version or "x.x.x", newest.version))
+            return [_record(asked, arn.partition, arn.region, build=arn.build or "1")]
         made = [_record(item, arn.partition, arn.region) for item in wanted]
         return sorted(made, key=lambda record: record.order, reverse=True)
 
 
-def _record(item: ManagedItem, partition: str, region: str) -> Record:
+def _spelling(asked: str, listed: str) -> str:
+    """The version that stands for a text: an exact one as it was sent."""
+    pattern = VersionPattern.parse(asked)
+    return asked if pattern.is_exact else str(pattern.filled(Version.parse(listed)))
+
+
+def _record(item: ManagedItem, partition: str, region: str, *, build: str = "1") -> Record:
     arn = Arn(
         partition=partition,
         region=region,
@@ -69,10 +88,10 @@ def _record(item: ManagedItem, partition: str, region: str) -> Record:
         kind=item.kind,
         slug=item.slug,
         version=item.version,
-        build="1",
+        build=build,
         family=item.family or None,
     )
-    shown_version = f"{item.version}/1" if item.kind == "image" else item.version
+    shown_version = f"{item.version}/{build}" if item.kind == "image" else item.version
     document = {
         "arn": str(arn),
         "name": item.slug,
@@ -84,14 +103,21 @@ def _record(item: ManagedItem, partition: str, region: str) -> Record:
     status = document.get("state", {}).get("status", "")
     return Record(
         arn=str(arn), account="aws", region=region, kind=item.kind, family=item.family, slug=item.slug,
-        name=item.slug, created=PUBLISHED, document=document, version=Version.parse(item.version), build=1,
+        name=item.slug, created=PUBLISHED, document=document, version=Version.parse(item.version), build=int(build),
         status=status,
     )  # fmt: skip
 
 
-def managed_content() -> ManagedContent:
-    """The components, workflows and base images of this version."""
-    return ManagedContent((*_components(), *_workflows(), *_bases()))
+def managed_content(mapping: Mapping[str, ManagedImage] | None = None) -> ManagedContent:
+    """The components and workflows of this version, and the images that the settings and it know.
+
+    `mapping`: the settings' managed_images. Raises SettingsError.
+    """
+    images = managed_images(mapping or {})
+    return ManagedContent(
+        items=(*_components(), *_workflows(), *_images(images)),
+        sources={image.name: image.source for image in images},
+    )
 
 
 def _components() -> Iterator[ManagedItem]:
@@ -128,16 +154,16 @@ def _workflows() -> Iterator[ManagedItem]:
         )
 
 
-def _bases() -> Iterator[ManagedItem]:
-    for base in managed_bases():
-        kind = IMAGE_KINDS[base.kind]
+def _images(images: Sequence[KnownImage]) -> Iterator[ManagedItem]:
+    for image in images:
+        kind = IMAGE_KINDS[image.kind]
         document: ApiDocument = {
             "type": kind.image_type,
-            "platform": base.platform,
-            "osVersion": base.os_version,
+            "platform": image.platform,
+            "osVersion": image.os_version,
             "state": {"status": ImageStatus.AVAILABLE},
             "imageSource": "AMAZON_MANAGED",
             "enhancedImageMetadataEnabled": True,
             "outputResources": {kind.outputs_member: []},
         }
-        yield ManagedItem("image", base.name, base.version, document)
+        yield ManagedItem("image", image.name, image.version, document)

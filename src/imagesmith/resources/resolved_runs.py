@@ -82,7 +82,7 @@ def _planned_parent(call: Call, recipe: Record) -> tuple[PlannedParent, Record |
         if record.status not in (ImageStatus.AVAILABLE, ImageStatus.DEPRECATED):
             raise invalid_request(f"The parent image {record.arn} is {record.status}, so it cannot be built on.")
         if record.account != call.account:
-            return PlannedParent("managed", record.arn), record
+            return PlannedParent("managed", record.arn, source=call.managed.sources[record.slug]), record
         build = queries.get_build(call.tx, record.arn)
         digest = build.outcome.digest if build else ""
         return PlannedParent("image", record.arn, digest), record

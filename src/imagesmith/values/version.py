@@ -85,6 +85,16 @@ class VersionPattern:
     def matches(self, version: Version) -> bool:
         return all(node in (None, number) for node, number in zip(self.nodes, version.nodes, strict=True))
 
+    def filled(self, listed: Version) -> Version:
+        """The version that managed content has under this pattern: it exists in every version (spec/api.md 4.12).
+
+        `listed` where it matches, else the pattern with 0 for each `x`.
+        """
+        if self.matches(listed):
+            return listed
+        major, minor, patch = (node or 0 for node in self.nodes)
+        return Version(major, minor, patch)
+
     def next_after(self, existing: Iterable[Version]) -> Version:
         """The number for a create with `x`: the highest at the first `x` plus one (spec/api.md 3.5)."""
         if self.is_exact:

@@ -1,4 +1,4 @@
-"""Managed base images as documents: one TOML file each, beside this module."""
+"""Managed base images as documents: a TOML file for each kind, beside this module; its releases share the rest."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def managed_bases() -> tuple[ManagedBase, ...]:
             table["files"] = tuple(
                 BaseFile(path, **content) for path, content in sorted(table.get("files", {}).items())
             )
-            found.append(_checked(ManagedBase(**table)))
+            found += [_checked(ManagedBase(**table, **release)) for release in table.pop("releases")]
     return tuple(sorted(found, key=lambda base: base.name))
 
 
