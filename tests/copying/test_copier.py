@@ -164,7 +164,7 @@ def test_special_files_do_not_hang_it(bench: CopyBench, copier: FileCopier) -> N
     copier.copy(request("/d", "/d/pipe", "/zero"), source=bench.source, target=bench.target)
     assert stat.S_ISFIFO((bench.target / "x/pipe").stat().st_mode) and (bench.target / "x/zero").is_char_device()
     copier.copy(request("/d/pipe", to="/there"), source=bench.source, target=bench.target)
-    with pytest.raises(CopyFailed, match="/etc/passwd is no file"):
+    with pytest.raises(CopyFailed, match="/etc/passwd is not a file"):
         copier.copy(request("/zero", chown="ana"), source=bench.source, target=bench.target)
 
 

@@ -129,9 +129,9 @@ def test_a_url_without_a_name_needs_a_destination_with_one(copier: FileCopier, t
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("http:///x", "no server"),
-        ("http://127.0.0.1:99999/x", "no server"),
-        ("http://[::1/x", "no URL"),
+        ("http:///x", "not a server"),
+        ("http://127.0.0.1:99999/x", "not a server"),
+        ("http://[::1/x", "not a URL"),
         ("http://no.such.host.example/x", "Name or service not known"),
         ("http://127.0.0.1:9/x", "Connection refused"),
     ],

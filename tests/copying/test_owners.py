@@ -47,7 +47,7 @@ def test_owners_are_names_or_numbers(passwords: CopyBench, chown: str, owner: tu
 @pytest.mark.parametrize("chown", ["4294967295", "99999999999999999999999:0"])
 def test_an_id_that_no_file_can_have_is_refused(passwords: CopyBench, chown: str, link: bool) -> None:
     """Instead of a number that was cut."""
-    assert "is no id of a user or group" in passwords.failed("/file", to="/x", chown=chown, link=link)
+    assert "is not an id of a user or group" in passwords.failed("/file", to="/x", chown=chown, link=link)
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ REFUSED = {
     ),
     "a cut file": (member(FILE, b"a", bytes(3000))[:1500], "in the middle"),
     "a wrong checksum": (b"y" + member(FILE, b"a")[1:], "checksum"),
-    "content after the end": (bytes(512) + member(FILE, b"a"), "goes on after its end"),
+    "content after the end": (bytes(512) + member(FILE, b"a"), "continues after its end"),
 }  # fmt: skip
 
 

@@ -421,7 +421,7 @@ class OciLayout:
 
     def _name(self, digest: str, ref: str | None) -> None:
         if ref is not None and not _NAME.fullmatch(ref):
-            raise LayoutError(f"{ref!r} is no name of an image: letters, digits and ._/:@+- only")
+            raise LayoutError(f"{ref!r} is not a name of an image: letters, digits and ._/:@+- only")
         entries = self.files.read_index()
         if ref is not None:
             entries = [entry for entry in entries if entry.get("annotations", {}).get(REFERENCE) != ref]

@@ -90,9 +90,9 @@ def without_triggers(config: bytes) -> bytes:
     try:
         document = json.loads(config)
     except (ValueError, RecursionError) as error:
-        raise OddConfiguration(f"it is no JSON: {error}") from error
+        raise OddConfiguration(f"it is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise OddConfiguration("it is no JSON object")
+        raise OddConfiguration("it is not a JSON object")
     plain = {name: _stripped(value) if name.lower() in _HOLDERS else value for name, value in document.items()}
     return json.dumps(plain, separators=(",", ":")).encode()
 

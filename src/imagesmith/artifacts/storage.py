@@ -482,13 +482,13 @@ def _unescape(field: str) -> str:
 
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise StorageError(f"{name!r} is no name of a container: letters, digits, `_`, `.` and `-` only")
+        raise StorageError(f"{name!r} is not a name of a container: letters, digits, `_`, `.` and `-` only")
     return name
 
 
 def _check_image(image_id: str) -> str:
     if not _IMAGE_ID.fullmatch(image_id):
-        raise StorageError(f"{image_id!r} is no image id: expected 64 hexadecimal digits")
+        raise StorageError(f"{image_id!r} is not an image id: expected 64 hexadecimal digits")
     return image_id
 
 

@@ -188,7 +188,7 @@ def _registry_image(work: Work, reference: str) -> Parent:
     except NoRegistry as error:
         digest = _kept_here(work, reference)
         if not digest:
-            raise ParentError(f"the image {reference} cannot be had: {error}") from error
+            raise ParentError(f"the image {reference} cannot be obtained: {error}") from error
         work.log.line("parent", f"{reference} is {digest} of the images kept here")
         return worker_context.bases.image(
             digest, f"{plan.account}/{plan.region}@{digest}", cancellation=work.cancellation

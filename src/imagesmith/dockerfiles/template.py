@@ -202,7 +202,7 @@ def _variable_problems(dockerfile: Dockerfile, *, has_components: bool) -> Itera
             yield Problem("variable-twice", f"the variable {name} is used more than once", again.position)
     for item in places[COMPONENTS][:1]:
         if not places[ENVIRONMENTS] or item.position < places[ENVIRONMENTS][0].position:
-            message = "the variable environments must stand before the variable components"
+            message = "the variable environments must come before the variable components"
             yield Problem("components-first", message, item.position)
 
 

@@ -95,7 +95,7 @@ def _require_folders(top: int) -> None:
     for name in FOLDERS:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
-                raise InstanceError(f"the image's /{name} is no folder: nothing can run in it")
+                raise InstanceError(f"the image's /{name} is not a folder: nothing can run in it")
 
 
 def _make_folder(name: str, parent: int, mode: int) -> bool:

@@ -131,7 +131,7 @@ def _make_folders(root: Root, path: str) -> tuple[str, ...]:
 def _write(root: Root, path: str, data: bytes) -> None:
     with _opened(root, path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK) as descriptor:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path} is no regular file")
+            raise OSError(f"{path} is not a regular file")
         os.write(descriptor, data)
 
 

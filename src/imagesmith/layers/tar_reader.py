@@ -99,7 +99,7 @@ class TarReader:
         if not any(block):
             following = self._block(optional=True)
             if following is not None and any(following):
-                raise LayerError("the archive goes on after its end")
+                raise LayerError("the archive continues after its end")
             return None
         declared = _number(block[148:156], "checksum")
         blanked = block[:148] + b" " * 8 + block[156:]
@@ -249,13 +249,13 @@ def _number(data: bytes, what: str) -> int:
         return value - (1 << (8 * len(data) - 1)) if data[0] & 0x40 else value
     digits = data.partition(b"\0")[0].strip()
     if digits.translate(None, b"01234567"):
-        raise LayerError(f"the archive has a header whose {what} is no number: {digits!r}")
+        raise LayerError(f"the archive has a header whose {what} is not a number: {digits!r}")
     return int(digits, 8) if digits else 0
 
 
 def _decimal(text: bytes, what: str) -> int:
     if not _NUMBER.fullmatch(text):
-        raise LayerError(f"the archive has a pax header whose {what} is no number: {text[:40]!r}")
+        raise LayerError(f"the archive has a pax header whose {what} is not a number: {text[:40]!r}")
     return int(text)
 
 
@@ -272,7 +272,7 @@ def _mtime(record: bytes | None, data: bytes, name: bytes) -> int:
     else:
         found = _TIME.fullmatch(record)
         if found is None:
-            raise LayerError(f"{shown(name)} has a time that is no number: {record[:40]!r}")
+            raise LayerError(f"{shown(name)} has a time that is not a number: {record[:40]!r}")
         value = int(found[1])
     if abs(value) > _LARGEST_TIME:
         raise LayerError(f"{shown(name)} has a time out of range: {value}")

@@ -180,7 +180,7 @@ class _Unpacker:
             raise LayerError(f"{shown(entry.path)} lies more than {self._limits.depth} folders deep")
         if not components:
             if entry.kind is not EntryKind.FOLDER:
-                raise LayerError("the root folder of the layer is an entry that is no folder")
+                raise LayerError("the root folder of the layer is an entry that is not a folder")
             self._finish(self._root, entry)
             self._remember(components, entry)
             return
@@ -357,7 +357,7 @@ class _Unpacker:
             elif stat.S_ISREG(status.st_mode):
                 self._copy_file(name, place, parent, status)
             else:
-                raise LayerError(f"{shown(b'/'.join(path))} of a layer below is linked, and is no file")
+                raise LayerError(f"{shown(b'/'.join(path))} of a layer below is linked, and is not a file")
             os.utime(
                 name, ns=(status.st_mtime_ns, status.st_mtime_ns), dir_fd=parent, follow_symlinks=False
             )  # fmt: skip
@@ -397,7 +397,7 @@ class _Unpacker:
         name = components[-1]
         status = _status(name, parent)
         if status is not None and not is_whiteout(status):
-            raise LayerError(f"{shown(b'/'.join(components))} is no folder, but the layer has files in it")
+            raise LayerError(f"{shown(b'/'.join(components))} is not a folder, but the layer has files in it")
         if status is not None:
             os.unlink(name, dir_fd=parent)
         os.mkdir(name, 0o755, dir_fd=parent)

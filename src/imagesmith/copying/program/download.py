@@ -143,7 +143,7 @@ def _split(url: str) -> urllib.parse.SplitResult:
     try:
         return urllib.parse.urlsplit(url)
     except ValueError as error:
-        raise UserFailure(f"this is no URL: {error}") from error
+        raise UserFailure(f"this is not a URL: {error}") from error
 
 
 def _login(address: urllib.parse.SplitResult) -> dict[str, str]:
@@ -165,7 +165,7 @@ def _quoted(address: urllib.parse.SplitResult) -> str:
             raise ValueError
     except ValueError as error:
         raise UserFailure(
-            f"'{shown(host)}' is no server: write http://NAME/FILE or http://NAME:PORT/FILE"
+            f"'{shown(host)}' is not a server: write http://NAME/FILE or http://NAME:PORT/FILE"
         ) from error
     path = urllib.parse.quote(address.path or "/", safe="/%:@!$&'()*+,;=~-._")
     query = urllib.parse.quote(address.query, safe="/%:@!$&'()*+,;=~-._?")

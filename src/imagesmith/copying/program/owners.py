@@ -55,7 +55,7 @@ def _is_number(text: str) -> bool:
 def _number(text: str) -> int:
     number = int(text[:20])
     if number > _MOST:
-        raise UserFailure(f"{shown(text)} is no id of a user or group: the greatest is {_MOST}")
+        raise UserFailure(f"{shown(text)} is not an id of a user or group: the largest is {_MOST}")
     return number
 
 

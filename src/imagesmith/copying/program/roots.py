@@ -117,7 +117,7 @@ class RootFolder:
             return None
         with about(path), os.fdopen(descriptor, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise UserFailure(f"{shown(path)} is no file")
+                raise UserFailure(f"{shown(path)} is not a file")
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise UserFailure(f"{shown(path)} is longer than {_MOST_BYTES} bytes")

@@ -101,7 +101,7 @@ def virtual_size(disk: Path) -> int:
     with disk.open("rb") as file:
         header = file.read(32)
     if header[:4] != b"QFI\xfb":
-        raise InstanceError(f"{disk} is no qcow2 disk")
+        raise InstanceError(f"{disk} is not a qcow2 disk")
     return int.from_bytes(header[24:32], "big")
 
 
