@@ -39,9 +39,20 @@ def test_retry_after_is_read_in_both_forms(text: str, seconds: float) -> None:
 
 def test_pauses_double_and_are_bounded() -> None:
     """Up to the longest of the settings, which also bounds what a registry asks for."""
-    patience = RetryPolicy(12, 60.0)
-    assert [patience.pause(number) for number in range(1, 10)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
-    assert patience.pause(1, 20) == 20 and patience.pause(1, 1e9) == 60 and patience.pause(5, 1) == 8
+    assert pauses_of(10) == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert pauses_of(2, asked=20) == [20] and pauses_of(2, asked=1e9) == [60] and pauses_of(6, asked=1)[-1] == 8
+
+
+def pauses_of(attempts: int, *, asked: float = 0.0) -> list[float]:
+    """The pauses of a policy whose attempts all fail."""
+    pauses: list[float] = []
+
+    def fail() -> None:
+        raise OSError
+
+    with pytest.raises(OSError):
+        RetryPolicy(attempts, 60.0, pauses.append).retrying(fail, retry=lambda _: True, asked=lambda _: asked)
+    return pauses
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 
 from imagesmith import processes
@@ -30,12 +29,14 @@ from imagesmith.artifacts.refusals import has_answered, is_away
 from imagesmith.artifacts.storage import ContainerStorage, StorageError
 from imagesmith.managed.bases import ManagedBase
 from imagesmith.processes import Cancellation, OnOutput
+from imagesmith.retries import Failure
 from imagesmith.settings import Registry
 from imagesmith.values.names import sha256_hex
 
 _PULL_SECONDS = 3600
 _ATTEMPTS_ELSEWHERE = 4
 """Attempts to pull from an unreachable host that is not in the settings: its name may be misspelt."""
+_ONCE = RetryPolicy()
 _NAME_END = re.compile(r"(:[^/:@]+)?(@.*)?$")
 """Tag and digest of a reference."""
 _SOURCES = Path("/etc/apt")
@@ -43,6 +44,10 @@ _SOURCES = Path("/etc/apt")
 
 class ParentError(RuntimeError):
     """A parent image is unavailable; the text says which, why, and what to try."""
+
+
+class _PullFailed(RuntimeError):
+    """An attempt to pull failed; the text is the end of the tool's output."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ class Bases:
         registry: Registry | None,
         on_output: OnOutput | None = None,
         cancellation: Cancellation | None = None,
-        patience: RetryPolicy | None = None,
+        patience: RetryPolicy = _ONCE,
         on_line: OnLine | None = None,
     ) -> Parent:
         """An image of a registry; `registry` holds credentials for its host. Raises ParentError, Cancelled.
@@ -121,30 +126,27 @@ class Bases:
         `patience`: how long to retry while the registry is unreachable; `on_line` gets a line per failed attempt.
         """
         reference = reference.removeprefix("docker://")
-        patience = patience or RetryPolicy()
+        host, _, path = _NAME_END.sub("", reference).partition("/")
+
+        def attempts(failed: Failure) -> int:
+            known = registry is not None or has_answered(str(failed.error))
+            return patience.attempts if known else min(patience.attempts, _ATTEMPTS_ELSEWHERE)
+
+        def log(failed: Failure, pause: float) -> None:
+            if on_line is not None:
+                number = f"attempt {failed.attempt} of {attempts(failed)}"
+                on_line(f"pull of {reference}: {number} failed: {failed.error}; next in {pause:g} s")
+
         with auth_options(registry, self._storage.root / "tmp") as options:
-            source = ["buildah", "pull", "--quiet", "--policy=always", *options, f"docker://{reference}"]
-            for attempt in count(1):
-                try:
-                    done = self._storage.tool(
-                        source, what=f"pulling {reference}", timeout=_PULL_SECONDS, cancellation=cancellation,
-                        on_output=on_output,
-                    )  # fmt: skip
-                    return self._pulled(done.stdout, reference)
-                except processes.ProcessFailed as error:
-                    words = error.completed.tail(4)
-                    known = registry is not None or has_answered(words)
-                    most = patience.attempts if known else min(patience.attempts, _ATTEMPTS_ELSEWHERE)
-                    if attempt >= most or not is_away(words):
-                        raise ParentError(f"the parent image {reference} cannot be pulled: {words}") from error
-                host, _, path = _NAME_END.sub("", reference).partition("/")
-                pause = patience.pause(attempt, asked_pause(host, path, registry))
-                if on_line is not None:
-                    on_line(
-                        f"pull of {reference}: attempt {attempt} of {most} failed: {words}; next in {pause:g} s"
-                    )
-                patience.sleep(pause)
-        raise AssertionError("unreachable")
+            try:
+                return patience.retrying(
+                    lambda: self._pull(reference, options, on_output=on_output, cancellation=cancellation),
+                    retry=lambda failed: _is_passing(failed) and failed.attempt < attempts(failed),
+                    asked=lambda _: asked_pause(host, path, registry),
+                    before_retry=log,
+                )
+            except _PullFailed as error:
+                raise ParentError(f"the parent image {reference} cannot be pulled: {error}") from error
 
     def local(self, reference: str, allowed: Iterable[Path], *, cancellation: Cancellation | None = None) -> Parent:
         """A layout or archive (`oci:PATH[:REF]`, `oci-archive:PATH`) in an allowed folder. Raises ParentError."""
@@ -171,14 +173,28 @@ class Bases:
             raise ParentError(f"the parent image {reference} cannot be read: {error}") from error
         return Parent(image_id, reference, artifact.digest)
 
-    def _pulled(self, output: bytes, reference: str) -> Parent:
-        image_id = output.decode().strip().splitlines()[-1].removeprefix("sha256:")
-        done = self._storage.tool(
-            ["buildah", "inspect", "--type=image", "--format={{.FromImageDigest}}", image_id],
-            what=f"reading the digest of {reference}",
-        )
-        digest = done.stdout.decode().strip()
-        return Parent(image_id, reference, digest or f"sha256:{image_id}")
+    def _pull(
+        self,
+        reference: str,
+        options: Iterable[str],
+        *,
+        on_output: OnOutput | None,
+        cancellation: Cancellation | None,
+    ) -> Parent:
+        """One attempt. Raises _PullFailed, Cancelled."""
+        try:
+            pulled = self._storage.tool(
+                ["buildah", "pull", "--quiet", "--policy=always", *options, f"docker://{reference}"],
+                what=f"pulling {reference}", timeout=_PULL_SECONDS, cancellation=cancellation, on_output=on_output,
+            )  # fmt: skip
+            image_id = pulled.stdout.decode().strip().splitlines()[-1].removeprefix("sha256:")
+            inspected = self._storage.tool(
+                ["buildah", "inspect", "--type=image", "--format={{.FromImageDigest}}", image_id],
+                what=f"reading the digest of {reference}",
+            )
+        except processes.ProcessFailed as error:
+            raise _PullFailed(error.completed.tail(4)) from error
+        return Parent(image_id, reference, inspected.stdout.decode().strip() or f"sha256:{image_id}")
 
     def _kept(self, reference: str) -> Parent | None:
         digest = self._layout.resolve(reference)
@@ -223,6 +239,10 @@ class Bases:
             ["skopeo", "copy", "--quiet", source, f"containers-storage:@{image_id}"],
             what="unpacking the base", timeout=_PULL_SECONDS, cancellation=cancellation,
         )  # fmt: skip
+
+
+def _is_passing(failed: Failure) -> bool:
+    return isinstance(failed.error, _PullFailed) and is_away(str(failed.error))
 
 
 def mirrors_of(base: ManagedBase, configured: str) -> Mirrors:

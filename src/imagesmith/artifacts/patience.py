@@ -35,10 +35,6 @@ class RetryPolicy:
     longest: float = LONGEST_PAUSE
     sleep: Callable[[float], None] = time.sleep
 
-    @property
-    def backoff(self) -> Backoff:
-        return Backoff(FIRST_PAUSE, self.longest)
-
     def retrying(
         self,
         action: Callable[[], Value],
@@ -49,13 +45,9 @@ class RetryPolicy:
     ) -> Value:
         """retries.retrying() with the attempts and pauses of this policy."""
         return retrying(
-            action, retry=retry, attempts=max(self.attempts, 1), backoff=self.backoff, asked=asked,
-            before_retry=before_retry, sleep=self.sleep,
+            action, retry=retry, attempts=max(self.attempts, 1), backoff=Backoff(FIRST_PAUSE, self.longest),
+            asked=asked, before_retry=before_retry, sleep=self.sleep,
         )  # fmt: skip
-
-    def pause(self, attempt: int, asked: float = 0.0) -> float:
-        """Seconds to wait after a failed attempt; `asked`: the pause that the registry requests, bounded too."""
-        return self.backoff.pause(attempt, asked=asked)
 
 
 def retry_after(text: str, now: datetime) -> float:
