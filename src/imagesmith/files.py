@@ -96,7 +96,7 @@ def flush(path: Path) -> None:
 @contextmanager
 def _draft(target: Path, folder: Path | None, *, mark: str = "") -> Iterator[Path]:
     if folder is not None:
-        # the process id comes first: a sweep keeps the drafts of live processes
+        # the process id comes first, for a person who looks for the writer
         draft = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
     else:
         suffix = f"{mark}{secrets.token_hex(8)}"

@@ -188,16 +188,15 @@ def test_failures_name_the_disk_and_leave_nothing(store: DiskStore, tmp_path: Pa
         store.export(disk.digest, tmp_path / "x", "iso")
     with pytest.raises(DiskError, match="no/x cannot be written: No such file or directory"):
         store.export(disk.digest, tmp_path / "no" / "x", "raw")
-    dead, alive, whole = (
-        store.folder / "drafts/999999999-a",
-        store.folder / f"drafts/{os.getpid()}-b",
-        store.folder / "drafts/999999999-c",
-    )
-    dead.touch()
-    alive.touch()
-    whole.mkdir()
-    (whole / "out.vmdk").touch()
-    assert store.sweep() == [dead.name, whole.name] and list((store.folder / "drafts").iterdir()) == [alive]
+    dead, stray = store.folder / "drafts/dead", store.folder / "drafts/stray"
+    dead.mkdir()
+    (dead / "in-use").touch()
+    (dead / "out.vmdk").touch()
+    stray.touch()
+    with store.draft() as alive:
+        assert store.sweep() == [dead.name, stray.name]
+        assert list((store.folder / "drafts").iterdir()) == [alive.parent]
+    assert list((store.folder / "drafts").iterdir()) == []
 
 
 def test_a_full_disk_leaves_no_half_image(tmp_path: Path) -> None:

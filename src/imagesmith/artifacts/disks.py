@@ -3,7 +3,7 @@
     disks/
       sha256/<hex>         one disk, read-only; its name is the digest of its bytes
       documents/<hex>/     documents about it: inventory, provenance
-      drafts/<pid>-...     being written; drafts of dead processes are removed by sweep()
+      drafts/<draft>/      being written; those of killed processes are removed by sweep()
 
 A disk appears under its name only when it is complete and on the medium: write, fsync, rename.
 """
@@ -13,8 +13,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,9 @@ from imagesmith import processes
 from imagesmith.artifacts.disk_formats import FORMATS, LARGEST_DISK, name_inside
 from imagesmith.artifacts.intact import IntactFiles
 from imagesmith.artifacts.shared import SharedStoreError
+from imagesmith.draft_folders import draft_folder, remove_abandoned
 from imagesmith.files import move_atomically, write_atomically
+from imagesmith.locks import file_lock
 from imagesmith.processes import Cancellation, ProcessFailed
 
 EXPORT_FORMATS = ("raw", "vmdk", "vhd")
@@ -62,6 +64,7 @@ class DiskStore:
         self._intact = IntactFiles()
         self._kept = folder / "sha256"
         self._drafts = folder / "drafts"
+        self._lock = folder / "drafts.lock"
         for place in (self._kept, self._drafts):
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -126,11 +129,11 @@ class DiskStore:
     @contextlib.contextmanager
     def draft(self) -> Iterator[Path]:
         """Path of a draft to write a disk to, before `keep`; removed at the end."""
-        path = self._drafts / f"{os.getpid()}-{secrets.token_hex(8)}"
-        try:
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
+        with self._draft_folder() as folder:
+            yield folder / "disk"
+
+    def _draft_folder(self) -> contextlib.AbstractContextManager[Path]:
+        return draft_folder(self._drafts, lock=self._lock)
 
     def keep(self, draft: Path) -> Disk:
         """Take a written qcow2 disk into the store under its digest. Raises DiskError, OSError."""
@@ -184,42 +187,30 @@ class DiskStore:
         self, digest: str, name: str, form: str, *, cancellation: Cancellation | None = None
     ) -> Iterator[Path]:
         """Like export, to a file of that name that is removed at the end. Raises DiskError."""
-        with self._written(digest, self._drafts, name, form, cancellation) as whole:
+        with self._written(digest, None, name, form, cancellation) as whole:
             yield whole
 
     @contextlib.contextmanager
     def _written(
-        self, digest: str, place: Path, name: str, form: str, cancellation: Cancellation | None
+        self, digest: str, place: Path | None, name: str, form: str, cancellation: Cancellation | None
     ) -> Iterator[Path]:
-        """Write a disk in a folder of its own below `place`, so that it has its final name at once."""
+        """Write a disk in a folder of its own, so that it has its final name at once; None: among the drafts."""
         if form not in FORMATS:
             raise DiskError(f"'{form}' is not a format for a disk; known formats: {', '.join(FORMATS)}")
         disk = self.whole(digest, cancellation=cancellation)
         refusal = FORMATS[form].refusal(disk.virtual_size)
         if refusal:
             raise DiskError(refusal)
-        hidden = "" if place == self._drafts else "."
-        folder = place / f"{hidden}{os.getpid()}-{secrets.token_hex(8)}.part"
-        folder.mkdir(mode=0o700)
-        try:
+        with self._draft_folder() if place is None else _hidden_folder(place) as folder:
             target = folder / name_inside(name, form)
             options = FORMATS[form].options
             _convert(["-f", "qcow2", "-m", "4", *options, str(disk.path), str(target)], cancellation)
             yield target
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> list[str]:
-        """Remove unfinished disks of dead processes; returns their names."""
-        gone = [
-            place for place in self._drafts.iterdir() if not Path("/proc", place.name.partition("-")[0]).exists()
-        ]
-        for place in gone:
-            if place.is_dir():
-                shutil.rmtree(place, ignore_errors=True)
-            else:
-                place.unlink(missing_ok=True)
-        return sorted(place.name for place in gone)
+        """Remove the drafts of killed processes; returns their names."""
+        with file_lock(self._lock):
+            return remove_abandoned(self._drafts)
 
     def _documents(self, digest: str) -> Path:
         return self.folder / "documents" / self._path(digest).name
@@ -279,6 +270,13 @@ def _bounded(path: Path, size: int) -> int:
     if not 0 < size <= LARGEST_DISK:
         raise DiskError(f"{path} has a size of {size} bytes; the limit is {LARGEST_DISK}")
     return size
+
+
+@contextlib.contextmanager
+def _hidden_folder(place: Path) -> Iterator[Path]:
+    """A folder on the file system of the target, which is renamed out of it; removed at the end."""
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=place, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def _convert(arguments: list[str], cancellation: Cancellation | None) -> None:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from imagesmith.artifacts.intact import IntactFiles
 from imagesmith.artifacts.oci import Descriptor, digest_of
+from imagesmith.draft_folders import draft_folder, remove_abandoned
 from imagesmith.files import PRIVATE, move_atomically, write_atomically
-from imagesmith.locks import file_lock, is_locked
+from imagesmith.locks import file_lock
 from imagesmith.processes import Cancellation
 from imagesmith.values.damaged import DamagedFile, damage, misplaced
 from imagesmith.values.json_text import json_bytes
@@ -41,6 +40,7 @@ class LayoutFiles:
         self.blobs = path / "blobs" / "sha256"
         self.layers = path / "layers"
         self._tmp = path / "tmp"
+        self._lock = path / "lock"
         self._intact = IntactFiles()
         for folder in (self.blobs, self.layers, self._tmp):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -54,7 +54,7 @@ class LayoutFiles:
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the lock of the layout, against other threads and processes."""
-        return file_lock(self.path / "lock")
+        return file_lock(self._lock)
 
     def place(self, digest: str) -> Path:
         """The path of a blob, present or not. Raises LayoutError if `digest` is malformed."""
@@ -116,15 +116,9 @@ class LayoutFiles:
         """Create or replace a file in one step, flushed to disk. The lock is held."""
         write_atomically(target, data, drafts=self._tmp)
 
-    @contextmanager
-    def work_folder(self) -> Iterator[Path]:
-        """A folder for work in progress, locked so that a collector in another process keeps it."""
-        with ExitStack() as stack:
-            with self.locked():  # or a collector could remove the folder before its own lock is held
-                work = Path(tempfile.mkdtemp(dir=self._tmp)).absolute()
-                stack.callback(shutil.rmtree, work, ignore_errors=True)
-                stack.enter_context(file_lock(work / "in-use"))
-            yield work
+    def work_folder(self) -> AbstractContextManager[Path]:
+        """A folder for work in progress; a collector in another process keeps it."""
+        return draft_folder(self._tmp, lock=self._lock)
 
     def remove_others(self, needed: Collection[str]) -> int:
         """Remove unneeded blobs, and folders of dead work; returns the freed bytes. The lock is held."""
@@ -133,11 +127,7 @@ class LayoutFiles:
             if f"sha256:{blob.name}" not in needed:
                 freed += blob.stat().st_size
                 blob.unlink()
-        for left in self._tmp.iterdir():
-            if not left.is_dir():
-                left.unlink()
-            elif not is_locked(left / "in-use"):
-                shutil.rmtree(left, ignore_errors=True)
+        remove_abandoned(self._tmp)
         return freed
 
 

@@ -1,0 +1,47 @@
+"""Folders for work in progress: each belongs to its writer until it ends, also after a kill.
+
+    with draft_folder(drafts, lock=...) as folder:   a new folder, locked until the end
+        ...write, then rename the result out of it
+    remove_abandoned(drafts)                         removes what no process holds any more
+
+The kernel releases the lock of a killed writer. A process id in the name would not do: ids are used again, and two
+containers that share a data directory do not see each other's processes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from imagesmith.locks import file_lock, is_locked
+
+_IN_USE = "in-use"
+"""The file in a draft folder that its writer locks."""
+
+
+@contextmanager
+def draft_folder(drafts: Path, *, lock: Path) -> Iterator[Path]:
+    """A new folder below `drafts`, removed at the end; `lock` is the file that remove_abandoned's caller holds."""
+    with ExitStack() as stack:
+        with file_lock(lock):  # or a sweep could remove the folder before its own lock is held
+            folder = Path(tempfile.mkdtemp(dir=drafts)).absolute()
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            stack.enter_context(file_lock(folder / _IN_USE))
+        yield folder
+
+
+def remove_abandoned(drafts: Path) -> list[str]:
+    """Remove the folders of writers that were killed, and stray files; returns their names.
+
+    The caller holds the lock that draft_folder takes.
+    """
+    abandoned = [place for place in drafts.iterdir() if not is_locked(place / _IN_USE)]
+    for place in abandoned:
+        if place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            place.unlink(missing_ok=True)
+    return sorted(place.name for place in abandoned)
