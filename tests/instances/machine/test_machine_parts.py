@@ -20,11 +20,11 @@ import asyncssh
 import pytest
 
 from imagesmith.instances.command import Command
-from imagesmith.instances.machine.accelerator import Accelerator, Verdict, probe
+from imagesmith.instances.machine.accelerator import Accelerator, Verdict, compare, probe
 from imagesmith.instances.machine.cloud_init import write_seed
 from imagesmith.instances.machine.console import Console
 from imagesmith.instances.machine.disable_aslr import PREFIX
-from imagesmith.instances.machine.hardware import EMULATED_CPU, Drive, Hardware, Kernel, command_line
+from imagesmith.instances.machine.hardware import EMULATED_CPU, Acceleration, Drive, Hardware, Kernel, command_line
 from imagesmith.instances.machine.loop import LoopThread
 from imagesmith.instances.machine.machine_factory import MachineFactory
 from imagesmith.instances.machine.shell_line import CommandTooLong, shell_line
@@ -229,6 +229,25 @@ def test_without_the_device_machines_are_emulated(tmp_path: Path) -> None:
     assert "there is no" in probe(tmp_path / "kvm").reason
     verdict = Accelerator(tmp_path / "a", device=tmp_path / "kvm").verdict()
     assert verdict.acceleration == "tcg" and not verdict.proven
+
+
+@pytest.mark.parametrize(
+    ("accelerated", "emulated", "chosen"),
+    [
+        (0.2, 0.4, "kvm"),
+        (0.5, 0.4, "kvm"),  # other work of the machine
+        (1.3, 0.4, "tcg"),
+        (11.1, 0.5, "tcg"),  # seen: a hypervisor that interprets the guests of its guests
+        (11.1, None, "kvm"),  # nothing to compare with
+    ],
+)
+def test_a_kvm_slower_than_emulation_is_not_used(
+    accelerated: float, emulated: float | None, chosen: Acceleration
+) -> None:
+    """KVM may take three times as long as emulation; the reason names both times."""
+    verdict = compare(accelerated, emulated)
+    assert verdict.acceleration == chosen
+    assert chosen == "kvm" or f"took {accelerated} s under KVM and {emulated} s emulated" in verdict.reason
 
 
 def test_the_verdict_is_remembered_for_this_boot_of_the_host(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Selects KVM only where a guest really ran under it.
 
-`/dev/kvm` may open, make a machine and then hang for ever (incomplete nested virtualisation). So:
+`/dev/kvm` may open, make a machine and then hang for ever, or interpret each instruction of the guest more slowly
+than QEMU's emulator translates it (incomplete nested virtualisation). So:
 
-    unknown --probe: a boot sector under KVM must end QEMU in time--> kvm | tcg
-    kvm     --a first real guest prints nothing on its console in time--> tcg (`distrust`)
+    unknown --probe: a boot sector under KVM must end QEMU in time, not later than an emulated one--> kvm | tcg
+    kvm     --a first real guest prints nothing on its console in time, or KVM stops it--> tcg (`distrust`)
 
 The verdict is kept in a file, with its reason, for this boot of the host and this QEMU; `imagesmith doctor` shows
 it.
@@ -20,9 +21,12 @@ from typing import Literal
 from imagesmith import processes
 from imagesmith.files import READABLE, write_atomically
 from imagesmith.instances.machine.hardware import PROGRAM, Acceleration
+from imagesmith.processes import Completed
 
 DEVICE = Path("/dev/kvm")
 _PROBE_SECONDS = 15.0
+_SLOWER = 3.0
+"""KVM that takes so many times as long as emulation interprets the guest; a real one is faster."""
 _SUCCESS = 0x2A
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -85,29 +89,49 @@ class Accelerator:
 
 
 def probe(device: Path = DEVICE) -> Verdict:
-    """Run a boot sector under KVM; any result but its exit status in time rules KVM out."""
+    """Run a boot sector under KVM and emulated; only its exit status in time, and soon enough, allows KVM."""
     if not device.exists():
         return Verdict("tcg", f"there is no {device}: machines are emulated, which is about ten times slower")
+    try:
+        accelerated = _run_boot_sector("kvm")
+        if accelerated.timed_out:
+            hung = f"a boot sector hung under KVM for {_PROBE_SECONDS:.0f} s"
+            return Verdict("tcg", f"{device} opens, but {hung}: machines are emulated")
+        if not _succeeded(accelerated):
+            why = accelerated.tail(1) or accelerated.ending
+            return Verdict("tcg", f"QEMU cannot use KVM: {why}: machines are emulated")
+        emulated = _run_boot_sector("tcg")
+    except FileNotFoundError:
+        return Verdict("tcg", f"{PROGRAM} is not installed")
+    return compare(accelerated.seconds, emulated.seconds if _succeeded(emulated) else None)
+
+
+def compare(accelerated: float, emulated: float | None) -> Verdict:
+    """The verdict on a KVM under which a boot sector took `accelerated` seconds.
+
+    `emulated`: seconds of the same boot sector without KVM, measured right after it; None if it failed.
+    """
+    if emulated is not None and accelerated > _SLOWER * emulated:
+        times = f"{accelerated:.1f} s under KVM and {emulated:.1f} s emulated"
+        return Verdict("tcg", f"a boot sector took {times}: machines are emulated")
+    return Verdict("kvm", "a boot sector ran under KVM")
+
+
+def _run_boot_sector(acceleration: Acceleration) -> Completed:
+    """Run QEMU until the boot sector ends it. Raises FileNotFoundError if QEMU is not installed."""
     with tempfile.TemporaryDirectory(prefix="imagesmith-kvm-") as folder:
         disk = Path(folder) / "probe.raw"
         disk.write_bytes(_CODE.ljust(510, b"\0") + b"\x55\xaa" + bytes(512 * 63))
         argv = [
             PROGRAM, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc", "-m", "16M",
-            "-accel", "kvm", "-cpu", "host", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
-            "-drive", f"if=ide,format=raw,file={disk}",
+            "-accel", acceleration, *(("-cpu", "host") if acceleration == "kvm" else ()),
+            "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-drive", f"if=ide,format=raw,file={disk}",
         ]  # fmt: skip
-        try:
-            done = processes.run(argv, timeout=_PROBE_SECONDS, limit=4096)
-        except FileNotFoundError:
-            return Verdict("tcg", f"{PROGRAM} is not installed")
-    if done.returncode == _SUCCESS << 1 | 1:
-        return Verdict("kvm", "a boot sector ran under KVM")
-    if done.timed_out:
-        return Verdict(
-            "tcg",
-            f"{device} opens, but a boot sector hung under KVM for {_PROBE_SECONDS:.0f} s: machines are emulated",
-        )
-    return Verdict("tcg", f"QEMU cannot use KVM: {done.tail(1) or done.ending}: machines are emulated")
+        return processes.run(argv, timeout=_PROBE_SECONDS, limit=4096)
+
+
+def _succeeded(done: Completed) -> bool:
+    return done.returncode == _SUCCESS << 1 | 1
 
 
 def _host() -> str:

@@ -32,12 +32,13 @@ from imagesmith.processes import Cancellation
 _CONNECT_SECONDS = 15.0
 _SILENT_SECONDS = 30.0
 """A firmware under working KVM writes to the console much sooner."""
+_STATUS_SECONDS = 5.0
 _DOWN_SECONDS = 180.0
 _POLL_SECONDS = 1.0
 
 
-class GuestSilent(Exception):
-    """A guest under KVM that writes nothing to its console."""
+class GuestDoesNotRun(Exception):
+    """A guest does not run under a KVM that no other guest has proven; the text says what was seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,8 @@ class PowerSequence:
         self._verdict: Verdict | None = None
         self._watched_since: float | None = None
         """When a start under a KVM that no guest has proven yet began."""
+        self._status_read = 0.0
+        """When QEMU was last asked for its state."""
         self._closed = False
 
     @property
@@ -93,7 +96,7 @@ class PowerSequence:
         self._start(verdict, None)
 
     def boot(self, wait_for_shell: Callable[[], None]) -> Verdict:
-        """Start QEMU and wait; if KVM shows no output of the guest, start again, emulated.
+        """Start QEMU and wait; if the guest does not run under KVM, start again, emulated.
 
         `wait_for_shell` returns when commands run, and calls check() while it waits.
         Raises InstanceError, Cancelled.
@@ -105,10 +108,8 @@ class PowerSequence:
         self._start(verdict, kernel)
         try:
             self._watch(wait_for_shell, verdict)
-        except GuestSilent:
-            verdict = accelerator.distrust(
-                f"a guest said nothing on its console for {_SILENT_SECONDS:.0f} s under KVM: machines are emulated"
-            )
+        except GuestDoesNotRun as error:
+            verdict = accelerator.distrust(f"{error}: machines are emulated")
             self._say(f"starting {self.label} again under {verdict.acceleration}: {verdict.reason}")
             self.emulator.close()
             self.console.restart()
@@ -124,9 +125,17 @@ class PowerSequence:
         self.keep_running()
         if self.console.trouble:
             raise self.failure(self.console.trouble)
-        since = self._watched_since
-        if since is not None and self.console.bytes == 0 and self._timer.now() - since > _SILENT_SECONDS:
-            raise GuestSilent
+        if self._watched_since is not None:
+            self._check_kvm(self._timer.now(), since=self._watched_since)
+
+    def _check_kvm(self, now: float, *, since: float) -> None:
+        """Raise GuestDoesNotRun if a KVM that is not proven has no output of its guest, or has given it up."""
+        if self.console.bytes == 0 and now - since > _SILENT_SECONDS:
+            raise GuestDoesNotRun(f"a guest said nothing on its console for {_SILENT_SECONDS:.0f} s under KVM")
+        if now - self._status_read > _STATUS_SECONDS:
+            self._status_read = now
+            if self.emulator.execute("query-status")["status"] == "internal-error":
+                raise GuestDoesNotRun("KVM stopped a guest with an internal error")
 
     def keep_running(self) -> None:
         """Start QEMU from the disk if it ended because the guest reset after a direct kernel boot.
