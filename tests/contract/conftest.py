@@ -24,7 +24,7 @@ from testing.loaded import managed_content, service_model
 
 
 @pytest.fixture
-def make_api(sqlite_database: Database, clock: MovingClock, tmp_path: Path) -> Iterator[MakeApi]:
+def make_api(database: Database, clock: MovingClock, tmp_path: Path) -> Iterator[MakeApi]:
     """Start servers with changed settings."""
     with ExitStack() as stack:
 
@@ -35,7 +35,7 @@ def make_api(sqlite_database: Database, clock: MovingClock, tmp_path: Path) -> I
             builds = RecordingBuilder()
             sources: dict[str, str] = {}
             service = Service(
-                sqlite_database, settings, clock=clock, managed=managed_content(settings.managed_images),
+                database, settings, clock=clock, managed=managed_content(settings.managed_images),
                 builds=builds,
                 read_source=lambda _path, uri: sources[uri],
             )  # fmt: skip
@@ -52,9 +52,7 @@ def make_api(sqlite_database: Database, clock: MovingClock, tmp_path: Path) -> I
             key = keys.keys[0]
             client = client_for(url, key.access_key_id, key.secret)
             stack.callback(client.close)
-            return Api(
-                client, url, keys, sqlite_database, clock, builds, ImageRecords(sqlite_database, clock), sources
-            )
+            return Api(client, url, keys, database, clock, builds, ImageRecords(database, clock), sources)
 
         yield make
 

@@ -24,7 +24,19 @@ from imagesmith.store.migrate import upgrade
 from imagesmith.wire.app import create_app
 from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.server import running
-from testing.api import ACCOUNT, DOCUMENT, REGION, Api, MakeApi, RecordingBuilder, client_for, raw_update, required
+from testing.api import (
+    ACCOUNT,
+    DOCUMENT,
+    REGION,
+    Api,
+    MakeApi,
+    RecordingBuilder,
+    as_key,
+    client_for,
+    raw_update,
+    required,
+    write_keys,
+)
 from testing.clocks import MovingClock
 from testing.loaded import managed_content, service_model
 from testing.network import free_port
@@ -70,19 +82,6 @@ def serving(
             yield Api(client, url, keys, database, clock, builds, ImageRecords(database, clock), {})
     finally:
         app.close()
-
-
-def write_keys(data_dir: Path, *entries: dict[str, Any]) -> None:
-    data_dir.mkdir()
-    path = data_dir / "keys.json"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps({"keys": entries}))
-
-
-def as_key(api: Api, entry: dict[str, Any]) -> Api:
-    """The same server, asked with another key."""
-    client = client_for(api.url, entry["accessKeyId"], entry["secretAccessKey"])
-    return Api(client, api.url, api.keys, api.database, api.clock, api.builds, api.records, api.sources)
 
 
 @pytest.fixture
@@ -327,6 +326,27 @@ def test_a_pipeline_that_is_held_too_long_is_in_use(database: Database, clock: M
 # ServiceException, ServiceUnavailableException
 
 
+@contextmanager
+def injected_fault(database: Database, statement: str) -> Iterator[None]:
+    """Within the context, a kind of statement fails, such as `UPDATE ON resources`."""
+    table = statement.rpartition(" ")[2]
+    make = [f"CREATE TRIGGER fault BEFORE {statement} BEGIN SELECT RAISE(ABORT, 'injected fault'); END"]
+    drop = ["DROP TRIGGER fault"]
+    if not database.is_sqlite:
+        raising = "$$ BEGIN RAISE EXCEPTION 'injected fault'; END $$"
+        make = [
+            f"CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS {raising}",
+            f"CREATE TRIGGER fault BEFORE {statement} EXECUTE FUNCTION fault()",
+        ]
+        drop = [f"DROP TRIGGER fault ON {table}"]
+    for commands in (make, drop):
+        with database.write() as tx:
+            for command in commands:
+                tx.execute(sa.text(command))
+        if commands is make:
+            yield
+
+
 @pytest.mark.parametrize("statement", ["UPDATE ON resources", "INSERT ON links", "INSERT ON tokens"])
 def test_a_fault_of_the_service_leaves_nothing_half_written(api: Api, statement: str) -> None:
     """A failing statement anywhere in an update: 500 without inner words, and nothing changed."""
@@ -334,16 +354,12 @@ def test_a_fault_of_the_service_leaves_nothing_half_written(api: Api, statement:
     before = api.get_pipeline(arn)
     members = {**required(api, arn), "description": "after", "clientToken": "t"}
     members["containerRecipeArn"] = api.recipe(name="another")  # so that the links change as well
-    fault = f"CREATE TRIGGER fault BEFORE {statement} BEGIN SELECT RAISE(ABORT, 'injected fault'); END"
-    with api.database.write() as tx:
-        tx.execute(sa.text(fault))
-    with refused("ServiceException") as refusal:
-        api.client.update_image_pipeline(**members)
-    assert refusal.status == 500
-    assert "injected" not in refusal.message and "request" in refusal.message
-    assert api.get_pipeline(arn) == before
-    with api.database.write() as tx:
-        tx.execute(sa.text("DROP TRIGGER fault"))
+    with injected_fault(api.database, statement):
+        with refused("ServiceException") as refusal:
+            api.client.update_image_pipeline(**members)
+        assert refusal.status == 500
+        assert "injected" not in refusal.message and "request" in refusal.message
+        assert api.get_pipeline(arn) == before
     answer = api.client.update_image_pipeline(**members)
     assert answer["requestId"] == answer["ResponseMetadata"]["RequestId"]
     assert api.get_pipeline(arn)["description"] == "after"

@@ -6,6 +6,7 @@ import http.client
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -232,6 +233,20 @@ def required(api: Api, arn: str) -> dict[str, Any]:
         "containerRecipeArn": document["containerRecipeArn"],
         "infrastructureConfigurationArn": document["infrastructureConfigurationArn"],
     }
+
+
+def write_keys(data_dir: Path, *entries: dict[str, Any]) -> None:
+    """The key file of a server that starts later."""
+    data_dir.mkdir()
+    path = data_dir / "keys.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({"keys": entries}))
+
+
+def as_key(api: Api, entry: dict[str, Any]) -> Api:
+    """The same server, asked with another key."""
+    client = client_for(api.url, entry["accessKeyId"], entry["secretAccessKey"])
+    return Api(client, api.url, api.keys, api.database, api.clock, api.builds, api.records, api.sources)
 
 
 MakeApi = Callable[..., Api]
