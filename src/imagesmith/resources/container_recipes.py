@@ -38,6 +38,7 @@ KIND = RecipeKind(
     quota=lambda call: call.settings.quotas.container_recipes,
     filters={name: member(name) for name in ("containerType", "name", "parentImage", "platform")},
     summary=_summary,
+    kept_while_shared=True,
 )
 
 

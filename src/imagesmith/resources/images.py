@@ -19,6 +19,7 @@ from imagesmith.resources.roles import check_role
 from imagesmith.resources.run_members import check_members
 from imagesmith.resources.run_plans import RunOrder
 from imagesmith.resources.runs import start_run
+from imagesmith.resources.shared import is_shared
 from imagesmith.store import queries
 from imagesmith.store.executions import forget_executions
 from imagesmith.store.findings import forget_findings
@@ -97,7 +98,7 @@ def delete(call: Call, request: ApiRequest) -> ApiResponse:
     record = find(call, request[_ARN], path=_ARN, kind=KIND)
     if record.account != call.account:
         raise not_found(KIND, request[_ARN])
-    if record.status not in FINAL_IMAGE or queries.is_needed(call.tx, record.arn):
+    if record.status not in FINAL_IMAGE or is_shared(call, record.arn) or queries.is_needed(call.tx, record.arn):
         raise in_dependency(record.arn)
     queries.delete(call.tx, record.arn)
     forget_findings(call.tx, record.arn)

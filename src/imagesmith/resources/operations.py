@@ -12,6 +12,7 @@ from imagesmith.resources import (
     images,
     infrastructure,
     pipelines,
+    policies,
     retry_image,
     scans,
     tags,
@@ -34,6 +35,10 @@ class BuiltOperation:
 
 def built_operations() -> dict[str, BuiltOperation]:
     """The table of all operations that do not answer 501."""
+    component_policies = policies.handlers("component", "componentArn")
+    image_policies = policies.handlers("image", "imageArn")
+    image_recipe_policies = policies.handlers("image-recipe", "imageRecipeArn")
+    container_recipe_policies = policies.handlers("container-recipe", "containerRecipeArn")
     return {
         "CreateImagePipeline": BuiltOperation(pipelines.create, writes=True, short=True),
         "GetImagePipeline": BuiltOperation(pipelines.get, short=True),
@@ -94,6 +99,14 @@ def built_operations() -> dict[str, BuiltOperation]:
         "ListWaitingWorkflowSteps": BuiltOperation(workflow_executions.list_waiting),
         "SendWorkflowStepAction": BuiltOperation(workflow_executions.send_action, writes=True),
         "RetryImage": BuiltOperation(retry_image.retry, writes=True),
+        "PutComponentPolicy": BuiltOperation(component_policies.put, writes=True),
+        "GetComponentPolicy": BuiltOperation(component_policies.get),
+        "PutImagePolicy": BuiltOperation(image_policies.put, writes=True),
+        "GetImagePolicy": BuiltOperation(image_policies.get),
+        "PutImageRecipePolicy": BuiltOperation(image_recipe_policies.put, writes=True),
+        "GetImageRecipePolicy": BuiltOperation(image_recipe_policies.get),
+        "PutContainerRecipePolicy": BuiltOperation(container_recipe_policies.put, writes=True),
+        "GetContainerRecipePolicy": BuiltOperation(container_recipe_policies.get),
         "TagResource": BuiltOperation(tags.tag, writes=True, short=True),
         "UntagResource": BuiltOperation(tags.untag, writes=True, short=True),
         "ListTagsForResource": BuiltOperation(tags.list_tags, short=True),

@@ -26,6 +26,7 @@ from imagesmith.resources.errors import (
 from imagesmith.resources.lists import FilterTable, empty_page, list_stored
 from imagesmith.resources.nested_components import nested_documents
 from imagesmith.resources.resolution import find, refuse_wildcard, resolve
+from imagesmith.resources.shared import is_shared
 from imagesmith.store import queries
 from imagesmith.store.internal_members import NO_INTERNAL_MEMBERS, InternalMembers
 from imagesmith.store.records import Record
@@ -47,6 +48,8 @@ class RecipeKind:
     quota: Callable[[Call], int]
     filters: FilterTable
     summary: Callable[[Record], ApiDocument]
+    kept_while_shared: bool = False
+    """A shared recipe cannot be deleted (spec/api.md 4.5)."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def get(kind: RecipeKind, call: Call, request: ApiRequest) -> ApiResponse:
 def delete(kind: RecipeKind, call: Call, request: ApiRequest) -> ApiResponse:
     refuse_wildcard(request[kind.arn_member], path=kind.arn_member)
     record = find(call, request[kind.arn_member], path=kind.arn_member, kind=kind.kind)
-    if queries.is_needed(call.tx, record.arn):
+    if queries.is_needed(call.tx, record.arn) or (kind.kept_while_shared and is_shared(call, record.arn)):
         raise in_dependency(record.arn)
     queries.delete(call.tx, record.arn)
     return {kind.arn_member: record.arn}

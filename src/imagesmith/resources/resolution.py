@@ -4,12 +4,15 @@ exact build            that build
 version without build  its highest usable build
 wildcard               highest version, then highest build, that is usable
 owner `aws`            managed content
-another account        AccessDeniedException (sharing is not built yet)
+another account        what its policy lets the caller read (shared.py); AccessDeniedException for the rest
 another region         ResourceNotFoundException
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from imagesmith.resources import shared
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import ApiError, access_denied, invalid_value, invalid_version, not_found
 from imagesmith.store import queries
@@ -25,7 +28,14 @@ _WITHOUT_BUILDS = frozenset({"image-recipe", "container-recipe"})
 
 
 def parse_arn(call: Call, text: str, *, path: str, kind: str = "") -> Arn:
-    """Parse an ARN that the caller may access. Raises ApiError."""
+    """Parse an ARN of the caller's account, or of managed content. Raises ApiError."""
+    arn = _read_arn(call, text, path=path, kind=kind)
+    if arn.owner not in (call.account, MANAGED_OWNER):
+        raise access_denied(call.caller.principal, call.operation, text)
+    return arn
+
+
+def _read_arn(call: Call, text: str, *, path: str, kind: str) -> Arn:
     try:
         arn = Arn.parse(text)
     except ArnError as error:
@@ -34,8 +44,6 @@ def parse_arn(call: Call, text: str, *, path: str, kind: str = "") -> Arn:
         raise invalid_value(path, f"{text} is not the ARN of a resource of type {kind}.")
     if arn.region != call.region or arn.partition != call.caller.partition:
         raise not_found(arn.kind, text)
-    if arn.owner not in (call.account, MANAGED_OWNER):
-        raise access_denied(call.caller.principal, call.operation, text)
     return arn
 
 
@@ -50,23 +58,52 @@ def find(call: Call, text: str, *, path: str, kind: str = "") -> Record:
         raise not_found(arn.kind, text)
     if arn.has_wildcard:
         raise invalid_value(path, "Wildcards are not accepted here; name one version.")
-    version = exact_version(arn.version)
-    for record in _builds(call, arn):
-        if record.version == version and (arn.build is None or str(record.build) == arn.build):
-            return record
-    raise not_found(arn.kind, text)
-
-
-def resolve(call: Call, text: str, *, path: str, kind: str = "") -> Record:
-    """The resource that an ARN currently resolves to, wildcards and missing builds included. Raises ApiError."""
-    arn = parse_arn(call, text, path=path, kind=kind)
-    if arn.version is None or arn.build is not None or (arn.kind in _WITHOUT_BUILDS and not arn.has_wildcard):
-        return find(call, text, path=path, kind=kind)
-    wanted = reading_pattern(arn.version)
-    found = first_usable(_builds(call, arn), wanted, exact=wanted.is_exact)
+    found = _exact(arn, _builds(call, arn))
     if found is None:
         raise not_found(arn.kind, text)
     return found
+
+
+def resolve(call: Call, text: str, *, path: str, kind: str = "") -> Record:
+    """The resource that an ARN currently resolves to, wildcards and missing builds included. Raises ApiError.
+
+    Of another account's resources only those count that the caller may read.
+    """
+    arn = _read_arn(call, text, path=path, kind=kind)
+    if arn.owner not in (call.account, MANAGED_OWNER):
+        builds = shared.readable(call, _builds(call, arn))
+        found = _exact(arn, builds) if _names_one(arn) else _first(arn, builds)
+        if found is None:
+            raise shared.refusal(call, arn.kind, text)
+        return found
+    if _names_one(arn):
+        return find(call, text, path=path, kind=kind)
+    found = _first(arn, _builds(call, arn))
+    if found is None:
+        raise not_found(arn.kind, text)
+    return found
+
+
+def _names_one(arn: Arn) -> bool:
+    """Whether an ARN names one resource, without a choice between builds."""
+    return arn.version is None or arn.build is not None or (arn.kind in _WITHOUT_BUILDS and not arn.has_wildcard)
+
+
+def _exact(arn: Arn, builds: Sequence[Record]) -> Record | None:
+    """The build with the version of an ARN, in any spelling. Raises ApiError."""
+    if arn.version is None or arn.has_wildcard:
+        return None
+    version = exact_version(arn.version)
+    for record in builds:
+        if record.version == version and (arn.build is None or str(record.build) == arn.build):
+            return record
+    return None
+
+
+def _first(arn: Arn, builds: Sequence[Record]) -> Record | None:
+    """The highest usable build that a version or a wildcard matches. Raises ApiError."""
+    wanted = reading_pattern(arn.version or "")
+    return first_usable(builds, wanted, exact=wanted.is_exact)
 
 
 def reading_pattern(text: str) -> VersionPattern:

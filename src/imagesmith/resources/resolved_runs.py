@@ -13,7 +13,7 @@ from imagesmith.resources.component_checks import check_parameters
 from imagesmith.resources.errors import invalid_request
 from imagesmith.resources.nested_components import nested_documents
 from imagesmith.resources.planned_workflows import planned_workflows
-from imagesmith.resources.resolution import resolve
+from imagesmith.resources.resolution import MANAGED_OWNER, resolve
 from imagesmith.resources.run_members import check_references, stored_document
 from imagesmith.store import queries
 from imagesmith.store.parameters import get_parameter
@@ -81,7 +81,7 @@ def _planned_parent(call: Call, recipe: Record) -> tuple[PlannedParent, Record |
         record = resolve(call, text, path="parentImage", kind="image")
         if record.status not in (ImageStatus.AVAILABLE, ImageStatus.DEPRECATED):
             raise invalid_request(f"The parent image {record.arn} is {record.status}, so it cannot be built on.")
-        if record.account != call.account:
+        if record.account == MANAGED_OWNER:
             return PlannedParent("managed", record.arn, source=call.managed.sources[record.slug]), record
         build = queries.get_build(call.tx, record.arn)
         digest = build.outcome.digest if build else ""

@@ -72,7 +72,9 @@ def check_references(call: Call, request: ApiRequest) -> tuple[Record, list[str]
     """Resolve the references of a pipeline or an image; returns the recipe and the ARNs that must keep existing."""
     member = recipe_member(request)
     recipe = resolve(call, request[member], path=member, kind=RECIPE_MEMBERS[member])
-    needs = [] if Arn.parse(request[member]).has_wildcard else [recipe.arn]
+    # another account can delete what it shares
+    protects = recipe.account == call.account and not Arn.parse(request[member]).has_wildcard
+    needs = [recipe.arn] if protects else []
     for name, kind in (
         ("infrastructureConfigurationArn", "infrastructure-configuration"),
         ("distributionConfigurationArn", "distribution-configuration"),

@@ -23,6 +23,7 @@ from imagesmith.resources.errors import (
 )
 from imagesmith.resources.lists import FilterTable, empty_page, list_given, list_stored
 from imagesmith.resources.resolution import exact_version, find, parse_arn, refuse_wildcard
+from imagesmith.resources.shared import is_shared
 from imagesmith.store import queries
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
@@ -87,14 +88,16 @@ def create_build(
 
 
 def delete_build(kind: DocumentKind, call: Call, request: ApiRequest) -> ApiResponse:
-    """Delete one build unless a resource names it, or names its version and no other build of it exists."""
+    """Delete a build unless it is shared, or a resource names it, or its version and it is the last build."""
     path = f"{kind.kind}BuildVersionArn"
     refuse_wildcard(request[path], path=path)
     record = find(call, request[path], path=path, kind=kind.kind)
     if record.account != call.account:
         raise not_found(kind.kind, request[path])
-    if queries.is_needed(call.tx, record.arn) or (
-        _is_last_build(call, record) and queries.is_needed(call.tx, str(record.parsed.without_build))
+    if (
+        is_shared(call, record.arn)
+        or queries.is_needed(call.tx, record.arn)
+        or (_is_last_build(call, record) and queries.is_needed(call.tx, str(record.parsed.without_build)))
     ):
         raise in_dependency(record.arn)
     queries.delete(call.tx, record.arn)

@@ -17,7 +17,7 @@ from imagesmith.store.build_outcome import BuildOutcome, Retry
 from imagesmith.store.internal_members import InternalMembers, without_internal_members
 from imagesmith.store.prepared import Prepared
 from imagesmith.store.records import Build, Cursor, Record, from_microseconds, microseconds
-from imagesmith.store.tables import builds, counters, inventories, links, resources, tokens
+from imagesmith.store.tables import builds, counters, inventories, links, resource_policies, resources, tokens
 from imagesmith.store.upsert import counting, for_dialect, inserting, upserting, upserts
 from imagesmith.values.api import ApiDocument, ApiResponse
 from imagesmith.values.version import Version
@@ -165,11 +165,12 @@ def replace_documents(tx: Connection, changed: Sequence[Record]) -> None:
 
 
 def delete(tx: Connection, arn: str) -> None:
-    """Remove a resource, its links, its plan and its inventory."""
+    """Remove a resource, its links, its plan, its inventory and its policy."""
     tx.execute(sa.delete(resources).where(resources.c.arn == arn))
     tx.execute(sa.delete(links).where(links.c.from_arn == arn))
     tx.execute(sa.delete(builds).where(builds.c.image_arn == arn))
     tx.execute(sa.delete(inventories).where(inventories.c.image_arn == arn))
+    tx.execute(sa.delete(resource_policies).where(resource_policies.c.arn == arn))
 
 
 def set_links(tx: Connection, from_arn: str, needs: Iterable[str]) -> None:

@@ -19,6 +19,7 @@
     instances            instances of builds; one that is `at_rest` outlives the process that made it
     workers              the processes that run builds, where several share a database
     runs                 claims of runs: by which worker, under which fence number
+    resource_policies    the policies by which resources are shared with other accounts
 
 Instants are whole microseconds since the epoch, so that both databases order them alike.
 """
@@ -88,6 +89,8 @@ tokens = sa.Table(
     _number("created"),
     sa.Index("tokens_by_date", "created"),
 )
+
+resource_policies = sa.Table("resource_policies", metadata, _text("arn", primary_key=True), _text("policy"))
 
 counters = sa.Table("counters", metadata, _text("key", primary_key=True), _number("value"))
 
