@@ -36,6 +36,11 @@ _FILTERS = {
 def create(call: Call, request: ApiRequest) -> ApiResponse:
     """A new component, or the next build of a version whose content changed."""
     text, path = given_document(call, request)
+    return store_document(call, request, text=text, path=path)
+
+
+def store_document(call: Call, request: ApiRequest, *, text: str, path: str) -> ApiResponse:
+    """Check a document and store it; `path` is the member of the request that it comes from. Raises ApiError."""
     parsed = parse_component(text, platform=request["platform"])
     if parsed.document is None or errors_of(parsed.problems):
         raise invalid_value(path, folded_message(parsed.problems))
