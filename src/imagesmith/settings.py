@@ -281,6 +281,8 @@ class ManagedImage:
 
 @dataclass(frozen=True)
 class Settings:
+    """All settings of a process; docs/settings.md is generated from it."""
+
     data_dir: Path
     database_url: Annotated[str, _DATABASE] = ""
     """Empty: SQLite in the data directory."""

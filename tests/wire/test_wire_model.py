@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
-from imagesmith.wire.model import API_VERSION, SERVICE, Api, ModelError
+from imagesmith.wire.model import API_VERSION, SERVICE, Api, ModelError, builtin_model
 
 
 @pytest.fixture
@@ -34,6 +35,21 @@ def test_tag_operations_alone_have_their_own_code(api: Api) -> None:
     """InvalidParameterException is declared, and so used, by the three tag operations only."""
     own = {item.name for item in api.operations.values() if item.invalid_code == "InvalidParameterException"}
     assert own == {"TagResource", "UntagResource", "ListTagsForResource"}
+
+
+def test_the_model_is_what_the_loader_of_botocore_returns(description: dict[str, Any]) -> None:
+    """It is read without the loader, which is slow; no correction of botocore is left out."""
+    found, expected = builtin_model(), ServiceModel(description, SERVICE)
+    assert (found.metadata, found.operation_names) == (expected.metadata, expected.operation_names)
+    assert json.dumps(members(found)) == json.dumps(members(expected))
+
+
+def members(model: ServiceModel) -> list[tuple[str, str, dict[str, Any], list[str]]]:
+    """All shapes in the model's order, with their types, constraints and members."""
+    shapes = [model.shape_for(name) for name in model.shape_names]
+    return [
+        (shape.name, shape.type_name, dict(shape.metadata), list(getattr(shape, "members", ()))) for shape in shapes
+    ]
 
 
 def test_models_of_the_user_are_not_read(

@@ -10,6 +10,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,6 +45,13 @@ class BuildRuntime:
     engine: EngineProcess
     worker: StoredWorker | None
     """The membership of this process; None where it is the only one."""
+    sweep: Future[None]
+    """The removal of what a dead process left, which mostly waits for a tool: a server makes its other parts."""
+
+    def launch(self) -> None:
+        """Launch the engine; no build starts before the sweep has ended. Raises what either raises."""
+        self.sweep.result()
+        self.engine.launch()
 
 
 def wall_clock() -> datetime:
@@ -75,7 +83,7 @@ def parse_queues(text: str) -> tuple[str, ...]:
 def make_build_runtime(
     settings: Settings, queues: Sequence[str], *, clock: Callable[[], datetime] = wall_clock, new: bool = False
 ) -> Iterator[BuildRuntime]:
-    """Open the parts for builds; closing removes the mounts. The caller launches and closes the engine.
+    """Open the parts for builds; closing removes the mounts. The caller launches it, and closes the engine.
 
     `new`: the databases may be empty although the data directory holds images. Raises CommandFailed, DamagedFile,
     LockHeld while another process uses the data directory, OSError when its disk is full, SettingsError,
@@ -102,10 +110,11 @@ def make_build_runtime(
             shipper = LogShipper(settings.data_dir, settings.log_groups, worker_context.s3.client, time.time)
             shipper.start()
             stack.callback(shipper.close)
-        worker_context.sweep()
+        sweeper = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="sweep"))
         yield BuildRuntime(
-            database=database, records=records, worker_context=worker_context, engine=engine, worker=worker
-        )
+            database=database, records=records, worker_context=worker_context, engine=engine, worker=worker,
+            sweep=sweeper.submit(worker_context.sweep),
+        )  # fmt: skip
 
 
 def _engine(

@@ -99,7 +99,7 @@ def serve(
                 url = f"http://{address}:{number}"
                 ServerAddress(url, os.getpid()).write(settings.data_dir)
                 echo(f"listening on {url}")
-                startup.finish(builds=not no_worker)
+                startup.finish(startup.load_documents, *(() if no_worker else (startup.load_builds,)))
 
             try:
                 listen(server.app, settings.host, settings.port, on_ready=ready)

@@ -76,7 +76,7 @@ def make_server(
         )
         app = create_app(service, keys=keys, settings=settings, clock=clock, ids=new_id)
         stack.callback(app.close)
-        engine.launch()
+        runtime.launch()
         stack.callback(engine.close)
         for key in runtime.records.pending():
             engine.queue.start(key)

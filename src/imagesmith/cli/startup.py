@@ -1,10 +1,12 @@
-"""Shortens the start: modules of builds are loaded after the server listens, the garbage collector is off before.
+"""Shortens the start: what reads documents and runs builds is loaded when the server listens.
 
-    begin() --> imports, database, engine, app --> listening --> finish(): modules of builds --> collector on
+    begin()   collector off --> imports, database, engine, app --> listening
+    finish()  grammars of documents --> modules of builds --> collector on
 
 A start makes half a million permanent objects; scanning them repeatedly would take a seventh of the start.
-Afterwards they are frozen: the collector ignores them. The modules that only a build needs are loaded as soon as
-the server listens: an update of the package under a running server must not mix two versions.
+Afterwards they are frozen: the collector ignores them. The grammars of documents and the modules that only a build
+needs are loaded as soon as the server listens, not when they are needed first: an update of the package under a
+running server must not mix two versions. Until then a request that reads a document waits for its grammar.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 
@@ -21,18 +24,32 @@ def begin() -> None:
     gc.disable()
 
 
-def finish(*, builds: bool) -> None:
-    """End the start phase; `builds`: the process also builds. Returns at once."""
-    threading.Thread(target=_finish, args=(builds,), name="startup", daemon=True).start()
+def load_documents() -> None:
+    """Load the grammars of documents, and read the managed ones."""
+    import imagesmith.dockerfiles.template  # noqa: F401
+    from imagesmith.resources.managed import managed_documents
+
+    managed_documents()
 
 
-def _finish(builds: bool) -> None:
+def load_builds() -> None:
+    """Load what only a build needs."""
+    import imagesmith.builds.image_run  # noqa: F401
+
+
+def finish(*parts: Callable[[], None]) -> None:
+    """End the start phase and load these parts in their order. Returns at once."""
+    # not a daemon: at the end of the process that would be stopped inside the code of a C++ module, which aborts
+    threading.Thread(target=_finish, args=parts, name="startup").start()
+
+
+def _finish(*parts: Callable[[], None]) -> None:
     try:
-        if builds:
-            import imagesmith.builds.image_run  # noqa: F401
+        for load in parts:
+            load()
     except Exception:
-        # every build would fail with this error and report it; the API continues
-        _log.exception("the modules of builds cannot be loaded: builds will fail; reinstall the package")
+        # every request or build that needs the part would fail with this error and report it; the others continue
+        _log.exception("a part of imagesmith cannot be loaded, and what needs it will fail; reinstall the package")
     finally:
         gc.freeze()
         gc.enable()

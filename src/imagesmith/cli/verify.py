@@ -127,6 +127,8 @@ def _find(settings: Settings, reference: str) -> SignedImage:
 
 @dataclass(frozen=True)
 class _Disk:
+    """A disk to verify."""
+
     digest: str
     image: str = ""
     """The ARN of the image that the disk must belong to; empty: any."""

@@ -122,11 +122,11 @@ def _run(settings: Settings, queues: tuple[str, ...]) -> None:
     stop = Stop()
     try:
         with make_build_runtime(settings, queues) as runtime:
-            runtime.engine.launch()
+            runtime.launch()
             try:
                 assert runtime.worker is not None
                 echo(f"worker {runtime.worker.name} builds {', '.join(queues)}")
-                startup.finish(builds=True)
+                startup.finish(startup.load_builds)
                 stop.asked.wait()
                 if not stop.at_once:
                     until = time.monotonic() + settings.workers.drain_seconds

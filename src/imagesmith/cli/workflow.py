@@ -78,6 +78,8 @@ _TYPE = click.option(
 
 @dataclass(frozen=True)
 class _Loaded:
+    """A workflow document of the command line: where it came from, its text, and what was read."""
+
     source: str
     text: str
     kind: WorkflowType

@@ -50,6 +50,8 @@ class ParameterRef:
 
 @dataclass(frozen=True)
 class StepRef:
+    """A value of an earlier step: `{{ phase.step.inputs[0].key }}`."""
+
     phase: str
     step: str
     side: Side
@@ -75,21 +77,29 @@ class SsmRef:
 
 @dataclass(frozen=True)
 class EnvRef:
+    """A variable of the environment of the build."""
+
     name: str
 
 
 @dataclass(frozen=True)
 class ImdsRef:
+    """A path of the instance metadata service."""
+
     path: str
 
 
 @dataclass(frozen=True)
 class ContextRef:
+    """A fact of the running build."""
+
     key: str
 
 
 @dataclass(frozen=True)
 class Malformed:
+    """A reference that the grammar refuses, with the reason and a hint."""
+
     reason: str
     hint: str = ""
 

@@ -111,6 +111,8 @@ _Item = TypeVar("_Item", Phase, ComponentStep)
 
 @dataclass
 class _ComponentReader:
+    """Reads one document and collects its problems."""
+
     platform: Platform
     blocked: frozenset[str]
     stages_required: bool

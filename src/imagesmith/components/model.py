@@ -32,6 +32,8 @@ class ComponentParameter:
 
 @dataclass(frozen=True)
 class Constant:
+    """A named value of a document, which nothing changes."""
+
     name: str
     value: str
     position: Position
@@ -63,6 +65,8 @@ class SplitLoop:
 
 @dataclass(frozen=True)
 class Loop:
+    """The loop of a step: its name in references, and where its values come from."""
+
     name: str
     source: CountedLoop | ListLoop | SplitLoop
     position: Position
@@ -108,6 +112,8 @@ class ComponentStep:
 
 @dataclass(frozen=True)
 class Phase:
+    """The steps of build, validate or test, in their order."""
+
     name: str
     steps: tuple[ComponentStep, ...]
     disable_logging: bool
@@ -119,6 +125,8 @@ class Phase:
 
 @dataclass(frozen=True)
 class ComponentDocument:
+    """A component document that was read."""
+
     name: str
     description: str
     parameters: tuple[ComponentParameter, ...]

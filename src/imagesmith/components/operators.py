@@ -98,6 +98,8 @@ def is_true(expression: Expression, resolve: Callable[[str], str], probe: Probe)
 
 @dataclass(frozen=True)
 class _Operand:
+    """An operand of a comparison, after its references were replaced."""
+
     text: str
     plain: bool
     """Written without quotes."""

@@ -76,6 +76,8 @@ def _fixed_texts(root: MapNode) -> list[ScalarNode]:
 
 @dataclass(frozen=True)
 class _Checker:
+    """Finds references of a document that nothing answers."""
+
     document: ComponentDocument
     names: set[str]
     order: dict[tuple[str, str], int]

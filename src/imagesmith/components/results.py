@@ -75,6 +75,8 @@ class StepResult:
 
 @dataclass(frozen=True)
 class PhaseResult:
+    """How a phase ended, with the results of its steps."""
+
     name: str
     status: GroupStatus
     started: datetime

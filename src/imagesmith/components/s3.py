@@ -14,6 +14,8 @@ class S3Error(RuntimeError):
 
 @dataclass(frozen=True)
 class S3Address:
+    """The bucket and the key of an object."""
+
     bucket: str
     key: str
 

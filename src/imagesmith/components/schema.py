@@ -79,6 +79,8 @@ def of_warning(subject: str) -> str:
 
 @dataclass(frozen=True)
 class _SchemaCheck:
+    """Compares a document with a JSON schema and collects the problems."""
+
     problems: list[Problem]
     subject: str
 

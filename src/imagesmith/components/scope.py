@@ -104,6 +104,8 @@ class StepRecord:
 
 @dataclass
 class DocumentScope:
+    """What references of a document can name while it runs."""
+
     document: ComponentDocument
     values: Mapping[str, str]
     """Parameters and constants."""
@@ -120,6 +122,8 @@ class DocumentScope:
 
 @dataclass
 class _View:
+    """A scope as one step sees it, in one iteration of its loop."""
+
     scope: DocumentScope
     phase: str
     step: ComponentStep

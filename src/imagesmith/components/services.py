@@ -111,6 +111,8 @@ class S3Config:
 
 @dataclass(frozen=True)
 class Services:
+    """What component actions use of the world outside the instance."""
+
     parameters: ParameterStore = field(default_factory=NoParameterStore)
     metadata: Metadata = field(default_factory=NoMetadata)
     components: DocumentSource = field(default_factory=NoDocumentSource)

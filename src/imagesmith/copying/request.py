@@ -89,6 +89,8 @@ class DownloadedFile:
 
 @dataclass(frozen=True)
 class CopyResult:
+    """What a copy wrote."""
+
     entries: int
     """Files, folders, links and devices that were written."""
     size: int

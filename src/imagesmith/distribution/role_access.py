@@ -106,6 +106,8 @@ def _reaches(role: PlannedRole, account: str, region: str, registry: Registry) -
 
 @dataclass(frozen=True)
 class _RoleS3Config(S3Config):
+    """Access to S3 within what an execution role allows."""
+
     role: PlannedRole = PlannedRole("")  # noqa: RUF009 (frozen)
 
     def client(self) -> Any:

@@ -111,6 +111,8 @@ class RunMount:
 
 @dataclass(frozen=True)
 class FromInstruction(Instruction):
+    """`FROM [--platform=P] image [AS stage]`."""
+
     image: Token
     stage: Token | None
     platform: Token | None
@@ -122,6 +124,8 @@ class FromInstruction(Instruction):
 
 @dataclass(frozen=True)
 class RunInstruction(Instruction):
+    """`RUN [--mount=..] [--network=..] [--security=..] [--device=..] command`."""
+
     command: CommandLine
     mounts: tuple[RunMount, ...]
     network: Token | None
@@ -144,12 +148,16 @@ class FilesInstruction(Instruction):
 
 @dataclass(frozen=True)
 class CopyInstruction(FilesInstruction):
+    """`COPY [--from=..] [--parents] sources target`."""
+
     from_: Token | None
     parents: bool
 
 
 @dataclass(frozen=True)
 class AddInstruction(FilesInstruction):
+    """`ADD [--checksum=..] [--keep-git-dir] [--unpack] sources target`."""
+
     checksum: Token | None
     keep_git_dir: bool
     unpack: bool | None
@@ -157,11 +165,15 @@ class AddInstruction(FilesInstruction):
 
 @dataclass(frozen=True)
 class EnvInstruction(Instruction):
+    """`ENV name=value ..`."""
+
     pairs: tuple[Pair, ...]
 
 
 @dataclass(frozen=True)
 class LabelInstruction(Instruction):
+    """`LABEL name=value ..`."""
+
     pairs: tuple[Pair, ...]
 
 
@@ -175,36 +187,50 @@ class Declaration:
 
 @dataclass(frozen=True)
 class ArgInstruction(Instruction):
+    """`ARG name[=default] ..`."""
+
     declarations: tuple[Declaration, ...]
 
 
 @dataclass(frozen=True)
 class UserInstruction(Instruction):
+    """`USER user[:group]`."""
+
     user: Token
 
 
 @dataclass(frozen=True)
 class WorkdirInstruction(Instruction):
+    """`WORKDIR path`."""
+
     path: Token
 
 
 @dataclass(frozen=True)
 class VolumeInstruction(Instruction):
+    """`VOLUME path ..`."""
+
     paths: tuple[Token, ...]
 
 
 @dataclass(frozen=True)
 class ExposeInstruction(Instruction):
+    """`EXPOSE port[/protocol] ..`."""
+
     ports: tuple[Token, ...]
 
 
 @dataclass(frozen=True)
 class EntrypointInstruction(Instruction):
+    """`ENTRYPOINT command`."""
+
     command: CommandLine
 
 
 @dataclass(frozen=True)
 class CmdInstruction(Instruction):
+    """`CMD command`."""
+
     command: CommandLine
 
 
@@ -222,16 +248,22 @@ class HealthcheckInstruction(Instruction):
 
 @dataclass(frozen=True)
 class StopsignalInstruction(Instruction):
+    """`STOPSIGNAL signal`."""
+
     signal: Token
 
 
 @dataclass(frozen=True)
 class ShellInstruction(Instruction):
+    """`SHELL [word, ..]`."""
+
     words: tuple[Token, ...]
 
 
 @dataclass(frozen=True)
 class OnbuildInstruction(Instruction):
+    """`ONBUILD instruction`."""
+
     trigger: Instruction
     text: str
     """The trigger as the image keeps it."""
@@ -239,6 +271,8 @@ class OnbuildInstruction(Instruction):
 
 @dataclass(frozen=True)
 class MaintainerInstruction(Instruction):
+    """`MAINTAINER name`."""
+
     maintainer: Token
 
 

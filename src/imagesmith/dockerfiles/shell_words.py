@@ -105,6 +105,8 @@ class _Words:
 
 @dataclass
 class _Expansion:
+    """The state of the expansion of one word."""
+
     word: str
     environment: Environment
     budget: Budget

@@ -37,6 +37,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Logical:
+    """`and`, `or` or `not` over conditions."""
+
     operator: str
     operands: tuple[Expression, ...]
     position: Position
@@ -89,6 +91,8 @@ def evaluate(expression: Expression, compare: Callable[[Comparison], bool]) -> b
 
 @dataclass
 class _ConditionReader:
+    """Reads a condition within its limits and collects its problems."""
+
     operators: Mapping[str, OperandKey]
     problems: list[Problem]
     subject: str

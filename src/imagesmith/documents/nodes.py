@@ -41,12 +41,16 @@ class ScalarNode:
 
 @dataclass(frozen=True, slots=True)
 class ListNode:
+    """A list of a document."""
+
     items: tuple[Node, ...]
     position: Position
 
 
 @dataclass(frozen=True, slots=True)
 class MapNode:
+    """A mapping of a document, its entries in their order."""
+
     entries: tuple[tuple[ScalarNode, Node], ...]
     position: Position
 

@@ -35,6 +35,8 @@ _EXAMPLE: Final = 60
 
 @dataclass(frozen=True)
 class Slip:
+    """A likely slip of the author, found in a text that YAML refuses."""
+
     position: Position
     hint: str
 

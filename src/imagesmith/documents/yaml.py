@@ -129,6 +129,8 @@ def _syntax_problem(error: Any, text: str) -> Problem:
 
 @dataclass
 class _Composer:
+    """Makes nodes of the parser's events, within limits."""
+
     limits: YamlLimits
     problems: list[Problem] = field(default_factory=list)
     _anchors: dict[str, tuple[Node, int, int]] = field(default_factory=dict)

@@ -53,6 +53,8 @@ class LanguagePackages:
 
 @dataclass(frozen=True)
 class _Folder:
+    """A folder that may hold the metadata of packages."""
+
     path: str
     in_modules: bool
     """Whether its parent is a node_modules folder, or a scope in one."""

@@ -112,6 +112,8 @@ def call(stage: str, function: Any, *arguments: Any) -> None:
 
 @dataclass
 class RunningCommand:
+    """A command of the instance that has not ended."""
+
     pid: int
     ended: int
     answers: socket.socket

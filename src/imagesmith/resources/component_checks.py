@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imagesmith.components.declarations import ComponentParameterError, given_values
-from imagesmith.components.grammar import parse_component
 from imagesmith.components.model import ComponentDocument
 from imagesmith.components.phases import HOST_PHASE, idle_hint, idle_phases, idle_reason
 from imagesmith.resources.call import Call
@@ -80,4 +79,6 @@ def _single_value(item: Mapping[str, Any]) -> Sequence[str]:
 @functools.lru_cache(maxsize=128)
 def _parsed(text: str, platform: str) -> ComponentDocument | None:
     """Many recipes name the same few components, and reading one takes milliseconds."""
+    from imagesmith.components.grammar import parse_component  # late: cli/startup.py
+
     return parse_component(text, platform=platform).document

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from imagesmith.dockerfiles.template import check_template
 from imagesmith.recipes.parents import ParentKind, classify_parent, is_public_ecr
 from imagesmith.resources import recipes
 from imagesmith.resources.call import Call
@@ -69,6 +68,8 @@ def create(call: Call, request: ApiRequest) -> ApiResponse:
         raise invalid_combination("imageOsVersionOverride", "It is only valid with a parent image of a registry.")
     facts = recipes.ParentFacts(platform, parent.os_version or request.get("imageOsVersionOverride"), parent.needs)
     entries, needs = recipes.check_components(call, request, facts, container=True)
+    from imagesmith.dockerfiles.template import check_template  # late: cli/startup.py
+
     problems = errors_of(check_template(template, has_components=bool(entries)))
     if problems:
         raise invalid_value(path, " ".join(problem.render("Dockerfile") + "." for problem in problems))

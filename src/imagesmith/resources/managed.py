@@ -6,11 +6,11 @@ partition and region.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 
-from imagesmith.components.grammar import parse_component
 from imagesmith.components.model import component_type, parameter_details
 from imagesmith.managed.catalog import managed_components, managed_workflows
 from imagesmith.recipes.kinds import IMAGE_KINDS
@@ -25,7 +25,6 @@ from imagesmith.values.states import ImageStatus, ResourceStatus
 from imagesmith.values.version import Version, VersionPattern
 from imagesmith.workflow_documents.document import WORKFLOW_TYPES
 from imagesmith.workflow_documents.document import parameter_details as workflow_parameters
-from imagesmith.workflow_documents.grammar import parse_workflow
 
 PUBLISHED = datetime(2026, 11, 1, tzinfo=UTC)
 """The date of all managed content: the date of the release."""
@@ -50,9 +49,15 @@ class ManagedItem:
 class ManagedContent:
     """Everything of owner `aws`."""
 
-    items: Sequence[ManagedItem] = ()
+    images: Sequence[ManagedItem] = ()
+    documents: Callable[[], Sequence[ManagedItem]] = tuple
+    """The components and workflows, which are read when they are needed first."""
     sources: Mapping[str, ManagedSource] = field(default_factory=dict)
     """What each image means here, by its slug."""
+
+    @property
+    def items(self) -> Sequence[ManagedItem]:
+        return (*self.documents(), *self.images)
 
     def records(self, kind: str, partition: str, region: str) -> list[Record]:
         """All managed resources of a kind, highest version first within a slug."""
@@ -115,12 +120,21 @@ def managed_content(mapping: Mapping[str, ManagedImage] | None = None) -> Manage
     """
     images = managed_images(mapping or {})
     return ManagedContent(
-        items=(*_components(), *_workflows(), *_images(images)),
+        images=tuple(_images(images)),
+        documents=managed_documents,
         sources={image.name: image.source for image in images},
     )
 
 
+@cache
+def managed_documents() -> Sequence[ManagedItem]:
+    """The components and workflows of this version; reading them takes 40 ms."""
+    return (*_components(), *_workflows())
+
+
 def _components() -> Iterator[ManagedItem]:
+    from imagesmith.components.grammar import parse_component  # late: cli/startup.py
+
     for component in managed_components():
         parsed = parse_component(component.text, platform=component.platform)
         if parsed.document is None:
@@ -138,6 +152,8 @@ def _components() -> Iterator[ManagedItem]:
 
 
 def _workflows() -> Iterator[ManagedItem]:
+    from imagesmith.workflow_documents.grammar import parse_workflow  # late: cli/startup.py
+
     for workflow in managed_workflows():
         kind = WORKFLOW_TYPES[workflow.family]
         parsed = parse_workflow(workflow.text, kind)

@@ -38,6 +38,8 @@ def nested_documents(
 
 @dataclass(frozen=True)
 class _Collector:
+    """Collects the components that documents name, each once."""
+
     call: Call
     path: str
     refused: tuple[str, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from imagesmith.recipes.kinds import kind_of_recipe
 from imagesmith.resources.call import Call
@@ -21,7 +21,9 @@ from imagesmith.values.arn import Arn, ArnError
 from imagesmith.workflow_documents.actions import CONTAINER_DISTRIBUTION, MACHINE_DISTRIBUTION
 from imagesmith.workflow_documents.document import WorkflowDocument, WorkflowType
 from imagesmith.workflow_documents.expressions import ParameterError, bind_parameters
-from imagesmith.workflow_documents.grammar import ParsedWorkflow, parse_workflow
+
+if TYPE_CHECKING:
+    from imagesmith.workflow_documents.grammar import ParsedWorkflow
 
 _PATH: Final = "workflows"
 _ONCE: Final = {"build": "BUILD", "distribution": "DISTRIBUTION"}
@@ -131,6 +133,8 @@ def _used(call: Call, entry: ApiRequest, index: int) -> UsedWorkflow:
 @functools.lru_cache(maxsize=64)
 def _stored(text: str, kind: WorkflowType) -> ParsedWorkflow:
     """Many pipelines name the same few workflows, and reading one takes milliseconds of a tick."""
+    from imagesmith.workflow_documents.grammar import parse_workflow  # late: cli/startup.py
+
     return parse_workflow(text, kind)
 
 

@@ -13,7 +13,6 @@ from imagesmith.resources.versioned import DocumentKind, create_build, delete_bu
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
 from imagesmith.workflow_documents.document import parameter_details
-from imagesmith.workflow_documents.grammar import parse_workflow, refusal
 
 KIND = "workflow"
 MAX_INLINE_BYTES = 16000
@@ -38,6 +37,8 @@ _WORKFLOW = DocumentKind(
 
 def create(call: Call, request: ApiRequest) -> ApiResponse:
     """A new workflow, or the next build of a version whose content changed."""
+    from imagesmith.workflow_documents.grammar import parse_workflow, refusal  # late: cli/startup.py
+
     text, path = given_document(call, request)
     size = len(text.encode())
     if path == "data" and size > MAX_INLINE_BYTES:

@@ -42,6 +42,8 @@ _LARGEST_OFFSET: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class _Field:
+    """One of the six fields of a cron expression, and the values it takes."""
+
     label: str
     """Its name in error texts."""
     low: int

@@ -43,6 +43,8 @@ class KeysError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
+    """An access key, with what its requests may do."""
+
     access_key_id: str
     secret: str
     account: str

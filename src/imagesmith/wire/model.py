@@ -9,6 +9,7 @@ type is one of SUPPORTED. A model that breaks one of them is refused when it is 
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 import botocore
+import orjson
 from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, StringShape, StructureShape
 from botocore.model import Shape as ModelShape
@@ -96,6 +98,8 @@ class Member:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation:
+    """An operation with its route, its shapes and its error codes."""
+
     name: str
     method: str
     path: str
@@ -175,6 +179,12 @@ def builtin_model() -> ServiceModel:
 
     Only botocore's own data: a model in ~/.aws/models or AWS_DATA_PATH must not change what is accepted.
     """
+    folder = Path(Loader.BUILTIN_DATA_PATH, SERVICE, API_VERSION)
+    shipped, corrections = folder / "service-2.json.gz", folder / "service-2.sdk-extras.json"
+    if shipped.exists() and not corrections.exists():
+        # botocore's loader first lists the folders of all services, then parses with the standard library: 20 ms
+        # of every start, against 6
+        return ServiceModel(orjson.loads(gzip.decompress(shipped.read_bytes())), SERVICE)
     loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
     return ServiceModel(loader.load_service_model(SERVICE, "service-2", API_VERSION), SERVICE)
 

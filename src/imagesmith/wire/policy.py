@@ -25,6 +25,8 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
+    """The operations that an access key may call; a denial wins."""
+
     allow: tuple[str, ...] = ("*",)
     deny: tuple[str, ...] = ()
 

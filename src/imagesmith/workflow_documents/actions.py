@@ -29,6 +29,8 @@ CONTAINER_DISTRIBUTION: Final = frozenset({"DistributeContainerImage"})
 
 @dataclass(frozen=True)
 class ActionOutput:
+    """An output that a step action sets."""
+
     name: str
     type: str
     description: str = ""

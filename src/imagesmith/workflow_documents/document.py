@@ -60,6 +60,8 @@ class Output:
 
 @dataclass(frozen=True)
 class WorkflowDocument:
+    """A workflow document that was read."""
+
     name: str
     description: str
     parameters: tuple[Parameter, ...]

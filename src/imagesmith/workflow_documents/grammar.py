@@ -104,6 +104,8 @@ def refusal(problem: Problem) -> str:
 
 @dataclass
 class _WorkflowReader:
+    """Reads one document and collects its problems."""
+
     workflow_type: WorkflowType
     checks: _Checks
     uses: Uses = field(default_factory=Uses)

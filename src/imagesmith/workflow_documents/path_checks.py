@@ -111,6 +111,8 @@ def check_uses(
 
 @dataclass(frozen=True)
 class _PathCheck:
+    """Checks that each `$.` path of a document leads to a value."""
+
     problems: list[Problem]
     parameters: Collection[str]
     steps: Sequence[tuple[str, str]]

@@ -63,6 +63,8 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class WorkflowPlan:
+    """What a workflow is expected to do, step by step."""
+
     steps: tuple[PlannedStep, ...]
     outputs: Mapping[str, Any]
     """As far as they are known; outputs of skipped steps are omitted. Empty when the workflow fails."""

@@ -68,6 +68,8 @@ def is_true(expression: Expression, resolve: Resolve) -> bool:
 
 @dataclass(frozen=True)
 class _TypedOperand:
+    """An operand of a comparison, with the type of its value."""
+
     value: Any
     plain: bool
     """Written without quotes."""

@@ -66,6 +66,8 @@ def fetch(context: ActionContext, source: str, local: Path, *, insecure: bool) -
 
 @dataclass
 class _Transfer:
+    """One download, which continues where an earlier attempt stopped."""
+
     context: ActionContext
     opener: urllib.request.OpenerDirector
     source: str

@@ -23,6 +23,8 @@ FOLDER_MODE: Final = 0o755
 
 @dataclass(frozen=True)
 class _Action:
+    """One action of a symbolic mode, such as `u+x`."""
+
     who: str
     """Letters of `ugo`."""
     sign: str

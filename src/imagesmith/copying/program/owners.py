@@ -15,6 +15,8 @@ _MOST: Final = 2**32 - 2
 
 @dataclass(frozen=True)
 class Owner:
+    """Ids of a user and a group."""
+
     uid: int
     gid: int
 

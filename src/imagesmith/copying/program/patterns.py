@@ -192,6 +192,8 @@ class PathPattern:
 
 @dataclass(frozen=True)
 class _Rule:
+    """A line of an ignore file; an exception starts with `!`."""
+
     pattern: PathPattern
     is_exception: bool
 

@@ -53,6 +53,8 @@ class Ecosystem:
 
 @dataclass(frozen=True)
 class _Row:
+    """How packages of one kind of system are named in advisories."""
+
     kind: str
     ids: tuple[str, ...]
     ecosystem: str

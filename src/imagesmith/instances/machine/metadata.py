@@ -57,6 +57,8 @@ class InstanceFacts:
 
 @dataclass(frozen=True)
 class Answer:
+    """An HTTP answer of the metadata service."""
+
     status: int
     body: bytes = b""
     headers: Mapping[str, str] | None = None
