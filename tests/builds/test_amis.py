@@ -31,6 +31,7 @@ from imagesmith.store.database import Database
 from imagesmith.store.parameters import ParameterRecord, get_parameter, put_parameter
 from imagesmith.store.tables import launch_templates
 from testing.clocks import MovingClock
+from testing.disks import raw_disk
 from testing.plans import ACCOUNT, ARN, OTHER, PLAN, REGION
 
 pytestmark = pytest.mark.tool
@@ -209,6 +210,27 @@ def test_a_parameter_is_for_a_target_account_of_its_region(work: Work) -> None:
         DistributionFailed, match="for account 111111111111, which is not a target account of us-east-1"
     ):
         distribute_amis(with_distribution(work, stranger).distribution)
+
+
+def test_an_adopted_disk_keeps_its_boot_mode_and_its_way_in(work: Work, tmp_path: Path) -> None:
+    """The AMI of an image that takes its parent as it is, and its copies, start as the parent does."""
+    raw_disk(tmp_path / "parent.raw")
+    digest = work.worker_context.disks.take(tmp_path / "parent.raw").digest
+    members = {"bootMode": "uefi", "entry": "credentials"}
+    parent = Ami(
+        work.plan.parent.reference, ACCOUNT, REGION, "parent", digest, work.worker_context.clock(), "", members
+    )
+    catalog_region.put(work.distribution, parent)
+    work = with_distribution(
+        replace(work, plan=replace(work.plan, collect_metadata=False)), {"region": "us-east-1"}
+    )
+    assert MachineBuild().adopt_parent(work) == digest
+    distribute_amis(work.distribution)
+    with work.worker_context.records.database.read() as tx:
+        found = {ami.region: ami.document for ami in catalog.list_amis(tx, image_arn=ARN)}
+    assert set(found) == {REGION, "us-east-1"}
+    for document in found.values():
+        assert {name: document.get(name) for name in members} == members
 
 
 def test_a_watermarked_ami_is_not_made_public(work: Work) -> None:

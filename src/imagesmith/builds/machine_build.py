@@ -63,7 +63,7 @@ class MachineBuild:
 
     def adopt_parent(self, work: Work) -> str:
         source = parent_source(work)
-        register_disk(work, source.disk, entry=source.entry)
+        register_disk(work, source.disk, entry=source.entry, more=source.ami_members)
         digest = source.disk.digest
         work.worker_context.outcomes.keep_output(
             work.plan.image_arn, digest=digest, size=source.disk.size, parent_digest=digest
@@ -114,7 +114,7 @@ def _adopt_output(work: Work, outputs: Mapping[str, Any], *, started: datetime) 
     source = ami_source(work, wanted)
     if wanted != own_id(work.plan):
         # this build did not make the AMI, whichever step names it: the image adopts it (spec/workflows.md 2.4)
-        register_disk(work, source.disk, entry=source.entry)
+        register_disk(work, source.disk, entry=source.entry, more=source.ami_members)
     parent = work.worker_context.outcomes.get(work.plan.image_arn).parent
     work.worker_context.outcomes.keep_output(
         work.plan.image_arn,

@@ -5,7 +5,9 @@ builds/machine_output.py registers the disk that a build made; MachineBuild (bui
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from imagesmith.artifacts.bases import ParentError
 from imagesmith.artifacts.disks import Disk, DiskError
@@ -29,6 +31,11 @@ class Source:
     disk: Disk
     entry: Entry
     firmware: Firmware = "bios"
+
+    @property
+    def ami_members(self) -> Mapping[str, Any]:
+        """Members of the document of an AMI of this disk."""
+        return {"bootMode": "uefi"} if self.firmware == "uefi" else {}
 
 
 def planned(work: Work) -> PlannedMachine:
