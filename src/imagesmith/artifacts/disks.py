@@ -162,9 +162,9 @@ class DiskStore:
             _qemu_img(["resize", "-q", "-f", "qcow2", str(draft), str(size)], "enlarging a disk", cancellation)
             return self.keep(draft)
 
-    def take(self, source: Path, *, cancellation: Cancellation | None = None) -> Disk:
-        """A copy of an untrusted raw or qcow2 disk. Raises DiskError, Cancelled."""
-        found = examine(source)
+    def take(self, source: Path, *, name: str = "", cancellation: Cancellation | None = None) -> Disk:
+        """A copy of an untrusted raw or qcow2 disk; errors call it `name`. Raises DiskError, Cancelled."""
+        found = examine(source, name)
         with self.draft() as draft:
             options = ["-m", "4", *FORMATS["qcow2"].options]
             if found.format == "raw":
@@ -230,45 +230,46 @@ class Examined:
     virtual_size: int
 
 
-def examine(path: Path) -> Examined:
+def examine(path: Path, name: str = "") -> Examined:
     """Distinguish raw from qcow2 by the first bytes, without any tool, and refuse disks that reference other files.
 
     A qcow2 file may name a backing file or a data file anywhere on this machine, and so may a VMDK; such disks are
-    refused before QEMU sees them. Raises DiskError.
+    refused before QEMU sees them; errors call it `name`, by default its path. Raises DiskError.
     """
+    name = name or str(path)
     try:
         with path.open("rb") as file:
             header = file.read(_SECTOR)
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise DiskError(f"{path} cannot be read: {error.strerror}") from error
+        raise DiskError(f"{name} cannot be read: {error.strerror}") from error
     if header[:4] == _MAGIC:
-        return Examined("qcow2", _qcow2_size(path, header))
-    for magic, name in ((b"KDMV", "vmdk"), (b"# Disk Desc", "vmdk"), (b"conectix", "vhd"), (b"vhdxfile", "vhdx")):
+        return Examined("qcow2", _qcow2_size(name, header))
+    for magic, form in ((b"KDMV", "vmdk"), (b"# Disk Desc", "vmdk"), (b"conectix", "vhd"), (b"vhdxfile", "vhdx")):
         if header.startswith(magic):
-            raise DiskError(f"{path} is a {name} disk; convert it first: qemu-img convert -O qcow2")
+            raise DiskError(f"{name} is a {form} disk; convert it first: qemu-img convert -O qcow2")
     if header[510:512] != b"\x55\xaa" or size % _SECTOR:
-        raise DiskError(f"{path} is not a disk: it is neither qcow2 nor a raw disk with a partition table")
-    return Examined("raw", _bounded(path, size))
+        raise DiskError(f"{name} is not a disk: it is neither qcow2 nor a raw disk with a partition table")
+    return Examined("raw", _bounded(name, size))
 
 
-def _qcow2_size(path: Path, header: bytes) -> int:
+def _qcow2_size(name: str, header: bytes) -> int:
     version = int.from_bytes(header[4:8], "big")
     backing = int.from_bytes(header[8:16], "big")
     encryption = int.from_bytes(header[32:36], "big")
     features = int.from_bytes(header[72:80], "big") if version >= 3 else 0
     if version not in (2, 3):
-        raise DiskError(f"{path}: qcow2 version {version} is not known")
+        raise DiskError(f"{name}: qcow2 version {version} is not known")
     if backing or features & _EXTERNAL_DATA:
-        raise DiskError(f"{path} depends on another file; flatten it first: qemu-img convert -O qcow2")
+        raise DiskError(f"{name} depends on another file; flatten it first: qemu-img convert -O qcow2")
     if encryption:
-        raise DiskError(f"{path} is encrypted")
-    return _bounded(path, int.from_bytes(header[24:32], "big"))
+        raise DiskError(f"{name} is encrypted")
+    return _bounded(name, int.from_bytes(header[24:32], "big"))
 
 
-def _bounded(path: Path, size: int) -> int:
+def _bounded(name: str, size: int) -> int:
     if not 0 < size <= LARGEST_DISK:
-        raise DiskError(f"{path} has a size of {size} bytes; the limit is {LARGEST_DISK}")
+        raise DiskError(f"{name} has a size of {size} bytes; the limit is {LARGEST_DISK}")
     return size
 
 

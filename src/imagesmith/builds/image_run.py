@@ -4,6 +4,7 @@
                            BUILD workflow  TEST workflows, unit after  DISTRIBUTION workflow,
                            or the parent   unit; a unit is one, or a   or the distribution of
                            as it is        group (parallel_tests.py)   the plan
+    PENDING -> DISTRIBUTING -> AVAILABLE and PENDING -> AVAILABLE: runs without a build (disk_runs.py)
        any of them -> FAILED | CANCELLED (image_end.py)
                       a retry continues from there, in TESTING or DISTRIBUTING (retry.py)
 
@@ -20,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from imagesmith.build_logs.log_groups import enter_image_log
+from imagesmith.builds.disk_runs import distribute_disk, import_disk
 from imagesmith.builds.entries import Entry, outputs_of_type
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.image_end import ImageResult, end_image
@@ -107,7 +109,9 @@ class ImageRun(RunBase):
     def _begin(self, _: Cancellation) -> Json:
         if self.retry.number:
             return self._begin_again()
-        if not self.records.move(self.arn, ImageStatus.CREATING):
+        builds = self.plan.purpose == "build"
+        goes = self.records.move(self.arn, ImageStatus.CREATING) if builds else self.records.is_running(self.arn, 0)
+        if not goes:
             return {"status": "over"}
         return {"status": "ok", "at": iso_instant(self.worker_context.clock())}
 
@@ -128,6 +132,10 @@ class ImageRun(RunBase):
         }  # fmt: skip
 
     def _stages(self, begun: Json) -> ImageResult:
+        if self.plan.purpose == "distribute":
+            return distribute_disk(self)
+        if self.plan.purpose == "import":
+            return import_disk(self)
         entries = self.entries()
         builds = [entry for entry in entries if entry.planned.type == "BUILD"]
         tests = [entry for entry in entries if entry.planned.type == "TEST"]

@@ -14,6 +14,8 @@ from imagesmith.recipes.kinds import IMAGE_KINDS, ImageKind, KindName
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import canonical_json, sha256_hex
 
+RunPurpose = Literal["build", "distribute", "import"]
+
 
 @dataclass(frozen=True)
 class PlannedDocument:
@@ -57,9 +59,10 @@ class ManagedSource:
 
 @dataclass(frozen=True)
 class PlannedParent:
-    """The parent as resolved: `reference` is an image build ARN, a registry reference or a local layout."""
+    """The parent as resolved: `reference` is an image build ARN, a registry reference, a local layout, an AMI, or
+    the `s3://` address of a disk that is imported."""
 
-    kind: Literal["managed", "image", "registry", "layout", "machine"]
+    kind: Literal["managed", "image", "registry", "layout", "machine", "object"]
     reference: str
     digest: str = ""
     """For an image build ARN: the artifact."""
@@ -214,6 +217,8 @@ class BuildPlan:
     """None for a container image."""
     unused: tuple[str, ...] = ()
     """Members of the infrastructure and of the recipe that are set and have no effect here."""
+    purpose: RunPurpose = "build"
+    """A run that distributes or imports a disk has no recipe, no components and no workflows."""
 
     @property
     def image_kind(self) -> ImageKind:

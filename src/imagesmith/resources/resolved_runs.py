@@ -78,27 +78,36 @@ def _planned_parent(call: Call, recipe: Record) -> tuple[PlannedParent, Record |
     text = recipe.document["parentImage"]
     kind = classify_parent(text).kind
     if kind is ParentKind.IMAGE:
-        record = resolve(call, text, path="parentImage", kind="image")
-        if record.status not in (ImageStatus.AVAILABLE, ImageStatus.DEPRECATED):
-            raise invalid_request(f"The parent image {record.arn} is {record.status}, so it cannot be built on.")
-        if record.account == MANAGED_OWNER:
-            return PlannedParent("managed", record.arn, source=call.managed.sources[record.slug]), record
-        build = queries.get_build(call.tx, record.arn)
-        digest = build.outcome.digest if build else ""
-        return PlannedParent("image", record.arn, digest), record
+        return planned_image(call, text, path="parentImage")
     if kind is ParentKind.REGISTRY:
         return PlannedParent("registry", text), None
     if kind is ParentKind.LAYOUT:
         return PlannedParent("layout", text), None
     if kind is ParentKind.SSM:
-        return PlannedParent("machine", _parameter(call, text)), None
+        value = stored_parameter(call, text)
+        if value is None:
+            raise invalid_request(f"The parent image {text} names a parameter that has no value.")
+        return PlannedParent("machine", value), None
     return PlannedParent("machine", text), None
 
 
-def _parameter(call: Call, text: str) -> str:
-    """The current value of an `ssm:` reference. Raises ApiError."""
+def planned_image(call: Call, text: str, *, path: str) -> tuple[PlannedParent, Record]:
+    """The disk or container image of an image that may be used, and its record. Raises ApiError."""
+    record = resolve(call, text, path=path, kind="image")
+    if record.status not in (ImageStatus.AVAILABLE, ImageStatus.DEPRECATED):
+        noun = "parent image" if path == "parentImage" else "image"
+        raise invalid_request(f"The {noun} {record.arn} is {record.status}, so it cannot be built on.")
+    if record.account == MANAGED_OWNER:
+        return PlannedParent("managed", record.arn, source=call.managed.sources[record.slug]), record
+    build = queries.get_build(call.tx, record.arn)
+    digest = build.outcome.digest if build else ""
+    return PlannedParent("image", record.arn, digest), record
+
+
+def stored_parameter(call: Call, text: str) -> str | None:
+    """The current value of an `ssm:` reference; None without one."""
     for name in parameter_names(text, account=call.account, region=call.region):
         found = get_parameter(call.tx, call.account, call.region, name)
         if found is not None:
             return found.value
-    raise invalid_request(f"The parent image {text} names a parameter that has no value.")
+    return None

@@ -41,12 +41,17 @@ def check_members(call: Call, request: ApiRequest) -> None:
     """Check the cross-member rules that pipelines and images share (spec/api.md 4.3)."""
     member = recipe_member(request)
     check_entries(call, request)
-    for name, group in request.get("loggingConfiguration", {}).items():
-        if not group.startswith(OWN_LOG_GROUPS) and "executionRole" not in request:
-            raise invalid_combination(
-                f"loggingConfiguration.{name}", f"A log group outside {OWN_LOG_GROUPS} needs executionRole."
-            )
+    check_log_groups(request)
     _check_scanning(request, member)
+
+
+def check_log_groups(request: ApiRequest, *, roles: bool = True) -> None:
+    """Refuse a foreign log group without an execution role, or, if the operation has no `roles`, at all."""
+    for name, group in request.get("loggingConfiguration", {}).items():
+        if group.startswith(OWN_LOG_GROUPS) or (roles and "executionRole" in request):
+            continue
+        rule = "needs executionRole" if roles else "is not allowed here"
+        raise invalid_combination(f"loggingConfiguration.{name}", f"A log group outside {OWN_LOG_GROUPS} {rule}.")
 
 
 def _check_scanning(request: ApiRequest, member: str) -> None:

@@ -20,13 +20,14 @@ from imagesmith.instances.command import Command
 from imagesmith.instances.machine.shell_line import LoginRefused, ShellLost, shell_line
 from imagesmith.instances.machine.ssh_keys import MachineIdentity
 from imagesmith.processes import Completed, OnOutput
-from imagesmith.streams import LATE_SECONDS, QUIET_SECONDS, Tail
+from imagesmith.streams import Tail
 
 _LOGIN_SECONDS = 90.0
 _KEEPALIVE_SECONDS = 30
 _KEEPALIVE_COUNT = 6
 """Three minutes without an answer: a slow guest under emulation answers sooner, so the connection is lost."""
-_KILL_SECONDS = 3.0
+_QUIET_SECONDS = 0.3
+"""Output may arrive after the exit status; without any for this long, it is complete."""
 _CHUNK = 256 * 1024
 
 
@@ -155,16 +156,15 @@ async def _feed(channel: asyncssh.SSHClientChannel[bytes], data: bytes | None) -
 
 
 async def _silence(session: _Channel) -> None:
-    """Wait for the end of the output or for the lack of any; a service that it left behind may write for ever."""
+    """Wait for the end of the output, or for the lack of any."""
     now = asyncio.get_running_loop().time
     session.last = now()
-    until = now() + LATE_SECONDS
-    while not session.closed.is_set() and (rest := min(session.last + QUIET_SECONDS, until) - now()) > 0:
+    while not session.closed.is_set() and now() - session.last < _QUIET_SECONDS:
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(session.closed.wait(), rest)
+            await asyncio.wait_for(session.closed.wait(), _QUIET_SECONDS)
 
 
 async def _kill(channel: asyncssh.SSHClientChannel[bytes], session: _Channel) -> None:
     with contextlib.suppress(OSError, asyncssh.Error, asyncio.TimeoutError):
         channel.kill()
-        await asyncio.wait_for(session.ended.wait(), _KILL_SECONDS)
+        await asyncio.wait_for(session.ended.wait(), _QUIET_SECONDS * 10)
