@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from imagesmith.store.policies import get_policy, put_policy
 from testing.api import ACCOUNT, DOCUMENT, Api, MakeApi, as_key, create, write_keys
 from testing.refusals import refused
 
@@ -39,6 +41,14 @@ def owner(make_owner: Callable[[], Api]) -> Api:
 @pytest.fixture
 def other(owner: Api) -> Api:
     return as_key(owner, key(OTHER))
+
+
+def promote(api: Api, arn: str) -> None:
+    """As `imagesmith share promote` does."""
+    with api.database.write() as tx:
+        policy = get_policy(tx, arn)
+        assert policy is not None
+        put_policy(tx, replace(policy, promoted=True))
 
 
 class Kind:
@@ -147,6 +157,44 @@ def test_a_policy_alone_shows_nothing_in_lists(owner: Api, other: Api, kind: Kin
     kind.put(owner, arn, kind.text(arn, OTHER))
     assert kind.list(other) == []
     assert kind.list(other, owner="Shared") == []
+
+
+@each_kind
+def test_a_promoted_share_shows_in_lists_of_the_named_account(owner: Api, other: Api, kind: Kind) -> None:
+    """Under owner `Shared` alone, with filters and pages, until a policy without statements ends it."""
+    arn = kind.make(owner)
+    kind.put(owner, arn, kind.text(arn, OTHER))
+    promote(owner, arn)
+    [shown] = kind.list(other, owner="Shared")
+    assert shown["arn"] == (arn if kind in (IMAGE_RECIPE, CONTAINER_RECIPE) else arn[:-2])
+    assert shown["owner"] == ACCOUNT
+    assert kind.list(other) == [] and kind.list(owner, owner="Shared") == []
+    assert kind.list(as_key(owner, key(STRANGER)), owner="Shared") == []
+    name = shown["name"]
+    for wanted, count in ((name, 1), (f"{name[:2]}*", 1), ("another", 0)):
+        assert len(kind.list(other, owner="Shared", filters=[{"name": "name", "values": [wanted]}])) == count
+    kind.put(owner, arn, kind.text(arn, OTHER, Action=[f"imagebuilder:Get{kind.name}"]))
+    assert kind.list(other, owner="Shared") == []
+    kind.put(owner, arn, kind.text(arn, OTHER))
+    assert len(kind.list(other, owner="Shared")) == 1
+    kind.put(owner, arn, NO_STATEMENTS)
+    kind.put(owner, arn, kind.text(arn, OTHER))
+    assert kind.list(other, owner="Shared") == []
+
+
+def test_promoted_shares_are_listed_by_version_by_name_and_in_pages(owner: Api, other: Api) -> None:
+    """One entry per version or name with the highest build; all pages together hold each once."""
+    for version in ("1.0.0", "1.1.0", "2.0.0"):
+        for text in (DOCUMENT, DOCUMENT.replace("echo hello", "echo two")):
+            arn = owner.component(version=version, data=text, description=f"d{len(text)}")
+            COMPONENT.put(owner, arn, COMPONENT.text(arn, OTHER))
+            promote(owner, arn)
+    pages = other.client.get_paginator("list_components").paginate(owner="Shared", PaginationConfig={"PageSize": 2})
+    found = [item for page in pages for item in page["componentVersionList"]]
+    assert sorted(item["version"] for item in found) == ["1.0.0", "1.1.0", "2.0.0"]
+    [named] = COMPONENT.list(other, owner="Shared", byName=True)
+    assert named["arn"] == owner.arn("component", "hello/x.x.x") and named["version"] == "2.0.0"
+    assert COMPONENT.list(other, owner="Shared", filters=[{"name": "version", "values": ["1.x.x"]}]) != found
 
 
 @each_kind

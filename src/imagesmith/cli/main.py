@@ -27,6 +27,7 @@ _SUMMARIES = {
     "workflow": "Validate, plan and create workflow documents, without a server.",
     "schedule": "Explain schedule expressions; list the next runs.",
     "parameter": "Set and show stored parameters; a recipe can have one as parent, like ssm:/golden/debian-12.",
+    "share": "Show and promote what is shared with other accounts by resource policies.",
     "event": "Show the events of this account.",
     "advisories": "Import security advisories: OSV documents and the Debian security tracker.",
     "doctor": "Try every tool and kernel feature that builds need; exit 1 when a needed one fails.",

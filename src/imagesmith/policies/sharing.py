@@ -1,7 +1,8 @@
 """What a resource policy of this service may share (spec/api.md 4.11): one resource, for reading by named callers.
 
 The other account uses what it may Get: in Get operations, as a component or parent image of a recipe, as the recipe
-of a pipeline or image. RAM's rule holds as well: a resource that is shared by its policy alone is in no list.
+of a pipeline or image. RAM's rule holds as well: a resource that is shared by its policy alone is in no list until
+the share is promoted.
 """
 
 from __future__ import annotations
@@ -29,9 +30,14 @@ def read_action(kind: str) -> str:
     return f"imagebuilder:Get{_NAMES[kind][0]}"
 
 
+def list_action(kind: str) -> str:
+    """The action that shows a promoted resource in lists of another account."""
+    return f"imagebuilder:List{_NAMES[kind][1]}"
+
+
 def shared_actions(kind: str) -> tuple[str, ...]:
     """The actions that a policy of a resource may grant."""
-    return (read_action(kind), f"imagebuilder:List{_NAMES[kind][1]}")
+    return (read_action(kind), list_action(kind))
 
 
 def sharing_policy(text: str, *, kind: str, resource: str) -> ResourcePolicy:

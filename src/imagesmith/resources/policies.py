@@ -1,7 +1,7 @@
 """Resource policies: put and get, for images, components and both kinds of recipes (spec/api.md 4.11).
 
 A put replaces the whole policy, and the text is returned as it was stored. A policy without statements ends the
-sharing; its text remains.
+sharing, and its promotion (`imagesmith share promote`); its text remains.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from imagesmith.policies.sharing import sharing_policy
 from imagesmith.resources.call import Call, Handler
 from imagesmith.resources.errors import invalid_value, not_found
 from imagesmith.resources.resolution import find, refuse_wildcard
-from imagesmith.store.policies import get_policy, put_policy
+from imagesmith.store.policies import StoredPolicy, get_policy, put_policy
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiRequest, ApiResponse
 
@@ -38,16 +38,19 @@ def handlers(kind: str, arn_member: str) -> PolicyHandlers:
 def _put(kind: str, member: str, call: Call, request: ApiRequest) -> ApiResponse:
     record = _own(kind, member, call, request)
     try:
-        sharing_policy(request["policy"], kind=kind, resource=record.arn)
+        policy = sharing_policy(request["policy"], kind=kind, resource=record.arn)
     except PolicyRefused as error:
         raise invalid_value("policy", f"The policy cannot be used: {error}.") from error
-    put_policy(call.tx, record.arn, request["policy"])
+    earlier = get_policy(call.tx, record.arn)
+    promoted = earlier is not None and earlier.promoted and bool(policy.grants)
+    put_policy(call.tx, StoredPolicy(record.arn, request["policy"], promoted))
     return {member: record.arn}
 
 
 def _get(kind: str, member: str, call: Call, request: ApiRequest) -> ApiResponse:
     record = _own(kind, member, call, request)
-    return {"policy": get_policy(call.tx, record.arn) or _NONE}
+    policy = get_policy(call.tx, record.arn)
+    return {"policy": _NONE if policy is None else policy.text}
 
 
 def _own(kind: str, member: str, call: Call, request: ApiRequest) -> Record:

@@ -23,10 +23,10 @@ from imagesmith.resources.errors import (
     invalid_version,
     quota_exceeded,
 )
-from imagesmith.resources.lists import FilterTable, empty_page, list_stored
+from imagesmith.resources.lists import FilterTable, empty_page, list_given, list_stored
 from imagesmith.resources.nested_components import nested_documents
 from imagesmith.resources.resolution import find, refuse_wildcard, resolve
-from imagesmith.resources.shared import is_shared
+from imagesmith.resources.shared import is_shared, listed
 from imagesmith.store import queries
 from imagesmith.store.internal_members import NO_INTERNAL_MEMBERS, InternalMembers
 from imagesmith.store.records import Record
@@ -146,6 +146,10 @@ def delete(kind: RecipeKind, call: Call, request: ApiRequest) -> ApiResponse:
 
 def list_all(kind: RecipeKind, call: Call, request: ApiRequest) -> ApiResponse:
     owner = request.get("owner", "Self")
+    if owner == "Shared":
+        return list_given(
+            call, listed(call, kind.kind), key=kind.list_member, filters=kind.filters, show=kind.summary
+        )
     if owner != "Self":
         return empty_page(kind.list_member)
     return list_stored(call, call.own(kind.kind), key=kind.list_member, filters=kind.filters, show=kind.summary)

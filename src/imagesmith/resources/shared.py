@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from imagesmith.policies.conditions import RESOURCE_TAG
 from imagesmith.policies.document import AccessRequest, PolicyRefused, parse_policy
-from imagesmith.policies.sharing import SHAREABLE, read_action
+from imagesmith.policies.sharing import SHAREABLE, list_action, read_action
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import ApiError, access_denied
-from imagesmith.store.policies import get_policies, get_policy
+from imagesmith.store import queries
+from imagesmith.store.policies import get_policies, get_policy, promoted_arns
 from imagesmith.store.records import Record
 
 _log = logging.getLogger(__name__)
@@ -18,11 +19,23 @@ _log = logging.getLogger(__name__)
 
 def readable(call: Call, records: Sequence[Record]) -> list[Record]:
     """Those of another account's resources whose policies let the caller read them, in the same order."""
-    found = get_policies(call.tx, [record.arn for record in records if record.kind in SHAREABLE])
-    return [record for record in records if record.arn in found and _permits(call, record, found[record.arn])]
+    kept = [record for record in records if record.kind in SHAREABLE]
+    policies = get_policies(call.tx, [record.arn for record in kept])
+    return [
+        record
+        for record in kept
+        if record.arn in policies and _permits(call, record, policies[record.arn], read_action(record.kind))
+    ]
 
 
-def _permits(call: Call, record: Record, text: str) -> bool:
+def listed(call: Call, kind: str) -> list[Record]:
+    """The resources of other accounts in the caller's lists of a shareable type: those with promoted shares."""
+    arns = promoted_arns(call.tx, region=call.region, kind=kind, other_than=call.account)
+    records, policies = queries.get_many(call.tx, arns), get_policies(call.tx, arns)
+    return [record for arn, record in records.items() if _permits(call, record, policies[arn], list_action(kind))]
+
+
+def _permits(call: Call, record: Record, text: str, action: str) -> bool:
     try:
         policy = parse_policy(text)
     except PolicyRefused as error:
@@ -32,7 +45,7 @@ def _permits(call: Call, record: Record, text: str) -> bool:
         AccessRequest(
             account=call.account,
             principal=call.caller.principal,
-            action=read_action(record.kind),
+            action=action,
             resource=record.arn,
             keys=_keys(call, record),
         )
@@ -41,11 +54,11 @@ def _permits(call: Call, record: Record, text: str) -> bool:
 
 def is_shared(call: Call, arn: str) -> bool:
     """Whether the policy of a resource has a statement (spec/api.md 4.5)."""
-    text = get_policy(call.tx, arn)
-    if text is None:
+    policy = get_policy(call.tx, arn)
+    if policy is None:
         return False
     try:
-        return bool(parse_policy(text).grants)
+        return bool(parse_policy(policy.text).grants)
     except PolicyRefused:
         return True
 

@@ -7,11 +7,12 @@ number of a deleted build is never reused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+from imagesmith.policies.sharing import SHAREABLE
 from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import select_members
 from imagesmith.resources.errors import (
@@ -23,7 +24,7 @@ from imagesmith.resources.errors import (
 )
 from imagesmith.resources.lists import FilterTable, empty_page, list_given, list_stored
 from imagesmith.resources.resolution import exact_version, find, parse_arn, refuse_wildcard
-from imagesmith.resources.shared import is_shared
+from imagesmith.resources.shared import is_shared, listed
 from imagesmith.store import queries
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
@@ -135,10 +136,21 @@ def list_versions(
     if owner == "Amazon":
         records = call.managed.records(kind, call.caller.partition, call.region)
         return list_given(call, records, key=key, filters=filters, show=show)
+    if owner == "Shared" and kind in SHAREABLE:
+        shared = [record for record in listed(call, kind) if keep is None or keep(record)]
+        return list_given(call, _newest(shared, by_name=by_name), key=key, filters=filters, show=show)
     if owner != "Self":
         return empty_page(key)
     selection = call.own(kind, newest_build_only=not by_name, newest_version_only=by_name)
     return list_stored(call, selection, key=key, filters=filters, show=show, keep=keep)
+
+
+def _newest(records: Sequence[Record], *, by_name: bool) -> list[Record]:
+    """The highest build of each version, or of each name, of each account."""
+    found: dict[tuple[object, ...], Record] = {}
+    for record in sorted(records, key=lambda record: record.order):
+        found[record.account, record.slug, None if by_name else record.version] = record
+    return list(found.values())
 
 
 def list_builds(

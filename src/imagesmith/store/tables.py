@@ -90,7 +90,13 @@ tokens = sa.Table(
     sa.Index("tokens_by_date", "created"),
 )
 
-resource_policies = sa.Table("resource_policies", metadata, _text("arn", primary_key=True), _text("policy"))
+resource_policies = sa.Table(
+    "resource_policies",
+    metadata,
+    _text("arn", primary_key=True),
+    _text("policy"),
+    sa.Column("promoted", sa.Boolean, nullable=False, server_default=sa.false()),
+)
 
 counters = sa.Table("counters", metadata, _text("key", primary_key=True), _number("value"))
 
