@@ -4,8 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
+from imagesmith.instances.network import NetworkKind
 from imagesmith.processes import DEFAULT_LIMIT
+
+MOST_MOUNTS: Final = 64
+"""Mounts of one command; the kernel takes 253 descriptors in one message."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The numbers under which a program runs; `groups` are its further groups."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class MountedTree:
+    """A detached mount (detached_mounts.py) that the command sees at `target`, which must exist."""
+
+    target: str
+    descriptor: int
+
+
+@dataclass(frozen=True)
+class MemoryFolder:
+    """An empty folder in memory that the command sees at `target`, and nobody else; it ends with the command."""
+
+    target: str
+    size: int = 0
+    """Bytes at most; 0: the kernel's limit, half of the memory."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Executable files in it: their names and texts."""
+
+
+CommandMount = MountedTree | MemoryFolder
 
 
 @dataclass(frozen=True)
@@ -23,7 +59,20 @@ class Command:
     """Seconds after which its process group is killed."""
     limit: int = field(default=DEFAULT_LIMIT, kw_only=True)
     """Bytes of each stream that are kept: the last ones."""
+    user: Identity | None = field(default=None, kw_only=True)
+    """None: root. Containers only, as are the members below."""
+    mounts: Sequence[CommandMount] = field(default=(), kw_only=True)
+    """What only this command sees, in this order."""
+    network: NetworkKind = field(default="outbound", kw_only=True)
+    """`none`: no network but a loopback of its own; `outbound`: the network of the instance."""
+    alone: bool = field(default=False, kw_only=True)
+    """Its end ends every process that it left in the instance; no other command may run there meanwhile."""
 
     def within(self, environment: Mapping[str, str], cwd: str) -> Command:
         """The command with the instance's `environment` below its own variables, in `cwd` unless it names one."""
         return replace(self, env={**environment, **self.env}, cwd=self.cwd or cwd)
+
+    @property
+    def needs_container(self) -> bool:
+        """Whether it asks for what only a container does."""
+        return self.user is not None or bool(self.mounts) or self.network == "none" or self.alone

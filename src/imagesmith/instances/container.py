@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
@@ -31,7 +31,7 @@ from imagesmith.instances.mountpoints import MOUNT_POINTS, Placed, has_shell, pr
 from imagesmith.instances.network import NetworkKind, hosts_text, resolver_text
 from imagesmith.instances.own_names import Lent, lend_names, return_names
 from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
-from imagesmith.instances.runtime_program import reserved_names
+from imagesmith.instances.reserved_names import reserved_names
 from imagesmith.instances.sandbox import HOLDER, Sandbox
 from imagesmith.instances.seccomp import filter_program
 from imagesmith.instances.shell_files import ShellFiles
@@ -77,14 +77,17 @@ class ContainerInstance(ShellFiles):
         network: NetworkKind = "outbound",
         limits: ResourceLimits | None = None,
         cancellation: Cancellation | None = None,
+        variables: Sequence[str] | None = None,
     ) -> ContainerInstance:
-        """Start a container named `name` (`<build id>-<role>`) on an image id of the storage.
+        """Start a container named `name` (`<build id>-<role>`) on an image id of the storage, or on SCRATCH.
 
-        A container of the same name, left by a killed attempt, is replaced. Raises InstanceError, Cancelled.
+        A container of the same name, left by a killed attempt, is replaced. With `variables` (`NAME=value`), these
+        are its environment instead of the image's, and its sandbox starts with its first command. Raises
+        InstanceError, Cancelled.
         """
         instance = cls(storage, name, network=network, limits=limits or ResourceLimits(), cancellation=cancellation)
         try:
-            instance._create(image)
+            instance._create(image, variables)
         except BaseException:
             instance.close()
             raise
@@ -153,6 +156,12 @@ class ContainerInstance(ShellFiles):
         spawner = self._running()
         return spawner.run(command.within(self._environment, "/"), on_output, cancellation=self._cancellation)
 
+    def rest(self) -> Path:
+        """End every program inside and return the root, without files of the sandbox; a command starts it again."""
+        with self._lock:
+            self._stop()
+        return self.root
+
     @property
     def label(self) -> str:
         return f"container {self.name}"
@@ -198,10 +207,17 @@ class ContainerInstance(ShellFiles):
                 for image in self._snapshots:
                     self.storage.remove_image(image)
 
-    def _create(self, image: str) -> None:
-        self._enter(partial(self.storage.image_variables, image), partial(self._make_container, image))
+    def _create(self, image: str, variables: Sequence[str] | None = None) -> None:
+        make = partial(self._make_container, image)
+        if variables is None:
+            self._enter(partial(self.storage.image_variables, image), make)
+        else:
+            self._enter(lambda: variables, make, starts=False)
 
-    def _enter(self, read_variables: Callable[[], list[str]], make: Callable[[], None] = lambda: None) -> None:
+    def _enter(
+        self, read_variables: Callable[[], Sequence[str]], make: Callable[[], None] = lambda: None, *,
+        starts: bool = True,
+    ) -> None:  # fmt: skip
         """Make and mount the working container, and start its sandbox while the image's variables are read."""
         try:
             with ThreadPoolExecutor(1) as pool:
@@ -209,7 +225,7 @@ class ContainerInstance(ShellFiles):
                 make()
                 self._root = self.storage.mount(self.name)
                 # an image without a shell is an instance as well: only its first command fails
-                if self.has_shell:
+                if starts and self.has_shell:
                     self._start()
                 named = dict(variable.partition("=")[::2] for variable in variables.result())
         except (ProcessFailed, StorageError, OSError) as error:
@@ -285,7 +301,7 @@ class ContainerInstance(ShellFiles):
             if self._closed:
                 raise InstanceError(f"container {self.name} is closed")
             self._stop()
-            reserved = reserved_names(str(self.root))
+            reserved = reserved_names(self.root)
             if reserved:
                 raise InstanceError(
                     f"container {self.name} cannot be committed: a layer cannot carry files named `.wh.*`; these "

@@ -42,6 +42,8 @@ class HostInstance:
         return self._environment
 
     def run(self, command: Command, on_output: OnOutput | None = None) -> Completed:
+        if command.needs_container:
+            raise InstanceError("this computer runs no command as another user, with mounts or without a network")
         directory = self._directory if command.cwd is None else self._directory / command.cwd
         if not directory.is_dir():
             raise InstanceError(f"the working directory {directory} does not exist")

@@ -22,12 +22,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from imagesmith import processes
 from imagesmith.instances.bubblewrap import Bind, memory_file, pack_arguments
-from imagesmith.instances.command import Command
+from imagesmith.instances.command import MOST_MOUNTS, Command, MountedTree
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.instances.sandbox import Sandbox
 from imagesmith.instances.seccomp import filter_program
@@ -109,8 +110,7 @@ class Spawner:
         tails: dict[Stream, Tail] = {"stdout": Tail(command.limit), "stderr": Tail(command.limit)}
         with ExitStack() as stack:
             pipes = _Pipes.open(stack, with_input=command.input is not None)
-            body = json.dumps({"argv": list(argv), "env": dict(command.env), "cwd": cwd}).encode()
-            with self._asked(body, pipes, argv) as answers:
+            with self._asked(_body(command), pipes, command) as answers:
                 timed_out = pump(
                     pipes.stdin, {"stdout": pipes.stdout, "stderr": pipes.stderr}, answers.fileno(), tails,
                     data=command.input, timeout=command.timeout, on_output=on_output,
@@ -154,16 +154,17 @@ class Spawner:
         os.close(self._said)
 
     @contextmanager
-    def _asked(self, body: bytes, pipes: _Pipes, argv: Sequence[str]) -> Iterator[socket.socket]:
+    def _asked(self, body: bytes, pipes: _Pipes, command: Command) -> Iterator[socket.socket]:
         """Send a request and yield the socket of its answers. The command does not outlive the block."""
         answers, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         text = memory_file("command", body)
         try:
-            passed = array.array("i", [text, *pipes.passed, other.fileno()])
+            trees = [mount.descriptor for mount in command.mounts if isinstance(mount, MountedTree)]
+            passed = array.array("i", [text, *pipes.passed, other.fileno(), *trees])
             self._control.sendmsg([b"run"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])
         except OSError as error:
             answers.close()
-            raise self._gone(argv) from error
+            raise self._gone(command.argv) from error
         finally:
             other.close()
             os.close(text)
@@ -204,6 +205,23 @@ class Spawner:
         said = os.pread(self._said, 4096, 0).decode(errors="replace").strip()
         reason = reason or self._sandbox.last_words() or said or "its sandbox has ended"
         return InstanceError(f"{self._sandbox.name} cannot run {shlex.join(argv)[:2000]}: {reason}")
+
+
+def _body(command: Command) -> bytes:
+    """The command as the program reads it. Raises InstanceError for more mounts than one message carries."""
+    if len(command.mounts) > MOST_MOUNTS:
+        raise InstanceError(f"{len(command.mounts)} mounts of one command are more than {MOST_MOUNTS}")
+    pack_arguments([mount.target for mount in command.mounts])
+    mounts: list[dict[str, Any]] = [
+        {"target": mount.target, "tree": True} if isinstance(mount, MountedTree)
+        else {"target": mount.target, "size": mount.size, "files": dict(mount.files)}
+        for mount in command.mounts
+    ]  # fmt: skip
+    return json.dumps({
+        "argv": list(command.argv), "env": dict(command.env), "cwd": command.cwd or "/",
+        "user": asdict(command.user) if command.user else None,
+        "mounts": mounts, "network": command.network, "alone": command.alone,
+    }).encode()  # fmt: skip
 
 
 class _Pipes:

@@ -4,8 +4,8 @@
                                  |       |    |      |      mask of what commands keep, hexadecimal
                                  |       |    |      system call filter, compiled
                                  |       |    namespaces of the container
-                                 sequential packets; each brings five descriptors and starts a command:
-                                 body (JSON: argv, env, cwd), standard input, output, error, answers
+                                 sequential packets; each brings descriptors and starts a command:
+                                 body (JSON: see Command), standard input, output, error, answers, detached mounts
 
                                  or brings streams of a command that has ended, to be read for processes it left
                                  behind
@@ -16,12 +16,13 @@
                                              kill it now, with all processes that it started
 
 Processes left behind by a command that ended by itself run until the sandbox ends: the service that one step starts
-is available to the next. Orphans are reaped by the first process of the container.
+is available to the next. A command that is `alone` leaves none. Orphans are reaped by the first process of the
+container.
 
 One fork for each command. The child is in the container's process namespace from its start. The order of its
 confinement never allows a program of the container to take it over: it is not dumpable until it has become the
 command, it joins the container's mounts with only its streams open, and it drops its capabilities last. From the
-join on it opens no file and loads no module: they would be the image's.
+join on it opens no file of the image and loads no module: they would be the image's.
 
 Only the standard library is used: the namespaces hold no other file of imagesmith.
 """
@@ -31,19 +32,33 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import resource
 import select
 import signal
 import socket
+import stat
 import struct
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+MOVE_MOUNT_T_SYMLINKS = 0x10
+SYS_MOVE_MOUNT = 429
+AT_FDCWD = -100
+SIOCSIFFLAGS = 0x8914
+IFF_UP = 1
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
@@ -52,6 +67,9 @@ PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
 CAPABILITY_VERSION_3 = 0x20080522
 DESCRIPTORS = 5
+MOST_MOUNTS = 64
+ROUNDS = 100
+"""How often processes that a command left are looked for: new ones may be forked meanwhile."""
 CHUNK = 65536
 OOM_SCORE = "/proc/self/oom_score_adj"
 DRAINED = 256
@@ -59,6 +77,8 @@ DRAINED = 256
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+LIBC.mount.argtypes = (*[ctypes.c_char_p] * 3, ctypes.c_ulong, ctypes.c_char_p)
+LIBC.syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 
 
 class _Filter(ctypes.Structure):
@@ -93,12 +113,16 @@ class Confinement:
     def enter(self) -> None:
         call("mounts", LIBC.setns, self.mounts, CLONE_NEWNS)
 
-    def close(self) -> None:
+    def close(self, user: dict[str, Any] | None) -> None:
+        """Give up all rights but those of a command, and become its user: one that is not root keeps none."""
         for number in self.dropped:
             call("bounds", LIBC.prctl, PR_CAPBSET_DROP, number, 0, 0, 0)
         call("privileges", LIBC.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        if user is not None:
+            become_user(user)
         call("filter", LIBC.prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(self.program[1]), 0, 0)
-        call("capabilities", LIBC.capset, self.header, self.sets)
+        is_root = user is None or user["uid"] == 0
+        call("capabilities", LIBC.capset, self.header, self.sets if is_root else bytes(len(self.sets)))
 
 
 class StageError(OSError):
@@ -117,6 +141,8 @@ class RunningCommand:
     pid: int
     ended: int
     answers: socket.socket
+    kept: frozenset[int] | None = None
+    """The processes that outlive it, when it is alone in the container; None: those that it leaves do."""
     killed: bool = False
 
     def kill(self) -> None:
@@ -137,6 +163,8 @@ class RunningCommand:
         if self.killed:
             self.kill()  # processes forked meanwhile
         os.waitpid(self.pid, 0)
+        if self.kept is not None:
+            end_left(self.kept)
         answer(self.answers, f"exit {code}")
         self.answers.close()
         os.close(self.ended)
@@ -159,6 +187,30 @@ def started_by(command: int) -> list[int]:
         found += below
         pending += below
     return found
+
+
+def processes_inside() -> frozenset[int]:
+    """The processes of the container: they have a number in a further process namespace."""
+    found: set[int] = set()
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{int(name)}/status") as file:
+            numbers = next(line for line in file if line.startswith("NSpid:")).split()
+            if len(numbers) > 2:
+                found.add(int(name))
+    return frozenset(found)
+
+
+def end_left(kept: frozenset[int]) -> None:
+    """Kill the processes of the container but the kept ones, until there is none."""
+    for _ in range(ROUNDS):
+        left = processes_inside() - kept
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        # the first process of the container reaps them
+        time.sleep(0.001)
 
 
 class SpawnerLoop:
@@ -184,7 +236,7 @@ class SpawnerLoop:
 
     def accept(self) -> bool:
         """Start the next command; False when no client is left."""
-        room = socket.CMSG_SPACE(DESCRIPTORS * struct.calcsize("i"))
+        room = socket.CMSG_SPACE((DESCRIPTORS + MOST_MOUNTS) * struct.calcsize("i"))
         message, control, _, _ = self.control.recvmsg(16, room, socket.MSG_CMSG_CLOEXEC)
         if not message:
             return False
@@ -192,12 +244,12 @@ class SpawnerLoop:
         if message == b"drain":
             self.drain(descriptors)
             return True
-        if len(descriptors) != DESCRIPTORS:  # this program has too many open files: the caller reads the end
+        if len(descriptors) < DESCRIPTORS:  # this program has too many open files: the caller reads the end
             for descriptor in descriptors:
                 os.close(descriptor)
             return True
-        *ours, last = descriptors
-        answers = socket.socket(fileno=last)
+        answers = socket.socket(fileno=descriptors.pop(DESCRIPTORS - 1))
+        ours = descriptors
         try:
             self.start(ours, answers)
         except OSError as error:
@@ -228,14 +280,18 @@ class SpawnerLoop:
         os.close(descriptor)
 
     def start(self, descriptors: list[int], answers: socket.socket) -> None:
-        body, *streams = descriptors
+        body, *rest = descriptors
+        streams, trees = rest[:3], rest[3:]
         with open(body, "rb", closefd=False) as file:
             wanted = json.load(file)
+        if len(trees) != sum("tree" in mount for mount in wanted["mounts"]):
+            raise StageError(errno.EMFILE, "mounts")
+        kept = processes_inside() if wanted["alone"] else None
         pid = os.fork()
         if pid == 0:
-            self.become(wanted, streams, answers)
+            self.become(wanted, streams, trees, answers)
         try:
-            command = RunningCommand(pid, os.pidfd_open(pid), answers)
+            command = RunningCommand(pid, os.pidfd_open(pid), answers, kept)
         except OSError:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -259,7 +315,7 @@ class SpawnerLoop:
         del self.commands[descriptor]
         self.poll.unregister(descriptor)
 
-    def become(self, wanted: Any, streams: list[int], answers: socket.socket) -> NoReturn:
+    def become(self, wanted: Any, streams: list[int], trees: list[int], answers: socket.socket) -> NoReturn:
         """In the child: become the command, or answer with the stage that failed."""
         try:
             os.setsid()
@@ -270,9 +326,13 @@ class SpawnerLoop:
                 signal.signal(number, signal.SIG_DFL)
             for target, descriptor in enumerate(streams):
                 os.dup2(descriptor, target)
+            if wanted["network"] == "none":
+                close_network()
             self.seal.enter()
+            if wanted["mounts"]:
+                attach(wanted["mounts"], trees)
             enter_folder(wanted["cwd"])
-            self.seal.close()
+            self.seal.close(wanted["user"])
             execute(wanted["argv"], wanted["env"])
         except OSError as error:
             answer(answers, f"failed {stage_of(error, 'start')} {error.errno}")
@@ -280,6 +340,47 @@ class SpawnerLoop:
             answer(answers, f"failed start {errno.EINVAL}")
         finally:
             os._exit(127)
+
+
+def close_network() -> None:
+    """Leave the network of the container for one with nothing but a loopback."""
+    call("network", LIBC.unshare, CLONE_NEWNET)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        fcntl.ioctl(made, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+
+
+def attach(mounts: list[dict[str, Any]], trees: list[int]) -> None:
+    """Mount what only this command sees, in a copy of the container's mounts."""
+    call("mounts", LIBC.unshare, CLONE_NEWNS)
+    call("mounts", LIBC.mount, None, b"/", None, MS_REC | MS_PRIVATE, None)
+    left = iter(trees)
+    for mount in mounts:
+        target = os.fsencode(mount["target"])
+        if "tree" in mount:
+            flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS
+            call("mounts", LIBC.syscall, SYS_MOVE_MOUNT, next(left), b"", AT_FDCWD, target, flags)
+            continue
+        if mount["files"]:  # these lie in a folder of the sandbox, not of the image
+            os.makedirs(target, exist_ok=True)
+        size = f",size={mount['size']}" if mount["size"] else ""
+        call("mounts", LIBC.mount, b"tmpfs", target, b"tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777{size}".encode())
+        for name, text in mount["files"].items():
+            place = os.path.join(mount["target"], name)
+            descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o755)
+            with open(descriptor, "wb") as file:
+                file.write(text.encode(errors="surrogateescape"))
+
+
+def become_user(user: dict[str, Any]) -> None:
+    """Take the numbers of a user. Its streams are its own, so that it can open /dev/stdout."""
+    for descriptor in range(3):
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            os.fchown(descriptor, user["uid"], -1)
+    os.setgroups(user["groups"])
+    os.setresgid(user["gid"], user["gid"], user["gid"])
+    os.setresuid(user["uid"], user["uid"], user["uid"])
+    # the kernel forgets it when the user changes
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def enter_folder(folder: str) -> None:

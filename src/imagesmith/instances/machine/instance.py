@@ -149,6 +149,8 @@ class MachineInstance(ShellFiles):
 
     def run(self, command: Command, on_output: OnOutput | None = None) -> Completed:
         """Run a program as root inside. A program that does not exist ends with status 127, as in a shell."""
+        if command.needs_container:
+            raise InstanceError("a machine runs no command as another user, with mounts or without a network")
         self._enter()
         return self._session.run(command, on_output)
 
