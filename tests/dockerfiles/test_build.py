@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from imagesmith.dockerfiles.build import DockerfileFailed, build_dockerfile
 
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.dockerfiles.build import DockerfileFailed, build_dockerfile
 from imagesmith.dockerfiles.template import check_template
 from imagesmith.instances.limits import ResourceLimits, leftover_groups
 from imagesmith.processes import Cancellation, Cancelled

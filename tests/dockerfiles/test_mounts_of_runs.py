@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from imagesmith.dockerfiles.build import DockerfileFailed, build_dockerfile
+from imagesmith.instances.runtime_program import linked_volume
 
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.dockerfiles.build import DockerfileFailed, build_dockerfile
 from imagesmith.dockerfiles.template import check_template
 from imagesmith.instances.limits import ResourceLimits
-from imagesmith.instances.runtime_program import linked_volume
 
 pytestmark = pytest.mark.tool
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from imagesmith.dockerfiles.build import build_dockerfile
 
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.dockerfiles.build import build_dockerfile
 from imagesmith.dockerfiles.placeholders import fill_parent
 from imagesmith.dockerfiles.template import DockerfileParts, split_template
 from imagesmith.instances.container import ContainerInstance

@@ -46,7 +46,7 @@ def test_a_tree_is_mounted_for_one_command(instance: ContainerInstance, tmp_path
     source.mkdir(parents=True)
     (source / "file").write_text("content\n")
     tree = detached_mount(tmp_path / "root", "/data", read_only=read_only)
-    changed = os.stat(instance.root).st_mtime_ns
+    changed = instance.root.stat().st_mtime_ns
     try:
         with mount_targets(instance.root, [("/a/b", True)]):
             said = shell(instance, "cat /a/b/file; echo x >/a/b/new", mounts=[MountedTree("/a/b", tree)])
@@ -55,7 +55,7 @@ def test_a_tree_is_mounted_for_one_command(instance: ContainerInstance, tmp_path
     assert said.startswith("content\n") and ("Read-only" in said) == read_only
     assert (source / "new").exists() != read_only
     assert "No such file" in shell(instance, "ls /a")
-    assert os.stat(instance.root).st_mtime_ns == changed
+    assert instance.root.stat().st_mtime_ns == changed
 
 
 def test_a_source_cannot_be_a_link_out_of_its_root(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from imagesmith.dockerfiles.build import sweep_dockerfile_builds
 
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.dockerfiles.build import sweep_dockerfile_builds
 from imagesmith.instances.command import Command
 from imagesmith.instances.limits import leftover_groups
 from imagesmith.instances.protocol import InstanceError

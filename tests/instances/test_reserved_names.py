@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from imagesmith.dockerfiles.build import DockerfileFailed, build_dockerfile
+from imagesmith.instances.runtime_program import reserved_names
 
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.dockerfiles.build import DockerfileFailed, build_dockerfile
 from imagesmith.dockerfiles.template import check_template
 from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.protocol import InstanceError
-from imagesmith.instances.runtime_program import reserved_names
 from testing.containers import Launch
 
 pytestmark = pytest.mark.tool

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from imagesmith.dockerfiles.build import build_dockerfile
+from imagesmith.instances.runtime_program import missing_places, remove_stubs, resolve
 
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.dockerfiles.build import build_dockerfile
 from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.protocol import InstanceError
-from imagesmith.instances.runtime_program import missing_places, remove_stubs, resolve
 from testing.containers import make_tiny_root
 
 pytestmark = pytest.mark.tool

@@ -25,7 +25,7 @@ from imagesmith.artifacts.oci import Descriptor, descriptor
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
-_EMPTY = "sha256:" + hashlib.sha256(bytes(1024)).hexdigest()
+EMPTY_LAYER = "sha256:" + hashlib.sha256(bytes(1024)).hexdigest()
 """The uncompressed content of a layer without entries: the end of an archive."""
 _DOCKER_ONLY = {name.lower(): name for name in ("Healthcheck", "OnBuild", "Shell", "StopTimeout")}
 _OCI = frozenset({
@@ -107,7 +107,7 @@ def without_empty_layer(config: bytes) -> bytes:
         layers = document["rootfs"]["diff_ids"]
         history = document.get("history") or []
         made = [entry for entry in history if not entry.get("empty_layer")]
-        if len(layers) < 2 or layers[-1] != _EMPTY or (history and len(made) != len(layers)):
+        if len(layers) < 2 or layers[-1] != EMPTY_LAYER or (history and len(made) != len(layers)):
             return config
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise OddConfiguration(f"it cannot be read: {error}") from error

@@ -32,7 +32,6 @@ from imagesmith.artifacts.plain_images import (
     MOST_BYTES,
     OddConfiguration,
     PlainImage,
-    as_oci,
     docker_members,
     plain_image,
     with_docker_members,
@@ -50,6 +49,8 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 _REASON = 300
 _LIST_ATTEMPTS = 5
+_COMMIT_ATTEMPTS = 3
+_COMMIT_SECONDS = 3600.0
 _QUICK = 120.0
 """Seconds for calls that only touch records; a storage that takes longer is broken."""
 
@@ -251,7 +252,7 @@ class ContainerStorage:
         labels: Mapping[str, str] | None = None,
         created_by: str = "",
         cancellation: Cancellation | None = None,
-        timeout: float | None = 3600,
+        timeout: float | None = _COMMIT_SECONDS,
     ) -> str:
         """Write the container's changes as one layer; returns the image id. `created` also sets the times of files.
 
@@ -263,19 +264,46 @@ class ContainerStorage:
         if changes:
             self.configure(name, changes)
         stamp = [f"--timestamp={int(created.timestamp())}"] if created else []
-        done = self.tool(
-            ["buildah", "commit", "--quiet", "--identity-label=false", "--format=oci", *stamp, name],
-            what=f"committing container {name}",
-            timeout=timeout,
-            cancellation=cancellation,
-        )
+        image = self._committed(name, stamp, cancellation=cancellation, timeout=timeout)
         inspected = self.tool(["buildah", "inspect", "--type=container", name], what=f"reading {name}").stdout
         return self._rewritten(
-            _image_id(done.stdout),
+            image,
             lambda config: with_docker_members(config, json.dumps({"config": docker_members(inspected)}).encode()),
         )
 
+    def commit_layers(self, name: str, *, cancellation: Cancellation | None = None) -> str:
+        """Write the container's changes as one layer of a new image, whose configuration means nothing; returns its
+        id."""
+        return self._committed(name, [], cancellation=cancellation, timeout=_COMMIT_SECONDS)
+
+    def _committed(
+        self, name: str, options: Sequence[str], *, cancellation: Cancellation | None, timeout: float | None
+    ) -> str:
+        argv = ["buildah", "commit", "--quiet", "--identity-label=false", "--format=oci", *options, name]
+        done = retrying(
+            lambda: self.tool(
+                argv, what=f"committing container {name}", timeout=timeout, cancellation=cancellation
+            ),
+            retry=_made_twice, attempts=_COMMIT_ATTEMPTS,
+        )  # fmt: skip
+        return _image_id(done.stdout)
+
     # Images
+
+    def make_image(self, config: bytes) -> str:
+        """Make an image of a configuration whose layers are in the storage; returns its id. Raises ProcessFailed,
+        StorageError."""
+        with self.scratch() as folder:
+            try:
+                made = write_view(folder / "view", config)
+            except OddConfiguration as error:
+                raise StorageError(f"the configuration of a new image is refused: {error}") from error
+            self._adopt(folder / "view", made)
+        return made
+
+    def layers_of(self, image_id: str) -> list[str]:
+        """The diff ids of an image's layers, lowest first; none for SCRATCH."""
+        return [] if image_id == SCRATCH else list(self.image_config(image_id)["rootfs"]["diff_ids"])
 
     def has_image(self, image_id: str) -> bool:
         _check_image(image_id)
@@ -302,13 +330,6 @@ class ContainerStorage:
                 )  # fmt: skip
             except OddConfiguration as error:
                 raise StorageError(f"the configuration of image {image_id} is refused: {error}") from error
-
-    def finished(self, image_id: str) -> str:
-        """Convert a new image to OCI's format and drop an empty top layer; returns the id of the resulting image.
-
-        Raises ProcessFailed, StorageError.
-        """
-        return self._rewritten(image_id, lambda config: as_oci(config) if _is_docker(config) else config)
 
     def _rewritten(self, image_id: str, change: Callable[[bytes], bytes]) -> str:
         """Replace an image by one with another configuration, unless it is equal; an empty top layer is dropped."""
@@ -372,12 +393,6 @@ class ContainerStorage:
         """The environment variables of the image that a working container was made from."""
         done = self.tool(["buildah", "inspect", "--type=container", _check_name(name)], what=f"reading {name}")
         return list(json.loads(done.stdout).get("OCIv1", {}).get("config", {}).get("Env") or [])
-
-    def name_image(self, image_id: str, reference: str) -> None:
-        """Name an image by the reference of a registry, with a tag, a digest, both or neither."""
-        name = reference.removeprefix("docker://").partition("@")[0]
-        # an image is found by its digest if it has any name of that repository
-        self.tool(["buildah", "tag", _check_image(image_id), name], what=f"naming image {image_id} {name}")
 
     def remove_image(self, image_id: str) -> None:
         """Remove an image; layers that others use are kept. Does nothing if it does not exist or is still in use.
@@ -492,11 +507,6 @@ def _check_image(image_id: str) -> str:
     return image_id
 
 
-def _is_docker(config: bytes) -> bool:
-    """Whether buildah wrote a configuration in docker's format."""
-    return b'"container_config"' in config
-
-
 def _image_id(output: bytes) -> str:
     return _check_image(output.decode().strip().splitlines()[-1].removeprefix("sha256:"))
 
@@ -507,6 +517,13 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _made_twice(failure: Failure) -> bool:
+    """Whether a commit failed because another build was making an image with the same layer meanwhile."""
+    return isinstance(failure.error, ProcessFailed) and any(
+        words in failure.error.completed.stderr for words in (b"already in use", b"already exists", b"not known")
+    )
 
 
 def _container_vanished(failure: Failure) -> bool:

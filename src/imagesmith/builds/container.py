@@ -1,14 +1,15 @@
 """Container images before and after the BUILD workflow: the image that instances start on, and the built image.
 
-    parent -> [Dockerfile before] -> instance of the BUILD workflow -> [Dockerfile after] -> layout, inventory,
-                                     (its steps change it)                                   provenance
+    parent -> [instructions before] -> instance of the BUILD workflow -> [instructions after] -> layout, inventory,
+                                       (its steps change it)                                     provenance
 
 Every function may run again after a crash: images are found by content, exports are by digest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,10 +24,8 @@ from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.managed_parent import configured_source
 from imagesmith.builds.work import Work
 from imagesmith.builds.worker_context import instance_name
-from imagesmith.dockerfiles.build import build_dockerfile
-from imagesmith.dockerfiles.placeholders import fill_parent
-from imagesmith.dockerfiles.template import DockerfileParts, split_template, unreadable_lines
-from imagesmith.dockerfiles.triggers import TriggerError, with_triggers
+from imagesmith.dockerfile_builds.build import DockerfileBuild
+from imagesmith.dockerfiles.template import unreadable_lines
 from imagesmith.managed.bases import managed_base
 from imagesmith.settings import NoRegistry
 from imagesmith.store.build_outcome import BuildParent
@@ -40,7 +39,7 @@ class Start:
     image_id: str
     parent: Parent
     plain: PlainImage
-    """The image that replaces the parent in the Dockerfile, and the parent's triggers, which become lines of it."""
+    """The image that replaces the parent in the Dockerfile, and the parent's triggers, which it carries out."""
 
     def facts(self) -> BuildParent:
         """The facts that finished_image() needs, also after a crash."""
@@ -57,30 +56,14 @@ def starting_image(work: Work) -> Start:
             raise StepFailed(f"the parent image {parent.reference} cannot be used: {error}") from error
     if plain.triggers:
         work.log.line("parent", f"ONBUILD triggers of the parent, which run first: {len(plain.triggers)}")
-    before = _parts(work, plain.triggers).before
-    if not before:
-        return Start(plain.id, parent, plain)
-    with work.timed("dockerfile"):
-        return Start(_run_dockerfile(work, "before", fill_parent(before, plain.id)), parent, plain)
+    with _dockerfile(work, "before", plain.id, plain.triggers) as build:
+        return Start(build.before_components(), parent, plain)
 
 
 def finished_image(work: Work, image_id: str, *, parent: BuildParent) -> str:
     """Apply the rest of the Dockerfile to the committed image; `parent`: the facts of its start."""
-    after = _parts(work, parent.triggers).after
-    if not after:
-        return image_id
-    with work.timed("dockerfile"):
-        text = fill_parent(after.replace(DockerfileParts.BASE, image_id), parent.image)
-        return _run_dockerfile(work, "after", text)
-
-
-def _parts(work: Work, triggers: Sequence[str]) -> DockerfileParts:
-    if problems := unreadable_lines(work.plan.dockerfile):
-        raise StepFailed(f"the Dockerfile template cannot be built: {problems[0].render('template')}")
-    try:
-        return split_template(with_triggers(work.plan.dockerfile, triggers))
-    except TriggerError as error:
-        raise StepFailed(f"the parent image {work.plan.parent.reference} cannot be used: {error}") from error
+    with _dockerfile(work, "after", parent.image, parent.triggers) as build:
+        return build.after_components(image_id)
 
 
 def keep_image(work: Work, image_id: str, *, parent_digest: str, started: datetime) -> str:
@@ -218,29 +201,27 @@ def _kept_here(work: Work, reference: str) -> str:
     return known.get(prefix + (name if ":" in name else f"{name}:latest"), "")
 
 
-def _run_dockerfile(work: Work, role: str, text: str) -> str:
-    worker_context, cancellation = work.worker_context, work.cancellation
-
-    def pull(reference: str) -> Parent:
-        """Pull a further image of the Dockerfile, with the credentials of the settings."""
-        found = _registry_image(work, reference)
-        if found.reference != reference:
-            # the text of the Dockerfile keeps the name, which is never pulled
-            worker_context.storage.name_image(found.image_id, reference)
-        return found
-
+@contextmanager
+def _dockerfile(work: Work, role: str, parent: str, triggers: Sequence[str]) -> Iterator[DockerfileBuild]:
+    """The build of the plan's template, whose output is in the log. Raises StepFailed."""
+    if problems := unreadable_lines(work.plan.dockerfile):
+        raise StepFailed(f"the Dockerfile template cannot be built: {problems[0].render('template')}")
+    worker_context = work.worker_context
     receive, flush = work.log.sink("dockerfile")
     try:
-        return build_dockerfile(
-            worker_context.storage,
-            text,
-            name=instance_name(work.plan, role),
-            limits=worker_context.limits,
-            timeout=worker_context.settings.builds.step_timeout_seconds,
-            cancellation=cancellation,
-            on_output=receive,
-            pull=pull,
-        )
+        with work.timed("dockerfile"):
+            yield DockerfileBuild(
+                storage=worker_context.storage,
+                text=work.plan.dockerfile,
+                name=instance_name(work.plan, role),
+                find=lambda reference: _registry_image(work, reference).image_id,
+                parent=parent,
+                triggers=triggers,
+                limits=worker_context.limits,
+                timeout=worker_context.settings.builds.step_timeout_seconds,
+                cancellation=work.cancellation,
+                on_output=receive,
+            )
     except ParentError as error:
         raise StepFailed(str(error)) from error
     finally:

@@ -25,7 +25,7 @@ from imagesmith.builds.work import Work
 from imagesmith.builds.worker_context import WorkerContext
 from imagesmith.distribution.containers import distribute
 from imagesmith.distribution.destinations.embedded_layout import local_outputs
-from imagesmith.dockerfiles.template import split_template
+from imagesmith.dockerfiles.template import runs_components
 from imagesmith.inspection.inventory import Inventory
 from imagesmith.inspection.scanning.scanner import ScanTarget
 from imagesmith.processes import ProcessFailed
@@ -50,7 +50,7 @@ class ContainerBuild:
         return launch_instance(run, inputs)
 
     def without_components(self, plan: BuildPlan) -> str:
-        if split_template(plan.dockerfile).runs_components:
+        if runs_components(plan.dockerfile):
             return ""
         return "the Dockerfile has no components variable: build and validate phases do not run"
 

@@ -28,7 +28,6 @@ from imagesmith.builds.patience import RunPatience
 from imagesmith.builds.records import ImageRecords
 from imagesmith.builds.stores import open_disks, open_exchange, open_layout, s3_config
 from imagesmith.components.services import S3Config
-from imagesmith.dockerfiles.build import sweep_dockerfile_builds
 from imagesmith.instances.limits import ControlGroups, ResourceLimits, leftover_groups
 from imagesmith.instances.machine.machine_factory import MachineFactory
 from imagesmith.instances.orphans import end_orphans
@@ -193,8 +192,6 @@ class WorkerContext:
         Everything that a start deletes is named here; instances/sweep.py is for commands without a server.
         """
         end_orphans()
-        # control groups first: the storage's sweep removes the folders that name the groups of Dockerfile builds
-        sweep_dockerfile_builds(self.storage)
         ControlGroups(leftover_groups(f"{self.storage.runroot.name}-"), ()).remove()
         self.storage.sweep(self.instances.suspended())
         self.machines.sweep(self.instances.suspended())

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from imagesmith.builds.instance_facts import InstanceMetadata
 from imagesmith.builds.instances import instance_id
+from imagesmith.cli.authoring import instance_name
 from imagesmith.cli.component_documents import (
     LoadedComponents,
     RunRequest,
@@ -22,7 +23,7 @@ from imagesmith.cli.component_documents import (
     show_loaded,
     unknown_phases,
 )
-from imagesmith.cli.component_place import RestartNeeded, instance_name, instance_place
+from imagesmith.cli.component_place import RestartNeeded, instance_place
 from imagesmith.cli.component_view import Several, StepView, show_ending
 from imagesmith.cli.context import CommandFailed, print_json, settings_of
 from imagesmith.cli.screen import echo

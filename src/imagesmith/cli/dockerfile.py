@@ -1,17 +1,19 @@
-"""`imagesmith dockerfile`: check the Dockerfile templates of container recipes, without a server."""
+"""`imagesmith dockerfile`: check and build the Dockerfile templates of container recipes, without a server."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from imagesmith.cli.component_view import problem_json, show_problems
-from imagesmith.cli.context import CommandFailed, json_option, print_json
+from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, print_json
 from imagesmith.cli.screen import echo
-from imagesmith.dockerfiles.template import check_template
+from imagesmith.dockerfiles.parser import parse_dockerfile
+from imagesmith.dockerfiles.template import check_dockerfile, check_template
 from imagesmith.values.diagnostics import Position, Problem, errors_of
 
 _MAX_BYTES: Final = 64 * 1024
@@ -22,7 +24,7 @@ _ODD_ENDS: Final = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]|\r(?!\n)")
 
 @click.group()
 def dockerfile() -> None:
-    """Check Dockerfile templates, without a server."""
+    """Check and build Dockerfile templates, without a server."""
 
 
 @dockerfile.command()
@@ -41,12 +43,7 @@ def check(file: Path, *, components: bool, as_json: bool) -> None:
 
     The exit status is 0 if the template is valid and 1 otherwise.
     """
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise CommandFailed(f"{file} cannot be read: {error.strerror}") from error
-    text, problems = _decoded(data)
+    text, problems = _read(file)
     if not problems:
         problems = check_template(text, has_components=components)
     failing = errors_of(problems)
@@ -55,13 +52,68 @@ def check(file: Path, *, components: bool, as_json: bool) -> None:
         message = f"{len(failing)} error{'s' if len(failing) != 1 else ''}"
     if as_json:
         status = "failed" if failing else "success"
-        documents = [problem_json(str(file), problem) for problem in problems]
-        print_json({"validationStatus": status, "message": message, "problems": documents})
+        print_json({"validationStatus": status, "message": message, "problems": _documents(file, problems)})
     else:
-        show_problems(str(file), _ODD_ENDS.sub(" ", text.removeprefix("\ufeff")), problems)
+        _show(file, text, problems)
         echo(message, fg="red" if failing else "green")
     if failing:
         raise SystemExit(1)
+
+
+@dockerfile.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--parent", metavar="IMAGE", default="", help="The parent image: a managed base, oci:FOLDER, or a name."
+)
+@click.option(
+    "--image", "images", metavar="NAME=IMAGE", multiple=True, help="An image to use for a name; may be repeated."
+)
+@click.option(
+    "--output", metavar="oci:FOLDER", default="", help="Where to write the image; without, it is dropped."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(1), default=7200.0, show_default=True, help="Seconds of the build."
+)
+@click.option("--network", type=click.Choice(["outbound", "none"]), default="outbound", show_default=True)
+@data_dir_option
+@json_option
+def build(file: Path, *, data_dir: Path, as_json: bool, **options: Any) -> None:
+    """Build a Dockerfile template as a recipe does, without its components.
+
+    \b
+    Examples:
+      imagesmith dockerfile build Dockerfile --parent debian-x86-12
+      imagesmith dockerfile build Dockerfile --parent oci:./base --output oci:./built --json
+
+    The exit status is 0 if the image was built and 1 otherwise.
+    """
+    # the command's other half needs the builder, which `check` does without
+    from imagesmith.cli.dockerfile_build import AskedBuild, build_once
+
+    text, problems = _read(file)
+    problems = problems or check_dockerfile(parse_dockerfile(text))
+    if not as_json:
+        _show(file, text, problems)
+    asked = AskedBuild(file=file, data_dir=data_dir, as_json=as_json, **options)
+    if not build_once(asked, text, _documents(file, problems), valid=not errors_of(problems)):
+        raise SystemExit(1)
+
+
+def _read(file: Path) -> tuple[str, list[Problem]]:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise CommandFailed(f"{file} cannot be read: {error.strerror}") from error
+    return _decoded(data)
+
+
+def _documents(file: Path, problems: list[Problem]) -> list[Mapping[str, Any]]:
+    return [problem_json(str(file), problem) for problem in problems]
+
+
+def _show(file: Path, text: str, problems: list[Problem]) -> None:
+    show_problems(str(file), _ODD_ENDS.sub(" ", text.removeprefix("\ufeff")), problems)
 
 
 def _decoded(data: bytes) -> tuple[str, list[Problem]]:

@@ -23,7 +23,7 @@ _SUMMARIES = {
     "ami": "Machine images: the catalog, export, boot.",
     "base": "Disks and images that builds start from.",
     "component": "Validate, run and create component documents, without a server.",
-    "dockerfile": "Check Dockerfile templates, without a server.",
+    "dockerfile": "Check and build Dockerfile templates, without a server.",
     "workflow": "Validate, plan and create workflow documents, without a server.",
     "schedule": "Explain schedule expressions; list the next runs.",
     "parameter": "Set and show stored parameters; a recipe can have one as parent, like ssm:/golden/debian-12.",

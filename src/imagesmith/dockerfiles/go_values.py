@@ -17,6 +17,8 @@ _PORTS: Final = re.compile(r"([0-9]+)(?:-([0-9]+))?\Z", re.ASCII)
 _PROTOCOLS: Final = ("tcp", "udp", "sctp")
 _SIZE: Final = re.compile(r"[0-9]+(?:\.[0-9]+)* ?[kKmMgGtTpP]?[iI]?[bB]?\Z", re.ASCII)
 _PLATFORM: Final = re.compile(r"[A-Za-z0-9_-]+(?:\([A-Za-z0-9_.-]+\))?(?:/[A-Za-z0-9_.-]+){0,2}\Z", re.ASCII)
+_SYSTEMS: Final = ("linux", "windows", "darwin", "freebsd")
+_ARCHITECTURES: Final = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386"}
 _REALTIME: Final = {f"RTMIN+{number}" for number in range(1, 16)} | {f"RTMAX-{number}" for number in range(1, 15)}
 _SIGNALS: Final = frozenset({name.removeprefix("SIG") for name in signal.Signals.__members__} | _REALTIME)
 
@@ -60,6 +62,16 @@ def is_size(text: str) -> bool:
     return _SIZE.match(text) is not None
 
 
+def byte_count(text: str) -> int:
+    """The bytes of a size that is_size() accepts, like `64m`."""
+    found = re.match(r"([0-9]+)(?:\.([0-9]*))?[0-9.]* ?([kKmMgGtTpP]?)", text)
+    assert found is not None
+    factor: int = 1024 ** " kmgtp".index(found[3].lower() or " ")
+    fraction = (found[2] or "")[:9]
+    whole, part = int(found[1][:18]), int(fraction or "0")
+    return min(whole * factor + part * factor // int("1" + "0" * len(fraction)), 2**62)
+
+
 def is_platform(text: str) -> bool:
     return _PLATFORM.match(text) is not None
 
@@ -70,3 +82,13 @@ def _port_range(text: str) -> tuple[int, int] | None:
         return None
     first, last = int(found[1]), int(found[2] or found[1])
     return (first, last) if first <= last <= 65535 else None
+
+
+def normal_platform(text: str) -> str:
+    """A platform as Docker writes it: `linux/amd64` for `x86_64`, `linux` and `linux/amd64/v1` as well."""
+    words = text.lower().split("/")
+    if len(words) == 1:
+        words = ["linux", *words] if words[0] not in _SYSTEMS else [words[0], "amd64"]
+    architecture = _ARCHITECTURES.get(words[1], words[1])
+    variant = words[2:] if words[2:] not in (["v1"], ["v8"]) else []
+    return "/".join([words[0], architecture, *variant])

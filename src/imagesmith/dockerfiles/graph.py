@@ -67,10 +67,17 @@ class PlacedInstruction:
     index: int
     """Its number among the instructions of the file."""
     texts: Mapping[Token, Expanded]
-    """Its tokens in which variables are replaced."""
+    """Its tokens in which variables are replaced; here-documents by their words."""
+    scope: VariableScope
+    """The variables before it."""
 
     def text(self, token: Token) -> Expanded:
         return self.texts.get(token, Expanded(token.text))
+
+    def words(self, token: Token) -> tuple[str, ...]:
+        """The words of a token: a variable may hold several."""
+        found = self.text(token)
+        return found.words or ((found.text,) if found.text else ())
 
 
 @dataclass(frozen=True)
@@ -124,8 +131,12 @@ class Graph:
     @property
     def needed(self) -> frozenset[int]:
         """The stages that the last one needs, itself included."""
+        return self.needed_by(len(self.stages) - 1) if self.stages else frozenset()
+
+    def needed_by(self, index: int) -> frozenset[int]:
+        """The stages that a stage needs, itself included."""
         found: set[int] = set()
-        waiting = [len(self.stages) - 1] if self.stages else []
+        waiting = [index]
         while waiting:
             index = waiting.pop()
             if index not in found:
@@ -186,7 +197,7 @@ class _Builder:
         for token in (instruction.image, instruction.platform):
             if token is not None:
                 texts[token] = self._expanded(instruction, token)
-        placed = PlacedInstruction(instruction, index, texts)
+        placed = PlacedInstruction(instruction, index, texts, self._global)
         base = self._base(placed.text(instruction.image).text)
         if instruction.stage_name in self._names:
             message = f"the name '{instruction.stage_name[:40]}' is given to two stages"
@@ -246,13 +257,14 @@ class _Builder:
         self._start = None
 
     def _place(self, index: int, instruction: Instruction) -> PlacedInstruction:
+        before = self._scope
         try:
-            self._scope, texts, problems = expand_instruction(self._scope, instruction)
+            self._scope, texts, problems = expand_instruction(before, instruction)
         except TooLarge as error:
             self.problems.append(Problem("too-large", str(error), instruction.position))
             raise _Stopped from error
         self.problems += problems
-        return PlacedInstruction(instruction, index, texts)
+        return PlacedInstruction(instruction, index, texts, before)
 
     def _expanded(self, instruction: Instruction, token: Token) -> Expanded:
         try:

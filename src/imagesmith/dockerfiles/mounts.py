@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from imagesmith.dockerfiles.go_values import is_size
-from imagesmith.dockerfiles.model import RunMount
+from imagesmith.dockerfiles.model import RunMount, Token
 from imagesmith.dockerfiles.statement import InstructionLine
 from imagesmith.dockerfiles.words import Word
 from imagesmith.documents.fields import suggestion
@@ -39,63 +39,87 @@ _SHARING: Final = ("shared", "private", "locked")
 def parse_mount(statement: InstructionLine, word: Word) -> RunMount | None:
     """One mount; None when something is wrong with it, which is told.
 
-    A mount that holds a variable is not looked into: its members are known only where the variables are.
+    Values that hold a variable are not looked into: they are known where the variables are, see expanded_mount().
     """
-    if "$" in word.text:
-        return RunMount(statement.token(word), "")
-    try:
-        fields = next(csv.reader([word.text], strict=True), [])
-    except csv.Error:
-        statement.tell("mount", "the quotes of this mount do not match", word.offset)
-        return None
-    mount = RunMount(statement.token(word), "bind")
-    given: dict[str, str] = {}
-    failed = False
-    for field in fields:
-        found = _member(statement, word, field)
-        if found is None:
-            failed = True
-            continue
-        name, value = found
-        given[name] = field
-        mount = replace(mount, **{_MEMBERS[name]: value})
-    for name, field in given.items():
-        kinds = _ONLY_FOR.get(name, MOUNT_KINDS)
-        if not failed and mount.kind not in kinds:
-            message = f"a mount of type {mount.kind} has no '{name}'"
-            statement.tell("mount", message, word.offset + max(word.text.find(field), 0))
-            failed = True
-    if not failed and mount.kind == "secret" and not (mount.source or mount.target or mount.id):
-        statement.tell("mount", "a mount of type secret needs an id", word.offset)
-        failed = True
-    return None if failed else mount
+    reader = _Reader(statement.token(word))
+    mount = reader.read()
+    for message, offset, hint in reader.problems:
+        statement.tell("mount", message, word.offset + offset, hint)
+    return mount
 
 
-def _member(statement: InstructionLine, word: Word, field: str) -> tuple[str, Any] | None:
-    key, separator, value = field.partition("=")
-    name = _ALIASES.get(key.lower(), key.lower())
-    offset = word.offset + max(word.text.find(field), 0)
-    if name not in _MEMBERS:
-        hint = suggestion(name, _MEMBERS)
-        statement.tell("mount", f"a mount has no member '{key[:40]}'", offset, hint)
-        return None
-    if not separator and name not in _ALONE:
-        statement.tell("mount", f"the member '{name}' of a mount has no value", offset, f"write {name}=VALUE")
-        return None
-    if name in _ALONE:
-        told = _BOOLEANS.get(value) if separator else True
-        if told is None:
-            statement.tell("mount", f"'{name}' is true or false, not '{value[:40]}'", offset)
+def expanded_mount(mount: RunMount, text: str) -> RunMount:
+    """The mount with its text after variables were replaced. Raises ValueError in words."""
+    if text == mount.token.text:
+        return mount
+    reader = _Reader(replace(mount.token, text=text))
+    found = reader.read()
+    if found is None:
+        raise ValueError(reader.problems[0][0])
+    if found.image != mount.image or found.kind != mount.kind:
+        raise ValueError("a variable cannot contain the members 'type' and 'from' of a mount")
+    return replace(found, token=mount.token)
+
+
+class _Reader:
+    """Reads the text of one mount; `problems`: what is wrong, at which offset in it, and a hint."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+        self._text = token.text
+        self.problems: list[tuple[str, int, str]] = []
+
+    def read(self) -> RunMount | None:
+        try:
+            fields = next(csv.reader([self._text], strict=True), [])
+        except csv.Error:
+            self.problems.append(("the quotes of this mount do not match", 0, ""))
             return None
-        return name, told != (name == "readwrite")
-    problem = _value_problem(name, value)
-    if problem:
-        statement.tell("mount", problem, offset)
-        return None
-    return name, value.lower() if name in ("type", "sharing") else value
+        mount = RunMount(self._token, "bind")
+        given: dict[str, str] = {}
+        for field in fields:
+            found = self._member(field)
+            if found is not None:
+                name, value = found
+                given[name] = field
+                mount = replace(mount, **{_MEMBERS[name]: value})
+        for name, field in given.items():
+            if not self.problems and mount.kind not in _ONLY_FOR.get(name, MOUNT_KINDS):
+                self._tell(f"a mount of type {mount.kind} has no '{name}'", field)
+        if not self.problems and mount.kind == "secret" and not (mount.source or mount.target or mount.id):
+            self.problems.append(("a mount of type secret needs an id", 0, ""))
+        return None if self.problems else mount
+
+    def _tell(self, message: str, field: str, hint: str = "") -> None:
+        self.problems.append((message, max(self._text.find(field), 0), hint))
+
+    def _member(self, field: str) -> tuple[str, Any] | None:
+        key, separator, value = field.partition("=")
+        name = _ALIASES.get(key.lower(), key.lower())
+        if name not in _MEMBERS:
+            self._tell(f"a mount has no member '{key[:40]}'", field, suggestion(name, _MEMBERS))
+            return None
+        if not separator and name not in _ALONE:
+            self._tell(f"the member '{name}' of a mount has no value", field, f"write {name}=VALUE")
+            return None
+        if name in _ALONE:
+            told = _BOOLEANS.get(value) if separator else True
+            if told is None:
+                self._tell(f"'{name}' is true or false, not '{value[:40]}'", field)
+                return None
+            return name, told != (name == "readwrite")
+        problem = _value_problem(name, value)
+        if problem:
+            self._tell(problem, field)
+            return None
+        return name, value.lower() if name in ("type", "sharing") else value
 
 
 def _value_problem(name: str, value: str) -> str:
+    if name == "from" and "$" in value:
+        return "'from' of a mount cannot hold a variable; give a stage that is FROM it, and name the stage"
+    if "$" in value and name not in ("type", "sharing"):
+        return ""
     if name == "type" and value.lower() not in MOUNT_KINDS:
         return f"'{value[:40]}' is not a type of a mount; use {', '.join(MOUNT_KINDS[:-1])} or {MOUNT_KINDS[-1]}"
     if name == "sharing" and value.lower() not in _SHARING:

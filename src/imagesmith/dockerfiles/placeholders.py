@@ -25,6 +25,11 @@ def without_blanks(line: Line) -> Line:
     return replace(line, text=text)
 
 
+def shown(text: str) -> str:
+    """A text for people, in which each placeholder is written with blanks."""
+    return _PLACEHOLDER.sub(lambda found: f"{{{{{{ imagebuilder:{found[1]} }}}}}}", text)
+
+
 def line_placeholder(line: Line) -> str:
     """The placeholder that stands alone on a line, if it is one of those that do."""
     found = _PLACEHOLDER.fullmatch(line.text.strip(SPACE))
@@ -54,8 +59,3 @@ def names_parent(text: str) -> bool:
 
 def has_placeholder(text: str) -> bool:
     return _PLACEHOLDER.search(text) is not None
-
-
-def fill_parent(text: str, reference: str) -> str:
-    """Put a reference in the place of the parent image variable."""
-    return _PLACEHOLDER.sub(lambda found: reference if found[1] == PARENT else found[0], text)

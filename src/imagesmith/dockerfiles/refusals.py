@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from imagesmith.dockerfiles.graph import Graph, PlacedInstruction
-from imagesmith.dockerfiles.model import AddInstruction, CopyInstruction, Dockerfile, RunInstruction, RunMount
+from imagesmith.dockerfiles.go_values import is_platform, normal_platform
+from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph, PlacedInstruction
+from imagesmith.dockerfiles.model import (
+    AddInstruction,
+    CopyInstruction,
+    Dockerfile,
+    OnbuildInstruction,
+    RunInstruction,
+    RunMount,
+)
 from imagesmith.dockerfiles.sources import is_git, is_remote
+from imagesmith.dockerfiles.variables import PLATFORM
 from imagesmith.values.diagnostics import Position, Problem
 
 NO_CONTEXT: Final = "no-context"
@@ -24,12 +33,26 @@ def template_refusals(dockerfile: Dockerfile, graph: Graph) -> Iterator[Problem]
         message = f"the front end '{syntax[:80]}' cannot be used: templates are written in Docker's own language"
         yield Problem("syntax", message, dockerfile.directives.syntax_place)
     for stage in graph.stages:
+        yield from _of_platform(stage)
         for placed in stage.body:
             instruction = placed.instruction
+            if isinstance(instruction, OnbuildInstruction):
+                continue  # it runs in another build, which may have what this one lacks
             if isinstance(instruction, RunInstruction):
                 yield from _of_run(instruction)
             elif isinstance(instruction, (CopyInstruction, AddInstruction)):
                 yield from _of_files(placed, instruction)
+
+
+def _of_platform(stage: DockerfileStage) -> Iterator[Problem]:
+    """Programs of another architecture cannot run here; `scratch` has no program."""
+    token = stage.first.platform
+    if token is None or stage.base.kind in (BaseKind.SCRATCH, BaseKind.STAGE):
+        return
+    found = stage.start.text(token)
+    if found.certain and is_platform(found.text) and normal_platform(found.text) != PLATFORM["TARGETPLATFORM"]:
+        message = f"programs of the platform '{found.text[:40]}' cannot run here"
+        yield _refused("platform", message, token.position, f"this builder is {PLATFORM['TARGETPLATFORM']}")
 
 
 def _of_run(run: RunInstruction) -> Iterator[Problem]:
@@ -60,12 +83,15 @@ def _of_files(placed: PlacedInstruction, instruction: CopyInstruction | AddInstr
         return
     for token in instruction.sources:
         source = placed.text(token)
-        remote = isinstance(instruction, AddInstruction) and (is_remote(source.text) or is_git(source.text))
+        remote = isinstance(instruction, AddInstruction) and is_remote(source.text)
         # a variable of the parent, unknown here, may be the beginning of a URL
         begins_unknown = not source.certain and (
             source.text.startswith("$")
             or (isinstance(instruction, AddInstruction) and token.text.lstrip("\"'").startswith("$"))
         )
+        if isinstance(instruction, AddInstruction) and is_git(source.text):
+            yield _refused("git", "ADD of a git repository is not supported", token.position, "clone it in a RUN")
+            return
         if not remote and not begins_unknown and source.text:
             hint = _FETCH
             if isinstance(instruction, CopyInstruction) and (is_remote(source.text) or is_git(source.text)):

@@ -1,18 +1,16 @@
-"""ONBUILD triggers of a parent as lines of the Dockerfile template that names it. Pure.
+"""ONBUILD triggers of images as instructions of the Dockerfile that names them. Pure.
 
-`docker build` runs the triggers of an image as the first instructions of every stage that is FROM it. Written into
-the template they are built like its own lines, in the sandbox, and images that they name are treated like its own.
+`docker build` carries out the triggers of an image as the first instructions of every stage that is FROM it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from imagesmith.dockerfiles.model import FromInstruction, Instruction
+from imagesmith.dockerfiles.model import Dockerfile, FromInstruction, Instruction
 from imagesmith.dockerfiles.parser import parse_dockerfile
-from imagesmith.dockerfiles.placeholders import has_placeholder, is_parent
-from imagesmith.dockerfiles.refusals import NO_CONTEXT
-from imagesmith.dockerfiles.template import builder_text, check_template
+from imagesmith.dockerfiles.placeholders import has_placeholder
 from imagesmith.values.diagnostics import errors_of
 
 _NEVER = ("ONBUILD", "FROM", "MAINTAINER")
@@ -23,25 +21,22 @@ class TriggerError(ValueError):
     """A trigger that cannot be run: says which, and why."""
 
 
-def with_triggers(template: str, triggers: Sequence[str]) -> str:
-    """The template with the triggers of its parent behind every FROM that names the parent. Raises TriggerError."""
-    if not triggers:
-        return template
-    lines = [f"{builder_text(parse_trigger(trigger), chr(92))}\n" for trigger in triggers]
-    dockerfile = parse_dockerfile(template)
-    result: list[str] = []
-    for item in dockerfile.instructions:
-        result.append(f"{builder_text(item, dockerfile.directives.escape)}\n")
-        if isinstance(item, FromInstruction) and is_parent(item.image.text):
-            result += lines
-    text = "".join(result)
-    # a recipe that an older version stored may have problems of its own, which are not those of a trigger
-    own = {(problem.code, problem.message) for problem in errors_of(check_template(template, has_components=False))}
-    for problem in errors_of(check_template(text, has_components=False)):
-        if problem.code == NO_CONTEXT or (problem.code, problem.message) in own:
-            continue  # whoever wrote the trigger had a build context; the one of this build is empty
-        raise TriggerError(f"a trigger of the image cannot run here: {problem.message}")
-    return text
+def with_triggers(
+    dockerfile: Dockerfile, triggers_of: Callable[[int], Sequence[Instruction]]
+) -> tuple[Dockerfile, frozenset[int]]:
+    """The Dockerfile with triggers behind every FROM, and the numbers of the instructions that are triggers.
+
+    `triggers_of` returns those of the FROM with a number.
+    """
+    found: list[Instruction] = []
+    triggers: set[int] = set()
+    for index, item in enumerate(dockerfile.instructions):
+        found.append(item)
+        if isinstance(item, FromInstruction):
+            added = triggers_of(index)
+            triggers |= set(range(len(found), len(found) + len(added)))
+            found += added
+    return replace(dockerfile, instructions=tuple(found)), frozenset(triggers)
 
 
 def parse_trigger(trigger: str) -> Instruction:

@@ -24,21 +24,24 @@ from imagesmith.dockerfiles.model import (
     VolumeInstruction,
     WorkdirInstruction,
 )
+from imagesmith.dockerfiles.ports import port_count
 from imagesmith.dockerfiles.sources import is_git, is_remote
 from imagesmith.values.diagnostics import Problem
 
 _OCTAL: Final = re.compile(r"0*[0-7]{1,4}\Z")
-SYMBOLIC: Final = re.compile(r"[ugoa]*[-+=](?:[rwxXst]*|[ugo])(?:,[ugoa]*[-+=](?:[rwxXst]*|[ugo]))*\Z")
+_SYMBOLIC: Final = re.compile(r"[ugoa]*[-+=](?:[rwxXst]*|[ugo])(?:,[ugoa]*[-+=](?:[rwxXst]*|[ugo]))*\Z")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}\Z")
 _RESERVED_WORD: Final = re.compile(r"""(?:^|[\s"'/,\[])\.wh\.""")
 _RESERVED: Final = re.compile(r"(?:^|/)\.wh\.")
+_MOST_PORTS: Final = 70_000
 _NO_LAYER: Final = "a layer cannot carry files named `.wh.*`"
 
 
 def check_values(graph: Graph) -> Iterator[Problem]:
     """Every value of every stage that cannot be."""
     hidden = _hidden_name(graph)
+    yield from _check_number_of_ports(graph)
     for stage in graph.stages:
         yield from _check_platform(stage)
         yield from _check_repeated(stage)
@@ -47,12 +50,25 @@ def check_values(graph: Graph) -> Iterator[Problem]:
             yield from _check_reserved(placed, hidden)
 
 
+def _check_number_of_ports(graph: Graph) -> Iterator[Problem]:
+    """Each port is a member of the image: a few ranges would be a million."""
+    count = 0
+    for stage in graph.stages:
+        for placed in stage.body:
+            for token in getattr(placed.instruction, "ports", ()):
+                words = placed.words(token) if placed.text(token).certain else ()
+                count += sum(port_count(word) for word in words if not port_problem(word))
+                if count > _MOST_PORTS:
+                    yield Problem("port", f"more than {_MOST_PORTS} ports are exposed", token.position)
+                    return
+
+
 def _check_placed(placed: PlacedInstruction) -> Iterator[Problem]:
     instruction = placed.instruction
     if isinstance(instruction, ExposeInstruction):
         for token in instruction.ports:
             found = placed.text(token)
-            for port in found.words if found.certain else ():
+            for port in placed.words(token) if found.certain else ():
                 reason = port_problem(port)
                 if reason:
                     yield Problem("port", f"'{port[:40]}' cannot be exposed: {reason}", token.position)
@@ -73,7 +89,7 @@ def _check_placed(placed: PlacedInstruction) -> Iterator[Problem]:
 def _check_files(placed: PlacedInstruction, instruction: FilesInstruction) -> Iterator[Problem]:
     if instruction.chmod is not None:
         mode = placed.text(instruction.chmod)
-        if mode.certain and not _OCTAL.match(mode.text) and not SYMBOLIC.match(mode.text):
+        if mode.certain and not _OCTAL.match(mode.text) and not _SYMBOLIC.match(mode.text):
             message = f"'{mode.text[:40]}' is not a mode of a file"
             yield Problem("mode", message, instruction.chmod.position, hint="write it like 0755")
     target = placed.text(instruction.destination)

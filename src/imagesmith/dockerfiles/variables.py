@@ -15,12 +15,12 @@ from typing import Final
 from imagesmith.dockerfiles.model import (
     AddInstruction,
     ArgInstruction,
-    CopyInstruction,
     EnvInstruction,
     ExposeInstruction,
     FilesInstruction,
     Instruction,
     LabelInstruction,
+    RunInstruction,
     StopsignalInstruction,
     Token,
     UserInstruction,
@@ -70,7 +70,8 @@ class VariableScope:
 
     def stage(self, environment: Environment) -> VariableScope:
         """The beginning of a stage on an image whose variables are given; this is the scope before FROM."""
-        return VariableScope(environment, self.escape, self.budget, self.environment.values)
+        fixed = frozenset(environment.values)
+        return VariableScope(environment, self.escape, self.budget, self.environment.values, fixed=fixed)
 
     def declare(self, name: str, value: Expanded | None) -> VariableScope:
         """Take in an ARG; without a value it has that of the argument before FROM."""
@@ -145,7 +146,7 @@ def expand_instruction(
         for token in _expanded_tokens(instruction):
             text_of(token, scope)
         if isinstance(instruction, FilesInstruction):
-            problems += _documents(scope, instruction)
+            problems += _documents(scope, instruction, texts)
     return scope, texts, problems
 
 
@@ -161,6 +162,8 @@ def _expanded_tokens(instruction: Instruction) -> Iterator[Token]:
         for token in (instruction.destination, instruction.chown, instruction.chmod, checksum):
             if token is not None:
                 yield token
+    elif isinstance(instruction, RunInstruction):
+        yield from (mount.token for mount in instruction.mounts if "$" in mount.token.text)
     elif isinstance(instruction, VolumeInstruction):
         yield from instruction.paths
     elif isinstance(instruction, ExposeInstruction):
@@ -174,13 +177,13 @@ def _expanded_tokens(instruction: Instruction) -> Iterator[Token]:
 
 
 def _documents(
-    scope: VariableScope, instruction: CopyInstruction | AddInstruction | FilesInstruction
+    scope: VariableScope, instruction: FilesInstruction, texts: dict[Token, Expanded]
 ) -> Iterator[Problem]:
-    """What cannot be expanded in the here-documents of COPY and ADD."""
+    """Expand the here-documents of COPY and ADD into `texts`; yields what cannot be expanded."""
     for item in instruction.heredocs:
         if item.expand:
             try:
-                expand(item.content, scope.environment, scope.budget, keep=_DOCUMENT)
+                texts[item.word] = expand(item.content, scope.environment, scope.budget, keep=_DOCUMENT)
             except ShellError as error:
                 yield Problem("variable", f"in the here-document: {error}", item.word.position)
 

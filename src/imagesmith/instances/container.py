@@ -195,6 +195,14 @@ class ContainerInstance(ShellFiles):
         """
         return self._commit(labels or {}, created_by, created)
 
+    def commit_layers(self) -> str:
+        """Write the changes as one layer of a new image, whose configuration means nothing; returns its id."""
+        self.rest()
+        try:
+            return self.storage.commit_layers(self.name, cancellation=self._cancellation)
+        except ProcessFailed as error:
+            raise InstanceError(f"container {self.name} cannot be committed: {error}") from error
+
     def close(self) -> None:
         with self._lock:
             if self._closed:

@@ -1,0 +1,1 @@
+"""Carries out Dockerfiles in the sealed instances in which components run."""

@@ -1,0 +1,154 @@
+"""Builds Dockerfiles: reads them with their images, carries out the stages, makes the image.
+
+    template --prepare--> graph --stages before the components--> image --components (builds/)--> image
+                            |                                                                       |
+                            '--stages after them, or all of them where there are none---------------'--> image
+
+Nothing of a build remains in the storage but its image, however it ends.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.copying.copier import FileCopier
+from imagesmith.dockerfile_builds.build_context import BuildContext
+from imagesmith.dockerfile_builds.config_instructions import apply
+from imagesmith.dockerfile_builds.image_config import ImageConfig
+from imagesmith.dockerfile_builds.prepared import PreparedDockerfile, prepare
+from imagesmith.dockerfile_builds.stage_images import StageImage, StageImages
+from imagesmith.dockerfile_builds.stages import StageRunner
+from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph
+from imagesmith.dockerfiles.model import Placeholder
+from imagesmith.instances.limits import ResourceLimits
+from imagesmith.instances.network import NetworkKind
+from imagesmith.processes import Cancellation, OnOutput
+
+_FOLDER: Final = "dockerfile-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerfileBuild:
+    """What a Dockerfile is built with."""
+
+    storage: ContainerStorage
+    text: str
+    name: str
+    """Containers and sandboxes are named after it: `<build id>-<role>`."""
+    find: Callable[[str], str]
+    """Pulls an image by its name and returns its id in the storage."""
+    parent: str = ""
+    """The id of the image that the parent's variable stands for, which has no triggers."""
+    triggers: Sequence[str] = ()
+    """The triggers of the parent."""
+    limits: ResourceLimits = field(default_factory=ResourceLimits)
+    timeout: float
+    """Seconds of the whole build."""
+    network: NetworkKind = "outbound"
+    cancellation: Cancellation | None = None
+    on_output: OnOutput | None = None
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def whole(self) -> str:
+        """Build all of it and return the image's id; components are left out.
+
+        Raises DockerfileFailed, InstanceError, Cancelled, and what `find` raises.
+        """
+        images, prepared = self._prepared()
+        return self._built(images, prepared, prepared.graph, len(prepared.graph.stages) - 1)
+
+    def before_components(self) -> str:
+        """Build what the components run on, all of it if there is no place for them; returns the image's id.
+
+        It has no triggers yet: its container must not have them. Raises as whole() does.
+        """
+        images, prepared = self._prepared()
+        if prepared.cut < 0:
+            return self._built(images, prepared, prepared.graph, len(prepared.graph.stages) - 1)
+        graph, target = prepared.before_components()
+        stage = graph.stages[target]
+        if _is_parent_itself(stage):
+            return self.parent
+        return self._built(images, prepared, graph, target, keeps_triggers=False)
+
+    def after_components(self, image_id: str) -> str:
+        """Build what follows the components, on the image that they left; returns the image's id.
+
+        Raises as whole() does.
+        """
+        images, prepared = self._prepared()
+        if prepared.cut < 0:
+            return image_id
+        graph, target = prepared.after_components()
+        start = _resumed(images.stored(image_id), _stage_before(prepared, target))
+        last = len(graph.stages) - 1
+        if last == target and not _instructions(graph.stages[target]) and not start.config.triggers:
+            return image_id
+        return self._built(images, prepared, graph, last, starts={target: start})
+
+    def _prepared(self) -> tuple[StageImages, PreparedDockerfile]:
+        images = StageImages(self.storage, parent=self.parent, find=self.find, now=self.now)
+        return images, prepare(self.text, images, parent_triggers=self.triggers)
+
+    def _built(
+        self, images: StageImages, prepared: PreparedDockerfile, graph: Graph, target: int, *,
+        starts: dict[int, StageImage] | None = None, keeps_triggers: bool = True,
+    ) -> str:  # fmt: skip
+        with self._context() as context:
+            runner = StageRunner(context, graph, images, triggers=prepared.triggers, starts=starts)
+            try:
+                made = runner.run(target)
+                if not keeps_triggers:
+                    made = replace(made, config=replace(made.config, triggers=()))
+                return images.write(made)
+            finally:
+                runner.close()
+
+    @contextmanager
+    def _context(self) -> Iterator[BuildContext]:
+        with ExitStack() as stack:
+            folder = tempfile.TemporaryDirectory(prefix=_FOLDER, dir=self.storage.root / "tmp")
+            work = Path(stack.enter_context(folder))
+            copier = FileCopier(
+                f"{self.storage.runroot.name}-{self.name}-files", disk=self.storage.root, network=self.network,
+                limits=self.limits,
+            )  # fmt: skip
+            yield BuildContext(
+                storage=self.storage, name=self.name, limits=self.limits, network=self.network,
+                timeout=self.timeout, until=self.clock() + self.timeout, clock=self.clock, now=self.now,
+                cancellation=self.cancellation, on_output=self.on_output, copier=stack.enter_context(copier),
+                work=work,
+            )  # fmt: skip
+
+
+def _is_parent_itself(stage: DockerfileStage) -> bool:
+    """Whether the components run on the parent as it is."""
+    return stage.base.kind is BaseKind.PARENT and not _instructions(stage)
+
+
+def _instructions(stage: DockerfileStage) -> bool:
+    return any(not isinstance(placed.instruction, Placeholder) for placed in stage.body)
+
+
+def _stage_before(prepared: PreparedDockerfile, target: int) -> DockerfileStage:
+    graph, _ = prepared.before_components()
+    return graph.stages[target]
+
+
+def _resumed(image: StageImage, before: DockerfileStage) -> StageImage:
+    """The image of a stage that goes on behind its components, with what the image did not carry: its triggers, and
+    whether its CMD is its own."""
+    replayed = ImageConfig()
+    for placed in before.body:
+        replayed = apply(replayed, placed)
+    config = replace(image.config, triggers=replayed.triggers, has_own_cmd=replayed.has_own_cmd)
+    return replace(image, config=config)

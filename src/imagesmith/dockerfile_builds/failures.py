@@ -1,0 +1,42 @@
+"""Why the build of a Dockerfile failed, in words that name the instruction."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+from imagesmith.dockerfiles.graph import PlacedInstruction
+from imagesmith.instances.limits import ResourceLimits
+from imagesmith.instances.protocol import InstanceError
+from imagesmith.processes import Completed
+
+_NO_PROCESS: Final = os.strerror(errno.EAGAIN).lower()
+_TAIL_LINES: Final = 12
+_SHOWN: Final = 200
+
+
+class DockerfileFailed(InstanceError):
+    """An instruction failed, or the Dockerfile cannot be built; the text says which, where and why."""
+
+
+def place_of(placed: PlacedInstruction, *, is_trigger: bool) -> str:
+    """`the Dockerfile instruction 'RUN x' in line 3`."""
+    item = placed.instruction
+    text = " ".join(item.source.line.text.split())[:_SHOWN]
+    if is_trigger:
+        return f"the trigger '{text}' of an image of the Dockerfile"
+    return f"the Dockerfile instruction '{text}' in line {item.position.line}"
+
+
+def explain_run(done: Completed, timeout: float, limits: ResourceLimits) -> str:
+    """Why a command counts as failed, with its last output; empty when it succeeded."""
+    if done.returncode == 0 and not done.timed_out:
+        return ""
+    output = (done.stdout + b"\n" + done.stderr).decode(errors="replace")
+    last = "\n".join([line for line in output.splitlines() if line.strip()][-_TAIL_LINES:])
+    ending = (
+        f"was stopped after {timeout:.0f} s" if done.timed_out else f"failed with exit status {done.returncode}"
+    )
+    bound = f"\nThe limit of {limits.processes} processes was reached." if _NO_PROCESS in output.lower() else ""
+    return f"{ending}{bound}\nLast output:\n{last}"

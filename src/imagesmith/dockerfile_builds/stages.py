@@ -1,0 +1,138 @@
+"""Carries out the stages of a graph, each behind those that it needs; errors name the instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from imagesmith.dockerfile_builds.build_context import BuildContext
+from imagesmith.dockerfile_builds.copy_instruction import carry_out_copy
+from imagesmith.dockerfile_builds.failures import DockerfileFailed, place_of
+from imagesmith.dockerfile_builds.run_instruction import carry_out_run
+from imagesmith.dockerfile_builds.source_roots import SourceRoots
+from imagesmith.dockerfile_builds.stage_build import StageBuild
+from imagesmith.dockerfile_builds.stage_images import StageImage, StageImages, scratch_image
+from imagesmith.dockerfiles.go_values import normal_platform
+from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph, PlacedInstruction, Taken
+from imagesmith.dockerfiles.model import (
+    AddInstruction,
+    CopyInstruction,
+    Instruction,
+    Placeholder,
+    RunInstruction,
+    RunMount,
+    WorkdirInstruction,
+)
+from imagesmith.dockerfiles.placeholders import shown
+from imagesmith.dockerfiles.variables import PLATFORM
+from imagesmith.instances.mount_targets import make_folders
+from imagesmith.instances.protocol import InstanceError
+
+
+class StageRunner:
+    """Of one build; close() removes its containers."""
+
+    def __init__(
+        self, context: BuildContext, graph: Graph, images: StageImages, *, triggers: frozenset[int],
+        starts: dict[int, StageImage] | None = None,
+    ) -> None:  # fmt: skip
+        """`starts`: images that stages start from instead of those that they name, by index."""
+        self._context = context
+        self._graph = graph
+        self._images = images
+        self._triggers = triggers
+        self._starts = starts or {}
+        self._builds: dict[int, StageBuild] = {}
+        self._sources = SourceRoots(context, images, lambda index: self._builds[index].source_root())
+
+    def run(self, target: int) -> StageImage:
+        """The image of a stage. Raises DockerfileFailed, InstanceError, Cancelled."""
+        needed = self._graph.needed_by(target)
+        for index in self._in_order(target):
+            self._carry_out(self._graph.stages[index], count=len(needed))
+        return self._builds[target].image()
+
+    def close(self) -> None:
+        try:
+            self._sources.close()
+        finally:
+            while self._builds:
+                self._builds.popitem()[1].close()
+
+    def _in_order(self, target: int) -> Iterator[int]:
+        """The stages, each behind those that it needs: a stage may take from a later one."""
+        done: set[int] = set()
+        waiting = [target]
+        while waiting:
+            index = waiting[-1]
+            missing = sorted(self._graph.stages[index].needs - done, reverse=True)
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            if index not in done:
+                done.add(index)
+                yield index
+
+    def _carry_out(self, stage: DockerfileStage, *, count: int) -> None:
+        name = f"{self._context.name}-stage{stage.index}"
+        build = self._builds[stage.index] = StageBuild(self._context, self._start_of(stage), name)
+        prefix = f"[{len(self._builds)}/{count}] " if count > 1 else ""
+        body = [placed for placed in stage.body if not isinstance(placed.instruction, Placeholder)]
+        steps = len(body) + 1
+        self._context.tell(f"{prefix}STEP 1/{steps}: {_shown(stage.first)}")
+        for number, placed in enumerate(body, 2):
+            self._context.check()
+            self._context.tell(f"{prefix}STEP {number}/{steps}: {_shown(placed.instruction)}")
+            with self._named(placed):
+                self._instruction(build, stage, placed)
+
+    def _start_of(self, stage: DockerfileStage) -> StageImage:
+        known = self._starts.get(stage.index)
+        if known is not None:
+            return known
+        if stage.base.kind is BaseKind.SCRATCH:
+            token = stage.first.platform
+            return scratch_image(normal_platform(stage.start.text(token).text) if token else _OWN_PLATFORM)
+        if stage.base.kind is BaseKind.STAGE:
+            return self._builds[stage.base.stage].image().as_parent()
+        image = self._images.parent() if stage.base.kind is BaseKind.PARENT else self._images.named(stage.base.name)
+        return image.as_parent()
+
+    def _instruction(self, build: StageBuild, stage: DockerfileStage, placed: PlacedInstruction) -> None:
+        item, before = placed.instruction, build.config
+        build.configure(placed)
+        if isinstance(item, RunInstruction):
+            carry_out_run(build, placed, item, lambda mount: self._sources.of(_taken(stage, placed, mount)))
+        elif isinstance(item, (CopyInstruction, AddInstruction)):
+            carry_out_copy(build, placed, item, self._sources.of(_taken(stage, placed, None)))
+        elif isinstance(item, WorkdirInstruction):
+            user = build.find_user(build.config.user).identity
+            make_folders(build.root(), build.config.working_dir, uid=user.uid, gid=user.gid)
+        build.note(placed, before, writes_files=isinstance(item, _WRITING))
+
+    @contextmanager
+    def _named(self, placed: PlacedInstruction) -> Iterator[None]:
+        """Errors of the block name the instruction."""
+        try:
+            yield
+        except InstanceError as error:
+            place = place_of(placed, is_trigger=placed.index in self._triggers)
+            text = str(error) if isinstance(error, DockerfileFailed) else f"failed: {error}"
+            raise DockerfileFailed(f"{place} {text}") from error
+
+
+_WRITING = (RunInstruction, CopyInstruction, AddInstruction, WorkdirInstruction)
+_OWN_PLATFORM = PLATFORM["TARGETPLATFORM"]
+
+
+def _shown(item: Instruction) -> str:
+    return " ".join(shown(item.source.line.text).split())
+
+
+def _taken(stage: DockerfileStage, placed: PlacedInstruction, mount: RunMount | None) -> Taken | None:
+    """What an instruction, or one of its mounts, takes files from."""
+    for taken in stage.taken:
+        if taken.placed is placed and (mount is None or mount.token == taken.token):
+            return taken
+    return None
