@@ -18,34 +18,17 @@ from imagesmith.dockerfiles.template import check_template
 pytestmark = pytest.mark.tool
 
 ALIKE: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("FROM scratch AS Build\nWORKDIR /x\nFROM scratch\nCOPY --from=build /x /y", ("stage-case",)),
-    ("FROM scratch AS build\nWORKDIR /x\nFROM scratch\nCOPY --from=BUILD /x /y", ("stage-case",)),
-    ("FROM scratch\nRUN --network=none x", ("flag",)),
-    ("FROM scratch\nRUN --network=default x", ("flag",)),
-    ("FROM scratch\nRUN --security=sandbox x", ("flag",)),
-    ("FROM scratch\nRUN --mount=type=tmpfs,target=/t,size=10m x", ("mount-member",)),
-    ("FROM scratch\nRUN --mount=type=CACHE,target=/t x", ("mount-member",)),
-    ("FROM scratch\nRUN --mount=target=/t,type=cache,sharing=private x", ("mount-member",)),
-    ("FROM scratch\nRUN --mount=type=cache x", ("mount-member",)),
-    ("FROM scratch AS a\nFROM scratch\nRUN --mount=from=0,target=/t x", ("mount-number",)),
     ("FROM scratch AS a\nARG A=1\nENV A=$A\nFROM a\nENV B=$A", ()),
     ("FROM scratch AS b\nWORKDIR /d\nWORKDIR /e\nFROM scratch\nCOPY --from=b /d /e .", ()),
     ("FROM scratch\nENV a-b=c", ()),
     ("FROM scratch\nARG a-b=c", ()),
     ("FROM scratch\nARG 1a=c", ()),
-    ("FROM scratch\nENV A=1\nENV B=${A%x}", ("modifier",)),
-    ("FROM scratch\nENV A=1\nENV B=${A-x}", ("modifier",)),
     ("FROM scratch\nENV C=${D?no}", ("variable",)),
     ("FROM scratch\nENV B=${D:?no}", ("variable",)),
-    ("FROM scratch\nENV D=abc\nENV B=${D#a}", ("modifier",)),
-    ("FROM scratch\nENV D=abc\nENV B=${D/a/b}", ("modifier",)),
-    ("FROM scratch\nENV D=abc\nENV B=${D:+x} C=${D+y}", ("modifier",)),
     ("\ufeffFROM scratch\nENV A=1", ()),
-    ("FROM scratch\nHEALTHCHECK --start-interval=5s CMD x", ("flag",)),
     ("FROM scratch\nENV A=1\x0cB=2", ()),
     ("FROM scratch\nENV\x0cA=1", ()),
     ("FROM scratch\nLABEL a=b\x0cc=d", ()),
-    ("FROM scratch AS A\nFROM a", ("stage-case",)),
     ("FROM scratch AS a_b", ()),
     ("FROM scratch AS a.b-c", ()),
     ('FROM scratch\nENTRYPOINT ["a", 1]', ("json",)),
@@ -78,15 +61,9 @@ ALIKE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("FROM scratch\nENV A b  c", ()),
     ("FROM scratch\nENV A", ("pair",)),
     ("FROM scratch\nLABEL a", ("pair",)),
-    ("FROM scratch AS a\nWORKDIR /d\nFROM scratch\nCOPY --from=a --link /d /e", ("flag",)),
-    ("FROM scratch AS a\nWORKDIR /d\nFROM scratch\nCOPY --from=a --parents /d /e", ("flag",)),
-    ("FROM scratch AS a\nWORKDIR /d\nFROM scratch\nCOPY --from=a --exclude=x /d /e", ("flag",)),
     ("FROM scratch AS a\nWORKDIR /d\nFROM scratch\nCOPY --from=a --chmod=755 /d /e", ()),
-    ("FROM scratch AS a\nWORKDIR /d\nFROM scratch\nCOPY --from=a --chmod=u+x /d /e", ("mode",)),
     ("FROM scratch AS a\nWORKDIR /d\nFROM scratch\nCOPY --from=a --chown=1:2 --chmod=99 /d /e", ("mode",)),
-    ("FROM scratch AS a\nWORKDIR /d\nFROM scratch\nADD --checksum=sha256:00 http://x/y /e", ("flag", "checksum")),
-    ("FROM scratch\nADD --keep-git-dir http://x/y /e", ("flag",)),
-    ("FROM scratch\nADD --unpack http://x/y /e", ("flag",)),
+    ("FROM scratch AS a\nWORKDIR /d\nFROM scratch\nADD --checksum=sha256:00 http://x/y /e", ("checksum",)),
     ("FROM scratch\nADD --from=x y /e", ("unknown-flag", "no-context")),
     ("FROM scratch\nARG A=1 B=2\nENV C=$A$B", ()),
     ("FROM scratch\nENV A=1\nENV A=2 B=$A", ()),
@@ -134,8 +111,6 @@ ALIKE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("FROM scratch\nFOO x", ("unknown-instruction",)),
     ("from scratch\nenv A=1", ()),
     ("FROM scratch\nHEALTHCHECK --x=1 CMD a", ("unknown-flag",)),
-    ("FROM scratch\nHEALTHCHECK --retries=0 CMD a", ("health",)),
-    ("FROM scratch\nHEALTHCHECK --interval=0 CMD a", ("health",)),
     ("FROM scratch\nHEALTHCHECK --interval=1h2m3.5s CMD a", ()),
     ("FROM scratch\nHEALTHCHECK --interval=-5s CMD a", ("duration",)),
     ("FROM scratch\nHEALTHCHECK --interval=5s NONE", ()),
@@ -178,35 +153,35 @@ ALIKE: tuple[tuple[str, tuple[str, ...]], ...] = (
 """(Dockerfile, the codes of what is wrong): refused by both, or by none."""
 
 DOCKERS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("ARG A=1 B=$A\nFROM scratch\nARG A B\nENV C=$A-$B", ("argument",), "Docker: C is 1-1; buildah: 1-"),
+    ("ARG A=1 B=$A\nFROM scratch\nARG A B\nENV C=$A-$B", (), "Docker: C is 1-1; buildah: 1-"),
     (
         "FROM scratch\nENV A=x\\\\\nLABEL x=y",
-        ("escape",),
+        (),
         "Docker: an escaped escape character does not continue a line",
     ),
     (
         "FROM scratch\nCOPY --from=late /a /b\nFROM scratch AS late",
-        ("later-stage",),
+        (),
         "Docker builds the later stage first; buildah copies nothing",
     ),
-    ("FROM scratch\nEXPOSE 8080:80", ("port",), "Docker exposes 80/tcp; buildah writes `8080:80/tcp`"),
-    ("FROM scratch\nEXPOSE 80-82/udp", ("port",), "Docker exposes three ports; buildah writes the range"),
-    ("FROM scratch\nEXPOSE 80/TCP", ("port",), "Docker writes 80/tcp; buildah keeps the letters"),
+    ("FROM scratch\nEXPOSE 8080:80", (), "Docker exposes 80/tcp; buildah writes `8080:80/tcp`"),
+    ("FROM scratch\nEXPOSE 80-82/udp", (), "Docker exposes three ports; buildah writes the range"),
+    ("FROM scratch\nEXPOSE 80/TCP", (), "Docker writes 80/tcp; buildah keeps the letters"),
     ("FROM scratch\nEXPOSE 80/foo", ("port",), "Docker: unknown protocol"),
     ("FROM scratch\nEXPOSE abc", ("port",), "Docker: no port"),
     ("FROM scratch\nEXPOSE 70000", ("port",), "Docker: no port"),
-    ("# escape=`\nFROM scratch\nENV A=C:\\x `\n B=2", ("escape",), "Docker: A is C:\\x; buildah: C:x"),
+    ("# escape=`\nFROM scratch\nENV A=C:\\x `\n B=2", (), "Docker: A is C:\\x; buildah: C:x"),
     ("FROM scratch AS 1a", ("stage-name",), "Docker: no name of a stage"),
     ("FROM scratch AS a/b", ("stage-name",), "Docker: no name of a stage"),
     (
         "FROM scratch AS x\nLABEL a=1\nFROM scratch AS x\nLABEL b=1\nFROM x",
-        ("stage-twice",),
+        (),
         "Docker takes the last of that name, buildah the first",
     ),
-    ('FROM scratch\nCMD ["a"] tail', ("json-tail",), "Docker: text for the shell; buildah drops the tail"),
+    ('FROM scratch\nCMD ["a"] tail', (), "Docker: text for the shell; buildah drops the tail"),
     ('FROM scratch\nSHELL ["a"] x', ("json",), "Docker: no JSON"),
-    ('FROM scratch\nVOLUME ["/a"] x', ("json-tail",), "Docker: two volumes; buildah drops the tail"),
-    ("FROM scratch AS a\nARG X=1\nFROM a\nENV B=$X", ("child-argument",), "Docker: B is 1; buildah: empty"),
+    ('FROM scratch\nVOLUME ["/a"] x', (), "Docker: two volumes; buildah drops the tail"),
+    ("FROM scratch AS a\nARG X=1\nFROM a\nENV B=$X", (), "Docker: B is 1; buildah: empty"),
     ("FROM scratch\nENV =x", ("variable-name",), "Docker: a name cannot be blank"),
     ("FROM scratch\nENV A=${}", ("variable",), "Docker: bad substitution"),
     ("ENV A=1\nFROM scratch", ("before-from",), "Docker: no stage yet; buildah throws the line away"),
@@ -217,9 +192,39 @@ DOCKERS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("FROM scratch\nARG --x A", ("unknown-flag",), "nobody obeys it, so it is refused"),
     ("FROM scratch\nSTOPSIGNAL --x TERM", ("unknown-flag",), "nobody obeys it, so it is refused"),
     ("FROM scratch\nHEALTHCHECK --interval=1us CMD a", ("duration",), "Docker: not less than 1ms"),
-    ('FROM scratch\nSHELL ["sh","-c"]\nCMD x', ("shell",), "Docker starts it with the shell; buildah with /bin/sh"),
+    ('FROM scratch\nSHELL ["sh","-c"]\nCMD x', (), "Docker starts it with the shell; buildah with /bin/sh"),
 )
 """(Dockerfile, codes, why): buildah 1.28 accepts each, and Docker's documented result is another one."""
+
+
+NEWER: tuple[str, ...] = (
+    "FROM scratch AS Build\nWORKDIR /x\nFROM scratch\nCOPY --from=build /x /y",
+    "FROM scratch AS build\nWORKDIR /x\nFROM scratch\nCOPY --from=BUILD /x /y",
+    "FROM scratch\nRUN --network=none x",
+    "FROM scratch\nRUN --network=default x",
+    "FROM scratch\nRUN --security=sandbox x",
+    "FROM scratch\nRUN --mount=type=tmpfs,target=/t,size=10m x",
+    "FROM scratch\nRUN --mount=type=CACHE,target=/t x",
+    "FROM scratch\nRUN --mount=target=/t,type=cache,sharing=private x",
+    "FROM scratch\nRUN --mount=type=cache x",
+    "FROM scratch AS a\nFROM scratch\nRUN --mount=from=0,target=/t x",
+    "FROM scratch\nENV A=1\nENV B=${A%x}",
+    "FROM scratch\nENV A=1\nENV B=${A-x}",
+    "FROM scratch\nENV D=abc\nENV B=${D#a}",
+    "FROM scratch\nENV D=abc\nENV B=${D/a/b}",
+    "FROM scratch\nENV D=abc\nENV B=${D:+x} C=${D+y}",
+    "FROM scratch\nHEALTHCHECK --start-interval=5s CMD x",
+    "FROM scratch AS A\nFROM a",
+    "FROM scratch AS a\nWORKDIR /d\nFROM scratch\nCOPY --from=a --link /d /e",
+    "FROM scratch AS a\nWORKDIR /d\nFROM scratch\nCOPY --from=a --parents /d /e",
+    "FROM scratch AS a\nWORKDIR /d\nFROM scratch\nCOPY --from=a --exclude=x /d /e",
+    "FROM scratch AS a\nWORKDIR /d\nFROM scratch\nCOPY --from=a --chmod=u+x /d /e",
+    "FROM scratch\nADD --keep-git-dir http://x/y /e",
+    "FROM scratch\nADD --unpack http://x/y /e",
+    "FROM scratch\nHEALTHCHECK --retries=0 CMD a",
+    "FROM scratch\nHEALTHCHECK --interval=0 CMD a",
+)
+"""What buildah 1.28 refuses, or takes for something else, and Docker and imagesmith build."""
 
 
 class Buildah:
@@ -295,6 +300,13 @@ def test_verdict_and_variables_are_those_of_buildah(buildah: Buildah, text: str,
 def test_where_buildah_differs_docker_is_followed(
     buildah: Buildah, text: str, expected: tuple[str, ...], why: str
 ) -> None:
-    """buildah accepts what Docker refuses or builds otherwise; here it is refused, by name."""
+    """buildah accepts what Docker refuses or builds otherwise; here it is as with Docker."""
     assert buildah.build(text) is not None
     assert codes(text) == expected, why
+
+
+@pytest.mark.parametrize("text", NEWER)
+def test_what_buildah_lacks_is_accepted(buildah: Buildah, text: str) -> None:
+    """Flags, modifiers and forms that are younger than it."""
+    assert codes(text) == ()
+    assert buildah.build(text) is None

@@ -13,7 +13,7 @@ from imagesmith.dockerfiles import model
 from imagesmith.dockerfiles.graph import BaseKind, build_graph
 from imagesmith.dockerfiles.model import Dockerfile, Instruction, Token
 from imagesmith.dockerfiles.parser import parse_dockerfile
-from imagesmith.dockerfiles.template import check_template, split_template
+from imagesmith.dockerfiles.template import check_template
 
 HEAD = "FROM {{{ imagebuilder:parentImage }}}\n"
 
@@ -310,15 +310,6 @@ def test_stages_that_need_each_other_are_told_once(text: str) -> None:
     assert problem.code == "cycle" and problem.position is not None and problem.position.line > 1
 
 
-def test_a_mount_of_an_earlier_stage_behind_the_components_keeps_that_stage() -> None:
-    """Without it the builder would pull an image of that name."""
-    text = (
-        f"FROM scratch AS tools\nRUN t\n{HEAD}{{{{{{ imagebuilder:environments }}}}}}\n"
-        "{{{ imagebuilder:components }}}\nRUN --mount=from=tools,target=/t x\n"
-    )
-    assert split_template(text).after.startswith("FROM scratch AS tools\nRUN t\nFROM imagesmith-components-base\n")
-
-
 WORDS = st.sampled_from([
     "FROM ", "RUN ", "COPY ", "ADD ", "ENV ", "ARG ", "LABEL ", "USER ", "WORKDIR ", "VOLUME ", "EXPOSE ",
     "CMD ", "ENTRYPOINT ", "HEALTHCHECK ", "STOPSIGNAL ", "SHELL ", "ONBUILD ", "MAINTAINER ", "NONE", "CMD",
@@ -365,8 +356,6 @@ def test_any_text_is_read_in_time_and_every_place_is_in_it(text: str) -> None:
     for token in tokens_of(parse_dockerfile(text)):
         line = lines[token.position.line - 1]
         assert 1 <= token.position.column <= len(line) + 1
-    if not any(problem.severity == "error" for problem in check_template(text, has_components=False)):
-        split_template(text)
 
 
 PAIRS = (model.Pair, model.Declaration)

@@ -53,7 +53,7 @@ def copy_request(placed: PlacedInstruction, item: CopyInstruction | AddInstructi
             raise DockerfileFailed(f"failed: '{text[:_SHOWN]}' is a git repository: clone it in a RUN")
         sources.append(UrlSource(text, checksum) if adds and is_remote(text) else PathSource(text))
     for document in item.heredocs:
-        content = placed.text(document.word).text if document.expand else document.content
+        content = placed.text(document.word).text if document.expand else document.body
         sources.append(TextSource(document.delimiter, content.encode(errors="surrogateescape")))
     return CopyRequest(
         sources=tuple(sources),

@@ -54,7 +54,7 @@ def run_words(config: ImageConfig, run: RunInstruction) -> tuple[tuple[str, ...]
             *config.command_shell,
             text + "".join(f"\n{item.content}{item.delimiter}" for item in documents),
         ), None
-    content = documents[0].content
+    content = documents[0].body
     if not content.startswith("#!"):
         return (*config.command_shell, content), None
     name = _script_name(documents[0])

@@ -34,6 +34,13 @@ class Heredoc:
     line: int
     """The first line of its text."""
 
+    @property
+    def body(self) -> str:
+        """Its text as a file has it: `<<-` takes the tabs at the beginning of each line away."""
+        if not self.strip_tabs:
+            return self.content
+        return "\n".join(line.lstrip("\t") for line in self.content.split("\n"))
+
 
 @dataclass(frozen=True)
 class InstructionSource:

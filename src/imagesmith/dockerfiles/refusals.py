@@ -45,12 +45,14 @@ def template_refusals(dockerfile: Dockerfile, graph: Graph) -> Iterator[Problem]
 
 
 def _of_platform(stage: DockerfileStage) -> Iterator[Problem]:
-    """Programs of another architecture cannot run here; `scratch` has no program."""
+    """Programs of another platform cannot run here; `scratch` has none, and may become an image of Linux."""
     token = stage.first.platform
-    if token is None or stage.base.kind in (BaseKind.SCRATCH, BaseKind.STAGE):
+    found = stage.start.text(token) if token else None
+    if token is None or found is None or not found.certain or not is_platform(found.text):
         return
-    found = stage.start.text(token)
-    if found.certain and is_platform(found.text) and normal_platform(found.text) != PLATFORM["TARGETPLATFORM"]:
+    platform = normal_platform(found.text)
+    has_no_program = stage.base.kind is BaseKind.SCRATCH and platform.startswith("linux/")
+    if platform != PLATFORM["TARGETPLATFORM"] and not has_no_program and stage.base.kind is not BaseKind.STAGE:
         message = f"programs of the platform '{found.text[:40]}' cannot run here"
         yield _refused("platform", message, token.position, f"this builder is {PLATFORM['TARGETPLATFORM']}")
 

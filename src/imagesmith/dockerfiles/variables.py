@@ -183,7 +183,7 @@ def _documents(
     for item in instruction.heredocs:
         if item.expand:
             try:
-                texts[item.word] = expand(item.content, scope.environment, scope.budget, keep=_DOCUMENT)
+                texts[item.word] = expand(item.body, scope.environment, scope.budget, keep=_DOCUMENT)
             except ShellError as error:
                 yield Problem("variable", f"in the here-document: {error}", item.word.position)
 
