@@ -122,4 +122,4 @@ def test_other_kinds_refuse_what_only_a_container_does(tmp_path: Path) -> None:
     host = HostInstance(tmp_path)
     for options in ({"user": Identity(1, 1)}, {"network": "none"}, {"alone": True}):
         with pytest.raises(InstanceError, match="another user, with mounts or without a network"):
-            host.run(Command(["true"], **options))  # type: ignore[arg-type]
+            host.run(Command(["true"], **options))

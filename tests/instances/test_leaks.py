@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from imagesmith.dockerfiles.build import sweep_dockerfile_builds
 
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.command import Command
@@ -31,9 +30,8 @@ from pathlib import Path
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
-from imagesmith.dockerfiles.build import build_dockerfile
+from imagesmith.dockerfile_builds.build import DockerfileBuild
 from imagesmith.instances.isolation import private_mounts
-from imagesmith.instances.limits import ResourceLimits
 
 root, runroot, image, kind = sys.argv[1:5]
 private_mounts()
@@ -44,9 +42,11 @@ if kind == "container":
     say = lambda stream, chunk: print("ready", flush=True)
     instance.run(Command(["/bin/sh", "-c", "echo on; sleep 6161"]), say)
 else:
-    text = f"FROM {image}\\nRUN echo on; sleep 6161\\n"
+    text = "FROM {{{ imagebuilder:parentImage }}}\\nRUN echo on; sleep 6161\\n"
     say = lambda stream, chunk: print("ready" if b"on\\n" in chunk else "", flush=True)
-    build_dockerfile(storage, text, name="killed-build", limits=ResourceLimits(), timeout=60, on_output=say)
+    DockerfileBuild(
+        storage=storage, text=text, name="killed-build", find=str, parent=image, timeout=60, on_output=say
+    ).whole()
 """
 
 
@@ -92,7 +92,6 @@ def test_a_run_that_was_frozen_when_the_server_was_killed_ends_with_the_sweep(
                 (group / name).write_text(state)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    sweep_dockerfile_builds(container_storage)
     sweep_instances(container_storage)
     assert wait_until_gone("sleep 6161", f"/proc/{process.pid}/fd/", "killed-build") == []
     assert container_storage.containers() == ()

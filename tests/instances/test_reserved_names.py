@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from imagesmith.dockerfiles.build import DockerfileFailed, build_dockerfile
-from imagesmith.instances.runtime_program import reserved_names
 
 from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfiles.template import check_template
 from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
-from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.protocol import InstanceError
+from imagesmith.instances.reserved_names import reserved_names
 from testing.containers import Launch
+from testing.dockerfile_support import PARENT, DockerfileBench
 
 pytestmark = pytest.mark.tool
 
@@ -44,13 +44,7 @@ def test_a_run_that_leaves_such_a_file_fails(
     container_storage: ContainerStorage, tiny_image: str, name: str
 ) -> None:
     """Unless a later one removes it."""
-
-    def build(lines: str) -> str:
-        return build_dockerfile(
-            container_storage, f"FROM {tiny_image}\n{lines}", name="reserved", limits=ResourceLimits(), timeout=60,
-            network="none",
-        )  # fmt: skip
-
+    build = DockerfileBench(container_storage, tiny_image, "reserved").build
     with pytest.raises(DockerfileFailed, match=r"cannot carry files named.*" + name.replace(".", r"\.")):
         build(f"RUN mkdir -p /srv; echo x > {name}\nENV A=b\n")
     assert build(f"RUN mkdir -p /srv; echo x > {name}\nRUN rm {name} /etc/os-release\n")
@@ -59,11 +53,9 @@ def test_a_run_that_leaves_such_a_file_fails(
 def test_such_a_file_of_an_earlier_stage_is_refused(container_storage: ContainerStorage, tiny_image: str) -> None:
     """A COPY of the folder around it takes it along, whether or not a RUN follows, or comes before."""
     for lines in ("COPY --from=one /k /d\n", "RUN true\nCOPY --from=one /k /d\n"):
-        text = f"FROM {tiny_image} AS one\nRUN mkdir /k; touch /k/.wh.x\nFROM {tiny_image}\n{lines}"
+        text = f"FROM {PARENT} AS one\nRUN mkdir /k; touch /k/.wh.x\nFROM {PARENT}\n{lines}"
         with pytest.raises(DockerfileFailed, match=r"cannot carry files named.*/k/\.wh\.x"):
-            build_dockerfile(
-                container_storage, text, name="reserved", limits=ResourceLimits(), timeout=60, network="none"
-            )  # fmt: skip
+            DockerfileBench(container_storage, tiny_image, "reserved").make(text).whole()
 
 
 @pytest.mark.parametrize(
@@ -91,4 +83,4 @@ def test_without_an_overlay_the_whole_root_is_looked_at(tmp_path: Path) -> None:
     """And at most five files are named."""
     for number in range(9):
         (tmp_path / f".wh.{number}").touch()
-    assert len(reserved_names(str(tmp_path))) == 5
+    assert len(reserved_names(tmp_path)) == 5

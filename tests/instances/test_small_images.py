@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from imagesmith.dockerfiles.build import build_dockerfile
-from imagesmith.instances.runtime_program import missing_places, remove_stubs, resolve
 
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
-from imagesmith.instances.limits import ResourceLimits
+from imagesmith.instances.mount_targets import mount_targets
 from imagesmith.instances.protocol import InstanceError
 from testing.containers import make_tiny_root
+from testing.dockerfile_support import PARENT, DockerfileBench
 
 pytestmark = pytest.mark.tool
 
@@ -72,8 +71,7 @@ def entries(storage: ContainerStorage, image: str, folder: Path) -> list[dict[st
 
 
 def run(storage: ContainerStorage, image: str, lines: str) -> str:
-    text = f"FROM {image}\n{lines}"
-    return build_dockerfile(storage, text, name="small-run", limits=ResourceLimits(), timeout=60, network="none")
+    return DockerfileBench(storage, image, "small-run").build(lines)
 
 
 @pytest.mark.parametrize("lines", ['RUN ["/hello"]\n', "LABEL a=b\n", 'RUN ["/hello"]\nENV A=b\nRUN ["/hello"]\n'])
@@ -90,7 +88,7 @@ def test_a_dockerfile_that_changes_no_file_adds_no_layer(
         container_storage,
         image,
         'COPY --from=0 /hello /second\nRUN ["/second"]\n'.replace("=0", "=one").replace(
-            "COPY", f"FROM {image} AS one\nFROM {image}\nCOPY"
+            "COPY", f"FROM {PARENT} AS one\nFROM {PARENT}\nCOPY"
         ),
     )
     assert [list(layer) for layer in entries(container_storage, again, tmp_path)][1:] == [["second"]]
@@ -170,26 +168,35 @@ def test_an_instance_without_a_shell_starts_and_is_committed(
 
 
 @pytest.mark.parametrize(
-    ("links", "path", "there", "missing"),
+    ("links", "path", "expected"),
     [
-        ({}, "/etc/hosts", ["etc"], ["hosts"]),
-        ({}, "/a/b/c", [], ["a", "b", "c"]),
-        ({"etc/r": "/run/x/y"}, "/etc/r", [], ["run", "x", "y"]),
-        ({"etc/r": "../../../../v"}, "/etc/r", [], ["v"]),
-        ({"link": "etc"}, "/link/z", ["etc"], ["z"]),
-        ({"a": "b", "b": "a"}, "/a/z", [], []),
-        ({"etc/r": "."}, "/etc/r", ["etc"], []),
-        ({"etc/r": "gone/../x"}, "/etc/r", ["etc"], ["gone", "x"]),
+        ({}, "/etc/hosts", "etc/hosts"),
+        ({}, "/a/b/c", "a/b/c"),
+        ({"link": "etc"}, "/link/z", "etc/z"),
+        ({"link": "/etc"}, "/link/z", "etc/z"),
+        ({"up": "../../.."}, "/up/z", "z"),
     ],
 )
-def test_places_are_resolved_inside_the_root(
-    tmp_path: Path, links: dict[str, str], path: str, there: list[str], missing: list[str]
-) -> None:
-    """Links of the image lead to nothing outside of it."""
+def test_targets_are_made_inside_the_root(tmp_path: Path, links: dict[str, str], path: str, expected: str) -> None:
+    """Links of the image lead to nothing outside of it; afterwards the root is as it was."""
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    before = sorted(str(place) for place in tmp_path.rglob("*"))
+    with mount_targets(root, [(path, False)]):
+        assert (root / expected).is_file()
+    assert sorted(str(place) for place in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("links", [{"etc/r": "/run/x/y"}, {"etc/r": "../../../../v"}, {"etc/r": "r"}])
+def test_a_target_that_is_a_link_to_nothing_is_refused(tmp_path: Path, links: dict[str, str]) -> None:
+    """With its path."""
     (tmp_path / "etc").mkdir()
     for name, target in links.items():
         (tmp_path / name).symlink_to(target)
-    assert resolve(str(tmp_path), path) == (there, missing)
+    with pytest.raises(InstanceError, match="/etc/r cannot be made"), mount_targets(tmp_path, [("/etc/r", True)]):
+        pass
 
 
 def test_nothing_is_removed_through_a_link_of_the_image(tmp_path: Path) -> None:
@@ -198,15 +205,13 @@ def test_nothing_is_removed_through_a_link_of_the_image(tmp_path: Path) -> None:
     root.mkdir()
     victim.mkdir()
     (victim / "hosts").touch()
-    stubs = missing_places(str(root), ["/etc/hosts", "/proc", "/run/.containerenv", "/kept/x", "/full"])
-    assert stubs["places"] == ["etc", "etc/hosts", "full", "kept", "kept/x", "proc", "run", "run/.containerenv"]
-    (root / "etc").symlink_to(victim)
-    (root / "proc").symlink_to(victim)
-    (root / "run").mkdir()
-    (root / "run/.containerenv").touch()
-    (root / "kept").mkdir()
-    (root / "kept/other").touch()
-    (root / "full").write_text("x")
-    remove_stubs(str(root), stubs)
+    targets = [("/etc/hosts", False), ("/proc", True), ("/run/env", False), ("/kept/x", True), ("/full", False)]
+    with mount_targets(root, targets):
+        (root / "etc/hosts").unlink()
+        for name in ("etc", "proc"):
+            (root / name).rmdir()
+            (root / name).symlink_to(victim)
+        (root / "kept/other").touch()
+        (root / "full").write_text("x")
     assert (victim / "hosts").exists()
     assert sorted(place.name for place in root.iterdir()) == ["etc", "full", "kept", "proc"]

@@ -10,14 +10,15 @@ from typing import Any
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.dockerfile_builds.build import DockerfileBuild
+from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.instances.limits import leftover_groups
 
 PARENT = "{{{ imagebuilder:parentImage }}}"
 
 
 def refuse_images(name: str) -> str:
-    """No image is pulled."""
-    raise AssertionError(f"the build pulled {name}")
+    """There is no registry."""
+    raise DockerfileFailed(f"the image {name} cannot be pulled")
 
 
 @dataclass

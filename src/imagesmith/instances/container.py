@@ -26,13 +26,14 @@ from pathlib import Path
 from imagesmith.artifacts.storage import ContainerStorage, StorageError
 from imagesmith.instances.bubblewrap import Bind, View, memory_file, pack_arguments, read_documents
 from imagesmith.instances.command import Command
+from imagesmith.instances.holder import image_holder, lent_holder
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.mountpoints import MOUNT_POINTS, Placed, has_shell, prepare_root, restore_root
 from imagesmith.instances.network import NetworkKind, hosts_text, resolver_text
 from imagesmith.instances.own_names import Lent, lend_names, return_names
 from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
 from imagesmith.instances.reserved_names import reserved_names
-from imagesmith.instances.sandbox import HOLDER, Sandbox
+from imagesmith.instances.sandbox import Sandbox
 from imagesmith.instances.seccomp import filter_program
 from imagesmith.instances.shell_files import ShellFiles
 from imagesmith.instances.spawner import Spawner, spawner_binds
@@ -64,6 +65,7 @@ class ContainerInstance(ShellFiles):
         self._environment: dict[str, str] = {}
         self._snapshots: list[str] = []
         self._root: Path | None = None
+        self._needs_shell = True
         self._closed = False
         self._lock = threading.RLock()
 
@@ -82,8 +84,8 @@ class ContainerInstance(ShellFiles):
         """Start a container named `name` (`<build id>-<role>`) on an image id of the storage, or on SCRATCH.
 
         A container of the same name, left by a killed attempt, is replaced. With `variables` (`NAME=value`), these
-        are its environment instead of the image's, and its sandbox starts with its first command. Raises
-        InstanceError, Cancelled.
+        are its environment instead of the image's, its sandbox starts with its first command, and the image needs
+        no shell. Raises InstanceError, Cancelled.
         """
         instance = cls(storage, name, network=network, limits=limits or ResourceLimits(), cancellation=cancellation)
         try:
@@ -220,6 +222,7 @@ class ContainerInstance(ShellFiles):
         if variables is None:
             self._enter(partial(self.storage.image_variables, image), make)
         else:
+            self._needs_shell = False
             self._enter(lambda: variables, make, starts=False)
 
     def _enter(
@@ -263,6 +266,8 @@ class ContainerInstance(ShellFiles):
 
     def _start(self) -> None:
         """Start the sandbox and, in it, the holder of the namespaces that all commands share, and their spawner."""
+        if self._needs_shell and not self.has_shell:
+            raise InstanceError("the image has no /bin/sh: components need a POSIX shell")
         points = () if self._own_names else MOUNT_POINTS
         self._placed = prepare_root(self.root, points=points)
         if self._own_names:
@@ -271,8 +276,10 @@ class ContainerInstance(ShellFiles):
             )  # fmt: skip
         with ExitStack() as stack:
             info_read, info_write = _pipe(stack)
+            lent, holder = image_holder() if self.has_shell else lent_holder()
             arguments = [
                 *command_view(INSIDE, points=points),
+                *lent,
                 "--unshare-pid",
                 "--clearenv",
                 "--info-fd",
@@ -283,7 +290,7 @@ class ContainerInstance(ShellFiles):
             self._sandbox = Sandbox.start(
                 f"{self.storage.runroot.name}-{self.name}",
                 view=View(binds=(Bind(self.root, INSIDE, writable=True), *spawner_binds())),
-                holder=["/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--", *HOLDER],
+                holder=["/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--", *holder],
                 network=self.network, limits=self.limits, disk=self.storage.root,
                 pass_fds=(options, seccomp, info_write),
             )  # fmt: skip

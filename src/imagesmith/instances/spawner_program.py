@@ -42,7 +42,6 @@ import socket
 import stat
 import struct
 import sys
-import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -210,7 +209,7 @@ def end_left(kept: frozenset[int]) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         # the first process of the container reaps them
-        time.sleep(0.001)
+        select.select([], [], [], 0.001)
 
 
 class SpawnerLoop:

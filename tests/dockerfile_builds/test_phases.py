@@ -1,4 +1,4 @@
-"""A template that is cut at its components gives the image that the uncut one would give."""
+"""A template that is built in two phases, around its components, is what it would be in one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from imagesmith.dockerfiles.build import build_dockerfile
 
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.dockerfiles.placeholders import fill_parent
-from imagesmith.dockerfiles.template import DockerfileParts, split_template
 from imagesmith.instances.container import ContainerInstance
-from imagesmith.instances.limits import ResourceLimits
+from testing.dockerfile_support import PARENT, DockerfileBench
 
 pytestmark = pytest.mark.tool
 
@@ -25,10 +22,6 @@ INSTRUCTIONS = (
     'SHELL ["/bin/bash", "-c"]', 'VOLUME ["/data"]', "HEALTHCHECK --retries=5 CMD cat", "HEALTHCHECK NONE",
     "ONBUILD RUN echo one", "ONBUILD ENV ONE=1",
 )  # fmt: skip
-
-
-def build(storage: ContainerStorage, text: str) -> str:
-    return build_dockerfile(storage, text, name="equivalence", limits=ResourceLimits(), timeout=60, network="none")
 
 
 def config_of(storage: ContainerStorage, image: str) -> dict[str, Any]:
@@ -48,16 +41,11 @@ def test_the_cut_changes_nothing_of_the_configuration(
     container_storage: ContainerStorage, tiny_image: str, before: list[str], after: list[str]
 ) -> None:
     """Commands, variables, user, folders, labels and ports end as without the cut, wherever it is."""
-    head = "FROM {{{ imagebuilder:parentImage }}}\n{{{ imagebuilder:environments }}}\n"
-    lines = ["{{{ imagebuilder:components }}}"]
-    whole = build(container_storage, fill_parent(f"{head}" + "\n".join([*before, *after]), tiny_image).replace(
-        "{{{ imagebuilder:environments }}}\n", ""
-    ))  # fmt: skip
-    parts = split_template(head + "\n".join([*before, *lines, *after]) + "\n")
-    image = build(container_storage, fill_parent(parts.before, tiny_image)) if parts.before else tiny_image
-    if parts.after:
-        text = fill_parent(parts.after.replace(DockerfileParts.BASE, image), tiny_image)
-        image = build(container_storage, text)
+    bench = DockerfileBench(container_storage, tiny_image, "phases")
+    environments, components = "{{{ imagebuilder:environments }}}", "{{{ imagebuilder:components }}}"
+    whole = bench.build("\n".join([environments, *before, *after]))
+    build = bench.make("\n".join([f"FROM {PARENT}", environments, *before, components, *after, ""]))
+    image = build.after_components(build.before_components())
     assert config_of(container_storage, image) == config_of(container_storage, whole)
 
 
@@ -66,7 +54,8 @@ def test_what_only_dockers_format_holds_is_in_the_image(
 ) -> None:
     """A health check, a shell and triggers of a Dockerfile; the first two of its parent too, through components."""
     lines = 'SHELL ["/bin/bash", "-c"]\nHEALTHCHECK --interval=5s CMD true\nONBUILD RUN echo x\nWORKDIR /srv\n'
-    first = build(container_storage, f"FROM {tiny_image}\n{lines}")
+    bench = DockerfileBench(container_storage, tiny_image, "phases")
+    first = bench.build(lines)
     config = container_storage.image_config(first)
     members = {"Shell": ["/bin/bash", "-c"], "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 5 * 10**9}}
     assert members.items() <= config["config"].items() and config["config"]["OnBuild"] == ["RUN echo x"]
@@ -77,7 +66,7 @@ def test_what_only_dockers_format_holds_is_in_the_image(
         second = instance.commit(created_by="components")
     finally:
         instance.close()
-    third = build(container_storage, f'FROM {second}\nRUN test "$BASH" && echo > /made\n')
+    third = DockerfileBench(container_storage, second, "phases").build('RUN test "$BASH" && echo > /made')
     for image in (second, third):
         kept = container_storage.image_config(image)["config"]
         assert members.items() <= kept.items() and "OnBuild" not in kept
@@ -87,5 +76,33 @@ def test_a_stage_runs_the_triggers_of_the_stage_that_it_is_from(
     container_storage: ContainerStorage, tiny_image: str
 ) -> None:
     """As `docker build` does."""
-    text = f"FROM {tiny_image} AS a\nONBUILD RUN echo 1 > /t\nFROM a\nRUN test $(cat /t) = 1\n"
-    assert build(container_storage, text)
+    bench = DockerfileBench(container_storage, tiny_image, "phases")
+    text = f"FROM {PARENT} AS a\nONBUILD RUN echo 1 > /t\nFROM a\nRUN test $(cat /t) = 1\n"
+    assert bench.make(text).whole()
+
+
+def test_stages_from_before_the_components_are_there_after_them(
+    container_storage: ContainerStorage, tiny_image: str
+) -> None:
+    """By name and by number, for COPY and for mounts; the components' stage is one of them."""
+    bench = DockerfileBench(container_storage, tiny_image, "phases")
+    for line in ("COPY --from=tools /t /u", "COPY --from=0 /t /u", "RUN --mount=from=tools,target=/m cp /m/t /u"):
+        build = bench.make(
+            f"FROM {PARENT} AS tools\nRUN echo tool > /t\nFROM {PARENT} AS main\n"
+            "{{{ imagebuilder:environments }}}\n"
+            f"RUN echo one > /one\n{{{{{{ imagebuilder:components }}}}}}\n{line}\nFROM {PARENT}\n"
+            "COPY --from=main /one /u /both/\n"
+        )
+        image = build.after_components(build.before_components())
+        assert bench.read(image, "/both/u") == "tool\n" and bench.read(image, "/both/one") == "one\n"
+
+
+def test_components_right_on_the_parent_need_no_build_before_or_after(
+    container_storage: ContainerStorage, tiny_image: str
+) -> None:
+    """The parent itself is what they run on, and what they leave is the image."""
+    bench = DockerfileBench(container_storage, tiny_image, "phases")
+    lines = "{{{ imagebuilder:environments }}}\n{{{ imagebuilder:components }}}\n"
+    build = bench.make(f"FROM {PARENT}\n{lines}")
+    assert build.before_components() == tiny_image
+    assert build.after_components(tiny_image) == tiny_image and bench.output == ""
