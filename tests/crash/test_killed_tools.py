@@ -71,10 +71,10 @@ def test_a_killed_instruction_fails_the_build(server: RunningServer, registry_ga
 
 
 def test_a_killed_dockerfile_build_fails_the_build(server: RunningServer, registry_gate: Gate) -> None:
-    """A buildah that is killed in the middle of a Dockerfile leaves nothing, and the build fails."""
+    """A container that is killed in the middle of a RUN leaves nothing, and the build fails."""
     forge = server.forge
     caught = catch("dockerfile", forge, registry_gate)
-    kill_below(server, "buildah bud")
+    kill_below(server, "/bin/sh -c echo; read _")
     forge.finished(caught.arn, "FAILED", seconds=20)
     assert_clean(server)
     assert not [group for group in caught.groups if group.exists()]

@@ -93,7 +93,7 @@ def test_devices_and_set_user_id_files_of_mounts_have_no_effect(bench: Dockerfil
         ("type=cache,target=/", "cannot be /"),
         ("from=one,source=/none,target=/x", "there is no '/none'"),
         ("from=one,source=/dangling,target=/x", "there is no '/dangling'"),
-        ("from=one,target=/etc/os-release", "is no folder"),
+        ("from=one,target=/etc/os-release", "is not a folder"),
         ("from=one,source=/etc/os-release,target=/etc", "cannot be mounted at /etc"),
         ("type=cache,from=one,source=/none,target=/x", "none"),
     ],

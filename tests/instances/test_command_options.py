@@ -113,7 +113,7 @@ def test_folders_are_made_inside_the_root(launch: Launch) -> None:
     assert make_folders(instance.root, "/link/a/b", uid=12, gid=13)
     assert shell(instance, "stat -c '%u:%g %a' /real/a/b /real") == "12:13 755\n0:0 755\n"
     assert not make_folders(instance.root, "/link/a", uid=0, gid=0)
-    with pytest.raises(InstanceError, match="is no folder"):
+    with pytest.raises(InstanceError, match="is not a folder"):
         make_folders(instance.root, "/etc/os-release/x", uid=0, gid=0)
 
 

@@ -45,7 +45,7 @@ def test_an_address_of_ecr_without_a_registry_is_named(forge: Forge, place: str)
     members = {
         "parent": {"parentImage": address},
         "copy": {"dockerfileTemplateData": f"{own}COPY --from={address} /x /y\n{end}"},
-        "from": {"dockerfileTemplateData": f"FROM {address} AS tools\n{own}{end}"},
+        "from": {"dockerfileTemplateData": f"FROM {address} AS tools\n{own}COPY --from=tools /x /y\n{end}"},
         "mount": {"dockerfileTemplateData": f"{own}RUN --mount=type=bind,from={address},target=/x true\n{end}"},
     }[place]
     image = forge.build(forge.recipe(forge.component(build="true"), **members), "FAILED")

@@ -28,14 +28,6 @@ _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 EMPTY_LAYER = "sha256:" + hashlib.sha256(bytes(1024)).hexdigest()
 """The uncompressed content of a layer without entries: the end of an archive."""
 _DOCKER_ONLY = {name.lower(): name for name in ("Healthcheck", "OnBuild", "Shell", "StopTimeout")}
-_OCI = frozenset({
-    "created", "author", "architecture", "variant", "os", "os.version", "os.features", "rootfs", "history",
-    "config",
-})  # fmt: skip
-_OCI_CONFIG = frozenset({
-    "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal",
-    "ArgsEscaped",
-})  # fmt: skip
 _HOLDERS = ("config", "container_config")
 _TRIGGERS = "onbuild"
 
@@ -68,21 +60,6 @@ def docker_members(inspected: bytes) -> Mapping[str, Any]:
         return {name: found[name] for name in _DOCKER_ONLY.values() if found.get(name)}
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise OddConfiguration(f"it cannot be read: {error}") from error
-
-
-def as_oci(config: bytes) -> bytes:
-    """Convert a configuration from docker's format to OCI's, with docker's own members.
-
-    It contains neither the time nor the container of its creation. Raises OddConfiguration.
-    """
-    try:
-        document = json.loads(config)
-        inner = document.get("config") or {}
-        kept = {name: value for name, value in inner.items() if name in _OCI_CONFIG and value}
-        converted = {name: value for name, value in document.items() if name in _OCI and value} | {"config": kept}
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise OddConfiguration(f"it cannot be read: {error}") from error
-    return with_docker_members(json.dumps(converted, separators=(",", ":")).encode(), config)
 
 
 def without_triggers(config: bytes) -> bytes:

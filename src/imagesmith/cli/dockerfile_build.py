@@ -40,7 +40,7 @@ class AskedBuild:
 def build_once(asked: AskedBuild, text: str, problems: Sequence[Mapping[str, Any]], *, valid: bool) -> bool:
     """Build a text unless it is not valid, show how that ended, and return whether there is an image."""
     if asked.output and not asked.output.startswith(_LAYOUT):
-        raise CommandFailed(f"'{asked.output}' is no output", "write --output oci:FOLDER")
+        raise CommandFailed(f"'{asked.output}' is not an output", "write --output oci:FOLDER")
     image, message = "", "nothing was built: the Dockerfile has errors"
     if valid:
         try:

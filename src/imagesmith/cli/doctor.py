@@ -43,7 +43,6 @@ TOOLS = (
     ("bubblewrap", ["bwrap", "--version"], "apt-get install bubblewrap"),
     ("slirp4netns", ["slirp4netns", "--version"], "apt-get install slirp4netns"),
     ("mmdebstrap", ["mmdebstrap", "--version"], "apt-get install mmdebstrap"),
-    ("runc", ["runc", "--version"], "apt-get install runc"),
 )
 MACHINE_TOOLS = (
     ("qemu", ["qemu-system-x86_64", "--version"], "apt-get install qemu-system-x86"),

@@ -27,6 +27,9 @@ _BUILDER: Final = "imagesmith.dockerfile"
 _MARK: Final = " # imagesmith"
 _UNKNOWN: Final = "a layer of the parent, which has no history"
 _LONGEST: Final = 64 * 1024
+_MOST_TEXT: Final = 1024 * 1024
+"""Characters of all entries of a layer; beyond it they are cut: tools read configurations of 4 MiB."""
+_CUT: Final = 80
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,13 @@ def history_entries(entries: Sequence[HistoryEntry], *, has_layer: bool) -> list
     """The entries of one layer, or of none: the last entry that writes files has the layer."""
     last = max((index for index, entry in enumerate(entries) if entry.writes_files), default=len(entries) - 1)
     found = []
+    room = _MOST_TEXT
     for index, entry in enumerate(entries):
+        text = entry.created_by[: _LONGEST if room > _LONGEST else _CUT]
+        room -= len(text)
         written: dict[str, Any] = {
             "created": entry.created.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "created_by": entry.created_by[:_LONGEST],
+            "created_by": text,
             "comment": _BUILDER,
         }
         found.append(written if has_layer and index == last else {**written, "empty_layer": True})

@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from imagesmith.artifacts.plain_images import OddConfiguration
+
 DEFAULT_SHELL: Final = ("/bin/sh", "-c")
 _MOST_MEMBERS: Final = 100_000
 _PLATFORM: Final = ("architecture", "os", "variant", "os.version", "os.features")
-
-
-class OddConfiguration(ValueError):
-    """The configuration of an image has a member of another kind than the specification says."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,8 @@ def read_config(document: Mapping[str, Any]) -> ImageConfig:
     """The configuration in an image's document. Raises OddConfiguration."""
     inner = document.get("config") or {}
     if not isinstance(inner, dict):
-        raise OddConfiguration("its member 'config' is no object")
-    reader = _Reader(inner)
+        raise OddConfiguration("its member 'config' is not an object")
+    reader = _MemberReader(inner)
     variables = [item.partition("=")[::2] for item in reader.texts("Env") or ()]
     return ImageConfig(
         env={name: value for name, value in variables if name},
@@ -93,7 +91,7 @@ def read_config(document: Mapping[str, Any]) -> ImageConfig:
     )
 
 
-class _Reader:
+class _MemberReader:
     """Reads members by the names of the specification, in any case as Docker does."""
 
     def __init__(self, members: Mapping[str, Any]) -> None:
@@ -111,7 +109,7 @@ class _Reader:
         if value is None:
             return None
         if not all(isinstance(item, str) for item in value) or len(value) > _MOST_MEMBERS:
-            raise OddConfiguration(f"its member '{name}' is no list of texts")
+            raise OddConfiguration(f"its member '{name}' is not a list of strings")
         return tuple(value)
 
     def names(self, name: str) -> tuple[str, ...]:

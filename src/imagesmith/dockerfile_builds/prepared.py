@@ -81,7 +81,7 @@ def prepare(text: str, images: StageImages, *, parent_triggers: Sequence[str]) -
     dockerfile, triggers = _with_triggers(dockerfile, first, found, parent_triggers)
     variables = {first.stages[index].base.name: image.config.env for index, image in found.items()}
     graph = build_graph(dockerfile, variables)
-    _check(dockerfile, graph)
+    _check(dockerfile, graph, triggers)
     places = [index for index, item in enumerate(dockerfile.instructions) if is_variable(item, COMPONENTS)]
     return PreparedDockerfile(graph, triggers, places[0] if places else -1)
 
@@ -113,24 +113,30 @@ def _with_triggers(
 
     def triggers_of(index: int) -> Sequence[Instruction]:
         stage = stages[index]
-        if stage.base.kind is BaseKind.PARENT:
-            return [parse_trigger(trigger) for trigger in parent_triggers]
         if stage.base.kind is BaseKind.STAGE:
             body = graph.stages[stage.base.stage].body
             return [item.instruction.trigger for item in body if isinstance(item.instruction, OnbuildInstruction)]
         image = images.get(stage.index)
-        return [parse_trigger(trigger) for trigger in image.config.triggers] if image else ()
+        texts = image.config.triggers if image else ()
+        if stage.base.kind is BaseKind.PARENT:
+            texts = tuple(parent_triggers)
+        try:
+            return [parse_trigger(trigger) for trigger in texts]
+        except TriggerError as error:
+            raise DockerfileFailed(f"{_origin(stage)} cannot be used: {error}") from error
 
-    try:
-        return with_triggers(dockerfile, triggers_of)
-    except TriggerError as error:
-        raise DockerfileFailed(f"an image of the Dockerfile cannot be used: {error}") from error
+    return with_triggers(dockerfile, triggers_of)
 
 
-def _check(dockerfile: Dockerfile, graph: Graph) -> None:
+def _origin(stage: DockerfileStage) -> str:
+    """The image whose triggers a stage carries out, in words."""
+    return "the parent image" if stage.base.kind is BaseKind.PARENT else f"the image {stage.base.name[:_SHOWN]}"
+
+
+def _check(dockerfile: Dockerfile, graph: Graph, triggers: frozenset[int]) -> None:
     """Refuse what the whole, triggers included, cannot be. Raises DockerfileFailed."""
     _refuse(graph.problems)
-    _refuse_images(graph)
+    _refuse_images(graph, triggers)
     # whoever wrote a trigger had a build context; the one of this build is empty
     problems = [*check_values(graph), *template_refusals(dockerfile, graph)]
     _refuse([problem for problem in problems if problem.code != NO_CONTEXT])
@@ -142,8 +148,11 @@ def _refuse(problems: Sequence[Problem]) -> None:
         raise DockerfileFailed(f"the Dockerfile cannot be built: {failing[0].render('Dockerfile')}")
 
 
-def _refuse_images(graph: Graph) -> None:
+def _refuse_images(graph: Graph, triggers: frozenset[int] = frozenset()) -> None:
     needed = graph.needed | _stage_of_components(graph)
     for use in image_uses(graph):
         if use.problem and use.stage in needed:
-            raise DockerfileFailed(f"the Dockerfile names the image '{use.image[:_SHOWN]}': {use.problem}")
+            named = f"names the image '{use.image[:_SHOWN]}': {use.problem}"
+            if use.index in triggers:
+                raise DockerfileFailed(f"{_origin(graph.stages[use.stage])} cannot be used: its trigger {named}")
+            raise DockerfileFailed(f"the Dockerfile {named}")

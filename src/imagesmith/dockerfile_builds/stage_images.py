@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from imagesmith.artifacts.plain_images import EMPTY_LAYER
+from imagesmith.artifacts.plain_images import EMPTY_LAYER, OddConfiguration
 from imagesmith.artifacts.storage import SCRATCH, ContainerStorage, StorageError
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfile_builds.history import HistoryEntry, history_entries, parent_history
-from imagesmith.dockerfile_builds.image_config import ImageConfig, OddConfiguration, read_config
+from imagesmith.dockerfile_builds.image_config import ImageConfig, read_config
 from imagesmith.processes import ProcessFailed
 
 _MOST_HISTORY: Final = 10_000

@@ -43,7 +43,11 @@ def image_uses(graph: Graph) -> Iterator[ImageUse]:
         for taken in stage.taken:
             if taken.stage < 0 and not is_parent(taken.name):
                 yield ImageUse(
-                    taken.placed.index, taken.name, taken.token.position, _taken_problem(taken, graph), stage.index
+                    index=taken.placed.index,
+                    image=taken.name,
+                    position=taken.token.position,
+                    problem=_taken_problem(taken, graph),
+                    stage=stage.index,
                 )
 
 
@@ -51,7 +55,13 @@ def _base_use(stage: DockerfileStage) -> Iterator[ImageUse]:
     image = stage.first.image
     found = stage.start.text(image)
     if stage.base.kind is BaseKind.IMAGE and found.certain:
-        yield ImageUse(stage.start.index, found.text, image.position, _problem(found.text), stage.index)
+        yield ImageUse(
+            index=stage.start.index,
+            image=found.text,
+            position=image.position,
+            problem=_problem(found.text),
+            stage=stage.index,
+        )
 
 
 def _taken_problem(taken: Taken, graph: Graph) -> str:

@@ -41,7 +41,7 @@ def parse_mount(statement: InstructionLine, word: Word) -> RunMount | None:
 
     Values that hold a variable are not looked into: they are known where the variables are, see expanded_mount().
     """
-    reader = _Reader(statement.token(word))
+    reader = _MountReader(statement.token(word))
     mount = reader.read()
     for message, offset, hint in reader.problems:
         statement.tell("mount", message, word.offset + offset, hint)
@@ -52,7 +52,7 @@ def expanded_mount(mount: RunMount, text: str) -> RunMount:
     """The mount with its text after variables were replaced. Raises ValueError in words."""
     if text == mount.token.text:
         return mount
-    reader = _Reader(replace(mount.token, text=text))
+    reader = _MountReader(replace(mount.token, text=text))
     found = reader.read()
     if found is None:
         raise ValueError(reader.problems[0][0])
@@ -61,7 +61,7 @@ def expanded_mount(mount: RunMount, text: str) -> RunMount:
     return replace(found, token=mount.token)
 
 
-class _Reader:
+class _MountReader:
     """Reads the text of one mount; `problems`: what is wrong, at which offset in it, and a hint."""
 
     def __init__(self, token: Token) -> None:

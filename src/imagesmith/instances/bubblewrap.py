@@ -34,8 +34,6 @@ class View:
     """Empty writable folders, in memory."""
     devices: tuple[str, ...] = ()
     """Device files of the host that remain usable."""
-    control_groups: bool = False
-    """Show the machine's /sys and control groups, which runc needs for groups of its own."""
 
 
 def memory_file(name: str, data: bytes) -> int:
@@ -95,9 +93,6 @@ def outer_arguments(view: View, files: Sequence[int], info: int) -> list[str]:
     resolver, hosts = files
     arguments += ["--dir", "/tmp", "--perms", "0644", "--file", str(resolver), "/etc/resolv.conf"]  # noqa: S108 - inside
     arguments += ["--perms", "0644", "--file", str(hosts), "/etc/hosts", "--proc", "/proc", "--dev", "/dev"]
-    if view.control_groups:
-        # /sys itself stays read-only; what is mounted below keeps its own flags.
-        arguments += ["--ro-bind", "/sys", "/sys", "--bind", "/sys/fs/cgroup", "/sys/fs/cgroup"]
     for folder in view.scratch:
         arguments += ["--tmpfs", folder]
     arguments += [word for device in view.devices for word in ("--dev-bind", device, device)]
@@ -111,6 +106,5 @@ def outer_arguments(view: View, files: Sequence[int], info: int) -> list[str]:
         "--unshare-pid",
         "--unshare-net",
     ]
-    arguments += ["--unshare-ipc", "--unshare-uts", "--hostname", "localhost"]
-    arguments += [] if view.control_groups else ["--unshare-cgroup"]
+    arguments += ["--unshare-ipc", "--unshare-uts", "--hostname", "localhost", "--unshare-cgroup"]
     return [*arguments, "--cap-add", "ALL"]

@@ -278,7 +278,7 @@ class ContainerInstance(ShellFiles):
             info_read, info_write = _pipe(stack)
             lent, holder = image_holder() if self.has_shell else lent_holder()
             arguments = [
-                *command_view(INSIDE, points=points),
+                *command_view(INSIDE, places=self._placed.places),
                 *lent,
                 "--unshare-pid",
                 "--clearenv",

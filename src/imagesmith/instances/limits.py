@@ -49,8 +49,6 @@ class ControlGroups:
     missing: tuple[str, ...]
     leaf: str = ""
     """Path below each folder of the group that processes join."""
-    parent: str = ""
-    """The group below which runc must put its own (v2); empty where it does so by itself (v1)."""
 
     @property
     def entrances(self) -> tuple[Path, ...]:
@@ -208,7 +206,7 @@ def _make_v2(name: str, limits: ResourceLimits, mount: Path) -> ControlGroups:
             missing.append(f"{setting} cannot be set in {folder} ({error.strerror})")
     with contextlib.suppress(OSError):
         (folder / "cgroup.subtree_control").write_text("+pids +memory")
-    return ControlGroups((folder,), tuple(missing), leaf=_LEAF, parent=f"/{folder.relative_to(mount)}")
+    return ControlGroups((folder,), tuple(missing), leaf=_LEAF)
 
 
 def _groups_of(record: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import posixpath
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ _FOLDER_MODE: Final = 0o755
 
 
 @dataclass(frozen=True)
-class _Made:
+class MadeTarget:
     """A name that was made: in which folder, and when that was changed last, before and after, in nanoseconds."""
 
     folder: str
@@ -34,16 +34,21 @@ class _Made:
 def mount_targets(root: Path, targets: list[tuple[str, bool]]) -> Iterator[None]:
     """Have targets in a root during the block; each is a path and whether it is a folder. Nothing may run inside
     before and after. Raises InstanceError."""
-    made: list[_Made] = []
+    made: list[MadeTarget] = []
     with Root(root) as opened:
         try:
             for target, is_folder in targets:
-                _make(opened, target, is_folder=is_folder, made=made)
+                make_target(opened, target, is_folder=is_folder, made=made)
             yield
         finally:
-            for item in reversed(made):
-                with contextlib.suppress(OSError):
-                    _remove(opened, item)
+            remove_targets(opened, made)
+
+
+def remove_targets(root: Root, made: Sequence[MadeTarget]) -> None:
+    """Remove targets, the last one first, unless something is in them."""
+    for item in reversed(made):
+        with contextlib.suppress(OSError):
+            _remove(root, item)
 
 
 def make_folders(root: Path, path: str, *, uid: int, gid: int) -> bool:
@@ -51,16 +56,20 @@ def make_folders(root: Path, path: str, *, uid: int, gid: int) -> bool:
 
     Returns False if it exists. Raises InstanceError.
     """
-    made: list[_Made] = []
+    made: list[MadeTarget] = []
     with Root(root) as opened:
-        _make(opened, path, is_folder=True, made=made)
+        make_target(opened, path, is_folder=True, made=made)
         for item in made:
             with opened.folder(item.folder, follow=True) as folder:
                 os.chown(item.name, uid, gid, dir_fd=folder, follow_symlinks=False)
     return bool(made)
 
 
-def _make(root: Root, target: str, *, is_folder: bool, made: list[_Made]) -> None:
+def make_target(root: Root, target: str, *, is_folder: bool, made: list[MadeTarget]) -> None:
+    """Make a folder or an empty file and the folders above it that are missing; each is added to `made`.
+
+    Raises InstanceError.
+    """
     words = [word for word in posixpath.normpath(target).split("/") if word]
     for number in range(1, len(words) + 1):
         place, above = "/" + "/".join(words[:number]), "/" + "/".join(words[: number - 1])
@@ -68,7 +77,7 @@ def _make(root: Root, target: str, *, is_folder: bool, made: list[_Made]) -> Non
             status = _status(root, place)
             if number < len(words) or is_folder:
                 if not stat.S_ISDIR(status.st_mode):
-                    raise InstanceError(f"the folder {target} cannot be made: {place} is no folder")
+                    raise InstanceError(f"the folder {target} cannot be made: {place} is not a folder")
             elif stat.S_ISDIR(status.st_mode):
                 raise InstanceError(f"a file cannot be mounted at {target}, which is a folder")
             continue
@@ -80,7 +89,7 @@ def _make(root: Root, target: str, *, is_folder: bool, made: list[_Made]) -> Non
             with root.folder(above, follow=True) as folder:
                 before = os.fstat(folder).st_mtime_ns
                 _make_name(words[number - 1], folder, is_folder=number < len(words) or is_folder)
-                made.append(_Made(above, words[number - 1], (before, os.fstat(folder).st_mtime_ns)))
+                made.append(MadeTarget(above, words[number - 1], (before, os.fstat(folder).st_mtime_ns)))
         except OSError as error:  # a link that leads nowhere, or a name that is too long
             raise InstanceError(f"{target} cannot be made: {place}: {error.strerror}") from error
 
@@ -100,7 +109,7 @@ def _make_name(name: str, folder: int, *, is_folder: bool) -> None:
     os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder))
 
 
-def _remove(root: Root, item: _Made) -> None:
+def _remove(root: Root, item: MadeTarget) -> None:
     with root.folder(item.folder, follow=True) as folder:
         status = os.lstat(item.name, dir_fd=folder)
         untouched = os.fstat(folder).st_mtime_ns == item.changed[1]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagesmith.artifacts.rootfs import Root
+from imagesmith.instances.mount_targets import MadeTarget, make_target, remove_targets
 from imagesmith.instances.protocol import InstanceError
+
+_SANDBOX = ("/proc/", "/dev/")
+"""Folders that the sandbox covers with its own."""
 
 MOUNT_POINTS = ("/etc/resolv.conf", "/etc/hosts")
 
@@ -24,6 +29,10 @@ class Placed:
     names: tuple[tuple[str, str | None], ...] = ()
     """Files in /etc, with the target of the link that each replaced."""
     folders: tuple[str, ...] = ()
+    targets: tuple[MadeTarget, ...] = ()
+    """What the links in /etc lead to, where that was missing."""
+    places: tuple[tuple[str, str], ...] = ()
+    """Files of the outer namespaces, and where in the root they are seen."""
     changed: tuple[int, int] = (0, 0)
     """When /etc was last changed, in nanoseconds: before and after names were placed in it."""
 
@@ -45,22 +54,68 @@ def prepare_root(path: Path, *, points: tuple[str, ...] = MOUNT_POINTS) -> Place
     links in place of folders.
     """
     placed: list[tuple[str, str | None]] = []
+    targets: list[MadeTarget] = []
+    places: list[tuple[str, str]] = []
     with Root(path) as root:
         with root.folder("/") as top:
             _require_folders(top)
             made = tuple(name for name, mode in FOLDERS.items() if _make_folder(name, top, mode))
         with root.folder("/etc") as etc:
             before = os.fstat(etc).st_mtime_ns
-            for name in (Path(point).name for point in points):
+            for point in points:
+                name = Path(point).name
                 known, target = _file_or_link(name, etc)
-                if known and target is None:
+                behind = _behind_link(root, target, targets) if target is not None else ""
+                places.append((point, behind or point))
+                if behind or (known and target is None):
                     continue
                 if target is not None:
                     os.unlink(name, dir_fd=etc)
                 os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=etc))
                 placed.append((name, target))
             after = os.fstat(etc).st_mtime_ns
-    return Placed(tuple(placed), made, (before, after))
+    return Placed(
+        names=tuple(placed),
+        folders=made,
+        targets=tuple(targets),
+        places=tuple(places),
+        changed=(before, after),
+    )
+
+
+def _behind_link(root: Root, target: str, made: list[MadeTarget]) -> str:
+    """The path of the file that a link in /etc leads to, without links in it; it is made if it is missing.
+
+    Empty for one that leads into the sandbox's own folders, or that cannot be made: the link is replaced then.
+    """
+    place = posixpath.join("/etc", target)
+    before = len(made)
+    try:
+        try:
+            path = _real_path(root, place)
+        except FileNotFoundError:
+            make_target(root, place, is_folder=False, made=made)
+            path = _real_path(root, place)
+    except (OSError, InstanceError):
+        path = ""
+    if path and not path.startswith(_SANDBOX):
+        return path
+    remove_targets(root, made[before:])
+    del made[before:]
+    return ""
+
+
+def _real_path(root: Root, path: str) -> str:
+    """The path of a regular file in a root without links in it; empty for anything else. Raises OSError."""
+    descriptor = root.open(path, os.O_PATH)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ""
+        real = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    finally:
+        os.close(descriptor)
+    top = str(root.path.resolve())
+    return real.removeprefix(top) if real.startswith(f"{top}/") else ""
 
 
 def restore_root(path: Path, placed: Placed) -> None:
@@ -68,6 +123,7 @@ def restore_root(path: Path, placed: Placed) -> None:
     if placed == Placed():
         return
     with contextlib.suppress(OSError), Root(path) as root:
+        remove_targets(root, placed.targets)
         with contextlib.suppress(OSError), root.folder("/etc") as etc:
             untouched = os.fstat(etc).st_mtime_ns == placed.changed[1]
             for name, target in placed.names:

@@ -12,9 +12,7 @@ import ctypes
 import ctypes.util
 import errno
 import os
-from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
@@ -64,31 +62,6 @@ def filter_program() -> bytes:
         return _export(library, context)
     finally:
         library.seccomp_release(context)
-
-
-def profile() -> Mapping[str, Any]:
-    """The same rules in the form that runc and buildah read."""
-    refused = {"names": list(REFUSED), "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM}
-    unknown = {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS}
-    namespaces = {
-        "names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM,
-        "args": [{"index": 0, "value": _CLONE_NEWUSER, "valueTwo": _CLONE_NEWUSER, "op": "SCMP_CMP_MASKED_EQ"}],
-    }  # fmt: skip
-    sockets = [
-        {
-            "names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM,
-            "args": [{"index": 0, "value": family, "op": "SCMP_CMP_EQ"}],
-        }
-        for family in REFUSED_SOCKETS.values()
-    ]  # fmt: skip
-    return {
-        "defaultAction": "SCMP_ACT_ALLOW",
-        "archMap": [
-            {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"]},
-            {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": ["SCMP_ARCH_ARM"]},
-        ],
-        "syscalls": [refused, unknown, namespaces, *sockets],
-    }
 
 
 def _add_rules(library: ctypes.CDLL, context: ctypes.c_void_p) -> None:

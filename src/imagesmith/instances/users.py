@@ -82,5 +82,5 @@ def _number(text: str) -> int | None:
 
 def _bounded(number: int | None, name: str) -> int:
     if number is None or number > _MOST:
-        raise UnknownUser(f"'{name[:_SHOWN]}' is no number of a user or group: the greatest is {_MOST}")
+        raise UnknownUser(f"'{name[:_SHOWN]}' is not a number of a user or group: the greatest is {_MOST}")
     return number

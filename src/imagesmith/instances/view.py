@@ -8,10 +8,10 @@ host.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from imagesmith.instances.bubblewrap import Bind
-from imagesmith.instances.mountpoints import MOUNT_POINTS
 
 INSIDE = "/instance"
 """Path of the container's root in the outer namespaces of a sandbox."""
@@ -32,9 +32,9 @@ MASKED = ("kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_
 """Files of /proc that describe the machine; they read as empty."""
 
 
-def command_view(root: str, *, points: tuple[str, ...] = MOUNT_POINTS) -> list[str]:
-    """The view that all commands of a container share; its root is at `root` in the outer namespaces, and `points`
-    are files of the outer namespaces that it sees instead of its own."""
+def command_view(root: str, *, places: Sequence[tuple[str, str]]) -> list[str]:
+    """The view that all commands of a container share; its root is at `root` in the outer namespaces, and `places`
+    are files of the outer namespaces, and which of its own it sees them instead of."""
     arguments = ["--bind", root, "/", "--proc", "/proc", "--dev", "/dev"]
     # bubblewrap makes it 0755; on other systems it is writable by all
     arguments += ["--perms", "1777", "--tmpfs", "/dev/shm", "--mqueue", "/dev/mqueue"]  # noqa: S108 - inside
@@ -44,8 +44,8 @@ def command_view(root: str, *, points: tuple[str, ...] = MOUNT_POINTS) -> list[s
     for name in MASKED:
         if Path("/proc", name).exists():
             arguments += ["--ro-bind", "/dev/null", f"/proc/{name}"]
-    for path in points:
-        arguments += ["--ro-bind", path, path]
+    for source, target in places:
+        arguments += ["--ro-bind", source, target]
     arguments += ["--die-with-parent", "--cap-drop", "ALL"]
     return arguments + [word for capability in CAPABILITIES for word in ("--cap-add", capability)]
 
