@@ -13,6 +13,8 @@ MODULES = sorted(TESTS.rglob("*.py"))
 ELSEWHERE = (TESTS.parent, TESTS)
 """Folders whose modules a docstring may name by their path: `tests/...`, `script/...`."""
 NAMED_MODULE = re.compile(r"(?<![\w./*<-])[\w/]*\w\.py\b")
+LISTED = re.compile(r"^  (\w+/|\w+\.py)|; (\w+\.py) ", re.MULTILINE)
+"""A folder or module of the sources in the layout of docs/design.md."""
 BESIDE_SOURCES = {"contract", "crash", "pipeline", "testing"}
 """Folders that look at the whole: the API, kills at every point, whole builds; and the shared helpers."""
 
@@ -31,6 +33,15 @@ def test_folders_are_those_of_the_sources() -> None:
     folders = {place.relative_to(TESTS) for place in {module.parent for module in MODULES}} - {Path()}
     unknown = {folder for folder in folders if not (SOURCES / folder).is_dir()}
     assert {str(folder) for folder in unknown} == BESIDE_SOURCES
+
+
+def test_the_layout_of_the_design_page_is_that_of_the_sources() -> None:
+    """Every folder and module of the package is listed, and nothing that does not exist."""
+    page = (TESTS.parent / "docs/design.md").read_text()
+    layout = page.partition("\nsrc/imagesmith/\n")[2].partition("\ntests/ ")[0]
+    listed = {folder or module for folder, module in LISTED.findall(layout)}
+    folders = {f"{place.parent.name}/" for place in SOURCES.glob("*/__init__.py")}
+    assert listed == folders | {place.name for place in SOURCES.glob("[!_]*.py")}
 
 
 def test_helpers_come_from_the_testing_package_alone() -> None:
