@@ -34,7 +34,7 @@ from imagesmith.components.managed import ManagedDocuments
 from imagesmith.components.reporting import NullReporter
 from imagesmith.components.results import ExecutionResult
 from imagesmith.components.runner import DocumentRun, RunOptions, run_documents, unfinished_execution
-from imagesmith.components.services import NoMetadata, NotConfigured, S3Config, Services, SystemClock
+from imagesmith.components.services import Clock, NoMetadata, NotConfigured, S3Config, Services, SystemClock
 from imagesmith.components.stored_parameters import StoredParameters
 from imagesmith.instances.protocol import Instance
 from imagesmith.processes import Cancellation, Cancelled
@@ -104,20 +104,14 @@ def run_loaded(
     journal: StepJournal | None = None,
     listener: NullReporter | None = None,
 ) -> ExecutionResult:
+    """Run documents that were checked, and show the result. Raises CommandFailed, RestartNeeded, Cancelled."""
     settings = settings_of(request.data_dir)
     runs = document_runs(request, loaded)
     unfinished = unfinished_execution(journal, runs, request.phases) if journal is not None else ""
     execution_id = unfinished or request.execution_id or str(uuid.uuid4())
     clock = SystemClock()
     view = StepView(quiet=request.as_json, verbose=request.verbose)
-    logs = None
-    if request.log_directory is not None:
-        try:
-            logs = LogFolder(request.log_directory, execution_id, clock=clock, resumed=bool(unfinished))
-        except OSError as error:
-            raise CommandFailed(f"the log folder cannot be created: {error}") from error
-        logs.documents(loaded.texts)
-    try:
+    with _log_folder(request, loaded, execution_id, clock=clock, resumed=bool(unfinished)) as logs:
         result = run_documents(
             runs,
             instance,
@@ -138,14 +132,30 @@ def run_loaded(
         )
         if logs is not None:
             logs.finish(result)
-    finally:
-        if logs is not None:
-            logs.close()
     if request.as_json:
         print_json({**result.summary(), **problems_member(request.files, loaded)})
     else:
         show_ending(result, loaded.texts)
     return result
+
+
+@contextmanager
+def _log_folder(
+    request: RunRequest, loaded: LoadedComponents, execution_id: str, *, clock: Clock, resumed: bool
+) -> Iterator[LogFolder | None]:
+    """The folder for the logs of a run, with its documents; None when none is wanted. Raises CommandFailed."""
+    if request.log_directory is None:
+        yield None
+        return
+    try:
+        logs = LogFolder(request.log_directory, execution_id, clock=clock, resumed=resumed)
+    except OSError as error:
+        raise CommandFailed(f"the log folder cannot be created: {error}") from error
+    logs.documents(loaded.texts)
+    try:
+        yield logs
+    finally:
+        logs.close()
 
 
 def _journal(request: RunRequest) -> StepJournal | None:

@@ -17,8 +17,7 @@ from imagesmith.cli.context import (
     warn_of_variables,
 )
 from imagesmith.cli.screen import echo, start_logging
-
-_UMASK = 0o022
+from imagesmith.settings import Settings
 
 
 @click.command()
@@ -64,43 +63,29 @@ def serve(
             "--no-worker and --queues need PostgreSQL: with SQLite, no other worker can build for this server",
             "use --database-url postgresql+psycopg://...; see docs/operations.md, Several hosts",
         )
+    _serve(settings, queues, new=new, builds=not no_worker)
+
+
+def _serve(settings: Settings, queues: str | None, *, new: bool, builds: bool) -> None:
     startup.begin()
     # imported late: `imagesmith --help` should not load an engine
-    from imagesmith.artifacts.shared import SharedStoreError
-    from imagesmith.artifacts.storage import StorageError
+    from imagesmith.cli.build_process import failures_as_sentences, isolate_process, require_root
     from imagesmith.cli.build_runtime import parse_queues
-    from imagesmith.cli.data_directory import unusable
     from imagesmith.cli.server import make_server
-    from imagesmith.engine.dbos_private import IncompatibleDBOS
     from imagesmith.engine.queues import CAPABILITIES
-    from imagesmith.instances.isolation import IsolationError, private_mounts
-    from imagesmith.locks import LockHeld
-    from imagesmith.settings import SettingsError
-    from imagesmith.store.database import StoreUnavailable
-    from imagesmith.store.workers import WorkerNameTaken
-    from imagesmith.values.damaged import DamagedFile
-    from imagesmith.wire.keys import KeysError
     from imagesmith.wire.server import serve as listen
 
-    if os.geteuid() != 0:
-        raise CommandFailed("builds need root (mounts, namespaces)", "run it with sudo, or as a system service")
-    # results of builds must not depend on the user's umask; private files are made private one by one
-    os.umask(_UMASK)
-    # before any thread exists: later mounts disappear with this process, even on kill -9
-    try:
-        private_mounts()
-    except IsolationError as error:
-        echo(f"warning: no private mounts ({error}): after a kill -9 the next start removes the mounts", err=True)
-    try:
+    def ready(address: str, number: int) -> None:
+        url = f"http://{address}:{number}"
+        ServerAddress(url, os.getpid()).write(settings.data_dir)
+        echo(f"listening on {url}")
+        startup.finish(startup.load_documents, *((startup.load_builds,) if builds else ()))
+
+    require_root()
+    isolate_process()
+    with failures_as_sentences(settings, holder="server", work="serve"):
         wanted = CAPABILITIES if queues is None else parse_queues(queues)
-        with make_server(settings, queues=() if no_worker else wanted, new=new) as server:
-
-            def ready(address: str, number: int) -> None:
-                url = f"http://{address}:{number}"
-                ServerAddress(url, os.getpid()).write(settings.data_dir)
-                echo(f"listening on {url}")
-                startup.finish(startup.load_documents, *(() if no_worker else (startup.load_builds,)))
-
+        with make_server(settings, queues=wanted if builds else (), new=new) as server:
             try:
                 listen(server.app, settings.host, settings.port, on_ready=ready)
             except OSError as error:
@@ -110,14 +95,3 @@ def serve(
                 ) from error
             finally:
                 ServerAddress.path(settings.data_dir).unlink(missing_ok=True)
-    except LockHeld as error:
-        raise CommandFailed(
-            f"another server (process {error.holder}) uses the data directory {settings.data_dir}",
-            "stop that process, or use another --data-dir",
-        ) from error
-    except (SettingsError, WorkerNameTaken, IncompatibleDBOS) as error:
-        raise CommandFailed(str(error)) from error
-    except DamagedFile as error:
-        raise CommandFailed(str(error)) from error
-    except (StoreUnavailable, KeysError, StorageError, SharedStoreError, OSError) as error:
-        raise unusable(error, f"serve from {settings.data_dir}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -24,11 +23,10 @@ from imagesmith.cli.context import (
 from imagesmith.cli.listing import Listing
 from imagesmith.cli.screen import echo, start_logging
 from imagesmith.cli.store import opened_store
-from imagesmith.settings import Settings, SettingsError
+from imagesmith.settings import Settings
 from imagesmith.store.workers import SeenWorker, list_workers
 
 _CLOSE_SECONDS = 60
-_UMASK = 0o022
 _SHOWN_SECONDS = 86400
 _QUEUES = "container.x86_64,machine.x86_64"
 
@@ -85,47 +83,27 @@ def _work(
             "a worker needs a store that all hosts share",
             "use --artifacts s3://BUCKET or a folder that all hosts mount",
         )
-    if os.geteuid() != 0:
-        raise CommandFailed("builds need root (mounts, namespaces)", "run it with sudo, or as a system service")
-    from imagesmith.cli.build_runtime import parse_queues
-
-    try:
-        wanted = parse_queues(queues)
-    except SettingsError as error:
-        raise CommandFailed(str(error)) from error
-    if not wanted:
-        raise CommandFailed("--queues is empty", f"name one or more of {_QUEUES}")
-    _run(settings, wanted)
+    _run(settings, queues)
 
 
-def _run(settings: Settings, queues: tuple[str, ...]) -> None:
+def _run(settings: Settings, queues: str) -> None:
     startup.begin()
     # imported late: `imagesmith --help` should not load an engine
-    from imagesmith.artifacts.shared import SharedStoreError
-    from imagesmith.artifacts.storage import StorageError
-    from imagesmith.cli.build_runtime import make_build_runtime
-    from imagesmith.cli.data_directory import unusable
-    from imagesmith.engine.dbos_private import IncompatibleDBOS
-    from imagesmith.instances.isolation import IsolationError, private_mounts
-    from imagesmith.locks import LockHeld
-    from imagesmith.store.database import StoreUnavailable
-    from imagesmith.store.workers import WorkerNameTaken
-    from imagesmith.values.damaged import DamagedFile
+    from imagesmith.cli.build_process import failures_as_sentences, isolate_process, require_root
+    from imagesmith.cli.build_runtime import make_build_runtime, parse_queues
 
-    # results of builds must not depend on the user's umask; private files are made private one by one
-    os.umask(_UMASK)
-    # before any thread exists: later mounts disappear with this process, even on kill -9
-    try:
-        private_mounts()
-    except IsolationError as error:
-        echo(f"warning: no private mounts ({error}): after a kill -9 the next start removes the mounts", err=True)
+    require_root()
+    isolate_process()
     stop = Stop()
-    try:
-        with make_build_runtime(settings, queues) as runtime:
+    with failures_as_sentences(settings, holder="server or worker", work="work"):
+        wanted = parse_queues(queues)
+        if not wanted:
+            raise CommandFailed("--queues is empty", f"name one or more of {_QUEUES}")
+        with make_build_runtime(settings, wanted) as runtime:
             runtime.launch()
             try:
                 assert runtime.worker is not None
-                echo(f"worker {runtime.worker.name} builds {', '.join(queues)}")
+                echo(f"worker {runtime.worker.name} builds {', '.join(wanted)}")
                 startup.finish(startup.load_builds)
                 stop.asked.wait()
                 if not stop.at_once:
@@ -133,17 +111,6 @@ def _run(settings: Settings, queues: tuple[str, ...]) -> None:
                     runtime.engine.drain(lambda: stop.at_once or time.monotonic() > until)
             finally:
                 runtime.engine.close(patience_seconds=_CLOSE_SECONDS)
-    except LockHeld as error:
-        raise CommandFailed(
-            f"another process ({error.holder}) uses the data directory {settings.data_dir}",
-            "stop that process, or use another --data-dir",
-        ) from error
-    except (WorkerNameTaken, IncompatibleDBOS) as error:
-        raise CommandFailed(str(error)) from error
-    except DamagedFile as error:
-        raise CommandFailed(str(error)) from error
-    except (StoreUnavailable, StorageError, SharedStoreError, SettingsError, OSError) as error:
-        raise unusable(error, f"work from {settings.data_dir}") from error
 
 
 class Stop:

@@ -68,9 +68,9 @@ class RunOptions:
 
 @dataclass
 class Execution:
-    """Documents run together. A nested document is an execution of its own with the same machinery."""
+    """Documents run together. A nested document is an execution of its own with the same step_environment."""
 
-    machinery: StepEnvironment
+    step_environment: StepEnvironment
     options: RunOptions
     ids: Callable[[], str]
     secrets: Secrets
@@ -90,11 +90,11 @@ class Execution:
         after_document: Callable[[int], None] = lambda _: None,
     ) -> ExecutionResult:
         """Run documents; `after_document` gets the index of each that succeeded, before the next starts."""
-        started = self.machinery.clock.now()
+        started = self.step_environment.clock.now()
         results: list[DocumentResult] = []
-        shared = self.machinery.environment
+        shared = self.step_environment.environment
         for index, item in enumerate(documents):
-            self.machinery.environment = shared if item.environment is None else item.environment
+            self.step_environment.environment = shared if item.environment is None else item.environment
             result, aborted = self._document(index, item, phases, execution_id)
             results.append(result)
             if aborted:
@@ -106,7 +106,7 @@ class Execution:
             execution_id=execution_id,
             status="success" if status == "successWithIgnoredFailure" else status,
             started=started,
-            ended=self.machinery.clock.now(),
+            ended=self.step_environment.clock.now(),
             documents=tuple(results),
             failure=self.failure,
             chaining=self.secrets.mask_data(self.resolved),
@@ -118,8 +118,8 @@ class Execution:
     ) -> tuple[DocumentResult, bool]:
         """The result, and whether the run must stop after it."""
         document = item.document
-        started = self.machinery.clock.now()
-        self.machinery.reporter.line(f"Document {item.label}")
+        started = self.step_environment.clock.now()
+        self.step_environment.reporter.line(f"Document {item.label}")
         try:
             scope = self._scope(item, execution_id)
         except ComponentParameterError as error:
@@ -139,7 +139,7 @@ class Execution:
             description=document.description,
             status=worst_status(result.status for result in results),
             started=started,
-            ended=self.machinery.clock.now(),
+            ended=self.step_environment.clock.now(),
             phases=tuple(results),
         ), aborted
 
@@ -163,7 +163,7 @@ class Execution:
             description=item.document.description,
             status="failed",
             started=started,
-            ended=self.machinery.clock.now(),
+            ended=self.step_environment.clock.now(),
             phases=(),
             failure_message=f"Document {item.label} failed! {message}",
         )
@@ -175,10 +175,10 @@ class Execution:
             self.secrets.add(values.get(name, ""))
         options = self.options
         facts = Facts(
-            instance=self.machinery.instance,
-            environment=self.machinery.environment,
+            instance=self.step_environment.instance,
+            environment=self.step_environment.environment,
             services=options.services,
-            clock=self.machinery.clock,
+            clock=self.step_environment.clock,
             ids=self.ids,
             execution_id=execution_id,
             account=options.account,
@@ -188,8 +188,8 @@ class Execution:
         return DocumentScope(item.document, values, facts, self.secrets, resolved=self.resolved)
 
     def _phase(self, index: int, item: DocumentRun, phase: Phase, scope: DocumentScope) -> tuple[PhaseResult, bool]:
-        started = self.machinery.clock.now()
-        self.machinery.reporter.line(f"Phase {phase.name}")
+        started = self.step_environment.clock.now()
+        self.step_environment.reporter.line(f"Phase {phase.name}")
         results: list[StepResult] = []
         aborted = False
         for step in phase.steps:
@@ -202,28 +202,28 @@ class Execution:
             name=phase.name,
             status=worst_status(result.status for result in results),
             started=started,
-            ended=self.machinery.clock.now(),
+            ended=self.step_environment.clock.now(),
             steps=tuple(results),
         ), aborted
 
     def _step(
         self, index: int, item: DocumentRun, phase: Phase, step: ComponentStep, scope: DocumentScope
     ) -> StepResult:
-        machinery = self.machinery
-        machinery.cancellation.check()
+        step_environment = self.step_environment
+        step_environment.cancellation.check()
         place = StepPlace(
             document_index=index, label=item.label, phase=phase.name, step=step.name, action=step.action
         )
         key = f"{index}/{phase.name}/{step.name}"
-        stored = machinery.progress.step(key)
+        stored = step_environment.progress.step(key)
         if stored is not None:
             outcome = _restored(stored, step)
         else:
-            machinery.reporter.line(f"Step {step.name}")
-            machinery.reporter.step_started(place)
+            step_environment.reporter.line(f"Step {step.name}")
+            step_environment.reporter.step_started(place)
             outcome = self._run_step(item, phase, step, scope, place, key)
-            machinery.progress.record("step", key, **_stored(outcome))
-            machinery.reporter.step_finished(place, outcome.result)
+            step_environment.progress.record("step", key, **_stored(outcome))
+            step_environment.reporter.step_finished(place, outcome.result)
         scope.records[(phase.name, step.name)] = outcome.record
         self._note_failure(index, item, phase, outcome.result)
         return outcome.result
@@ -235,9 +235,9 @@ class Execution:
             return self.nested(self, item, request, at)
 
         quiet = item.document.disable_logging or phase.disable_logging or step.disable_logging
-        self.machinery.reporter.line(f"{step.action}: STARTED EXECUTION")
+        self.step_environment.reporter.line(f"{step.action}: STARTED EXECUTION")
         outcome = ComponentStepRun(
-            machinery=self.machinery,
+            step_environment=self.step_environment,
             scope=scope,
             phase=phase.name,
             step=step,
@@ -246,7 +246,7 @@ class Execution:
             logged=not quiet,
             run_nested=run_nested,
         ).run()
-        self.machinery.reporter.line(f"{step.action}: FINISHED EXECUTION")
+        self.step_environment.reporter.line(f"{step.action}: FINISHED EXECUTION")
         return outcome
 
     def _note_failure(self, index: int, item: DocumentRun, phase: Phase, result: StepResult) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
+from collections.abc import Iterable
 from typing import Final
 
 from imagesmith.components.actions.base import ActionFailed, ActionResult, NestedRequest
 from imagesmith.components.execution import DocumentRun, Execution
 from imagesmith.components.grammar import folded_message, parse_component
-from imagesmith.components.model import MAX_NESTED
+from imagesmith.components.model import MAX_NESTED, ComponentDocument
+from imagesmith.components.results import ExecutionResult, FailedStep
 from imagesmith.components.s3 import S3Error, read_object
 from imagesmith.components.services import NotConfigured, SourceDocument
 from imagesmith.documents.fields import suggestion
@@ -27,16 +29,16 @@ def run_nested_document(
         raise ActionFailed(
             f"documents may be nested {MAX_NESTED} levels deep: {' > '.join(chain)} > {request.document}"
         )
-    execution.machinery.nested.count()
+    execution.step_environment.nested.count()
     source = _source(execution, request, parent.label)
     if source.label in chain:
         raise ActionFailed(f"the document {source.label} would run itself: {' > '.join(chain)} > {source.label}")
     parsed = parse_component(source.text, platform=parent.document.platform, stages_required=False)
     if parsed.document is None:
         raise ActionFailed(f"{source.label}: {folded_message(parsed.problems)}")
-    machinery = dataclasses.replace(execution.machinery, progress=execution.machinery.progress.nested(place))
+    environment = execution.step_environment
     nested = Execution(
-        machinery=machinery,
+        step_environment=dataclasses.replace(environment, progress=environment.progress.nested(place)),
         options=execution.options,
         ids=execution.ids,
         secrets=execution.secrets,
@@ -44,31 +46,39 @@ def run_nested_document(
         chain=chain,
     )
     phases = [name.strip() for name in request.phases.split(",") if name.strip()] or None
-    for name in phases or ():
-        if parsed.document.phase(name) is None:
-            hint = suggestion(name, [phase.name for phase in parsed.document.phases])
-            message = f"warning: {source.label} has no phase '{name}': no steps run for it ({hint})"
-            execution.machinery.reporter.output("stderr", execution.secrets.mask(message))
+    _warn_of_unknown_phases(execution, source, parsed.document, phases or ())
     result = nested.run([DocumentRun(parsed.document, source.label, request.parameters)], phases, execution.ids())
-    outputs = (result.nested_outputs(),)
     if result.status == "success":
-        return ActionResult(outputs, detailed=(result.detailed(),))
-    failure = nested.failure
+        return ActionResult((result.nested_outputs(),), detailed=(result.detailed(),))
+    raise _failure(result, nested.failure)
+
+
+def _failure(result: ExecutionResult, failure: FailedStep | None) -> ActionFailed:
     said = (
         f" Step '{failure.step}' in phase '{failure.phase}': {failure.message}" if failure and failure.step else ""
     )
-    raise ActionFailed(
+    return ActionFailed(
         f"{result.failure_message}{said}",
-        outputs=outputs,
+        outputs=(result.nested_outputs(),),
         stderr=failure.stderr if failure else "",
         detailed=(result.detailed(),),
     )
 
 
+def _warn_of_unknown_phases(
+    execution: Execution, source: SourceDocument, document: ComponentDocument, phases: Iterable[str]
+) -> None:
+    for name in phases:
+        if document.phase(name) is None:
+            hint = suggestion(name, [phase.name for phase in document.phases])
+            message = f"warning: {source.label} has no phase '{name}': no steps run for it ({hint})"
+            execution.step_environment.reporter.output("stderr", execution.secrets.mask(message))
+
+
 def _source(execution: Execution, request: NestedRequest, parent: str) -> SourceDocument:
     """The text of a document. Raises ActionFailed."""
     name = request.document
-    services = execution.machinery.services
+    services = execution.step_environment.services
     try:
         if name.startswith("arn:"):
             return services.components.get(name)
@@ -83,8 +93,8 @@ def _source(execution: Execution, request: NestedRequest, parent: str) -> Source
 def _local(execution: Execution, name: str, parent: str) -> SourceDocument:
     """A file of the instance: relative to the working directory, else to the folder of the parent
     (spec/components.md A32)."""
-    instance = execution.machinery.instance
-    path = posixpath.join(execution.machinery.working_directory or "", name)
+    instance = execution.step_environment.instance
+    path = posixpath.join(execution.step_environment.working_directory or "", name)
     beside = posixpath.join(posixpath.dirname(parent), name)
     if not instance.exists(path) and not parent.startswith(("arn:", "s3://")) and instance.exists(beside):
         path = beside

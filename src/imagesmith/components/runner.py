@@ -43,31 +43,42 @@ def run_documents(
     book = journal or NoJournal()
     execution_id, progress = _opened(book, documents, phases, chosen.execution_id, ids)
     reporting = reporter or NullReporter()
-    machinery = StepEnvironment(
-        instance=instance,
-        services=chosen.services,
-        environment=chosen.environment,
-        working_directory=chosen.working_directory,
-        reporter=reporting,
-        clock=clock,
-        cancellation=cancellation or Cancellation(),
-        progress=progress,
-        restarts=Restarts(chosen.max_reboots, progress.reboots),
-    )
     execution = Execution(
-        machinery=machinery, options=chosen, ids=ids, secrets=Secrets(), nested=run_nested_document
+        step_environment=StepEnvironment(
+            instance=instance,
+            services=chosen.services,
+            environment=chosen.environment,
+            working_directory=chosen.working_directory,
+            reporter=reporting,
+            clock=clock,
+            cancellation=cancellation or Cancellation(),
+            progress=progress,
+            restarts=Restarts(chosen.max_reboots, progress.reboots),
+        ),
+        options=chosen,
+        ids=ids,
+        secrets=Secrets(),
+        nested=run_nested_document,
     )
-    for item in documents:
-        reporting.line(f"Setup: Currently validating document {item.label}")
-    reporting.line("Executor: STARTED EXECUTION OF ALL DOCUMENTS")
+    _report_start(reporting, documents)
     result = execution.run(documents, phases, execution_id, after_document=after_document)
-    reporting.line("Executor: FINISHED EXECUTION OF ALL DOCUMENTS")
-    for line in result.failure.block() if result.failure is not None else ():
-        reporting.line(line)
-    ending = "success" if result.status == "success" else "failure - Execution failed!"
-    reporting.line(f"TOE has completed execution {'successfully' if ending == 'success' else f'with {ending}'}")
+    _report_end(reporting, result)
     book.clear()
     return result
+
+
+def _report_start(reporter: Reporter, documents: Sequence[DocumentRun]) -> None:
+    for item in documents:
+        reporter.line(f"Setup: Currently validating document {item.label}")
+    reporter.line("Executor: STARTED EXECUTION OF ALL DOCUMENTS")
+
+
+def _report_end(reporter: Reporter, result: ExecutionResult) -> None:
+    reporter.line("Executor: FINISHED EXECUTION OF ALL DOCUMENTS")
+    for line in result.failure.block() if result.failure is not None else ():
+        reporter.line(line)
+    ending = "successfully" if result.status == "success" else "with failure - Execution failed!"
+    reporter.line(f"TOE has completed execution {ending}")
 
 
 def _opened(

@@ -73,7 +73,7 @@ class StepOutcome:
 class ComponentStepRun:
     """One step in the course of a run."""
 
-    machinery: StepEnvironment
+    step_environment: StepEnvironment
     scope: DocumentScope
     phase: str
     step: ComponentStep
@@ -84,7 +84,7 @@ class ComponentStepRun:
     run_nested: Callable[[NestedRequest, str], ActionResult]
 
     def run(self) -> StepOutcome:
-        clock = self.machinery.clock
+        clock = self.step_environment.clock
         started = clock.now()
         try:
             chosen = self._guard()
@@ -104,14 +104,14 @@ class ComponentStepRun:
         return self._attempts(values, started)
 
     def _attempts(self, values: Sequence[str | int] | None, started: datetime) -> StepOutcome:
-        first = self.machinery.progress.last_attempt(self.key)
+        first = self.step_environment.progress.last_attempt(self.key)
         executed = False
         for number in range(first, self.step.max_attempts + 1):
             attempt = self._attempt(values, number)
             executed = attempt.started = attempt.started or executed
             if attempt.status == "success" or number == self.step.max_attempts:
                 break
-            self.machinery.reporter.line(
+            self.step_environment.reporter.line(
                 f"Step {self.step.name}: attempt {number} of {self.step.max_attempts} failed"
             )
         return self._result(attempt, started, attempts=number)
@@ -121,13 +121,14 @@ class ComponentStepRun:
         guard = self.step.guard
         if guard is None:
             return "Execute"
-        stored = self.machinery.progress.condition(self.key)
+        stored = self.step_environment.progress.condition(self.key)
         if stored in ("Execute", "Skip", "Abort"):
             return stored  # type: ignore[return-value]
-        context = self._context(lambda: _GUARD_SECONDS, OutputLines(self.machinery.reporter, self.scope.secrets))
+        output = OutputLines(self.step_environment.reporter, self.scope.secrets)
+        context = self._context(lambda: _GUARD_SECONDS, output)
         resolve = self.scope.resolver(self.phase, self.step)
         chosen = guard.then if is_true(guard.expression, resolve, InstanceProbe(context)) else guard.otherwise
-        self.machinery.progress.record("condition", self.key, result=chosen)
+        self.step_environment.progress.record("condition", self.key, result=chosen)
         return chosen
 
     def _loop_values(self) -> Sequence[str | int] | None:
@@ -137,7 +138,7 @@ class ComponentStepRun:
 
     def _attempt(self, values: Sequence[str | int] | None, number: int) -> _Attempt:
         attempt = _Attempt()
-        done = self.machinery.progress.iterations(self.key, number)
+        done = self.step_environment.progress.iterations(self.key, number)
         for entry in done:
             attempt.outputs.add(entry["outputs"])
             attempt.inputs = entry["inputs"]
@@ -152,7 +153,7 @@ class ComponentStepRun:
                 if iteration is not None or result.reboot == "next":
                     self._record_iteration(attempt, number, index, result)
                 if result.reboot == "next":
-                    self.machinery.reboot(self.key)
+                    self.step_environment.reboot(self.key)
             except ActionTimedOut as failure:
                 self._fail(attempt, failure, iteration, status="timedOut")
                 break
@@ -170,7 +171,7 @@ class ComponentStepRun:
         return attempt
 
     def _record_iteration(self, attempt: _Attempt, number: int, index: int, result: ActionResult) -> None:
-        self.machinery.progress.record(
+        self.step_environment.progress.record(
             "iteration",
             self.key,
             attempt=number,
@@ -184,12 +185,12 @@ class ComponentStepRun:
     ) -> ActionResult:
         """Run the action until it no longer requests to run again after a reboot."""
         while True:
-            self.machinery.cancellation.check()
+            self.step_environment.cancellation.check()
             result = self._run_action(attempt, iteration, remaining)
             if result.reboot != "again":
                 return result
-            self.machinery.reporter.line("Getting reboot signal")
-            self.machinery.reboot(self.key)
+            self.step_environment.reporter.line("Getting reboot signal")
+            self.step_environment.reboot(self.key)
             remaining = self._budget()
 
     def _run_action(
@@ -201,7 +202,7 @@ class ComponentStepRun:
         resolved = [resolve_data(entry, resolve) for entry in self.step.entries]
         attempt.inputs = resolved
         typed = [] if action.run is None else typed_inputs(action, resolved)
-        lines = OutputLines(self.machinery.reporter, self.scope.secrets)
+        lines = OutputLines(self.step_environment.reporter, self.scope.secrets)
         context = self._context(remaining, lines)
         attempt.started = True
         try:
@@ -215,24 +216,24 @@ class ComponentStepRun:
             lines.flush()
 
     def _context(self, remaining: Callable[[], float | None], lines: OutputLines) -> ActionContext:
-        machinery = self.machinery
+        step_environment = self.step_environment
 
         def note(text: str) -> None:
-            machinery.reporter.line(printable(self.scope.secrets.mask(text)))
+            step_environment.reporter.line(printable(self.scope.secrets.mask(text)))
 
         def silent(stream: Stream, chunk: bytes) -> None:
             pass
 
         return ActionContext(
-            instance=machinery.instance,
-            environment=machinery.environment,
-            working_directory=machinery.working_directory,
+            instance=step_environment.instance,
+            environment=step_environment.environment,
+            working_directory=step_environment.working_directory,
             remaining=remaining,
             output=lines.feed if self.logged else silent,
             flush=lines.flush,
             note=note,
-            services=machinery.services,
-            cancellation=machinery.cancellation,
+            services=step_environment.services,
+            cancellation=step_environment.cancellation,
             run_nested=lambda request: self.run_nested(request, self.key),
         )
 
@@ -241,7 +242,7 @@ class ComponentStepRun:
         limit = self.step.timeout_seconds
         if limit == NO_TIMEOUT:
             return lambda: None
-        clock = self.machinery.clock
+        clock = self.step_environment.clock
         deadline = clock.monotonic() + limit
 
         def remaining() -> float:
@@ -290,7 +291,7 @@ class ComponentStepRun:
             action=self.step.action,
             status=status,
             started=started,
-            ended=self.machinery.clock.now(),
+            ended=self.step_environment.clock.now(),
             timeout_seconds=self.step.timeout_seconds,
             on_failure=self.step.on_failure,
             max_attempts=self.step.max_attempts,
