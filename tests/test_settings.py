@@ -182,6 +182,15 @@ def test_a_value_without_meaning_is_refused(tmp_path: Path, keys: tuple[str, ...
         ("debian_mirror = 'deb.example'", "expected http://HOST/PATH"),
         ("artifacts = 's3://'", "expected s3://BUCKET"),
         ("host = 'a b'", "expected a host name or an address"),
+        ("host = '0.0.0.0:80'", "expected a host name or an address"),
+        ("host = 'name:80'", "expected a host name or an address"),
+        (
+            "[registries.eu-west-1]\nurl = 'h'\nusername = 'u'",
+            "registries.eu-west-1: username and password_file belong",
+        ),
+        ("[registries.eu-west-1]\nurl = 'h'\npassword_file = '/p'", "set both or neither"),
+        ("s3_access_key_id = 'k'", "s3_access_key_id and s3_secret_key_file belong together"),
+        ("s3_secret_key_file = '/s'", "s3_access_key_id and s3_secret_key_file belong together"),
     ],
 )
 def test_what_a_member_expects_is_said(tmp_path: Path, text: str, expected: str) -> None:
@@ -191,7 +200,9 @@ def test_what_a_member_expects_is_said(tmp_path: Path, text: str, expected: str)
     assert expected in str(error.value)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "fe80::1%eth0", "localhost", "a.example", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "::1", "::", "fe80::1%eth0", "::ffff:10.0.0.1", "localhost", "a.example", "0.0.0.0"]
+)
 def test_addresses_are_taken(tmp_path: Path, host: str) -> None:
     """Names and addresses of both families."""
     assert load(tmp_path, f"host = '{host}'").host == host

@@ -58,7 +58,7 @@ _URL: Final = Text(
     rf"https?://([^/@\s]+@)?{_ADDRESS}(:{_PORT})?(/\S*)?", "http://HOST or https://HOST", optional=True
 )
 _MIRROR: Final = Text(rf"https?://{_ADDRESS}(:{_PORT})?(/\S*)?|file:///\S+", "http://HOST/PATH", optional=True)
-_HOST: Final = Text(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?|" + _ADDRESS, "a host name or an address")
+_HOST: Final = Text(r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*(%\w+)?|" + _ADDRESS, "a host name or an address")
 _REGISTRY: Final = Text(
     rf"{_ADDRESS}(:{_PORT})?(/[a-z0-9][a-z0-9._/-]*)?", "HOST, HOST:PORT or HOST:PORT/PATH, without a scheme"
 )
@@ -409,6 +409,12 @@ def load_settings(
             _put(table, keys, value)
             labels[dotted] = f"--{keys[-1].replace('_', '-')}: {dotted}"
     settings: Settings = _build(Settings, {**table, "data_dir": data_dir}, str(path), labels=labels)
+    _check_together(settings, path)
+    return replace(settings, data_dir=data_dir.absolute())
+
+
+def _check_together(settings: Settings, path: Path) -> None:
+    """Raise SettingsError for members that mean nothing without each other, or beside each other."""
     for name, hook in settings.hooks.items():
         if bool(hook.command) == bool(hook.url):
             raise SettingsError(f"{path}: hooks.{name} needs either a command or a url")
@@ -417,7 +423,14 @@ def load_settings(
             raise SettingsError(f"{path}: managed_images.{name} needs one of base, registry and disk")
         if bool(image.disk) != bool(image.checksum):
             raise SettingsError(f"{path}: managed_images.{name} needs a checksum with a disk, and only there")
-    return replace(settings, data_dir=data_dir.absolute())
+    logins = {
+        f"registries.{key}: username and password_file": (registry.username, registry.password_file)
+        for key, registry in settings.registries.items()
+    }
+    logins["s3_access_key_id and s3_secret_key_file"] = (settings.s3_access_key_id, settings.s3_secret_key_file)
+    for both, (name, file_of_secret) in logins.items():
+        if bool(name) != bool(file_of_secret):
+            raise SettingsError(f"{path}: {both} belong together; set both or neither")
 
 
 def _put(table: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:

@@ -22,9 +22,10 @@ Stream = Literal["stdout", "stderr"]
 OnOutput = Callable[[Stream, bytes], None]
 
 _POLL_SECONDS = 0.2
-_QUIET_SECONDS = 0.3
-"""After the end of the program: reading stops when no output arrives for this long."""
-_LATE_SECONDS = 3.0
+QUIET_SECONDS = 1.0
+"""After the end of the program: reading stops when no output arrives for this long. A filter needs a moment for its
+last lines, on a busy machine a longer one."""
+LATE_SECONDS = 3.0
 """After the end of the program: output is read for at most this long."""
 _CHUNK = 65536
 
@@ -120,9 +121,9 @@ def _read_late(
             selector.unregister(key.fileobj)
     for key in outputs():
         _drain(selector, key, tails, on_output, limit=_waiting(key.fd))
-    until = now() + _LATE_SECONDS
+    until = now() + LATE_SECONDS
     while outputs() and not stop():
-        found = selector.select(min(_QUIET_SECONDS, max(until - now(), 0)))
+        found = selector.select(min(QUIET_SECONDS, max(until - now(), 0)))
         for key, _ in found:
             _drain(selector, key, tails, on_output, limit=1)
         if not found or now() >= until:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import uuid
 from pathlib import Path
 
 import click
@@ -14,7 +15,11 @@ from click.testing import CliRunner
 from imagesmith.cli import context
 from imagesmith.cli.context import ServerAddress, connect, data_dir_option
 from imagesmith.cli.env import env
+from imagesmith.wire.app import create_app
 from imagesmith.wire.keys import KeyRing
+from imagesmith.wire.model import Api
+from imagesmith.wire.server import running
+from testing.wire_support import Clock, Recorder, settings_for
 
 ELSEWHERE = {
     "AWS_ENDPOINT_URL_IMAGEBUILDER": "http://elsewhere:1", "AWS_ACCESS_KEY_ID": "OTHERKEY",
@@ -28,6 +33,12 @@ def told(data_dir: Path) -> None:
     client = connect(data_dir)
     credentials = client._request_signer._credentials.get_frozen_credentials()  # type: ignore[attr-defined]
     click.echo(f"{client.meta.endpoint_url} {credentials.access_key} {client.meta.region_name}")
+
+
+@click.command()
+@data_dir_option
+def asked(data_dir: Path) -> None:
+    connect(data_dir).list_images()
 
 
 @pytest.fixture
@@ -73,10 +84,11 @@ def test_the_environment_wins_over_a_default_data_directory_only(
 
 
 def test_what_a_shell_had_is_unset(data_dir: Path) -> None:
-    """A session token, a profile: neither is used with our key. Endpoints of other services are kept."""
+    """A session token, its expiry, a profile: none is used with our key. Endpoints of other services are kept."""
     printed = CliRunner().invoke(env, ["--data-dir", str(data_dir)], catch_exceptions=False).output
-    had = {"AWS_SESSION_TOKEN": "old", "AWS_PROFILE": "absent", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
-           "AWS_ENDPOINT_URL_S3": "http://s3:9000", "AWS_ACCESS_KEY_ID": "old"}  # fmt: skip
+    foreign = {"AWS_SESSION_TOKEN": "old", "AWS_PROFILE": "absent", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+               "AWS_CREDENTIAL_EXPIRATION": "2020-01-01T00:00:00Z"}  # fmt: skip
+    had = {**foreign, "AWS_ENDPOINT_URL_S3": "http://s3:9000", "AWS_ACCESS_KEY_ID": "old"}
     script = f"set -eu\n{printed}\nexec env -0"
     listed = subprocess.run(
         ["sh", "-c", script], env={"PATH": os.environ["PATH"], **had}, capture_output=True, check=True
@@ -85,4 +97,27 @@ def test_what_a_shell_had_is_unset(data_dir: Path) -> None:
     wanted = json.loads(CliRunner().invoke(env, ["--json", "--data-dir", str(data_dir)]).output)
     assert {name: after.get(name) for name in wanted} == wanted
     assert after["AWS_ENDPOINT_URL_S3"] == "http://s3:9000"
-    assert not {"AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"} & set(after)
+    assert not foreign.keys() & after.keys()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"AWS_PROFILE": "absent"}, {"AWS_DEFAULT_PROFILE": "absent"}, {"AWS_SESSION_TOKEN": "old"},
+        {"AWS_CREDENTIAL_EXPIRATION": "2020-01-01T00:00:00Z"}, {"http_proxy": "http://127.0.0.1:9"},
+    ],
+    ids=lambda variables: next(iter(variables)),
+)  # fmt: skip
+def test_a_command_reaches_its_server_whatever_the_shell_has(data_dir: Path, variables: dict[str, str]) -> None:
+    """Profiles, tokens and proxies for other places do not keep a command from the server of its data directory."""
+    api = Api.load()
+    recorder = Recorder(frozenset(api.operations))
+    keys = KeyRing.open(data_dir, "000000000000", partition="aws")
+    app = create_app(
+        recorder, keys=keys, settings=settings_for(data_dir), clock=Clock(), ids=lambda: str(uuid.uuid4()), api=api
+    )
+    with running(app) as url:
+        ServerAddress(url, os.getpid()).write(data_dir)
+        CliRunner().invoke(asked, ["--data-dir", str(data_dir)], env=variables, catch_exceptions=False)
+    assert recorder.operation == "ListImages"
+    assert recorder.caller is not None and recorder.caller.account == "000000000000"

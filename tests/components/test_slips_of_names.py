@@ -45,6 +45,27 @@ def test_a_misspelt_reference_is_a_warning_with_its_place(body: str, meant: str)
     assert problem.render("a.yml").startswith(f"a.yml:{problem.position.line}:21 warning: unknown-reference ")
 
 
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        ("aws:secretsmanager:db", "{{ aws:ssm:/aws/reference/secretsmanager/NAME }}"),
+        ("resolve:ssm:/a/b", "the Parameter Store is 'aws:ssm:'"),
+        ("resolve:secretsmanager:db", "{{ aws:ssm:/aws/reference/secretsmanager/NAME }}"),
+        ("aws:ssm", "known: aws:ssm:NAME, aws:imds:PATH"),
+        ("aws:region", "known: aws:ssm:NAME, aws:imds:PATH"),
+        ("aws:ssm:/a/{{ Port }}", "{{ aws:ssm:resolve(NAME) }} reads the stored parameter"),
+        ("env:{{ Port }}", "{{ aws:ssm:resolve(NAME) }} reads the stored parameter"),
+    ],
+)
+def test_a_value_of_the_service_that_cannot_be_read_is_a_warning(body: str, hint: str) -> None:
+    """Prefixes that CloudFormation and others have, and a name that is put together by another reference."""
+    parsed = parse_component(with_text(f"echo {{{{ {body} }}}}"))
+    assert parsed.document is not None
+    (problem,) = parsed.problems
+    assert (problem.code, problem.severity) == ("unknown-reference", "warning")
+    assert hint in problem.hint
+
+
 def test_an_unknown_phase_of_a_reference_is_an_error_with_what_was_meant() -> None:
     """The form is that of a reference, so it can mean nothing else."""
     (problem,) = parse_component(with_text("{{ steps.Kernel.outputs.stdout }}")).errors
@@ -122,6 +143,7 @@ def test_a_digest_that_verifies_nothing_is_told(more: dict[str, str], severity: 
     inputs = [{"source": "https://example.com/a", "destination": "/a", **more}]
     problems = parse_component(one_step("WebDownload", inputs)).problems
     assert [problem.severity for problem in problems] == [severity] * bool(severity)
+    assert all(("failed" in problem.message) == (severity == "error") for problem in problems)
     assert all(hint in problem.hint for problem in problems)
 
 

@@ -82,6 +82,11 @@ def newer(data: Path) -> None:
         opened.execute("UPDATE alembic_version SET version_num = '9999'")
 
 
+def another(name: str, source: str) -> Damage:
+    """A whole database, and not the one of this name."""
+    return lambda data: shutil.copy(data / source, data / name)
+
+
 def gone(name: str) -> Damage:
     return lambda data: (data / name).unlink()
 
@@ -97,6 +102,8 @@ _DAMAGES: dict[str, tuple[Damage, str]] = {
     "database missing": (gone("imagesmith.sqlite"), _LOST),
     "database empty": (overwritten("imagesmith.sqlite", b""), "imagesmith.sqlite is missing or empty"),
     "database of a newer version": (newer, "was written by a newer version of imagesmith"),
+    "database replaced by the journal": (another("imagesmith.sqlite", "engine.sqlite"), _DAMAGED),
+    "journal replaced by the database": (another("engine.sqlite", "imagesmith.sqlite"), "engine.sqlite is damaged"),
     "journal overwritten": (overwritten("engine.sqlite"), "engine.sqlite is damaged"),
     "journal cut": (cut("engine.sqlite"), "engine.sqlite is damaged"),
     "journal holed": (holed("engine.sqlite"), "engine.sqlite is damaged"),

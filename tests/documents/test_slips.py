@@ -46,12 +46,21 @@ SLIPS = {
         HEAD + "            - |\n              cat >/x <<-EOF\na: b\nEOF\n",
         13, 1, "14 spaces",
     ),
+    "here-document of a line": (HEAD + "            - cat >/x <<EOF\nhello\nEOF\n", 11, 15, "write '|' here"),
+    "here-document of a line with pairs": (
+        HEAD + "            - cat >/x <<'EOF'\na: b\nEOF\n            - 'true'\n",
+        11, 15, "write '|' here",
+    ),
     "block at the left": (HEAD + "            - |\necho hello\n", 12, 1, "further than line 11"),
     "tab": (HEAD + "\t    - true\n", 11, 1, "there is a tab here"),
     "tab after a dash": (HEAD + "            -\ttrue\n", 11, 14, "there is a tab here"),
     "no-break space": (GOOD.replace("        action", "       \u00a0action"), 8, 8, "no-break space"),
     "no-break space after a colon": (GOOD.replace("action: ", "action:\u00a0"), 8, 16, "no-break space"),
-    "no-break space after a dash": (HEAD + "            -\u00a0true\n", 11, 13, "write a space after each '-'"),
+    "no-break space after a dash": (
+        HEAD + "            -\u00a0true\n",
+        11, 13, "write a space after each '-': a no-break space",
+    ),
+    "no-break space at the end": (GOOD.replace("phases:", "phases:\u00a0"), 4, 8, "no-break space"),
     "byte-order mark inside": (GOOD.replace("phases", "\ufeffphases"), 4, 1, "byte-order mark"),
     "phases as a mapping": ("schemaVersion: 1.0\nphases:\n  build:\n    steps: []\n", 3, 3, "'- name: build'"),
     "steps as a mapping": ("schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n      One: {}\n", 5, 7,
@@ -65,6 +74,7 @@ SLIPS = {
     "no blank after a dash": (HEAD + "            -true\n", 11, 13, "write a space after each '-'"),
     "no blank after a colon": (GOOD.replace("action: E", "action:E"), 8, 15, "missing after the colon: action: E"),
     "no blank in the first line": (GOOD.replace("schemaVersion: ", "schemaVersion:"), 1, 14, "schemaVersion: 1.0"),
+    "no blank after the colon of a phase": (GOOD.replace("- name: build", "- name:build"), 5, 9, "name: build"),
     "key twice": (GOOD + "          commands: [x]\n", 12, 11, "remove one of the two"),
     "colon in a command": (HEAD + "            - echo a: b\n", 11, 15, "'echo a: b'"),
     "colon of a header": (
@@ -105,10 +115,13 @@ def test_a_slip_is_told_at_its_place_with_what_to_write(text: str, line: int, co
     ("text", "code"),
     [(HEAD + "            - &bg sleep 1\n", "yaml-anchor"),
      (HEAD + "            - \u201cecho hi\u201d\n", "yaml-quote"),
-     (HEAD + "            - \u2018echo hi\u2019\n", "yaml-quote")],
+     (HEAD + "            - \u2018echo hi\u2019\n", "yaml-quote"),
+     (HEAD + "            - cat >/x <<EOF\n              hello\n              EOF\n", "yaml-folded"),
+     (HEAD + "            - >\n              cat <<EOF\n              hello\n              EOF\n", "yaml-folded"),
+     (HEAD + "            - \"cat >/x <<EOF\n              hello\n              EOF\"\n", "yaml-folded")],
 )  # fmt: skip
 def test_what_yaml_takes_in_silence_is_a_warning(text: str, code: str) -> None:
-    """An anchor that nobody names, and quotes that are none."""
+    """An anchor that nobody names, quotes that are none, here-documents whose lines become one."""
     parsed = parse_component(text)
     assert parsed.document is not None
     (problem,) = parsed.problems

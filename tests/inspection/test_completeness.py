@@ -44,6 +44,8 @@ def test_an_image_of_one_program_has_no_packages_and_no_problem(tmp_path: Path) 
         ({"etc/os-release": 'ID="rhel"\nVERSION_ID="9"\n'}, "no rpm package was found of RHEL 9"),
         ({"etc/os-release": "ID=sles\n", "var/lib/rpm/alternatives": ""}, "the database of rpm is missing"),
         ({"etc/redhat-release": "CentOS release 6\n"}, "no rpm package was found"),
+        ({"etc/fedora-release": "Fedora release 42\n"}, "no rpm package was found"),
+        ({"etc/oracle-release": "Oracle Linux Server release 8.9\n"}, "no rpm package was found"),
         ({"etc/os-release": "ID=alpine\n", "etc/apk/world": "musl\n"}, "the database of apk is missing"),
         ({"etc/os-release": "ID=wolfi\n"}, "no apk package was found"),
         ({"etc/os-release": "ID=arch\n", "var/lib/pacman/local/ALPM_DB_VERSION": "9\n"}, "of pacman cannot"),

@@ -171,6 +171,17 @@ def test_a_system_without_advisories_fails_the_scan(database: AdvisoryDatabase) 
     )
 
 
+def test_an_image_of_which_nothing_could_be_compared_fails_the_scan(database: AdvisoryDatabase) -> None:
+    """Packages of a language alone, without advisories for it: no findings would look like a clean image."""
+    only = (Package("requests", "2.0", "", "requests", "pypi", location="srv/app"),)
+    database.replace(
+        database.status().feeds[0].source, [found for found in [read_osv(OSV_DEBIAN)] if found is not None], NOW
+    )
+    with pytest.raises(ScanFailed, match="1 pypi packages were not checked: there are no advisories for PyPI; set"):
+        scan(database, Inventory(OsRelease(), only))
+    assert scan(database, Inventory(OsRelease(), ())).findings == ()
+
+
 def test_a_scan_ends_when_it_is_cancelled_or_late(database: AdvisoryDatabase) -> None:
     """Both end it between two packages."""
     cancelled = Cancellation()

@@ -93,6 +93,6 @@ def test_what_a_command_leaves_running_lives_on_and_a_timeout_ends_it(tmp_path: 
 def test_late_output_of_a_filter_is_read_and_its_loss_is_known(tmp_path: Path) -> None:
     """Within bounds; a program that holds the streams and is silent is not waited for."""
     host = HostInstance(tmp_path)
-    done = host.run(Command(["bash", "-c", "exec > >(sleep 0.1; sed 's/^/late /'); echo hello"]))
+    done = host.run(Command(["bash", "-c", "exec > >(sleep 0.6; sed 's/^/late /'); echo hello"]))
     assert done.stdout == b"late hello\n" and not done.cut
     assert host.run(Command(["bash", "-c", "sleep 3 & echo begun"])).cut

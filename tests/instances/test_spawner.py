@@ -85,7 +85,7 @@ def test_a_timeout_ends_all_that_the_command_started(instance: ContainerInstance
 def test_a_service_that_kept_its_streams_goes_on_writing(instance: ContainerInstance) -> None:
     """Its output is read on and thrown away, so that it neither dies of it nor waits; the loss is said."""
     write = "yes | head -c 300000"
-    done = instance.run(Command(["bash", "-c", f"( {write}; sleep 0.7; {write}; : >/tmp/second ) &"]))
+    done = instance.run(Command(["bash", "-c", f"( {write}; sleep 2; {write}; : >/tmp/second ) &"]))
     assert done.cut
     script = "for i in {1..100}; do [ -e /tmp/second ] && exit; sleep 0.1; done; exit 1"
     assert instance.run(Command(["bash", "-c", script])).returncode == 0
@@ -93,7 +93,7 @@ def test_a_service_that_kept_its_streams_goes_on_writing(instance: ContainerInst
 
 def test_output_of_a_filter_that_ends_late_is_there(instance: ContainerInstance) -> None:
     """Nobody waits for a process substitution but we."""
-    done = instance.run(Command(["bash", "-c", "exec > >(sleep 0.1; sed 's/^/late /'); echo hello"]))
+    done = instance.run(Command(["bash", "-c", "exec > >(sleep 0.6; sed 's/^/late /'); echo hello"]))
     assert done.stdout == b"late hello\n" and not done.cut
 
 

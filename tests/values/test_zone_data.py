@@ -160,9 +160,10 @@ def test_a_zone_that_the_package_lacks_is_looked_for_in_the_system(tmp_path: Pat
         ("cron(0 0 29 2 ? *)", "UTC", ""),
         ("cron(* * * * ? *)", "Europe/Berlin", ""),
         ("rate(1 day)", "UTC", ""),
+        ("rate(1000000000 days)", "UTC", "it never fires: its first time is after the year 9999"),
     ],
 )
 def test_a_schedule_that_is_over_says_why(expression: str, zone: str, reason: str) -> None:
-    """A day that no month has, years that passed, times that clocks skip."""
+    """A day that no month has, years that passed, times that clocks skip, a period longer than the calendar."""
     told = why_over(parse_schedule(expression, zone), NOW)
     assert told.startswith(reason) and bool(told) is bool(reason)

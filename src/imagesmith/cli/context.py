@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 from click.core import ParameterSource
@@ -117,9 +119,6 @@ def connect(data_dir: Path) -> ImagebuilderClient:
     else an endpoint in the environment     -> that endpoint, with the environment's keys where it has some
     else                                    -> the server and the key pair of the default data directory
     """
-    import boto3
-    from botocore.config import Config
-
     settings = settings_of(data_dir)
     address = ServerAddress.read(data_dir)
     url = os.environ.get("AWS_ENDPOINT_URL_IMAGEBUILDER")
@@ -133,19 +132,36 @@ def connect(data_dir: Path) -> ImagebuilderClient:
             f"no server is known for {data_dir}",
             f"start one with: imagesmith serve --data-dir {data_dir}",
         )
-    config = Config(retries={"max_attempts": 2}, connect_timeout=5, read_timeout=60)
     if elsewhere and os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY"):
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or settings.region
-        return boto3.client("imagebuilder", endpoint_url=url, region_name=region, config=config)
-    key = first_key(data_dir, settings)
-    return boto3.client(
-        "imagebuilder",
-        endpoint_url=url,
-        region_name=settings.region,
-        aws_access_key_id=key.access_key_id,
-        aws_secret_access_key=key.secret,
-        config=config,
-    )
+        return _client(url, region)
+    return _client(url, settings.region, first_key(data_dir, settings))
+
+
+def _client(url: str, region: str, key: AccessKey | None = None) -> ImagebuilderClient:
+    """A client with a key pair, or with that of the environment; no profile of the user's configuration counts."""
+    import boto3
+    import botocore.session
+    from botocore.config import Config
+
+    # AWS_PROFILE with the name of a profile that does not exist would end every client.
+    plain = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+    return boto3.Session(botocore_session=plain).client(
+        "imagebuilder", endpoint_url=url, region_name=region,
+        aws_access_key_id=key.access_key_id if key else None, aws_secret_access_key=key.secret if key else None,
+        config=Config(
+            retries={"max_attempts": 2}, connect_timeout=5, read_timeout=60,
+            # a proxy for the internet does not reach a server on this machine
+            proxies={} if _is_loopback(url) else None,
+        ),
+    )  # fmt: skip
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _is_named() -> bool:

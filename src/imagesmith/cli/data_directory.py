@@ -14,14 +14,15 @@ from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.screen import echo
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database
-from imagesmith.store.files import is_empty, make_private, require_whole
+from imagesmith.store.files import is_empty, make_private, require_own, require_whole
 from imagesmith.store.migrate import is_new
 from imagesmith.values.damaged import RESTORE, DamagedFile, damage, misplaced
 
 _FOLDERS = (
     "advisories", "bases", "containers", "disks", "log-groups", "logs", "machines", "oci", "overlays", "signing",
 )  # fmt: skip
-_FILES = ("imagesmith.sqlite", "engine.sqlite")
+_FILES = {"imagesmith.sqlite": "alembic_version", "engine.sqlite": "dbos_migrations"}
+"""Each database, and the table that is made first in it."""
 _OWN_REFERENCE = re.compile(r"\d{12}/")
 """References of built images, which contain an account; references of bases do not."""
 _OTHERS = 0o077
@@ -75,6 +76,7 @@ def require_databases(settings: Settings, *, new: bool) -> None:
     files = [settings.data_dir / name for name in _FILES]
     for file in files:
         require_whole(file)
+        require_own(file, _FILES[file.name])
     lost = [file for file in files if is_empty(file)]
     if lost and not new and holds_images(settings.data_dir):
         raise CommandFailed(_missing(str(lost[0]), settings.data_dir), _NEW_HINT)

@@ -21,12 +21,14 @@ from imagesmith.cli.screen import echo
 UNSET = (
     "AWS_SESSION_TOKEN",
     "AWS_SECURITY_TOKEN",
+    "AWS_CREDENTIAL_EXPIRATION",
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 )
 """Variables that SDKs would use beside, or instead of, the printed key pair and endpoint: a token is sent with any
-key, an absent profile makes botocore fail and an existing one overrides the environment in some SDKs."""
+key, an expiry in the past makes botocore fail and so does an absent profile, and an existing one overrides the
+environment in some SDKs."""
 
 
 @click.command()

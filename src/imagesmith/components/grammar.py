@@ -23,6 +23,7 @@ from imagesmith.components.phases import STAGE_PHASES, idle_hint, idle_reason
 from imagesmith.components.reference_checks import check_references
 from imagesmith.documents.fields import Fields, suggestion
 from imagesmith.documents.nodes import MapNode, Node, ScalarNode, kind_of, to_data
+from imagesmith.documents.slips import missing_space
 from imagesmith.documents.yaml import YamlLimits, load_yaml
 from imagesmith.values.diagnostics import Position, Problem, errors_of
 
@@ -177,7 +178,8 @@ class _ComponentReader:
         found: dict[str, _Item] = {}
         for node in nodes:
             if not isinstance(node, MapNode):
-                self._problem("wrong-type", f"a {kind} must be a mapping, not {kind_of(node)}", node.position)
+                hint = missing_space(node.text) if isinstance(node, ScalarNode) else ""
+                self._problem("wrong-type", f"a {kind} must be a mapping, not {kind_of(node)}", node.position, hint)
                 continue
             item = read(node)
             if item is None:

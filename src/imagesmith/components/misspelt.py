@@ -8,7 +8,7 @@ this language is reported: one word, whose parts are names of this document, of 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,8 +32,12 @@ GO_WORDS: Final = frozenset({"end", "else", "break", "continue"})
 _STRANGERS: Final = {
     "global:": "component documents do not have this prefix",
     "ssm:": "the Parameter Store is 'aws:ssm:'",
+    "resolve:ssm": "the Parameter Store is 'aws:ssm:'",
     "secretsmanager:": "use {{ aws:ssm:/aws/reference/secretsmanager/NAME }}",
+    "resolve:secretsmanager:": "use {{ aws:ssm:/aws/reference/secretsmanager/NAME }}",
+    "aws:secretsmanager:": "use {{ aws:ssm:/aws/reference/secretsmanager/NAME }}",
 }
+_NESTED: Final = re.compile(r"\{\{[ \t]*(?:aws:ssm|aws:imds|env|context):[^{}\r\n]*\{\{")
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,19 @@ def near_reference(body: str, document: ComponentDocument, loops: Iterable[str])
     for start, hint in _STRANGERS.items():
         if body.lower().startswith(start):
             return Near("it is not resolved in a component", hint)
+    if body.lower() == "aws" or body.lower().startswith("aws:"):
+        meant = _prefixed(body)
+        hint = f"did you mean '{{{{ {meant} }}}}'?" if meant else "known: aws:ssm:NAME, aws:imds:PATH"
+        return Near("it is not a reference and is left unchanged", hint)
     found = _looped(body, loops) or _grouped(body, document) or _prefixed(body) or chained_path(body, document)
     if not found:
         return None
     return Near("it is not a reference and is left unchanged", f"did you mean '{{{{ {found} }}}}'?")
+
+
+def nested_references(text: str) -> Iterator[int]:
+    """Where references begin that have another one inside, which are not replaced: offsets into the text."""
+    return (found.start() for found in _NESTED.finditer(text))
 
 
 def _foreign_loop(reference: LoopRef, document: ComponentDocument, loops: tuple[str, ...]) -> Near | None:

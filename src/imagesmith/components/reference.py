@@ -36,8 +36,8 @@ $ imagesmith component run web.yml --on machine:debian-12-x86               # wh
 | ExecuteBash | The script reaches bash on a file descriptor; nothing is written to the instance. \
 `$0` is `/dev/fd/9`. |
 | Background programs | A process that a step leaves running (`nohup app &`) runs until the instance ends; on this \
-computer it is not stopped. A timeout and a cancel end all processes of the step. Output within three seconds \
-after the end of the step is logged; a line of the log says if more can follow. |
+computer it is not stopped. A timeout and a cancel end all processes of the step. Output after the end \
+of the step is logged for up to three seconds, until it pauses for one; a line of the log says if more can follow. |
 | sudo | In containers commands run as root and cannot gain privileges: `sudo` works for root only \
 (with a warning that it cannot send an audit message). Run privileged commands in the step itself, and drop \
 privileges with `su` or `setpriv`. |

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from imagesmith.components.actions.assertions import ASSERT
 from imagesmith.components.actions.registry import action_registry
 from imagesmith.components.expressions import LoopRef, Malformed, ParameterRef, SsmRef, StepRef, parse_reference
-from imagesmith.components.misspelt import GO_WORDS, chained_path, near_reference
+from imagesmith.components.misspelt import GO_WORDS, chained_path, near_reference, nested_references
 from imagesmith.components.model import ComponentDocument
 from imagesmith.documents.fields import suggestion
 from imagesmith.documents.nodes import ListNode, MapNode, Node, ScalarNode, scalars
@@ -104,6 +104,10 @@ class _Checker:
                 )
 
     def check(self, text: ScalarNode, place: _CheckedStep) -> None:
+        for start in nested_references(text.text):
+            message = "a reference inside another one is replaced, and the outer one is left unchanged"
+            hint = "{{ aws:ssm:resolve(NAME) }} reads the stored parameter that the value of NAME names"
+            self._warn(f"{_subject(place)}: {message}", text.position_at(start), hint)
         budget = Budget()
         for found in find_references(text.text):
             reference = parse_reference(found.body)
@@ -149,14 +153,13 @@ class _Checker:
         loop = step.loop if step is not None else None
         near = near_reference(body, self.document, [] if loop is None else ["loop", *filter(None, [loop.name])])
         if near is not None:
-            message = (
-                f"Parsing step '{place.step}' in phase '{place.phase}': '{{{{ {body[:80]} }}}}': {near.message}"
-            )
-            self.problems.append(
-                Problem(
-                    code="unknown-reference", message=message, position=position, hint=near.hint, severity="warning"
-                )
-            )
+            message = f"{_subject(place)}: '{{{{ {body[:80]} }}}}': {near.message}"
+            self._warn(message, position, near.hint)
+
+    def _warn(self, message: str, position: Position, hint: str) -> None:
+        self.problems.append(
+            Problem(code="unknown-reference", message=message, position=position, hint=hint, severity="warning")
+        )
 
     def _check_step(self, reference: StepRef, body: str, place: _CheckedStep, position: Position) -> None:
         phase = self.document.phase(reference.phase)
@@ -185,8 +188,11 @@ class _Checker:
             self._report("undefined-reference", message, place, position, hint)
 
     def _report(self, code: str, message: str, place: _CheckedStep, position: Position, hint: str = "") -> None:
-        text = f"Parsing step '{place.step}' in phase '{place.phase}' failed. Error: {message}"
-        self.problems.append(Problem(code, text, position, hint))
+        self.problems.append(Problem(code, f"{_subject(place)} failed. Error: {message}", position, hint))
+
+
+def _subject(place: _CheckedStep) -> str:
+    return f"Parsing step '{place.step}' in phase '{place.phase}'"
 
 
 def _mappings(node: Node | None) -> list[MapNode]:

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from imagesmith.documents.fields import boolean_hint, boolean_of, integer_of, suggestion
 from imagesmith.documents.nodes import Data, ListNode, MapNode, Node, ScalarNode, kind_of
 from imagesmith.documents.references import find_references
+from imagesmith.documents.slips import dash_hint
 from imagesmith.values.diagnostics import Problem
 
 Schema: TypeAlias = Mapping[str, Any]
@@ -71,6 +72,11 @@ def check_node(schema: Schema, node: Node, problems: list[Problem], *, subject: 
     _SchemaCheck(problems, subject).node(schema, node, path)
 
 
+def of_warning(subject: str) -> str:
+    """The subject of a warning, which fails nothing: `Parsing step 'A' in phase 'build':`."""
+    return subject.replace(" failed. Error:", ":")
+
+
 @dataclass(frozen=True)
 class _SchemaCheck:
     """Compares a document with a JSON schema and collects the problems."""
@@ -107,8 +113,8 @@ class _SchemaCheck:
 
     def _array(self, schema: Schema, node: Node, path: str) -> None:
         if not isinstance(node, ListNode):
-            glued = isinstance(node, ScalarNode) and node.text.startswith("-")
-            hint = "write a space after each '-'" if glued else "begin with '- '"
+            text = node.text if isinstance(node, ScalarNode) else ""
+            hint = dash_hint(text) if text.startswith("-") else "begin with '- '"
             self._report("wrong-type", f"'{path}' must be a list, not {kind_of(node)}", node, hint)
             return
         if len(node.items) < schema.get("minItems", 0):
@@ -129,7 +135,7 @@ class _SchemaCheck:
         for key, _ in node.entries:
             if key.text not in schema["properties"]:
                 hint = suggestion(key.text, schema["properties"])
-                message = f"{self.subject} '{path}' has no key '{key.text[:80]}'; it is ignored"
+                message = f"{of_warning(self.subject)} '{path}' has no key '{key.text[:80]}'; it is ignored"
                 self.problems.append(
                     Problem(
                         code="unknown-input", message=message, position=key.position, hint=hint, severity="warning"

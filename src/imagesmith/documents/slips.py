@@ -43,7 +43,8 @@ class Slip:
 
 def find_slip(text: str, place: Position, said: str, begun: Position | None = None) -> Slip | None:
     """The mistake behind a parser error at a position; `begun`: the start of the construct being parsed."""
-    lines = [line[:_LONGEST].rstrip() for line in text.splitlines()]
+    # an odd space at the end of a line is a slip as well
+    lines = [line[:_LONGEST].rstrip(" \t\r") for line in text.splitlines()]
     near = list(_near(lines, place))
     if "quoted scalar" in said and begun is not None:
         return _quote(lines, place, said, begun)
@@ -52,7 +53,7 @@ def find_slip(text: str, place: Position, said: str, begun: Position | None = No
             slip = rule(lines, number)
             if slip is not None:
                 return slip
-    found = _heredoc(lines, place)
+    found = _heredoc(lines, place) or _heredoc_of_a_line(lines, place)
     if found is not None:
         return found
     if "mapping values" in said:
@@ -135,10 +136,7 @@ def _glued(lines: Sequence[str], index: int) -> Slip | None:
     if found is None:
         return None
     column = found.end("key") + 1
-    return Slip(
-        Position(index + 1, column),
-        f"a space is missing after the colon: {found['key']}: {found['value'][:_EXAMPLE]}",
-    )
+    return Slip(Position(index + 1, column), _glued_hint(found))
 
 
 _RULES: Final[tuple[Callable[[Sequence[str], int], Slip | None], ...]] = (_fence, _tab, _odd_space, _start, _glued)
@@ -172,6 +170,43 @@ def _heredoc(lines: Sequence[str], place: Position) -> Slip | None:
                 return Slip(Position(below + 1, 1), hint)
         return None
     return None
+
+
+def _heredoc_of_a_line(lines: Sequence[str], place: Position) -> Slip | None:
+    """A here-document behind a command that is not a block of text, with its lines further left."""
+    last = min(place.line, len(lines)) - 1
+    for index in range(last - 1, max(last - _HEREDOC_LINES, -1), -1):
+        found = _VALUE.match(lines[index])
+        if found is None or not found["lead"].lstrip().startswith("-") or _BLOCK.match(lines[index]):
+            continue
+        if not starts_heredoc(found["value"]):
+            return None
+        return Slip(Position(index + 1, len(found["lead"]) + 1), HEREDOC_HINT)
+    return None
+
+
+HEREDOC_HINT: Final = "write '|' here and the command below it, indented: a here-document needs lines of its own"
+
+
+def starts_heredoc(text: str) -> bool:
+    """Whether a command has a here-document."""
+    return _HEREDOC.search(text) is not None
+
+
+def missing_space(text: str) -> str:
+    """The hint for `name:build`, which is a text and no mapping; empty for other texts."""
+    found = _GLUED.match(text[:_LONGEST])
+    return "" if found is None else _glued_hint(found)
+
+
+def _glued_hint(found: re.Match[str]) -> str:
+    return f"a space is missing after the colon: {found['key']}: {found['value'][:_EXAMPLE]}"
+
+
+def dash_hint(text: str) -> str:
+    """The hint for an entry of a list that YAML read as a text, because no space follows its dash."""
+    odd = _ODD_SPACES.match(text, 1)
+    return "write a space after each '-'" + (": a no-break space or another odd space is none" if odd else "")
 
 
 def _quoted(value: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from imagesmith.documents.nodes import ListNode, MapNode, Node, ScalarNode
-from imagesmith.documents.slips import find_slip
+from imagesmith.documents.slips import HEREDOC_HINT, find_slip, starts_heredoc
 from imagesmith.values.diagnostics import Position, Problem
 
 _STANDARD_TAG = "tag:yaml.org,2002:"
@@ -181,12 +181,7 @@ class _Composer:
         node: Node
         if isinstance(event, yaml.ScalarEvent):
             plain = event.style in (None, "") and tagged != "str"
-            if plain and event.value.startswith(_TYPOGRAPHIC):
-                message = f"'{event.value[0]}' is not a quote in YAML: it is part of the string"
-                hint = "write ' or \" instead, or quote the whole string if it belongs to it"
-                self.problems.append(
-                    Problem(code="yaml-quote", message=message, position=position, hint=hint, severity="warning")
-                )
+            self._check_text(event, position, plain)
             node = ScalarNode(event.value, position, plain, event.style in ("|", ">"))
         elif isinstance(event, yaml.SequenceStartEvent):
             items: list[Node] = []
@@ -243,6 +238,23 @@ class _Composer:
             for key, value in part.entries:
                 self._grow(1, len(key.text), part.position)
                 entries.setdefault(key.text, (key, value))
+
+    def _check_text(self, event: Any, position: Position, plain: bool) -> None:
+        """Warn about what YAML takes in silence: quotes that are none, line breaks that it folds into spaces."""
+        if plain and event.value.startswith(_TYPOGRAPHIC):
+            message = f"'{event.value[0]}' is not a quote in YAML: it is part of the string"
+            hint = "write ' or \" instead, or quote the whole string if it belongs to it"
+            self.problems.append(
+                Problem(code="yaml-quote", message=message, position=position, hint=hint, severity="warning")
+            )
+        folded = event.style != "|" and event.end_mark.line > event.start_mark.line
+        if folded and starts_heredoc(event.value):
+            message = "YAML folds the lines of this string into one, so its here-document has no end"
+            self.problems.append(
+                Problem(
+                    code="yaml-folded", message=message, position=position, hint=HEREDOC_HINT, severity="warning"
+                )
+            )
 
     def _warn_unused(self) -> None:
         """Warn about anchors that no alias names: `- &bg sleep 1` was meant as a text, but lost its first word."""

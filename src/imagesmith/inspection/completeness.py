@@ -25,14 +25,14 @@ _KIND_OF_SYSTEM = {
 
 RELEASES = (
     "etc/os-release", "usr/lib/os-release", "etc/debian_version", "etc/redhat-release", "etc/system-release",
-    "etc/alpine-release", "etc/SuSE-release", "etc/arch-release", "etc/gentoo-release", "etc/slackware-version",
-    "etc/lsb-release", "etc/NIXOS", "etc/openwrt_release",
+    "etc/fedora-release", "etc/oracle-release", "etc/alpine-release", "etc/SuSE-release", "etc/arch-release",
+    "etc/gentoo-release", "etc/slackware-version", "etc/lsb-release", "etc/NIXOS", "etc/openwrt_release",
 )  # fmt: skip
 """Files that show a distribution."""
 
 _KIND_OF_RELEASE = {
-    "etc/debian_version": "deb", "etc/redhat-release": "rpm", "etc/SuSE-release": "rpm",
-    "etc/alpine-release": "apk",
+    "etc/debian_version": "deb", "etc/redhat-release": "rpm", "etc/fedora-release": "rpm",
+    "etc/oracle-release": "rpm", "etc/SuSE-release": "rpm", "etc/alpine-release": "apk",
 }  # fmt: skip
 
 _DATABASES = {

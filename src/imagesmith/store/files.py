@@ -33,6 +33,13 @@ def is_empty(file: Path) -> bool:
     return _ask(file, "SELECT count(*) FROM sqlite_master") == 0
 
 
+def require_own(file: Path, table: str) -> None:
+    """Raise StoreDamaged for the database of something else: it holds tables, and `table` is not among them."""
+    if is_empty(file) or _ask(file, "SELECT count(*) FROM sqlite_master WHERE name = ?", table) != 0:
+        return
+    raise damaged(file, f"it is another database: it has no table {table}")
+
+
 def require_whole(file: Path) -> None:
     """Raise StoreDamaged for a file that is truncated, was overwritten, or fails SQLite's own check.
 
@@ -64,13 +71,13 @@ def _journal_bytes(file: Path) -> int:
     return 0
 
 
-def _ask(file: Path, question: str) -> object:
+def _ask(file: Path, question: str, *values: str) -> object:
     """The first value of a query's result; None while another process locks the file. Raises StoreDamaged."""
     try:
         with contextlib.closing(
             pysqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=rw", uri=True, timeout=5)
         ) as opened:
-            value: object = opened.execute(question).fetchone()[0]
+            value: object = opened.execute(question, values).fetchone()[0]
             return value
     except pysqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (11, 26):

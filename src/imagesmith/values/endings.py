@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import MAXYEAR, datetime, timedelta
 
 from imagesmith.values.cron import Cron
 from imagesmith.values.cron_days import FIRST_YEAR, high_bit
@@ -11,7 +11,10 @@ from imagesmith.values.schedule import Schedule
 
 def why_over(schedule: Schedule, moment: datetime) -> str:
     """A clause such as `it never fires: ...`; empty while there is a time after `moment`."""
-    if not isinstance(schedule, Cron) or schedule.next_after(moment) is not None:
+    if not isinstance(schedule, Cron):
+        fires = schedule.next_after(moment, anchor=moment) is not None
+        return "" if fires else f"it never fires: its first time is after the year {MAXYEAR}"
+    if schedule.next_after(moment) is not None:
         return ""
     if not schedule.dates.years:
         return "it never fires: no date fits its day, month and year together"

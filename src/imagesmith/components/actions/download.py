@@ -25,7 +25,7 @@ from imagesmith.components.actions.base import (
 from imagesmith.components.actions.shared_inputs import OVERWRITE
 from imagesmith.components.actions.transfer import exists, put, scratch_folder
 from imagesmith.components.actions.web_transfer import fetch, printable_url
-from imagesmith.components.schema import flag, inputs, text
+from imagesmith.components.schema import flag, inputs, of_warning, text
 from imagesmith.documents.nodes import MapNode, Node, ScalarNode
 from imagesmith.documents.references import find_references
 from imagesmith.files import written_atomically
@@ -74,7 +74,7 @@ def _check_digest(node: Node, problems: list[Problem], subject: str) -> None:
     checksum, algorithm = node.get("checksum"), node.get("algorithm")
     if (checksum is None) != (algorithm is None):
         given, other = ("checksum", "algorithm") if algorithm is None else ("algorithm", "checksum")
-        message = f"{subject} '{given}' without '{other}': nothing is verified"
+        message = f"{of_warning(subject)} '{given}' without '{other}': nothing is verified"
         hint = _likely_algorithm(checksum) if algorithm is None else "add the digest that the file must have"
         problems.append(
             Problem(

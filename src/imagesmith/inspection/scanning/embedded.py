@@ -83,6 +83,9 @@ class _Match:
                 raise ScanFailed(f"the imported advisories do not cover {words}; {WHAT_TO_DO}")
             count = sum(package.kind == kind for package in packages)
             notes.append(f"{count} {kind} packages were not checked: there are no advisories for {words}")
+        if packages and not any(covered.values()):
+            # An image of Python packages alone, say: nothing at all was compared.
+            raise ScanFailed(f"{'; '.join(notes)}; {WHAT_TO_DO}")
         if owned:
             notes.append(f"{owned} Python and npm packages were checked as parts of their system packages")
         found = merged(finding for package in packages for finding in self._match(package, covered))

@@ -20,14 +20,13 @@ from imagesmith.instances.command import Command
 from imagesmith.instances.machine.shell_line import LoginRefused, ShellLost, shell_line
 from imagesmith.instances.machine.ssh_keys import MachineIdentity
 from imagesmith.processes import Completed, OnOutput
-from imagesmith.streams import Tail
+from imagesmith.streams import LATE_SECONDS, QUIET_SECONDS, Tail
 
 _LOGIN_SECONDS = 90.0
 _KEEPALIVE_SECONDS = 30
 _KEEPALIVE_COUNT = 6
 """Three minutes without an answer: a slow guest under emulation answers sooner, so the connection is lost."""
-_QUIET_SECONDS = 0.3
-"""Output may arrive after the exit status; without any for this long, it is complete."""
+_KILL_SECONDS = 3.0
 _CHUNK = 256 * 1024
 
 
@@ -156,15 +155,16 @@ async def _feed(channel: asyncssh.SSHClientChannel[bytes], data: bytes | None) -
 
 
 async def _silence(session: _Channel) -> None:
-    """Wait for the end of the output, or for the lack of any."""
+    """Wait for the end of the output or for the lack of any; a service that it left behind may write for ever."""
     now = asyncio.get_running_loop().time
     session.last = now()
-    while not session.closed.is_set() and now() - session.last < _QUIET_SECONDS:
+    until = now() + LATE_SECONDS
+    while not session.closed.is_set() and (rest := min(session.last + QUIET_SECONDS, until) - now()) > 0:
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(session.closed.wait(), _QUIET_SECONDS)
+            await asyncio.wait_for(session.closed.wait(), rest)
 
 
 async def _kill(channel: asyncssh.SSHClientChannel[bytes], session: _Channel) -> None:
     with contextlib.suppress(OSError, asyncssh.Error, asyncio.TimeoutError):
         channel.kill()
-        await asyncio.wait_for(session.ended.wait(), _QUIET_SECONDS * 10)
+        await asyncio.wait_for(session.ended.wait(), _KILL_SECONDS)
