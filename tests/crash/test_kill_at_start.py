@@ -18,7 +18,7 @@ from testing.kills_at_start import STARTS
 
 pytestmark = pytest.mark.tool
 
-KILLS = 40
+KILLS = 50
 """Of each kind; before the guard some 10 in a hundred left something."""
 
 

@@ -66,6 +66,7 @@ def test_an_image_of_one_program_has_no_packages_and_no_problem(tmp_path: Path) 
         ({"var/lib/dpkg/status": STANZA + "Package: b\nStatus: install ok installed\n"}, "1 entry of var/lib"),
         ({"var/lib/dpkg/status": STANZA + "Package: b\nStatus: ok junk\nVersion: 1\n"}, "1 entry of var/lib"),
         ({"lib/apk/db/installed": "P:a\nV:1\n\nP:b\n"}, "1 entry of lib/apk/db/installed cannot be read"),
+        ({"lib/apk/db/installed": "P:a\nV:1\n\n", "etc/apk/world": "a b=1-r0 c\n"}, "2 names of etc/apk/world"),
         ({"usr/lib/apk/db/installed": "\0\1\2" * 99}, "1 entry of usr/lib/apk/db/installed cannot be read"),
         ({"var/lib/rpmmanifest/container-manifest-2": "bash\t5\n"}, "1 entry of var/lib/rpmmanifest/container-man"),
     ],
@@ -76,6 +77,14 @@ def test_what_could_not_be_read_is_a_problem(tmp_path: Path, root: dict[str, str
     found = inventory_of(tmp_path)
     assert problem in "; ".join(found.problems)
     assert f"warning: {found.problems[0]}" in found.words()
+
+
+def test_names_that_apk_keeps_by_other_packages_are_there(tmp_path: Path) -> None:
+    """Names with versions and repositories, provided ones, and those that must not be installed."""
+    database = "P:busybox\nV:1.36-r0\np:cmd:sh=1.36-r0 /bin/sh\n\nP:python3\nV:3.12-r0\np:python=3.12\n\n"
+    world = "busybox~=1.36 cmd:sh python>3 python3@edge\n!curl\n\n"
+    write(tmp_path, {"etc/os-release": "ID=alpine\n", "lib/apk/db/installed": database, "etc/apk/world": world})
+    assert inventory_of(tmp_path).problems == ()
 
 
 def _pipe(path: Path) -> None:

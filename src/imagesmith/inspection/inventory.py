@@ -70,7 +70,8 @@ def take_inventory(root: Root, cancellation: Cancellation) -> Inventory:
 
 DATABASES = (
     *RELEASES, "var/lib/dpkg/status", "var/lib/dpkg/status.d/", "var/lib/dpkg/info/", "var/lib/dpkg/updates/",
-    "lib/apk/db/", "usr/lib/apk/db/", *(f"{folder}/" for folder in RPM_FOLDERS), "var/lib/rpmmanifest/", CHISEL,
+    "lib/apk/db/", "usr/lib/apk/db/", "etc/apk/world", *(f"{folder}/" for folder in RPM_FOLDERS),
+    "var/lib/rpmmanifest/", CHISEL,
 )  # fmt: skip
 """Paths that describe the system and its packages; a final slash marks a folder."""
 _LANGUAGES = (".dist-info/METADATA", ".egg-info", "/PKG-INFO", "/package.json")
