@@ -22,6 +22,7 @@ from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.network import host_addresses
 from imagesmith.instances.protocol import InstanceError
+from imagesmith.instances.spawner_program import DEVICES
 from testing.containers import Launch, libraries_of
 from testing.network import listener
 
@@ -72,6 +73,29 @@ def test_no_descriptor_of_the_host_is_inherited(instance: ContainerInstance) -> 
     assert all(line.startswith(("pipe:", "/dev/null", "/proc/")) for line in output.split()), output
     _, first = attempt(instance, "for fd in /proc/1/fd/*; do readlink $fd; done; true")
     assert all(line.startswith(("pipe:", "/dev/null", "anon_inode:")) for line in first.split()), first
+
+
+_CHANGES = """\
+for path in /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /proc/[0-9]*/fd/*; do
+  case $path in /proc/*) case $(readlink $path) in /dev/*) ;; *) continue;; esac;; esac
+  for change in "chmod 0666" "chmod 0600" "chown 0:0" "chown 1000:1000" "touch -d @1"; do
+    $change $path 2>/dev/null && echo "$change $path"
+  done
+done
+echo done >/dev/null && head -c 3 /dev/zero | wc -c && head -c 5 /dev/urandom | wc -c
+"""
+
+
+def test_device_files_of_the_host_are_not_changed(instance: ContainerInstance) -> None:
+    """/dev/null and the others are the host's: they work, and root inside changes no mode, owner or time."""
+
+    def look() -> list[tuple[int, int, int, int]]:
+        found = [Path("/dev", name).stat() for name in DEVICES]
+        return [(node.st_mode, node.st_uid, node.st_gid, node.st_ctime_ns) for node in found]
+
+    before = look()
+    assert attempt(instance, _CHANGES) == (0, "3\n5\n")
+    assert look() == before
 
 
 def test_a_command_that_is_being_started_cannot_be_looked_into(instance: ContainerInstance) -> None:

@@ -237,7 +237,10 @@ class _Pipes:
     def open(cls, stack: ExitStack, *, with_input: bool) -> _Pipes:
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
-        read, write = os.pipe() if with_input else (os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), -1)
+        read, write = os.pipe()
+        if not with_input:  # an empty pipe: through a descriptor of /dev/null, root inside could change the host's
+            os.close(write)
+            write = -1
         pipes = cls(stack, write, (out_read, err_read), [read, out_write, err_write])
         stack.callback(pipes.close_passed)
         return pipes

@@ -48,8 +48,12 @@ from typing import Any, NoReturn
 CLONE_NEWNS = 0x00020000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+MS_RDONLY = 0x1
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MOVE_MOUNT_F_EMPTY_PATH = 0x4
@@ -73,6 +77,9 @@ CHUNK = 65536
 OOM_SCORE = "/proc/self/oom_score_adj"
 DRAINED = 256
 """Most streams that are read for processes left behind; beyond it, the oldest are closed."""
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+"""Device files that bubblewrap binds from the host."""
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
@@ -430,6 +437,24 @@ def answer(answers: socket.socket, text: str) -> None:
         answers.send(text.encode())
 
 
+def seal_devices(mounts: int) -> None:
+    """Make the mounts of the host's device files read-only: root inside could change their mode, owner and times
+    outside. Devices are read and written as before; bubblewrap's own read-only mounts cannot be opened."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            call("devices", LIBC.setns, mounts, CLONE_NEWNS)
+            flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC
+            for name in DEVICES:
+                call("devices", LIBC.mount, None, f"/dev/{name}".encode(), None, flags, None)
+            status = 0
+        finally:
+            os._exit(status)
+    if os.waitpid(pid, 0)[1] != 0:
+        sys.exit("the device files of the container cannot be made read-only")
+
+
 def main() -> None:
     control, pids, mounts, program = (int(word) for word in sys.argv[1:5])
     for descriptor in (control, pids, mounts, program):
@@ -439,6 +464,7 @@ def main() -> None:
     seal = Confinement.prepare(mounts, instructions, int(sys.argv[5], 16))
     call("processes", LIBC.setns, pids, CLONE_NEWPID)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    seal_devices(mounts)
     SpawnerLoop(socket.socket(fileno=control), seal).serve()
 
 
