@@ -17,10 +17,8 @@ from imagesmith.settings import (
     Registry,
     Settings,
     SettingsError,
-    environment_names,
-    load_settings,
-    misspelt_variables,
 )
+from imagesmith.settings_loader import environment_names, load_settings, misspelt_variables
 from imagesmith.settings_page import page
 from imagesmith.values.declared import Keys, Range, Text, plain_type, rule_of
 

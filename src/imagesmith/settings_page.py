@@ -10,7 +10,8 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from imagesmith import settings
-from imagesmith.settings import Settings, environment_names
+from imagesmith.settings import Settings
+from imagesmith.settings_loader import environment_names
 from imagesmith.values.declared import Keys, plain_type, rule_of
 
 _HEAD = """# Settings

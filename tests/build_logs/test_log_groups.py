@@ -22,7 +22,8 @@ from imagesmith.build_logs.log_shipping import LogShipper, NotShipped
 from imagesmith.build_logs.logs import BuildLog
 from imagesmith.build_logs.pipeline_log import append_lines, pipeline_log_path
 from imagesmith.components.services import S3Config
-from imagesmith.settings import Role, Settings, SettingsError, load_settings
+from imagesmith.settings import Role, Settings, SettingsError
+from imagesmith.settings_loader import load_settings
 from imagesmith.store.records import Record
 from imagesmith.values.arn import Arn
 from testing.network import free_port

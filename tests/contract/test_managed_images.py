@@ -10,7 +10,8 @@ import pytest
 
 from imagesmith.managed.images import StockImage, stock_images
 from imagesmith.resources.managed_images import managed_images
-from imagesmith.settings import ManagedImage, SettingsError, load_settings
+from imagesmith.settings import ManagedImage, SettingsError
+from imagesmith.settings_loader import load_settings
 from testing.api import DOCUMENT, Api, MakeApi
 from testing.refusals import refused
 

@@ -17,7 +17,8 @@ from click.core import ParameterSource
 
 from imagesmith.cli.screen import echo
 from imagesmith.files import write_atomically
-from imagesmith.settings import DATA_DIR_VARIABLE, Settings, SettingsError, load_settings, misspelt_variables
+from imagesmith.settings import Settings, SettingsError
+from imagesmith.settings_loader import DATA_DIR_VARIABLE, load_settings, misspelt_variables
 from imagesmith.wire.keys import FILE_NAME, AccessKey, KeyRing, KeysError
 
 if TYPE_CHECKING:
