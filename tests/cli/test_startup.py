@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-DOCUMENTS = ("imagesmith.components.grammar", "imagesmith.workflow_documents.grammar")
+DOCUMENTS = (
+    "imagesmith.components.grammar", "imagesmith.workflow_documents.grammar", "imagesmith.dockerfiles.template"
+)  # fmt: skip
 BUILDS = ("imagesmith.builds.image_run",)
 LATE = (*DOCUMENTS, *BUILDS, "imagesmith.inspection.scanning", "univers", "botocore.session")
 BEGUN = """

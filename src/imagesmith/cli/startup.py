@@ -26,7 +26,9 @@ def begin() -> None:
 
 def load_documents() -> None:
     """Load the grammars of documents, and read the managed ones."""
-    import imagesmith.dockerfiles.template  # noqa: F401
+    import imagesmith.components.shell_documents
+    import imagesmith.dockerfiles.template
+    import imagesmith.resources.nested_components  # noqa: F401
     from imagesmith.resources.managed import managed_documents
 
     managed_documents()

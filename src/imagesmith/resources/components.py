@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imagesmith.components.model import component_type, parameter_details
 from imagesmith.resources import versioned
 from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import select_members
@@ -41,6 +40,7 @@ def create(call: Call, request: ApiRequest) -> ApiResponse:
 def store_document(call: Call, request: ApiRequest, *, text: str, path: str) -> ApiResponse:
     """Check a document and store it; `path` is the member of the request that it comes from. Raises ApiError."""
     from imagesmith.components.grammar import folded_message, parse_component  # late: cli/startup.py
+    from imagesmith.components.model import component_type, parameter_details
 
     parsed = parse_component(text, platform=request["platform"])
     if parsed.document is None or errors_of(parsed.problems):

@@ -68,11 +68,7 @@ def create(call: Call, request: ApiRequest) -> ApiResponse:
         raise invalid_combination("imageOsVersionOverride", "It is only valid with a parent image of a registry.")
     facts = recipes.ParentFacts(platform, parent.os_version or request.get("imageOsVersionOverride"), parent.needs)
     entries, needs = recipes.check_components(call, request, facts, container=True)
-    from imagesmith.dockerfiles.template import check_template  # late: cli/startup.py
-
-    problems = errors_of(check_template(template, has_components=bool(entries)))
-    if problems:
-        raise invalid_value(path, " ".join(problem.render("Dockerfile") + "." for problem in problems))
+    _check_template(template, path, has_components=bool(entries))
     content = {
         **select_members(request, _COPIED),
         "platform": platform,
@@ -85,3 +81,12 @@ def create(call: Call, request: ApiRequest) -> ApiResponse:
 
 
 handlers = recipes.handlers(KIND)
+
+
+def _check_template(template: str, path: str, *, has_components: bool) -> None:
+    """Refuse a template with problems; the message names all of them. Raises ApiError."""
+    from imagesmith.dockerfiles.template import check_template  # late: cli/startup.py
+
+    problems = errors_of(check_template(template, has_components=has_components))
+    if problems:
+        raise invalid_value(path, " ".join(problem.render("Dockerfile") + "." for problem in problems))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from imagesmith.components.shell_documents import ScriptRefused, shell_document
 from imagesmith.resources.call import Call
 from imagesmith.resources.components import store_document
 from imagesmith.resources.errors import invalid_value
@@ -12,6 +11,8 @@ from imagesmith.values.api import ApiRequest, ApiResponse
 
 def import_component(call: Call, request: ApiRequest) -> ApiResponse:
     """A new component, or the next build of a version whose content changed; the answer has no latest versions."""
+    from imagesmith.components.shell_documents import ScriptRefused, shell_document  # late: cli/startup.py
+
     script, path = given_document(call, request, noun="script")
     try:
         text = shell_document(

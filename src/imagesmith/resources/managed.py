@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 
-from imagesmith.components.model import component_type, parameter_details
-from imagesmith.managed.catalog import managed_components, managed_workflows
 from imagesmith.recipes.kinds import IMAGE_KINDS
 from imagesmith.recipes.plan import ManagedSource
 from imagesmith.resources.managed_images import KnownImage, managed_images
@@ -134,6 +132,8 @@ def managed_documents() -> Sequence[ManagedItem]:
 
 def _components() -> Iterator[ManagedItem]:
     from imagesmith.components.grammar import parse_component  # late: cli/startup.py
+    from imagesmith.components.model import component_type, parameter_details
+    from imagesmith.managed.catalog import managed_components
 
     for component in managed_components():
         parsed = parse_component(component.text, platform=component.platform)
@@ -152,7 +152,8 @@ def _components() -> Iterator[ManagedItem]:
 
 
 def _workflows() -> Iterator[ManagedItem]:
-    from imagesmith.workflow_documents.grammar import parse_workflow  # late: cli/startup.py
+    from imagesmith.managed.catalog import managed_workflows  # late: cli/startup.py
+    from imagesmith.workflow_documents.grammar import parse_workflow
 
     for workflow in managed_workflows():
         kind = WORKFLOW_TYPES[workflow.family]

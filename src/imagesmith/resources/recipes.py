@@ -12,7 +12,6 @@ from typing import Any
 
 from imagesmith.recipes.parents import ParentKind, classify_parent
 from imagesmith.resources.call import Call, Handler
-from imagesmith.resources.component_checks import check_parameters, check_phases
 from imagesmith.resources.configurations import select_members
 from imagesmith.resources.errors import (
     already_exists,
@@ -24,7 +23,6 @@ from imagesmith.resources.errors import (
     quota_exceeded,
 )
 from imagesmith.resources.lists import FilterTable, empty_page, list_given, list_stored
-from imagesmith.resources.nested_components import nested_documents
 from imagesmith.resources.resolution import find, refuse_wildcard, resolve
 from imagesmith.resources.shared import is_shared, listed
 from imagesmith.store import queries
@@ -159,6 +157,9 @@ def check_components(
     call: Call, request: ApiRequest, parent: ParentFacts, *, container: bool
 ) -> tuple[list[ApiDocument], list[str]]:
     """The component list as stored, and the ARNs that must exist for it. Raises ApiError (spec/api.md 4.3, 4.4)."""
+    from imagesmith.resources.component_checks import check_parameters, check_phases  # late: cli/startup.py
+    from imagesmith.resources.nested_components import nested_documents
+
     entries: list[ApiDocument] = []
     needs: list[str] = []
     seen: set[str] = set()

@@ -9,9 +9,7 @@ from typing import Any
 from imagesmith.recipes.parents import ParentKind, classify_parent, parameter_names
 from imagesmith.recipes.plan import PlannedComponent, PlannedParent, PlannedWorkflow
 from imagesmith.resources.call import Call
-from imagesmith.resources.component_checks import check_parameters
 from imagesmith.resources.errors import invalid_request
-from imagesmith.resources.nested_components import nested_documents
 from imagesmith.resources.planned_workflows import planned_workflows
 from imagesmith.resources.resolution import MANAGED_OWNER, resolve
 from imagesmith.resources.run_members import check_references, stored_document
@@ -57,6 +55,9 @@ def resolve_run(call: Call, members: ApiRequest) -> ResolvedRun:
 
 def _planned_components(call: Call, recipe: Record) -> list[tuple[PlannedComponent, ApiDocument]]:
     """Each component at its concrete build, and the entry of the image's recipe copy (spec/api.md 5.2)."""
+    from imagesmith.resources.component_checks import check_parameters  # late: cli/startup.py
+    from imagesmith.resources.nested_components import nested_documents
+
     planned: list[tuple[PlannedComponent, ApiDocument]] = []
     for index, entry in enumerate(recipe.document.get("components", ())):
         path = f"components[{index}].componentArn"
