@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from imagesmith.streams import OnOutput as OnOutput
 from imagesmith.streams import Stream as Stream
@@ -162,8 +163,8 @@ def run(
 
     `env` is the whole environment (None: host_environment()); `timeout` is in seconds and kills the process
     group, which sets `timed_out`. With `leave`, processes that the program left behind when it ended by itself are
-    not killed. Raises Cancelled after killing the group when `cancellation` is requested, and FileNotFoundError
-    when the program does not exist.
+    not killed, and their output is read on. Raises Cancelled after killing the group when `cancellation` is
+    requested, and FileNotFoundError when the program does not exist.
     """
     if cancellation is not None:
         cancellation.check()
@@ -191,6 +192,10 @@ def run(
         stopped = cancellation is not None and cancellation.requested
         if leave and not timed_out and not stopped:
             process.wait()
+            if tails["stdout"].cut:
+                _read_to_the_end(process.stdout)
+            if tails["stderr"].cut:
+                _read_to_the_end(process.stderr)
         else:
             kill_group(process)
         for pipe in (process.stdin, process.stdout, process.stderr):
@@ -209,6 +214,17 @@ def run(
         dropped=tails["stdout"].dropped + tails["stderr"].dropped,
         cut=tails["stdout"].cut or tails["stderr"].cut,
     )
+
+
+def _read_to_the_end(pipe: IO[bytes]) -> None:
+    """Have a program read a stream that processes still hold, as long as they do, even beyond the end of this one.
+
+    A process that can no longer write would be killed.
+    """
+    os.set_blocking(pipe.fileno(), True)
+    # the shell gives a program in the background no input but /dev/null
+    reader = start(["sh", "-c", "exec 3<&0; cat <&3 3<&- >/dev/null &"], stdin=pipe.fileno(), cwd="/")
+    reader.wait()
 
 
 def start(

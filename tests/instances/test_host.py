@@ -12,6 +12,7 @@ import pytest
 from imagesmith.instances.command import Command
 from imagesmith.instances.host import HostInstance
 from imagesmith.instances.protocol import CannotReboot, Instance, InstanceError
+from testing.pipeline_support import eventually
 
 
 @pytest.fixture
@@ -88,6 +89,14 @@ def test_what_a_command_leaves_running_lives_on_and_a_timeout_ends_it(tmp_path: 
     assert host.run(Command(["bash", "-c", "sleep 60 & echo $! >pid; sleep 60"], timeout=0.5)).timed_out
     place = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
     assert not place.exists() or ") Z " in place.read_text()
+
+
+def test_what_a_command_leaves_running_can_go_on_writing(tmp_path: Path) -> None:
+    """Its output is read and thrown away, more than a pipe holds, on both streams."""
+    write = "head -c 300000 /dev/zero"
+    done = HostInstance(tmp_path).run(Command(["bash", "-c", f"( sleep 2; {write}; {write} >&2; : >second ) &"]))
+    assert done.cut
+    eventually((tmp_path / "second").exists, "the process that was left running has written all")
 
 
 def test_late_output_of_a_filter_is_read_and_its_loss_is_known(tmp_path: Path) -> None:

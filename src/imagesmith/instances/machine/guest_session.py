@@ -22,6 +22,8 @@ from imagesmith.retries import Failure, constant, retrying
 if TYPE_CHECKING:
     import asyncssh
 
+    from imagesmith.instances.machine.shell import LeftChannels
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root"}
 
@@ -53,6 +55,7 @@ class GuestSession:
         self._timer = timer
         self._own_user_data = own_user_data
         self._connection: asyncssh.SSHClientConnection | None = None
+        self._left: LeftChannels | None = None
 
     @property
     def connected(self) -> bool:
@@ -63,13 +66,16 @@ class GuestSession:
         from imagesmith.instances.machine import shell
 
         assert self._connection is not None
-        work = shell.execute(self._connection, command.within(ENVIRONMENT, "/"), on_output, prefix=self.prefix)
+        self._left = self._left or shell.LeftChannels()
+        work = shell.execute(
+            self._connection, command.within(ENVIRONMENT, "/"), on_output, prefix=self.prefix, left=self._left
+        )
         try:
             return self._loop.call(work, check=self._power.check)
         except CommandTooLong as error:
             raise InstanceError(f"{self._power.label}: {error}") from error
         except ShellLost as error:
-            self._connection = None
+            self._connection = self._left = None
             raise self._power.failure(f"lost while '{command.argv[0]}' ran: {error}") from error
 
     def boot_id(self) -> str:
@@ -126,7 +132,7 @@ class GuestSession:
         self._timer.sleep(_SETTLE_SECONDS)
 
     def disconnect(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._left = self._connection, None, None
         if connection is not None:
             connection.abort()
 

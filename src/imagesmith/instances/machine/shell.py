@@ -27,6 +27,8 @@ _KEEPALIVE_SECONDS = 30
 _KEEPALIVE_COUNT = 6
 """Three minutes without an answer: a slow guest under emulation answers sooner, so the connection is lost."""
 _KILL_SECONDS = 3.0
+_MOST_LEFT = 6
+"""Most channels that stay open for processes that programs left behind: OpenSSH allows ten sessions at a time."""
 _CHUNK = 256 * 1024
 
 
@@ -41,9 +43,13 @@ class _Channel(asyncssh.SSHClientSession[bytes]):
         self._now = now
         self.last = now()
         self.failure: BaseException | None = None
+        self.is_discarded = False
+        """Output is read and discarded: a process that can no longer write would be killed."""
         self._on_output = on_output
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        if self.is_discarded:
+            return
         self.last = self._now()
         stream = "stderr" if datatype == asyncssh.EXTENDED_DATA_STDERR else "stdout"
         self.tails[stream].add(data)
@@ -75,6 +81,21 @@ class _Channel(asyncssh.SSHClientSession[bytes]):
         self.closed.set()
 
 
+class LeftChannels:
+    """The open channels of programs that have ended and left processes behind, on one connection."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[asyncssh.SSHClientChannel[bytes], _Channel]] = []
+
+    def add(self, channel: asyncssh.SSHClientChannel[bytes], session: _Channel) -> None:
+        """Keep a channel open and discard its output; the oldest is closed when there are too many."""
+        session.is_discarded = True
+        self._open = [(channel, session), *((old, its) for old, its in self._open if not its.closed.is_set())]
+        for old, _ in self._open[_MOST_LEFT:]:
+            old.abort()
+        del self._open[_MOST_LEFT:]
+
+
 async def connect(
     sock: socket.socket, identity: MachineIdentity, *, any_host_key: bool = False
 ) -> asyncssh.SSHClientConnection:
@@ -104,10 +125,12 @@ async def execute(
     on_output: OnOutput | None = None,
     *,
     prefix: Sequence[str] = (),
+    left: LeftChannels | None = None,
 ) -> Completed:
     """Run one program to its end; see shell_line() for `prefix`.
 
-    Raises ShellLost, CommandTooLong. If cancelled, it kills the program.
+    Processes that it leaves behind and that keep its streams go on while `left` holds their channel. Raises
+    ShellLost, CommandTooLong. If cancelled, it kills the program.
     """
     line = shell_line(command, prefix)
     now = asyncio.get_running_loop().time
@@ -131,7 +154,10 @@ async def execute(
         raise
     finally:
         feeding.cancel()
-        channel.abort()
+        if cut and left is not None:
+            left.add(channel, session)
+        else:
+            channel.abort()
     if session.failure is not None:
         raise session.failure
     if session.status is None and not timed_out:
