@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.settings import Registry, Schedules
@@ -23,6 +24,10 @@ from testing.sqlite import unsynced
 from testing.ssh_host import Host, listening_host
 
 pytest_plugins = ["testing.file_queue"]
+
+# test processes run beside each other and beside emulated machines: how long an example takes says nothing
+settings.register_profile("beside-others", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("beside-others")
 
 # Clocks and what they schedule
 
