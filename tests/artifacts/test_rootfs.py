@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import threading
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesmith.artifacts.rootfs import Root, RootError
+from imagesmith.inspection.files import RootFiles, UnreadableDatabase
+from imagesmith.processes import Cancellation
 
 
 @pytest.fixture
@@ -49,6 +52,21 @@ def test_absolute_links_are_those_of_the_image(tree: Path) -> None:
         assert root.read("/link") == b"inside"
         with pytest.raises(OSError, match="symbolic"):
             root.open("/link", follow=False)
+
+
+@pytest.mark.tool
+@pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFBLK])
+def test_device_nodes_are_not_opened(tree: Path, kind: int) -> None:
+    """Opening one would reach a driver of the host: this number has none, which open() would say."""
+    os.mknod(tree / "etc/passwd", kind | 0o666, os.makedev(240, 77))
+    (tree / "etc/link").symlink_to("passwd")
+    with Root(tree) as root:
+        for read in (root.read, root.open_regular):
+            for path in ("/etc/passwd", "/etc/link"):
+                with pytest.raises(RootError, match="not a regular file"):
+                    read(path)
+        with pytest.raises(UnreadableDatabase, match="not a regular file"):
+            RootFiles(root, Cancellation()).open("/etc/passwd")
 
 
 @given(st.lists(st.sampled_from(["..", ".", "etc", "up", "top", "file", "secret"]), max_size=8))

@@ -67,14 +67,23 @@ class Root:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), path)
 
+    def open_regular(self, path: str) -> int:
+        """A descriptor of a regular file, for reading; the caller closes it.
+
+        Raises OSError, and RootError for anything else: a device node of the image is never opened, because its
+        driver would act on the host. O_PATH opens nothing.
+        """
+        place = self.open(path, os.O_PATH)
+        try:
+            if not stat.S_ISREG(os.fstat(place).st_mode):
+                raise RootError(errno.EINVAL, "not a regular file", path)
+            return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(place)
+
     def read(self, path: str, *, limit: int = DEFAULT_LIMIT) -> bytes:
         """The bytes of a regular file. Raises FileNotFoundError, or RootError if it is not a file or too long."""
-        # O_NONBLOCK: a named pipe in place of the file must not block.
-        descriptor = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise RootError(errno.EINVAL, "not a regular file", path)
+        with os.fdopen(self.open_regular(path), "rb") as file:
             data = file.read(limit + 1)
         if len(data) > limit:
             raise RootError(errno.EFBIG, f"longer than {limit} bytes", path)

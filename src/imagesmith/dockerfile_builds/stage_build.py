@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.dockerfile_builds.build_context import BuildContext
@@ -18,6 +19,9 @@ from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.reserved_names import reserved_names
 from imagesmith.instances.upper_folder import upper_folder
 from imagesmith.instances.users import UnknownUser, User, find_user
+
+_MOST_TABLE_BYTES: Final = 1024 * 1024
+"""Of /etc/passwd and /etc/group: they are the image's, and read outside of its limits for each RUN."""
 
 
 class StageBuild:
@@ -119,7 +123,7 @@ def arguments_of(placed: PlacedInstruction) -> Mapping[str, str]:
 
 def _table(root: Root, path: str) -> bytes:
     try:
-        return root.read(path)
+        return root.read(path, limit=_MOST_TABLE_BYTES)
     except FileNotFoundError:
         return b""
     except OSError as error:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
-from imagesmith.artifacts.rootfs import Root
+from imagesmith.artifacts.rootfs import Root, RootError
 from imagesmith.inspection.packages import Package
 from imagesmith.processes import Cancellation
 
@@ -69,21 +68,20 @@ class RootFiles:
     def open(self, path: str) -> BinaryIO | None:
         self.check()
         try:
-            # O_NONBLOCK: a named pipe in the file's place must not block.
-            descriptor = self._root.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            descriptor = self._root.open_regular(path)
+        except RootError as error:
+            raise UnreadableDatabase(f"{path} is {error.strerror}") from error
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
             raise UnreadableDatabase(f"{path} cannot be opened: {error.strerror}") from error
         except ValueError:
             return None
-        status = os.fstat(descriptor)
-        if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_DATABASE:
+        size = os.fstat(descriptor).st_size
+        if size <= MAX_DATABASE:
             return os.fdopen(descriptor, "rb", buffering=_BUFFER)
         os.close(descriptor)
-        if stat.S_ISREG(status.st_mode):
-            raise UnreadableDatabase(f"{path} has {status.st_size} bytes, and at most {MAX_DATABASE} are read")
-        raise UnreadableDatabase(f"{path} is not a regular file")
+        raise UnreadableDatabase(f"{path} has {size} bytes, and at most {MAX_DATABASE} are read")
 
     def names(self, path: str) -> Sequence[str]:
         self.check()

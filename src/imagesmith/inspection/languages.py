@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -197,9 +196,7 @@ def _printable(path: str) -> str:
 def _head(root: Root, path: str) -> bytes:
     """The beginning of a file; empty for anything but a regular file."""
     try:
-        # O_NONBLOCK: a named pipe in the file's place must not block.
-        descriptor = root.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            return file.read(_MAX_METADATA) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+        with os.fdopen(root.open_regular(path), "rb") as file:
+            return file.read(_MAX_METADATA)
     except OSError:
         return b""

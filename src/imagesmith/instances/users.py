@@ -6,6 +6,8 @@ the group of its line, and those groups that list it as a member.
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,14 +63,12 @@ def _group(name: str, table: bytes) -> int:
     return _bounded(number, name)
 
 
-def _lines(table: bytes) -> list[list[str]]:
-    """The fields of the lines, at least seven each."""
-    found = []
-    for line in table.decode(errors="surrogateescape").split("\n"):
-        fields = line.strip().split(":")
-        if fields[0] and not fields[0].startswith("#"):
-            found.append([*fields, *[""] * 7][: max(7, len(fields))])
-    return found
+def _lines(table: bytes) -> Iterator[list[str]]:
+    """The fields of one line after the other, seven each. The table is the image's: it is not copied as a whole."""
+    for data in io.BytesIO(table):
+        line = data.decode(errors="surrogateescape").strip()
+        if line and not line.startswith((":", "#")):
+            yield [*line.split(":", 7), *[""] * 7][:7]
 
 
 def _is_user(line: list[str], name: str, number: int | None) -> bool:
