@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
-from testing.dockerfile_support import PARENT, DockerfileBench
+from testing.dockerfile_support import PARENT, PATH, DockerfileBench
 
 pytestmark = pytest.mark.tool
 
@@ -55,6 +55,16 @@ CONFIGURATION: list[tuple[str, str, Any]] = [
 def test_an_instruction_writes_its_member(bench: DockerfileBench, lines: str, member: str, expected: Any) -> None:
     """As Docker writes it; what OCI has no member for, too."""
     assert bench.config(bench.build(lines)).get(member) == expected
+
+
+def test_every_image_has_a_path(bench: DockerfileBench) -> None:
+    """That of its parent, or the one that Docker sets."""
+    for text, expected in (
+        ("FROM scratch\nENV A=$PATH\n", PATH),
+        (f"FROM {PARENT}\nENV PATH=/x:$PATH\n", f"PATH=/x:{PATH[5:]}"),
+    ):
+        document: Any = bench.storage.image_config(bench.make(text).whole())
+        assert expected in document["config"]["Env"]
 
 
 def test_an_escape_character_of_another_kind(bench: DockerfileBench) -> None:
@@ -138,6 +148,12 @@ def test_a_user_that_is_not_root_has_no_rights(bench: DockerfileBench) -> None:
     )
     assert "CapEff:\t0000000000000000\n" in bench.output and "\nrefused\n" in bench.output
     assert "\n7:8\n7:8\nout\n" in bench.output
+
+
+def test_shared_memory_ends_with_its_run(bench: DockerfileBench) -> None:
+    """Each RUN has its own, as each has a container of its own with Docker."""
+    bench.build("RUN touch /dev/shm/x && stat -c %a /dev/shm\nRUN ! test -e /dev/shm/x")
+    assert "\n1777\n" in bench.output
 
 
 def test_what_a_run_leaves_behind_is_ended(bench: DockerfileBench) -> None:

@@ -47,6 +47,16 @@ def test_a_bind_is_read_only_or_thrown_away(bench: DockerfileBench) -> None:
     ).whole()
 
 
+def test_a_mount_lies_inside_another_one(bench: DockerfileBench) -> None:
+    """Its target is made there; a folder and a file."""
+    bench.make(
+        f"FROM {PARENT} AS one\nRUN mkdir /k && echo 1 > /k/a\nFROM {PARENT}\n"
+        "RUN --mount=type=tmpfs,target=/s --mount=from=one,source=/k,target=/s/i/n test $(cat /s/i/n/a) = 1\n"
+        "RUN --mount=type=cache,target=/s --mount=from=one,source=/k/a,target=/s/f test $(cat /s/f) = 1\n"
+        "RUN --mount=from=one,target=/s,rw --mount=type=tmpfs,target=/s/k ! test -e /s/k/a\n"
+    ).whole()
+
+
 @pytest.mark.parametrize("path", ["/l", "/up", "/k/../../..", "../../../../.."])
 def test_a_source_never_leads_out_of_its_root(bench: DockerfileBench, path: str) -> None:
     """Links of a stage and `..` are resolved inside it."""

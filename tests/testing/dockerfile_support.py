@@ -13,6 +13,7 @@ from imagesmith.dockerfile_builds.build import DockerfileBuild
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.instances.limits import leftover_groups
 
+PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PARENT = "{{{ imagebuilder:parentImage }}}"
 
 
@@ -55,9 +56,11 @@ class DockerfileBench:
         return self.make(f"FROM {PARENT}\n{lines}\n", **options).whole()
 
     def config(self, image: str) -> dict[str, Any]:
-        """What containers of an image start with."""
-        found: Any = self.storage.image_config(image)
-        return dict(found.get("config") or {})
+        """What containers of an image start with, but for the PATH that every built image has."""
+        document: Any = self.storage.image_config(image)
+        found = dict(document.get("config") or {})
+        variables = [item for item in found.pop("Env", ()) if item != PATH]
+        return {**found, "Env": variables} if variables else found
 
     @contextmanager
     def root(self, image: str) -> Iterator[Root]:

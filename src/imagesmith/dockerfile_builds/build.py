@@ -89,9 +89,11 @@ class DockerfileBuild:
         if prepared.cut < 0:
             return image_id
         graph, target = prepared.after_components()
-        start = _resumed(images.stored(image_id), _stage_before(prepared, target))
+        left = images.stored(image_id)
+        start = _resumed(left, _stage_before(prepared, target))
         last = len(graph.stages) - 1
-        if last == target and not _instructions(graph.stages[target]) and not start.config.triggers:
+        unchanged = start.config.members() == left.config.members()
+        if last == target and unchanged and not _instructions(graph.stages[target]):
             return image_id
         return self._built(images, prepared, graph, last, starts={target: start})
 
@@ -145,10 +147,11 @@ def _stage_before(prepared: PreparedDockerfile, target: int) -> DockerfileStage:
 
 
 def _resumed(image: StageImage, before: DockerfileStage) -> StageImage:
-    """The image of a stage that goes on behind its components, with what the image did not carry: its triggers, and
-    whether its CMD is its own."""
+    """The image of a stage that goes on behind its components, with what the image did not carry: its triggers,
+    whether its CMD is its own, and a PATH if it had no instruction."""
     replayed = ImageConfig()
     for placed in before.body:
         replayed = apply(replayed, placed)
+    image = image.as_parent()
     config = replace(image.config, triggers=replayed.triggers, has_own_cmd=replayed.has_own_cmd)
     return replace(image, config=config)

@@ -79,7 +79,7 @@ def prepare(text: str, images: StageImages, *, parent_triggers: Sequence[str]) -
     _refuse_images(first)
     found = _base_images(first, images)
     dockerfile, triggers = _with_triggers(dockerfile, first, found, parent_triggers)
-    variables = {first.stages[index].base.name: image.config.env for index, image in found.items()}
+    variables = {first.stages[index].base.name: image.as_parent().config.env for index, image in found.items()}
     graph = build_graph(dockerfile, variables)
     _check(dockerfile, graph, triggers)
     places = [index for index, item in enumerate(dockerfile.instructions) if is_variable(item, COMPONENTS)]

@@ -30,10 +30,10 @@ def carry_out_run(stage: StageBuild, placed: PlacedInstruction, run: RunInstruct
     words, script = run_words(config, run)
     variables = {"PATH": DEFAULT_PATH, "HOME": user.home, **arguments_of(placed), **config.env}
     with run_mounts(stage, placed, run, root_of) as mounts:
-        added: list[CommandMount] = [script] if script else []
+        own: list[CommandMount] = [MemoryFolder("/dev/shm"), *([script] if script else [])]  # noqa: S108 - inside
         command = Command(
             words, env=variables, cwd=folder, timeout=context.seconds_left, user=user.identity,
-            mounts=[*mounts, *added], network="none" if run.network and run.network.text == "none" else "outbound",
+            mounts=[*own, *mounts], network="none" if run.network and run.network.text == "none" else "outbound",
             alone=True,
         )  # fmt: skip
         done = stage.instance.run(command, context.on_output)

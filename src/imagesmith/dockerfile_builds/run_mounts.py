@@ -41,7 +41,7 @@ def run_mounts(
             except (ValueError, OSError, CopyFailed) as error:
                 raise DockerfileFailed(f"--mount={mount.token.text[:200]} cannot be made: {error}") from error
             found.append(made)
-            targets.append((made.target, not isinstance(made, MountedTree) or _is_folder(made.descriptor)))
+            targets.append((made.target, not isinstance(made, MountedTree) or made.is_folder))
         stack.enter_context(mount_targets(stage.instance.root, targets))
         yield found
 
@@ -69,11 +69,7 @@ def _mount(stage: StageBuild, stack: ExitStack, mount: RunMount, root_of: RootOf
 def _tree(stack: ExitStack, target: str, root: Path, source: str, *, read_only: bool) -> MountedTree:
     descriptor = detached_mount(root, source, read_only=read_only)
     stack.callback(os.close, descriptor)
-    return MountedTree(target, descriptor)
-
-
-def _is_folder(descriptor: int) -> bool:
-    return stat.S_ISDIR(os.fstat(descriptor).st_mode)
+    return MountedTree(target, descriptor, stat.S_ISDIR(os.fstat(descriptor).st_mode))
 
 
 def _cache(stage: StageBuild, mount: RunMount, target: str, root_of: RootOf) -> Path:

@@ -18,6 +18,7 @@ from imagesmith.artifacts.storage import SCRATCH, ContainerStorage, StorageError
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfile_builds.history import HistoryEntry, history_entries, parent_history
 from imagesmith.dockerfile_builds.image_config import ImageConfig, read_config
+from imagesmith.instances.container import DEFAULT_PATH
 from imagesmith.processes import ProcessFailed
 
 _MOST_HISTORY: Final = 10_000
@@ -33,8 +34,9 @@ class StageImage:
     history: tuple[dict[str, Any], ...] = ()
 
     def as_parent(self) -> StageImage:
-        """The same at the beginning of a stage: its triggers are instructions of the stage."""
-        return replace(self, config=replace(self.config, triggers=(), has_own_cmd=False))
+        """The same at the beginning of a stage: its triggers are instructions of the stage, and it has a PATH."""
+        env = {**self.config.env, "PATH": self.config.env.get("PATH", DEFAULT_PATH)}
+        return replace(self, config=replace(self.config, env=env, triggers=(), has_own_cmd=False))
 
     def with_entries(self, entries: Sequence[HistoryEntry], *, has_layer: bool) -> StageImage:
         return replace(self, history=(*self.history, *history_entries(entries, has_layer=has_layer)))

@@ -93,7 +93,8 @@ class StageRunner:
             return known
         if stage.base.kind is BaseKind.SCRATCH:
             token = stage.first.platform
-            return scratch_image(normal_platform(stage.start.text(token).text) if token else _OWN_PLATFORM)
+            platform = normal_platform(stage.start.text(token).text) if token else _OWN_PLATFORM
+            return scratch_image(platform).as_parent()
         if stage.base.kind is BaseKind.STAGE:
             return self._builds[stage.base.stage].image().as_parent()
         image = self._images.parent() if stage.base.kind is BaseKind.PARENT else self._images.named(stage.base.name)

@@ -24,10 +24,14 @@ class Identity:
 
 @dataclass(frozen=True)
 class MountedTree:
-    """A detached mount (detached_mounts.py) that the command sees at `target`, which must exist."""
+    """A detached mount (detached_mounts.py) that the command sees at `target`.
+
+    The root must have the target; what an earlier mount of the command hides is made in that mount.
+    """
 
     target: str
     descriptor: int
+    is_folder: bool = True
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ def _body(command: Command) -> bytes:
         raise InstanceError(f"{len(command.mounts)} mounts of one command are more than {MOST_MOUNTS}")
     pack_arguments([mount.target for mount in command.mounts])
     mounts: list[dict[str, Any]] = [
-        {"target": mount.target, "tree": True} if isinstance(mount, MountedTree)
+        {"target": mount.target, "tree": True, "folder": mount.is_folder} if isinstance(mount, MountedTree)
         else {"target": mount.target, "size": mount.size, "files": dict(mount.files)}
         for mount in command.mounts
     ]  # fmt: skip

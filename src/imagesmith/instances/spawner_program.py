@@ -362,12 +362,11 @@ def attach(mounts: list[dict[str, Any]], trees: list[int]) -> None:
     left = iter(trees)
     for mount in mounts:
         target = os.fsencode(mount["target"])
+        make_target(target, mount.get("folder", True))
         if "tree" in mount:
             flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS
             call("mounts", LIBC.syscall, SYS_MOVE_MOUNT, next(left), b"", AT_FDCWD, target, flags)
             continue
-        if mount["files"]:  # these lie in a folder of the sandbox, not of the image
-            os.makedirs(target, exist_ok=True)
         size = f",size={mount['size']}" if mount["size"] else ""
         call("mounts", LIBC.mount, b"tmpfs", target, b"tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777{size}".encode())
         for name, text in mount["files"].items():
@@ -375,6 +374,16 @@ def attach(mounts: list[dict[str, Any]], trees: list[int]) -> None:
             descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o755)
             with open(descriptor, "wb") as file:
                 file.write(text.encode(errors="surrogateescape"))
+
+
+def make_target(target: bytes, is_folder: bool) -> None:
+    """Make the target of a mount where an earlier mount of the command, or a folder of the sandbox, lacks it."""
+    try:
+        os.makedirs(target if is_folder else os.path.dirname(target), exist_ok=True)
+        if not is_folder and not os.path.exists(target):
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    except OSError as error:
+        raise StageError(error.errno, "mounts") from None
 
 
 def become_user(user: dict[str, Any]) -> None:
