@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -105,6 +106,24 @@ EXPOSE 80
     assert (config["User"], config["WorkingDir"]) == ("nobody", "/var")
     assert (config["Entrypoint"], config["Cmd"]) == (["/bin/sh", "-c"], ["cat /during"])
     assert list(config["ExposedPorts"]) == ["80/tcp"]
+
+
+def test_the_base_of_an_image_is_its_parent(forge: Forge, open_registry: RunningRegistry) -> None:
+    """Name and digest in the annotations of OCI, whatever images the build made on the way."""
+    first = uris(forge.build(forge.recipe(forge.component(build="true"))))[0]
+    template = TEMPLATE.replace(
+        "{{{ imagebuilder:components }}}", "RUN echo 1 > /one\n{{{ imagebuilder:components }}}\nENV A=1"
+    )
+    image = forge.build(
+        forge.recipe(forge.component(build="true"), parentImage=first, dockerfileTemplateData=template)
+    )
+    manifest = json.loads(
+        read_tool("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{uris(image)[0]}")
+    )
+    assert manifest["annotations"] == {
+        "org.opencontainers.image.base.name": first,
+        "org.opencontainers.image.base.digest": image_digest(f"docker://{first}"),
+    }
 
 
 def test_a_template_without_components_is_built_as_it_is(forge: Forge, server: RunningServer) -> None:

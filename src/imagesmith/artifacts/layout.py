@@ -93,15 +93,22 @@ class OciLayout:
         image_id: str,
         ref: str | None = None,
         *,
+        annotations: Mapping[str, str] | None = None,
         cancellation: Cancellation | None = None,
         on_output: OnOutput | None = None,
     ) -> ImageArtifact:
         """Copy an image of the storage into the layout, compressing only new layers, and name it `ref`.
 
+        `annotations` are those of its manifest; None: those that it has.
         Raises ProcessFailed (disk full, damaged storage), LayoutError, Cancelled; the layout is then as before.
         """
         return self.import_source(
-            storage, f"containers-storage:@{image_id}", ref, cancellation=cancellation, on_output=on_output
+            storage,
+            f"containers-storage:@{image_id}",
+            ref,
+            annotations=annotations,
+            cancellation=cancellation,
+            on_output=on_output,
         )
 
     def import_source(
@@ -110,13 +117,16 @@ class OciLayout:
         source: str,
         ref: str | None = None,
         *,
+        annotations: Mapping[str, str] | None = None,
         cancellation: Cancellation | None = None,
         on_output: OnOutput | None = None,
     ) -> ImageArtifact:
         """Like export_image, from any source that skopeo reads (`oci:...`, `docker-archive:...`)."""
         try:
             return retrying(
-                lambda: self._import(storage, source, ref, cancellation=cancellation, on_output=on_output),
+                lambda: self._import(
+                    storage, source, ref, annotations=annotations, cancellation=cancellation, on_output=on_output
+                ),
                 retry=lambda failure: isinstance(failure.error, _LayerGone), attempts=_COPY_ATTEMPTS,
             )  # fmt: skip
         except _LayerGone as error:
@@ -130,6 +140,7 @@ class OciLayout:
         source: str,
         ref: str | None,
         *,
+        annotations: Mapping[str, str] | None,
         cancellation: Cancellation | None,
         on_output: OnOutput | None,
     ) -> ImageArtifact:
@@ -150,7 +161,7 @@ class OciLayout:
                 what=f"copying image {source} into the layout",
                 timeout=_COPY_SECONDS, cancellation=cancellation, on_output=on_output,
             )  # fmt: skip
-            return self._adopt(work, ref, original)
+            return self._adopt(work, ref, original, annotations)
 
     def ensure_in_storage(
         self, storage: ContainerStorage, digest: str, *, cancellation: Cancellation | None = None
@@ -358,7 +369,9 @@ class OciLayout:
 
     # Inside
 
-    def _adopt(self, work: Path, ref: str | None, original: bytes) -> ImageArtifact:
+    def _adopt(
+        self, work: Path, ref: str | None, original: bytes, annotations: Mapping[str, str] | None
+    ) -> ImageArtifact:
         """Move skopeo's output into place and write the manifest that names the compressed layers.
 
         `original` is the configuration before skopeo made an OCI configuration of it.
@@ -387,7 +400,7 @@ class OciLayout:
                 "config": {"digest": self.files.put(config), "mediaType": CONFIG_TYPE, "size": len(config)},
                 "layers": layers,
             }
-            if kept := _annotations(draft):
+            if kept := dict(_annotations(draft) if annotations is None else annotations):
                 manifest["annotations"] = kept
             data = json.dumps(manifest, separators=(",", ":"), sort_keys=True).encode()
             digest = self.files.put(data)

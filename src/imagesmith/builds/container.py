@@ -8,11 +8,12 @@ Every function may run again after a crash: images are found by content, exports
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from imagesmith.artifacts.base_cache import OnLine
 from imagesmith.artifacts.bases import Parent, ParentError
@@ -27,9 +28,13 @@ from imagesmith.builds.worker_context import instance_name
 from imagesmith.dockerfile_builds.build import DockerfileBuild
 from imagesmith.dockerfiles.template import unreadable_lines
 from imagesmith.managed.bases import managed_base
+from imagesmith.recipes.plan import BuildPlan
 from imagesmith.settings import NoRegistry
 from imagesmith.store.build_outcome import BuildParent
 from imagesmith.values.ecr import EcrError, ecr_address
+
+_BASE_NAME: Final = "org.opencontainers.image.base.name"
+_BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def finished_image(work: Work, image_id: str, *, parent: BuildParent) -> str:
 def keep_image(work: Work, image_id: str, *, parent_digest: str, started: datetime) -> str:
     """Export an image into the layout with its inventory and provenance; returns its digest."""
     worker_context, plan = work.worker_context, work.plan
-    artifact = _export(work, image_id)
+    artifact = _export(work, image_id, annotations=_of_base(plan, parent_digest))
     _take_inventory(work, artifact, image_id)
     with work.timed("provenance"):
         inspection.keep_provenance(
@@ -100,11 +105,18 @@ def adopt_parent(work: Work) -> str:
     return _kept(work, artifact, parent.digest)
 
 
-def _export(work: Work, image_id: str) -> ImageArtifact:
+def _of_base(plan: BuildPlan, parent_digest: str) -> Mapping[str, str]:
+    """The annotations of OCI that name the parent; its name only if it is one of a registry."""
+    named = {_BASE_NAME: plan.parent.reference} if plan.parent.kind == "registry" else {}
+    return {**named, _BASE_DIGEST: parent_digest} if parent_digest else named
+
+
+def _export(work: Work, image_id: str, *, annotations: Mapping[str, str] | None = None) -> ImageArtifact:
     with work.timed("export"):
         return work.worker_context.layout.export_image(
-            work.worker_context.storage, image_id, work.plan.layout_reference, cancellation=work.cancellation
-        )
+            work.worker_context.storage, image_id, work.plan.layout_reference,
+            annotations=annotations, cancellation=work.cancellation,
+        )  # fmt: skip
 
 
 def _take_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> None:

@@ -1,0 +1,89 @@
+"""Dockerfiles against buildah: each built by us and by `buildah bud` in turn, medians and ratios.
+
+    .venv/bin/python benchmarks/dockerfiles.py [--rounds 5] [--without-network]
+
+Both start from the managed Debian base in one storage; buildah has its default isolation, and keeps no layers of
+instructions either. The builds of whole pipelines are in builds.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from imagesmith.artifacts.bases import Bases
+from imagesmith.artifacts.layout import OciLayout
+from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.dockerfile_builds.build import DockerfileBuild
+from imagesmith.managed.bases import managed_base
+
+PARENT = "{{{ imagebuilder:parentImage }}}"
+FILES = "mkdir /many && for i in $(seq 2000); do echo $i > /many/$i; done"
+INSTALL = "apt-get update && apt-get install -y --no-install-recommends sl"
+DOCKERFILES = {
+    "10 RUN lines of `true`": (f"FROM {PARENT}\n" + "RUN true\n" * 10, 0.2),
+    "COPY --from of 2,000 files": (
+        f"FROM {PARENT} AS a\nRUN {FILES}\nFROM {PARENT}\nCOPY --from=a /many /many\n",
+        0.5,
+    ),
+    "apt-get update and install": (f"FROM {PARENT}\nRUN {INSTALL}\n", 0.9),
+}
+"""Name -> Dockerfile, at most this many times the time of `buildah bud`."""
+
+
+def build_ours(storage: ContainerStorage, text: str, base: str) -> float:
+    started = time.monotonic()
+    image = DockerfileBuild(storage=storage, text=text, name="bench", find=str, parent=base, timeout=3600).whole()
+    seconds = time.monotonic() - started
+    storage.remove_image(image)
+    return seconds
+
+
+def build_theirs(storage: ContainerStorage, text: str, base: str) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "Dockerfile"
+        file.write_text(text.replace(PARENT, base))
+        started = time.monotonic()
+        done = subprocess.run(
+            ["buildah", "bud", "--runtime=runc", "--network=host", "--layers=false", "-f", str(file), folder],
+            env=storage.environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise SystemExit(done.stderr)
+        seconds = time.monotonic() - started
+        storage.remove_image(done.stdout.strip().splitlines()[-1])
+        return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--without-network", action="store_true", help="leave out what installs packages")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        data = Path(tempfile.mkdtemp(prefix="imagesmith-bench-"))
+        stack.callback(shutil.rmtree, data, ignore_errors=True)
+        storage = ContainerStorage.for_data_dir(data)
+        stack.callback(storage.close)
+        managed = managed_base("debian-x86-12")
+        assert managed is not None
+        bases = Bases(storage, OciLayout(data / "oci"), folder=data / "bases")
+        base = bases.managed(managed, on_line=lambda _: None).image_id
+        for name, (text, goal) in DOCKERFILES.items():
+            if options.without_network and "apt" in text:
+                continue
+            pairs = [
+                (build_ours(storage, text, base), build_theirs(storage, text, base)) for _ in range(options.rounds)
+            ]
+            ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+            print(f"{name}: {ours:.2f} s, buildah bud {theirs:.2f} s, ratio {ours / theirs:.2f} (at most {goal})")
+
+
+if __name__ == "__main__":
+    main()
