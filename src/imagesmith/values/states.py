@@ -123,3 +123,42 @@ class RollbackStatus(StrEnum):
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     SKIPPED = "SKIPPED"
+
+
+class PolicyStatus(StrEnum):
+    """Of a lifecycle policy."""
+
+    ENABLED = "ENABLED"
+    DISABLED = "DISABLED"
+
+
+class LifecycleAction(StrEnum):
+    """What a lifecycle execution does to an image; AVAILABLE restores it."""
+
+    DEPRECATE = "DEPRECATE"
+    DISABLE = "DISABLE"
+    DELETE = "DELETE"
+    AVAILABLE = "AVAILABLE"
+
+
+class LifecycleStatus(StrEnum):
+    """Of a lifecycle execution."""
+
+    IN_PROGRESS = "IN_PROGRESS"
+    PENDING = "PENDING"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+    SUCCESS = "SUCCESS"
+
+
+UNFINISHED_LIFECYCLE: Final = (LifecycleStatus.IN_PROGRESS, LifecycleStatus.PENDING, LifecycleStatus.CANCELLING)
+
+
+class LifecycleOutcome(StrEnum):
+    """Of one resource of a lifecycle execution."""
+
+    IN_PROGRESS = "IN_PROGRESS"
+    SUCCESS = "SUCCESS"
+    SKIPPED = "SKIPPED"
+    FAILED = "FAILED"
