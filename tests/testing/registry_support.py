@@ -32,7 +32,7 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 class RunningRegistry:
     """Debian's docker-registry with a folder as its storage; can be stopped, killed and started again."""
 
-    def __init__(self, folder: Path, *, login: bool = False) -> None:
+    def __init__(self, folder: Path, *, login: bool = False, deletes: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
@@ -40,10 +40,11 @@ class RunningRegistry:
         self._process: subprocess.Popen[bytes] | None = None
         # A push sees the broken connection before kill() has reaped the registry, and may start it again by then.
         self._turn = threading.Lock()
+        deleting = "true" if deletes else "false"
         lines = [
             "version: 0.1",
             "log: {level: error}",
-            f"storage: {{filesystem: {{rootdirectory: {folder / 'storage'}}}}}",
+            f"storage: {{filesystem: {{rootdirectory: {folder / 'storage'}}}, delete: {{enabled: {deleting}}}}}",
             f"http: {{addr: '{self.host}'}}",
         ]
         if login:

@@ -10,6 +10,7 @@ A key names a run permanently:
     <image ARN>           the run of an image
     <image ARN>~<number>  the same image once more: its first, second, ... retry
     <image ARN>#<name>    one of its parallel parts, whose name no other run of the image has
+    lce-<uuid>            a lifecycle execution
 """
 
 from __future__ import annotations
@@ -103,3 +104,12 @@ def part_of(key: str) -> str:
 
 def is_part(key: str) -> bool:
     return "#" in key
+
+
+LIFECYCLE_KEY = "lce-"
+"""The beginning of the keys of lifecycle executions, which belong to no image."""
+
+
+def takes_no_slot(key: str) -> bool:
+    """Whether a run is short work beside the builds: a part, or a lifecycle execution."""
+    return is_part(key) or key.startswith(LIFECYCLE_KEY)

@@ -22,6 +22,7 @@ from imagesmith.recipes.plan import PlannedMachine
 from imagesmith.store import amis
 from imagesmith.store.amis import Ami, may_launch
 from imagesmith.values.arn import Arn
+from imagesmith.values.names import iso_instant
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,14 @@ def ami_source(work: Work, ami_id: str) -> Source:
             "see: imagesmith ami list"
         )
     try:
-        return Source(
-            work.worker_context.disks.whole(found.digest, cancellation=work.cancellation),
-            _entry(found),
-            _firmware(found),
-        )
+        disk = work.worker_context.disks.whole(found.digest, cancellation=work.cancellation)
     except DiskError as error:
         raise StepFailed(f"the AMI {ami_id} cannot be used: {error}") from error
+    launched = iso_instant(work.worker_context.clock())
+    work.worker_context.records.database.change(
+        f"{found.account}/{found.region}", lambda tx: amis.note_launch(tx, ami_id, launched)
+    )
+    return Source(disk, _entry(found), _firmware(found))
 
 
 def output_source(work: Work, digest: str) -> Source:

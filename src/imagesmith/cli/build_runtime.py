@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from imagesmith.build_logs.log_shipping import LogShipper
 from imagesmith.build_logs.pipeline_log import append_lines
 from imagesmith.builds.disk_space import EmergencyDiskSpace
-from imagesmith.builds.journal import Journal
+from imagesmith.builds.journal import LIFECYCLE_KEY, Journal
 from imagesmith.builds.records import ImageRecords
 from imagesmith.builds.worker_context import WorkerContext
 from imagesmith.cli import data_directory
@@ -142,8 +142,10 @@ def _program(worker_context: WorkerContext) -> Program:
 
     def run(key: str, journal: Journal) -> None:
         from imagesmith.builds.image_run import ImageRuns
+        from imagesmith.lifecycle.execution import LifecycleRuns
 
-        ImageRuns(worker_context).run(key, journal)
+        runs = LifecycleRuns(worker_context) if key.startswith(LIFECYCLE_KEY) else ImageRuns(worker_context)
+        runs.run(key, journal)
 
     return run
 

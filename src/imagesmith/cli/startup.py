@@ -36,7 +36,8 @@ def load_documents() -> None:
 
 def load_builds() -> None:
     """Load what only a build needs."""
-    import imagesmith.builds.image_run  # noqa: F401
+    import imagesmith.builds.image_run
+    import imagesmith.lifecycle.execution  # noqa: F401
 
 
 def finish(*parts: Callable[[], None]) -> None:

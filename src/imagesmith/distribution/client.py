@@ -2,8 +2,8 @@
 
     request --401--> Basic header, or a token from the realm that the answer names --> request again
 
-It supports referrers only: a manifest or a blob by digest or tag, read or written whole. Sizes are bounded, and
-credentials go only to the registry and to the token service that it names.
+It supports referrers and removal: a manifest or a blob by digest or tag, read or written whole. Sizes are bounded,
+and credentials go only to the registry and to the token service that it names.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ from imagesmith.settings import Registry
 MAX_DOCUMENT = 64 * 1024 * 1024
 MAX_MANIFEST = 8 * 1024 * 1024
 _MAX_TOKEN = 64 * 1024
+MAX_TAGS = 1000
+"""Tags of a repository that are compared before a manifest is removed."""
+_MANIFESTS = (
+    "application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json",
+)  # fmt: skip
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 Value = TypeVar("Value")
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)
@@ -109,6 +115,40 @@ class RegistryClient:
             return self._expect(answer, 201, f"storing the manifest {reference}").headers
 
         return self._patiently(put)
+
+    def digest_of_tag(self, repository: str, tag: str) -> str:
+        """The digest that a tag points to; empty if there is none. Raises RegistryError."""
+
+        def head() -> str:
+            answer = self._request("HEAD", repository, f"manifests/{tag}", {"Accept": ", ".join(_MANIFESTS)})
+            if answer.status == 404:
+                return ""
+            return self._expect(answer, 200, f"reading {repository}:{tag}").headers.get("Docker-Content-Digest", "")
+
+        return self._patiently(head)
+
+    def tags(self, repository: str) -> list[str]:
+        """The tags of a repository, at most MAX_TAGS. Raises RegistryError, also if there are more."""
+        data = self._read(repository, f"tags/list?n={MAX_TAGS + 1}", limit=MAX_MANIFEST, headers={})
+        try:
+            found = [str(tag) for tag in (json.loads(data).get("tags") or ())] if data is not None else []
+        except (ValueError, AttributeError) as error:
+            raise RegistryError(
+                f"registry {self._registry.url} returned no list of tags of {repository}"
+            ) from error
+        if len(found) > MAX_TAGS:
+            raise RegistryError(f"the repository {repository} has more than {MAX_TAGS} tags")
+        return found
+
+    def delete_manifest(self, repository: str, reference: str) -> None:
+        """Remove a manifest by digest or tag; one that is gone is removed. Raises RegistryError."""
+
+        def delete() -> None:
+            answer = self._request("DELETE", repository, f"manifests/{reference}")
+            if answer.status not in (200, 404):
+                self._expect(answer, 202, f"removing {repository}@{reference}")
+
+        self._patiently(delete)
 
     def _read(self, repository: str, path: str, *, limit: int, headers: Mapping[str, str]) -> bytes | None:
         def read() -> bytes | None:

@@ -21,8 +21,12 @@ OWN_LOG_GROUPS = "/aws/imagebuilder/"
 
 def refused_registry(plan: BuildPlan, region: str, registry: Registry) -> str:
     """The error text if the role has no access to the registry of a Region, or an empty text."""
-    role = plan.role
-    if role is None or _reaches(role, plan.account, region, registry):
+    return refused_to_role(plan.role, plan.account, region, registry)
+
+
+def refused_to_role(role: PlannedRole | None, account: str, region: str, registry: Registry) -> str:
+    """The error text if a role has no access to the registry of an account and Region, or an empty text."""
+    if role is None or _reaches(role, account, region, registry):
         return ""
     return (
         f"the execution role {role.name} has no access to the registry {registry.url} of the Region {region}; "

@@ -17,7 +17,7 @@ from typing import Final
 
 from dbos import DBOS
 
-from imagesmith.builds.journal import is_part
+from imagesmith.builds.journal import takes_no_slot
 from imagesmith.recipes.kinds import CONTAINER, IMAGE_KINDS
 
 BUILDS: Final = "builds"
@@ -95,8 +95,8 @@ def parts_queue(queue: str) -> str:
 
 
 def queue_of(key: str, builds: str = BUILDS) -> str:
-    """The queue of a run: a queue of builds, or its queue of parts."""
-    return parts_queue(builds) if is_part(key) else builds
+    """The queue of a run: a queue of builds, or its queue of parts and other short work."""
+    return parts_queue(builds) if takes_no_slot(key) else builds
 
 
 def capability(kind: str) -> str:

@@ -185,3 +185,11 @@ def _strings(item: Mapping[str, Any], name: str, where: str) -> tuple[str, ...]:
     if not isinstance(listed, list) or not listed or not all(isinstance(text, str) and text for text in listed):
         raise PolicyRefused(f"{where}.{name} must be a string or a list of strings")
     return tuple(listed)
+
+
+def grants_access(text: str) -> bool:
+    """Whether the policy of a resource has a statement, or may have one: a text that this version cannot read."""
+    try:
+        return bool(parse_policy(text).grants)
+    except PolicyRefused:
+        return True

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from imagesmith.policies.conditions import RESOURCE_TAG
-from imagesmith.policies.document import AccessRequest, PolicyRefused, parse_policy
+from imagesmith.policies.document import AccessRequest, PolicyRefused, grants_access, parse_policy
 from imagesmith.policies.sharing import SHAREABLE, list_action, read_action
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import ApiError, access_denied
@@ -55,12 +55,7 @@ def _permits(call: Call, record: Record, text: str, action: str) -> bool:
 def is_shared(call: Call, arn: str) -> bool:
     """Whether the policy of a resource has a statement (spec/api.md 4.5)."""
     policy = get_policy(call.tx, arn)
-    if policy is None:
-        return False
-    try:
-        return bool(parse_policy(policy.text).grants)
-    except PolicyRefused:
-        return True
+    return policy is not None and grants_access(policy.text)
 
 
 def refusal(call: Call, kind: str, text: str) -> ApiError:

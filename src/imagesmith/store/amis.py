@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ from imagesmith.values.names import sha256_hex
 _UPSERT_AMI = upserts(amis)
 _UPSERT_TEMPLATE = upserts(launch_templates)
 _ID_DIGITS: Final = 17
+DISABLED_AMI: Final = "disabled"
+"""The member `state` of the document of an AMI that a lifecycle action disabled."""
 _SNAPSHOT: Final = re.compile(rf"snap-([0-9a-f]{{{_ID_DIGITS}}})")
 
 
@@ -97,6 +99,13 @@ def amis_of_snapshot(tx: Connection, snapshot_id: str) -> list[Ami]:
     return [_ami(row) for row in tx.execute(query.order_by(amis.c.created.desc(), amis.c.ami_id))]
 
 
+def note_launch(tx: Connection, ami_id: str, moment: str) -> None:
+    """Record the time of a launch, ISO 8601: lifecycle rules may spare what was used lately."""
+    ami = get_ami(tx, ami_id)
+    if ami is not None:
+        put_ami(tx, replace(ami, document={**ami.document, "lastLaunched": moment}))
+
+
 def remove_ami(tx: Connection, ami_id: str) -> None:
     tx.execute(sa.delete(amis).where(amis.c.ami_id == ami_id))
 
@@ -106,7 +115,9 @@ def digests_in_use(tx: Connection) -> set[str]:
 
 
 def may_launch(ami: Ami, account: str) -> bool:
-    """Whether an account owns an AMI or has permission to launch it."""
+    """Whether an account owns an AMI or has permission to launch it; nobody may launch a disabled one."""
+    if ami.document.get("state") == DISABLED_AMI:
+        return False
     permission = ami.document.get("launchPermission", {})
     return (
         ami.account == account

@@ -17,6 +17,9 @@
     workflow_executions  runs of workflow documents, for an image
     step_executions      the steps of those runs, with the answers to waiting steps
     instances            instances of builds; one that is `at_rest` outlives the process that made it
+    lifecycle_executions runs of lifecycle policies, and state updates of single images
+    lifecycle_resources  what an execution selected: images, and below each its outputs
+    lifecycle_schedules  the enabled policies: the time of the next run
     workers              the processes that run builds, where several share a database
     runs                 claims of runs: by which worker, under which fence number
     resource_policies    the policies by which resources are shared with other accounts
@@ -275,4 +278,40 @@ launch_templates = sa.Table(
     _number("version", primary_key=True, autoincrement=False),
     _number("is_default"),
     _text("ami_id"),
+)
+
+lifecycle_executions = sa.Table(
+    "lifecycle_executions",
+    metadata,
+    _text("id", primary_key=True),
+    _text("account"),
+    _text("region"),
+    _text("subject"),
+    _text("status"),
+    _number("started"),
+    _number("ended"),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Index("lifecycle_executions_by_subject", "subject", "started", "id"),
+    sa.Index("lifecycle_executions_by_status", "status", "account", "region"),
+)
+
+lifecycle_resources = sa.Table(
+    "lifecycle_resources",
+    metadata,
+    _text("execution_id", primary_key=True),
+    _text("parent_id", primary_key=True),
+    _text("resource_id", primary_key=True),
+    _number("position"),
+    _text("status"),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Index("lifecycle_resources_by_position", "execution_id", "parent_id", "position"),
+    sa.Index("lifecycle_resources_by_status", "execution_id", "parent_id", "status", "position"),
+)
+
+lifecycle_schedules = sa.Table(
+    "lifecycle_schedules",
+    metadata,
+    _text("policy_arn", primary_key=True),
+    _number("next_run"),
+    sa.Index("lifecycle_schedules_by_next_run", "next_run"),
 )
