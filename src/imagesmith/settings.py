@@ -120,6 +120,9 @@ class Quotas:
     target_accounts: Annotated[int, _COUNT] = 50
     launch_templates_per_region: Annotated[int, _COUNT] = 5
     ssm_parameters_per_region: Annotated[int, _COUNT] = 10
+    lifecycle_policies: Annotated[int, _COUNT] = 50
+    resource_state_updates: Annotated[int, _COUNT] = 50
+    """Updates of single images by StartResourceStateUpdate that have not ended."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,14 @@ class Schedules:
     """A base that is a registry tag counts as updated when the tag moved; each tick then queries the registry."""
     cascade: bool = False
     """An image that becomes AVAILABLE starts the pipelines whose base it is."""
+
+
+@dataclass(frozen=True)
+class Lifecycle:
+    """Lifecycle policies (spec/api.md 5.5)."""
+
+    run_at: Annotated[str, Text(r"([01][0-9]|2[0-3]):[0-5][0-9]", "HH:MM, in UTC")] = "03:00"
+    """The time of day at which enabled policies run."""
 
 
 @dataclass(frozen=True)
@@ -316,6 +327,7 @@ class Settings:
     builds: Builds = field(default_factory=Builds)
     workers: Workers = field(default_factory=Workers)
     schedules: Schedules = field(default_factory=Schedules)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
     advisories: Advisories = field(default_factory=Advisories)
     machines: Machines = field(default_factory=Machines)
     instance_types: Annotated[

@@ -25,6 +25,7 @@ _SUMMARIES = {
     "component": "Validate, run and create component documents, without a server.",
     "dockerfile": "Check and build Dockerfile templates, without a server.",
     "workflow": "Validate, plan and create workflow documents, without a server.",
+    "lifecycle": "Preview and run lifecycle policies.",
     "schedule": "Explain schedule expressions; list the next runs.",
     "parameter": "Set and show stored parameters; a recipe can have one as parent, like ssm:/golden/debian-12.",
     "share": "Show and promote what is shared with other accounts by resource policies.",

@@ -19,7 +19,9 @@ from imagesmith.processes import Cancellation
 from imagesmith.resources.managed import managed_content
 from imagesmith.resources.service import Service
 from imagesmith.schedule.clock import Scheduler
+from imagesmith.schedule.lifecycle_clock import LifecycleClock
 from imagesmith.settings import Settings
+from imagesmith.store import lifecycle
 from imagesmith.store.database import Database
 from imagesmith.wire.app import App, create_app
 from imagesmith.wire.keys import KeyRing
@@ -78,7 +80,7 @@ def make_server(
         stack.callback(app.close)
         runtime.launch()
         stack.callback(engine.close)
-        for key in runtime.records.pending():
+        for key in (*runtime.records.pending(), *_unfinished_lifecycle(database)):
             engine.queue.start(key)
             engine.queue.wake(key)
         questions = Cancellation()
@@ -86,5 +88,14 @@ def make_server(
         service.with_clock(scheduler.wake)
         scheduler.start()
         stack.callback(scheduler.close)
+        lifecycle_clock = LifecycleClock(service, database, clock=clock)
+        lifecycle_clock.start()
+        stack.callback(lifecycle_clock.close)
         stack.callback(questions.cancel)
         yield Server(app, service, engine, runtime.worker_context)
+
+
+def _unfinished_lifecycle(database: Database) -> list[str]:
+    """The keys of lifecycle executions whose start may have been lost."""
+    with database.read() as tx:
+        return [execution.id for execution in lifecycle.unfinished(tx)]

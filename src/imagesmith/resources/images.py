@@ -13,6 +13,7 @@ from imagesmith.resources import versioned
 from imagesmith.resources.call import Call, EffectKind
 from imagesmith.resources.configurations import select_members
 from imagesmith.resources.errors import in_dependency, invalid_value, not_found
+from imagesmith.resources.lifecycle_runs import cancel_executions
 from imagesmith.resources.lists import list_values, member, version_text
 from imagesmith.resources.resolution import find, refuse_wildcard, resolve
 from imagesmith.resources.roles import check_role
@@ -21,12 +22,10 @@ from imagesmith.resources.run_plans import RunOrder
 from imagesmith.resources.runs import start_run
 from imagesmith.resources.shared import is_shared
 from imagesmith.store import queries
-from imagesmith.store.executions import forget_executions
-from imagesmith.store.findings import forget_findings
-from imagesmith.store.instances import forget_instances
+from imagesmith.store.image_removal import forget_image
 from imagesmith.store.records import Record
-from imagesmith.store.runs import forget_runs
 from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
+from imagesmith.values.names import parse_instant
 from imagesmith.values.states import FINAL_IMAGE, ImageStatus
 
 KIND = "image"
@@ -62,7 +61,7 @@ def create(call: Call, request: ApiRequest) -> ApiResponse:
 def get(call: Call, request: ApiRequest) -> ApiResponse:
     record = resolve(call, request[_ARN], path=_ARN, kind=KIND)
     return {
-        "image": _with_current_layout(call, record.to_api()),
+        "image": _shown(call, record.to_api()),
         "latestVersionReferences": record.parsed.latest_references(),
     }
 
@@ -98,13 +97,12 @@ def delete(call: Call, request: ApiRequest) -> ApiResponse:
     record = find(call, request[_ARN], path=_ARN, kind=KIND)
     if record.account != call.account:
         raise not_found(KIND, request[_ARN])
-    if record.status not in FINAL_IMAGE or is_shared(call, record.arn) or queries.is_needed(call.tx, record.arn):
+    # a lifecycle execution that deletes the image needs its record until it has ended
+    in_work = record.status not in FINAL_IMAGE or record.status == ImageStatus.DELETED
+    if in_work or is_shared(call, record.arn) or queries.is_needed(call.tx, record.arn):
         raise in_dependency(record.arn)
-    queries.delete(call.tx, record.arn)
-    forget_findings(call.tx, record.arn)
-    forget_executions(call.tx, record.arn)
-    forget_instances(call.tx, record.arn)
-    forget_runs(call.tx, record.arn)
+    cancel_executions(call, record.arn)
+    forget_image(call.tx, record.arn)
     return {_ARN: record.arn}
 
 
@@ -126,10 +124,17 @@ def list_builds(call: Call, request: ApiRequest) -> ApiResponse:
 
 def summary(call: Call, record: Record) -> ApiDocument:
     return {
-        **_with_current_layout(call, select_members(record.document, _SUMMARY)),
+        **_shown(call, select_members(record.document, _SUMMARY)),
         "owner": record.document.get("owner", record.account),
         "tags": dict(record.tags),
     }
+
+
+def _shown(call: Call, members: Mapping[str, Any]) -> ApiDocument:
+    """An image as shown: the time of deprecation is an instant in the API."""
+    shown = _with_current_layout(call, members)
+    deprecated = shown.get("deprecationTime")
+    return {**shown, "deprecationTime": parse_instant(deprecated)} if deprecated else shown
 
 
 def _with_current_layout(call: Call, shown: Mapping[str, Any]) -> ApiDocument:
