@@ -17,13 +17,13 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from imagesmith.documents.nodes import ListNode, MapNode, Node, ScalarNode
-from imagesmith.documents.slips import HEREDOC_HINT, find_slip, starts_heredoc
+from imagesmith.documents.silent_slips import shortened, silent_slips, unused_anchor
+from imagesmith.documents.slips import find_slip
 from imagesmith.values.diagnostics import Position, Problem
 
 _STANDARD_TAG = "tag:yaml.org,2002:"
 _TAGS = frozenset({"str", "int", "float", "bool", "null", "seq", "map"})
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_TYPOGRAPHIC = ("\u201c", "\u201d", "\u201e", "\u2018", "\u2019", "\u00ab")
 _MERGE = "<<"
 _PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
@@ -157,7 +157,7 @@ class _Composer:
                     root = self._node(next(events), events, 1)
             if root is None:
                 raise _Unusable("yaml-empty", "the text contains no document")
-            self._warn_unused()
+            self.problems += self._unused_anchors()
             return root
         finally:
             parser.dispose()
@@ -181,7 +181,8 @@ class _Composer:
         node: Node
         if isinstance(event, yaml.ScalarEvent):
             plain = event.style in (None, "") and tagged != "str"
-            self._check_text(event, position, plain)
+            folded = event.style != "|" and event.end_mark.line > event.start_mark.line
+            self.problems += silent_slips(event.value, position, plain=plain, folded=folded)
             node = ScalarNode(event.value, position, plain, event.style in ("|", ">"))
         elif isinstance(event, yaml.SequenceStartEvent):
             items: list[Node] = []
@@ -218,7 +219,7 @@ class _Composer:
                 self.problems.append(
                     Problem(
                         "yaml-duplicate-key",
-                        f"the key '{_short(key.text)}' appears twice, first on line {first}",
+                        f"the key '{shortened(key.text)}' appears twice, first on line {first}",
                         key.position,
                         "remove one of the two, or indent it where it belongs",
                     )
@@ -239,43 +240,17 @@ class _Composer:
                 self._grow(1, len(key.text), part.position)
                 entries.setdefault(key.text, (key, value))
 
-    def _check_text(self, event: Any, position: Position, plain: bool) -> None:
-        """Warn about what YAML takes in silence: quotes that are none, line breaks that it folds into spaces."""
-        if plain and event.value.startswith(_TYPOGRAPHIC):
-            message = f"'{event.value[0]}' is not a quote in YAML: it is part of the string"
-            hint = "write ' or \" instead, or quote the whole string if it belongs to it"
-            self.problems.append(
-                Problem(code="yaml-quote", message=message, position=position, hint=hint, severity="warning")
-            )
-        folded = event.style != "|" and event.end_mark.line > event.start_mark.line
-        if folded and starts_heredoc(event.value):
-            message = "YAML folds the lines of this string into one, so its here-document has no end"
-            self.problems.append(
-                Problem(
-                    code="yaml-folded", message=message, position=position, hint=HEREDOC_HINT, severity="warning"
-                )
-            )
-
-    def _warn_unused(self) -> None:
-        """Warn about anchors that no alias names: `- &bg sleep 1` was meant as a text, but lost its first word."""
+    def _unused_anchors(self) -> Iterator[Problem]:
         for name, (node, _, _) in self._anchors.items():
             if name not in self._used and isinstance(node, ScalarNode):
-                message = (
-                    f"'&{_short(name)}' at the beginning of a value is a YAML anchor and not part of the string"
-                )
-                hint = f"quote the string: '&{_short(f'{name} {node.text}')}'"
-                self.problems.append(
-                    Problem(
-                        code="yaml-anchor", message=message, position=node.position, hint=hint, severity="warning"
-                    )
-                )
+                yield unused_anchor(name, node.text, node.position)
 
     def _alias(self, event: Any, position: Position) -> Node:
         found = self._anchors.get(event.anchor)
         if found is None:
             raise _Unusable(
                 "yaml-alias",
-                f"the alias '*{_short(event.anchor)}' has no anchor before it",
+                f"the alias '*{shortened(event.anchor)}' has no anchor before it",
                 position,
                 "quote a string that starts with *",
             )
@@ -308,10 +283,10 @@ class _Composer:
         text = event.value if isinstance(event, yaml.ScalarEvent) else ""
         if tag.startswith("!"):
             first = " ".join(f"{tag} {text}".split())
-            message = f"'{_short(tag)}' at the beginning of a value is a YAML tag, and would be lost"
-            self.problems.append(Problem("yaml-tag", message, position, f"quote the string: '{_short(first)}'"))
+            message = f"'{shortened(tag)}' at the beginning of a value is a YAML tag, and would be lost"
+            self.problems.append(Problem("yaml-tag", message, position, f"quote the string: '{shortened(first)}'"))
         else:
-            self.problems.append(Problem("yaml-tag", f"the tag '{_short(tag)}' is not supported", position))
+            self.problems.append(Problem("yaml-tag", f"the tag '{shortened(tag)}' is not supported", position))
         return ""
 
 
@@ -322,7 +297,3 @@ def _events(parser: Any) -> Iterator[Any]:
 
 def _place(event: Any) -> Position:
     return Position(event.start_mark.line + 1, event.start_mark.column + 1)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
