@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from imagesmith.cli.assignment import Assignment
 from imagesmith.cli.component_documents import RunRequest, load, problems_member, show_loaded, unique_parameters
 from imagesmith.cli.context import data_dir_option, json_option, print_json
 from imagesmith.cli.screen import echo
@@ -72,20 +73,6 @@ phases:
         inputs:
           fileExists: /etc/greeting
 """
-
-
-class Assignment(click.ParamType[tuple[str, str]]):
-    """NAME=VALUE; the value may hold any text, including equal signs."""
-
-    name = "NAME=VALUE"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        name, separator, text = str(value).partition("=")
-        if not separator or not name:
-            self.fail(f"'{value}' is not of the form NAME=VALUE", param, ctx)
-        return name, text
 
 
 def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...] | None:

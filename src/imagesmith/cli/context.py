@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -160,9 +159,7 @@ def _client(url: str, region: str, key: AccessKey | None = None) -> Imagebuilder
 
 def _is_loopback(url: str) -> bool:
     host = urlsplit(url).hostname or ""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _is_named() -> bool:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import click
 
-from imagesmith.cli.component import Assignment
+from imagesmith.cli.assignment import Assignment
 from imagesmith.cli.component_view import problem_json, show_problems
 from imagesmith.cli.context import CommandFailed, json_option, print_json
 from imagesmith.cli.screen import echo
