@@ -1,4 +1,4 @@
-"""kill -9 of the server in runs without a build: imports and distributions of disks, on both databases."""
+"""kill -9 and cancel of runs without a build: imports and distributions of disks, on both databases."""
 
 from __future__ import annotations
 
@@ -122,3 +122,23 @@ def test_killed_imports_and_distributions_end_once(
         assert server.log(arn).count("end | AVAILABLE") == 1
     assert list((server.data_dir / "disks/drafts").iterdir()) == []
     tally(2, "without a build were killed")
+
+
+def test_a_cancelled_import_leaves_no_ami(
+    disk_server: RunningServer, bucket: Any, bucket_gate: Gate, tmp_path: Path
+) -> None:
+    """Cancelled while its object is read: CANCELLED at once; when the read ends, the run ends without an AMI."""
+    server = disk_server
+    raw_disk(tmp_path / "disk.raw")
+    bucket.upload_file(str(tmp_path / "disk.raw"), BUCKET, "disk.raw")
+    arn = start_import(server.forge, f"s3://{BUCKET}/disk.raw")
+    eventually(bucket_gate.waiting.is_set, "the bucket is asked", seconds=60)
+    server.forge.client.cancel_image_creation(imageBuildVersionArn=arn)
+    assert server.forge.state(arn) == "CANCELLED"
+    bucket_gate.open()
+    drafts = server.data_dir / "disks/drafts"
+    eventually(lambda: not list(drafts.iterdir()), "the run ends", seconds=60)
+    again = server.forge.finished(start_import(server.forge, f"s3://{BUCKET}/disk.raw"))
+    known = json.loads(server.command("ami", "list", "--json"))
+    assert [item["amiId"] for item in known] == [again["outputResources"]["amis"][0]["image"]]
+    server.forge.client.delete_image(imageBuildVersionArn=arn)
