@@ -10,13 +10,13 @@ containers that share a data directory do not see each other's processes.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from imagesmith.locks import file_lock, is_locked
+from imagesmith.trees import remove_tree
 
 _IN_USE = "in-use"
 """The file in a draft folder that its writer locks."""
@@ -28,7 +28,7 @@ def draft_folder(drafts: Path, *, lock: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         with file_lock(lock):  # or a sweep could remove the folder before its own lock is held
             folder = Path(tempfile.mkdtemp(dir=drafts)).absolute()
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            stack.callback(remove_tree, folder)
             stack.enter_context(file_lock(folder / _IN_USE))
         yield folder
 
@@ -40,8 +40,5 @@ def remove_abandoned(drafts: Path) -> list[str]:
     """
     abandoned = [place for place in drafts.iterdir() if not is_locked(place / _IN_USE)]
     for place in abandoned:
-        if place.is_dir():
-            shutil.rmtree(place, ignore_errors=True)
-        else:
-            place.unlink(missing_ok=True)
+        remove_tree(place)
     return sorted(place.name for place in abandoned)

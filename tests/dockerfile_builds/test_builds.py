@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfiles.template import check_template
-from imagesmith.instances.limits import ResourceLimits
+from imagesmith.instances.limits import ResourceLimits, leftover_groups
 from imagesmith.processes import Cancellation, Cancelled
 from testing.dockerfile_support import PARENT, DockerfileBench
 from testing.leaks import groups_of, processes_with, wait_until_gone
@@ -231,6 +232,21 @@ def test_the_processes_of_a_run_are_bounded(build: Build) -> None:
             timeout=10,
         )
     assert "The limit of 60 processes was reached" in str(caught.value) or "stopped" in str(caught.value)
+
+
+def test_only_one_stage_holds_a_sandbox(bench: DockerfileBench) -> None:
+    """The limits are those of the whole build: a stage that is complete has no process, memory or control group."""
+    groups: set[str] = set()
+
+    def look(_stream: str, chunk: bytes) -> None:
+        if b"look now" in chunk:
+            groups.update(path.name for path in leftover_groups(f"{bench.storage.runroot.name}-{bench.name}"))
+
+    before = "".join(f"FROM {PARENT} AS s{index}\nRUN echo {index} >/made\n" for index in range(3))
+    last = f"FROM {PARENT}\nRUN echo look 'now'\n" + "".join(f"COPY --from=s{i} /made /made{i}\n" for i in range(3))
+    image = replace(bench.make(before + last), on_output=look).whole()
+    assert groups == {f"imagesmith-{bench.storage.runroot.name}-{bench.name}-stage3"}
+    assert [bench.read(image, f"/made{index}") for index in range(3)] == ["0\n", "1\n", "2\n"]
 
 
 def test_builds_side_by_side_do_not_disturb_each_other(

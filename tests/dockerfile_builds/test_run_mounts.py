@@ -57,6 +57,26 @@ def test_a_mount_lies_inside_another_one(bench: DockerfileBench) -> None:
     ).whole()
 
 
+_DEEP = "d/" * 1200
+
+
+@pytest.mark.parametrize("mount", ["from=one,target=/x,rw", "type=cache,target=/x", "type=tmpfs,target=/x"])
+def test_deep_folders_in_a_mount_are_gone_with_the_build(bench: DockerfileBench, mount: str) -> None:
+    """Deeper than Python recurses: nothing is left, and a sweep of the storage goes on."""
+    bench.make(
+        f"FROM {PARENT} AS one\nRUN echo 1 > /a\nFROM {PARENT}\nRUN --mount={mount} mkdir -p /x/{_DEEP}\n"
+    ).whole()
+    assert bench.left() == []
+    bench.storage.sweep()
+
+
+def test_reserved_names_are_found_in_deep_folders(bench: DockerfileBench) -> None:
+    """They are refused by name; deep folders without them are an ordinary part of an image."""
+    bench.make(f"FROM {PARENT}\nRUN mkdir -p /{_DEEP} && touch /{_DEEP}a\n").whole()
+    with pytest.raises(DockerfileFailed, match=r"named `\.wh\.\*`"):
+        bench.make(f"FROM {PARENT}\nRUN mkdir -p /{_DEEP} && touch /{_DEEP}.wh.a\n").whole()
+
+
 @pytest.mark.parametrize("path", ["/l", "/up", "/k/../../..", "../../../../.."])
 def test_a_source_never_leads_out_of_its_root(bench: DockerfileBench, path: str) -> None:
     """Links of a stage and `..` are resolved inside it."""

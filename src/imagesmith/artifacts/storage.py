@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ from imagesmith.files import READABLE, write_atomically
 from imagesmith.locks import file_lock
 from imagesmith.processes import Cancellation, Completed, OnOutput, ProcessFailed
 from imagesmith.retries import Failure, retrying
+from imagesmith.trees import remove_tree
 
 DRIVERS = ("overlay", "vfs")
 SCRATCH = "scratch"
@@ -424,7 +424,7 @@ class ContainerStorage:
         for place in mounts:
             _detach(place)
         if not held:
-            shutil.rmtree(self.root / "tmp", ignore_errors=True)
+            remove_tree(self.root / "tmp")
             (self.root / "tmp").mkdir(mode=0o700, exist_ok=True)
         return SweepReport(gone, mounts)
 

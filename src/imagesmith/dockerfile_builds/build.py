@@ -9,13 +9,11 @@ Nothing of a build remains in the storage but its image, however it ends.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 from imagesmith.artifacts.storage import ContainerStorage
@@ -31,6 +29,7 @@ from imagesmith.dockerfiles.model import Placeholder
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.network import NetworkKind
 from imagesmith.processes import Cancellation, OnOutput
+from imagesmith.trees import temporary_tree
 
 _FOLDER: Final = "dockerfile-"
 
@@ -118,8 +117,7 @@ class DockerfileBuild:
     @contextmanager
     def _context(self) -> Iterator[BuildContext]:
         with ExitStack() as stack:
-            folder = tempfile.TemporaryDirectory(prefix=_FOLDER, dir=self.storage.root / "tmp")
-            work = Path(stack.enter_context(folder))
+            work = stack.enter_context(temporary_tree(prefix=_FOLDER, folder=self.storage.root / "tmp"))
             copier = FileCopier(
                 f"{self.storage.runroot.name}-{self.name}-files", disk=self.storage.root, network=self.network,
                 limits=self.limits,

@@ -11,14 +11,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.instances.protocol import InstanceError
+from imagesmith.trees import temporary_tree
 
 _SYS_OPEN_TREE: Final = 428
 _SYS_MOUNT_SETATTR: Final = 442
@@ -52,8 +51,7 @@ def thrown_away(root: Path, work: Path) -> Iterator[Path]:
 
     Raises InstanceError.
     """
-    folder = Path(tempfile.mkdtemp(prefix="view-", dir=work))
-    try:
+    with temporary_tree(prefix="view-", folder=work) as folder:
         for name in ("upper", "work", "merged"):
             (folder / name).mkdir()
         with _descriptor(root) as lower:
@@ -69,8 +67,6 @@ def thrown_away(root: Path, work: Path) -> Iterator[Path]:
             yield folder / "merged"
         finally:
             libc.umount2(target, _DETACH)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
+from imagesmith.instances.protocol import InstanceError
 from imagesmith.instances.upper_folder import upper_folder
+from imagesmith.trees import TreeNotRead, find_names
 
-_WHITEOUT: Final = ".wh."
+_WHITEOUTS: Final = ".wh.*"
 _MOST_NAMES: Final = 5
+_MOST_BYTES: Final = 65536
 
 
 def reserved_names(root: Path) -> list[str]:
     """The first such files in a mounted root, as paths inside it. Only files written since the mount are examined,
-    or all files where there is no overlay."""
-    top = str(upper_folder(root) or root)
-    found: list[str] = []
-    for folder, folders, files in os.walk(top):
-        names = [name for name in (*folders, *files) if name.startswith(_WHITEOUT)]
-        found += ["/" + os.path.relpath(os.path.join(folder, name), top) for name in names]  # noqa: PTH118
-        if len(found) >= _MOST_NAMES:
-            break
-    return sorted(found)[:_MOST_NAMES]
+    or all files where there is no overlay. Raises InstanceError."""
+    try:
+        return find_names(upper_folder(root) or root, _WHITEOUTS, limit=_MOST_BYTES)[:_MOST_NAMES]
+    except TreeNotRead as error:
+        raise InstanceError(f"files that no layer can carry cannot be looked for: {error}") from error

@@ -242,7 +242,10 @@ def _remove(folder: int, name: str, budget: CopyBudget) -> None:
         os.unlink(name, dir_fd=folder)
         return
     budget.check_time()
-    shutil.rmtree(name, dir_fd=folder)
+    try:
+        shutil.rmtree(name, dir_fd=folder)
+    except RecursionError:
+        raise UserFailure(f"{shown(name)}: the folder that is replaced is nested too deep to be removed") from None
 
 
 @contextmanager
