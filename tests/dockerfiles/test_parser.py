@@ -205,6 +205,14 @@ def test_what_is_wrong_is_told_with_its_place(line: str, code: str, column: int)
         assert (code, 3, column - len(keyword)) in where(f"{HEAD}{keyword}\\\n {rest}\n")
 
 
+@pytest.mark.parametrize(
+    ("count", "expected"), [(200, []), (201, [("too-large", 201, 1)]), (3000, [("too-large", 201, 1)])]
+)
+def test_the_number_of_stages_is_bounded(count: int, expected: list[tuple[str, int, int]]) -> None:
+    """Each has a container until the end of the build: the first one too many is told."""
+    assert where("FROM scratch\n" * count) == expected
+
+
 def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
     """Nothing hides what comes behind it."""
     lines = "".join(f"{line}\n" for line, _, _ in WRONG if "$" not in line and "<<" not in line)

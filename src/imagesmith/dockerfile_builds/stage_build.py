@@ -47,6 +47,11 @@ class StageBuild:
             )  # fmt: skip
         return self._instance
 
+    def rest(self) -> None:
+        """End what runs in it, and with it the memory and control groups that it holds."""
+        if self._instance is not None:
+            self._instance.rest()
+
     def root(self) -> Path:
         """Its root, in which nothing runs. Raises InstanceError, Cancelled."""
         return self.instance.rest()

@@ -86,6 +86,8 @@ class StageRunner:
             self._context.tell(f"{prefix}STEP {number}/{steps}: {_shown(placed.instruction)}")
             with self._named(placed):
                 self._instruction(build, stage, placed)
+        # the limits are those of the build: only one stage at a time has a sandbox
+        build.rest()
 
     def _start_of(self, stage: DockerfileStage) -> StageImage:
         known = self._starts.get(stage.index)

@@ -39,6 +39,8 @@ from imagesmith.values.expansion import TooLarge
 SCRATCH: Final = "scratch"
 _SCRATCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MOST_DIGITS: Final = 9
+_MOST_STAGES: Final = 200
+"""Each that is needed has a container and a mount until the end of the build."""
 
 
 class BaseKind(Enum):
@@ -157,7 +159,7 @@ def build_graph(dockerfile: Dockerfile, images: Mapping[str, Mapping[str, str]] 
 
 
 class _Stopped(Exception):
-    """Values grow too far: nothing behind can be known."""
+    """Values grow too far, or there are too many stages: nothing behind can be known."""
 
 
 class _Builder:
@@ -193,6 +195,10 @@ class _Builder:
         self._end_stage()
 
     def _begin_stage(self, index: int, instruction: FromInstruction) -> None:
+        if len(self.stages) >= _MOST_STAGES:
+            message = f"a Dockerfile has {_MOST_STAGES} stages at most: build some of them as an image of their own"
+            self.problems.append(Problem("too-large", message, instruction.position))
+            raise _Stopped
         texts: dict[Token, Expanded] = {}
         for token in (instruction.image, instruction.platform):
             if token is not None:
