@@ -113,7 +113,7 @@ def test_a_disk_of_a_bucket_becomes_an_ami_that_recipes_build_on(
     assert (made["region"], made["description"]) == (REGION, "from outside")
     found = details(forge, made["image"])
     assert Path(found["path"]).read_bytes() == disk_file.read_bytes()
-    assert "AVAILABLE" in forge.server.command("image", "show", arn)
+    assert f"{made['image']}  {REGION}  {made['accountId']}" in forge.server.command("image", "show", arn)
     assert "import | s3://" in forge.server.log(arn)
     packages = forge.client.list_image_packages(imageBuildVersionArn=arn)["imagePackageList"]
     assert {"libssl3", "zlib1g"} <= {item["packageName"] for item in packages}

@@ -205,6 +205,8 @@ def describe(found: Mapping[str, Any], facts: ShownFacts, data_dir: Path) -> Tab
     for container in found.get("outputResources", {}).get("containers", ()):
         for uri in container.get("imageUris", ()):
             table.add_row("image", uri)
+    for ami in found.get("outputResources", {}).get("amis", ()):
+        table.add_row("ami", escape(f"{ami['image']}  {ami['region']}  {ami['accountId']}  {ami['name']}"))
     for name, seconds in facts.stages.items():
         table.add_row(f"time {name}", f"{seconds:.1f} s")
     table.add_row("log", escape(str(log_path(data_dir / "logs", found["arn"]))))
