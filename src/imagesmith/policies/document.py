@@ -111,11 +111,11 @@ def parse_policy(text: str) -> ResourcePolicy:
 def _object(text: str) -> Mapping[str, Any]:
     try:
         content = json.loads(text, object_pairs_hook=_without_repeats)
+    except PolicyRefused:
+        raise
     except RecursionError as error:
         raise PolicyRefused("it is nested too deep") from error
     except ValueError as error:
-        if isinstance(error, PolicyRefused):
-            raise
         raise PolicyRefused(f"it is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise PolicyRefused("it must be a JSON object with Version and Statement")
