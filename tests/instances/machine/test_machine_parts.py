@@ -147,7 +147,7 @@ def in_root(root: Path, script: str, *arguments: str) -> None:
 @pytest.mark.tool
 @pytest.mark.parametrize("included", [True, False])
 def test_the_boot_hook_lets_in_where_systemd_does_not(ssh_root: Path, included: bool) -> None:
-    """With an sshd that reads the folder, root's own keys stay alone; an older one finds our key there, once."""
+    """An sshd that reads the folder finds the rule; any other one finds our key among root's own, once."""
     key = MachineIdentity.fresh().authorized
     (ssh_root / "etc/ssh/sshd_config").write_text("Include /etc/ssh/sshd_config.d/*.conf\n" if included else "")
     own = ssh_root / "root/.ssh/authorized_keys"
@@ -156,7 +156,7 @@ def test_the_boot_hook_lets_in_where_systemd_does_not(ssh_root: Path, included: 
         in_root(ssh_root, boot_hook(key).decode())
     assert (ssh_root / KEYS[1:]).read_text() == f"{key}\n"
     assert (ssh_root / RULES[1:]).exists() == included
-    assert own.read_text() == "ssh-ed25519 AAAA somebody\n" + (f"{key}\n" if not included else "")
+    assert own.read_text() == f"ssh-ed25519 AAAA somebody\n{key}\n"
 
 
 @pytest.mark.tool

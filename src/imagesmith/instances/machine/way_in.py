@@ -6,8 +6,9 @@
 Written at every boot, before sshd and before cloud-init's users and keys, in two independent ways:
 
     tmpfiles.extra     a credential that systemd (252 or newer) finds in the SMBIOS strings of the machine
-    vendor data        a boot hook of cloud-init, for older systems; an sshd that reads no such folder gets the key
-                       among root's own, where cloud-init leaves lines that it did not write
+    vendor data        a boot hook of cloud-init, for older systems; it adds the key to root's own too, where
+                       cloud-init leaves lines that it did not write: for an sshd that reads no such folder, and for
+                       user data that replaces sshd's configuration by one that does not
 
 Keys in cloud-init's configuration are not enough: it merges member by member, so `users` of the user data replaces
 ours, and with `disable_root` its key for root runs no commands. `LEAVE` removes every trace.
@@ -45,13 +46,12 @@ _HOOK: Final = """\
 #!/bin/sh
 umask 022
 mkdir -p @FOLDER@ && echo '@KEY@' >@KEYS@
+mkdir -p -m 700 /root/.ssh
+grep -qF '@KEY@' /root/.ssh/authorized_keys 2>/dev/null || echo '@KEY@' >>/root/.ssh/authorized_keys
+chmod 600 /root/.ssh/authorized_keys
 if grep -qi '^[[:space:]]*include.*sshd_config\\.d' /etc/ssh/sshd_config /usr/etc/ssh/sshd_config 2>/dev/null; then
   mkdir -p /etc/ssh/sshd_config.d && cat >@RULES@ <<'END'
 @RULES_TEXT@END
-else
-  mkdir -p -m 700 /root/.ssh
-  grep -qF '@KEY@' /root/.ssh/authorized_keys 2>/dev/null || echo '@KEY@' >>/root/.ssh/authorized_keys
-  chmod 600 /root/.ssh/authorized_keys
 fi
 command -v restorecon >/dev/null && restorecon -R /etc/ssh /root/.ssh
 exit 0
