@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,23 +156,43 @@ def test_closing_unmounts_everything(tmp_path: Path) -> None:
 
 
 def test_containers_are_listed_anew_only_when_one_came_or_went(
-    container_storage: ContainerStorage, tiny_image: str, monkeypatch: pytest.MonkeyPatch
+    container_storage: ContainerStorage, tiny_image: str, tools: list[list[str]]
 ) -> None:
     """Asking again starts no tool; a container that another process made or removed is noticed."""
-    asked: list[list[str]] = []
-    original = processes.check
-
-    def note(argv: list[str], **options: Any) -> Any:
-        asked.append(list(argv))
-        return original(argv, **options)
-
-    monkeypatch.setattr(processes, "check", note)
+    container_storage.create("listed-before", tiny_image)
+    tools.clear()
     before = container_storage.containers()
-    assert container_storage.containers() == before
-    assert len(asked) == 1
+    assert "listed-before" in before and container_storage.containers() == before
+    assert len(tools) == 1
     elsewhere = ContainerStorage.open(container_storage.root, container_storage.runroot)
     elsewhere.create("listed-anew", tiny_image)
     assert set(container_storage.containers()) == {*before, "listed-anew"}
     elsewhere.remove("listed-anew")
     assert container_storage.containers() == before
-    assert len([argv for argv in asked if argv[1] == "containers"]) == 3
+    assert len([argv for argv in tools if argv[1] == "containers"]) == 3
+    container_storage.remove("listed-before")
+
+
+def test_a_storage_without_containers_starts_no_tool_to_list_them(tmp_path: Path, tools: list[list[str]]) -> None:
+    """Neither a new one nor one whose last container was removed, which a start of a server asks."""
+    with contextlib.closing(ContainerStorage.for_data_dir(tmp_path)) as storage:
+        assert storage.containers() == ()
+        storage.create("last", "scratch")
+        assert storage.containers() == ("last",)
+        storage.remove("last")
+        tools.clear()
+        assert storage.containers() == () and tools == []
+
+
+@pytest.fixture
+def tools(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The command lines of the tools that were started, in order."""
+    started: list[list[str]] = []
+    original = processes.check
+
+    def note(argv: list[str], **options: Any) -> Any:
+        started.append(list(argv))
+        return original(argv, **options)
+
+    monkeypatch.setattr(processes, "check", note)
+    return started

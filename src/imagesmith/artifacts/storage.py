@@ -49,6 +49,8 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 _REASON = 300
 _LIST_ATTEMPTS = 5
+_NO_RECORDS = len(b"[]")
+"""Bytes of a file of the storage that lists no container."""
 _COMMIT_ATTEMPTS = 3
 _COMMIT_SECONDS = 3600.0
 _QUICK = 120.0
@@ -216,10 +218,12 @@ class ContainerStorage:
                 raise
 
     def containers(self) -> tuple[str, ...]:
-        """Names of the working containers. The tools are only called if their records have changed since last time:
-        a build without containers needs no call."""
+        """Names of the working containers. The tools are only called if there are records, and they have changed
+        since last time: a build without containers needs no call, and most starts need none."""
         # read before the listing: a change meanwhile makes the list outdated
         records = self._container_records()
+        if all(record is None or record[-1] <= _NO_RECORDS for record in records):
+            return ()
         listed = self._listed
         if listed is None or listed[0] != records:
             listed = self._listed = (records, self._list_containers())
