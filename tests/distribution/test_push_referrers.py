@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from imagesmith.artifacts.layout import OciLayout
-from imagesmith.artifacts.patience import RetryPolicy
 from imagesmith.artifacts.referrers import Document, attach, attached
+from imagesmith.artifacts.retry_policy import RetryPolicy
 from imagesmith.distribution.client import RegistryClient, RegistryError
 from imagesmith.distribution.push import push_image
 from imagesmith.distribution.referrers import fallback_tag, fetch_manifest, fetch_referrers, push_referrers
@@ -29,7 +29,7 @@ def pushed(folder: Path, registry: Registry, repository: str) -> tuple[OciLayout
     digest = write_layout(folder, "web:1")
     push_image(
         folder, "web:1", digest=digest, registry=registry, repository=repository, tags=["1"],
-        patience=RetryPolicy(), cancellation=None, on_line=lambda _: None,
+        retry_policy=RetryPolicy(), cancellation=None, on_line=lambda _: None,
     )  # fmt: skip
     return OciLayout(folder), digest
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesmith.artifacts.patience import RetryPolicy
+from imagesmith.artifacts.retry_policy import RetryPolicy
 from imagesmith.distribution.push import Pushed, PushFailed, push_image
 from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.settings import Registry
@@ -53,7 +53,7 @@ class Pusher:
     ) -> Pushed:
         return push_image(
             self.layout, reference, digest=digest or self.digest, registry=registry, repository=repository,
-            tags=tags, patience=RetryPolicy(attempts, longest, self._sleep), cancellation=cancellation,
+            tags=tags, retry_policy=RetryPolicy(attempts, longest, self._sleep), cancellation=cancellation,
             on_line=self._line,
         )  # fmt: skip
 

@@ -97,8 +97,9 @@ def main() -> int:
             for number in range(1, chosen.workers + 1):
                 workers.append(Worker(folder, number, chosen.words))
             follow(folder / "queue", workers)
-            status = report(folder, workers, store=chosen.store_durations)
-            return status or (0 if chosen.words else report_coverage(folder))
+            failed = report(folder, workers, store=chosen.store_durations)
+            uncovered = 0 if chosen.words else report_coverage(folder)  # a failed test does not hide it
+            return failed or uncovered
         except Stopped:
             print("==> stopping", file=sys.stderr, flush=True)
             return 130

@@ -24,8 +24,8 @@ from imagesmith.artifacts.base_cache import BaseCache, OnLine, base_key
 from imagesmith.artifacts.bootstrap import bootstrap, line_reader, make_layout
 from imagesmith.artifacts.layout import LayoutError, OciLayout
 from imagesmith.artifacts.mirrors import Mirrors, choose_mirrors
-from imagesmith.artifacts.patience import RetryPolicy, asked_pause
 from imagesmith.artifacts.refusals import has_answered, is_away
+from imagesmith.artifacts.retry_policy import RetryPolicy, asked_pause
 from imagesmith.artifacts.storage import ContainerStorage, StorageError
 from imagesmith.managed.bases import ManagedBase
 from imagesmith.processes import Cancellation, OnOutput
@@ -118,19 +118,19 @@ class Bases:
         registry: Registry | None,
         on_output: OnOutput | None = None,
         cancellation: Cancellation | None = None,
-        patience: RetryPolicy = _ONCE,
+        retry_policy: RetryPolicy = _ONCE,
         on_line: OnLine | None = None,
     ) -> Parent:
         """An image of a registry; `registry` holds credentials for its host. Raises ParentError, Cancelled.
 
-        `patience`: how long to retry while the registry is unreachable; `on_line` gets a line per failed attempt.
+        `retry_policy` is for an unreachable registry; `on_line` gets a line per failed attempt.
         """
         reference = reference.removeprefix("docker://")
         host, _, path = _NAME_END.sub("", reference).partition("/")
 
         def attempts(failed: Failure) -> int:
             known = registry is not None or has_answered(str(failed.error))
-            return patience.attempts if known else min(patience.attempts, _ATTEMPTS_ELSEWHERE)
+            return retry_policy.attempts if known else min(retry_policy.attempts, _ATTEMPTS_ELSEWHERE)
 
         def log(failed: Failure, pause: float) -> None:
             if on_line is not None:
@@ -139,7 +139,7 @@ class Bases:
 
         with auth_options(registry, self._storage.root / "tmp") as options:
             try:
-                return patience.retrying(
+                return retry_policy.retrying(
                     lambda: self._pull(reference, options, on_output=on_output, cancellation=cancellation),
                     retry=lambda failed: _is_passing(failed) and failed.attempt < attempts(failed),
                     asked=lambda _: asked_pause(host, path, registry),

@@ -191,7 +191,7 @@ def _registry_image(work: Work, reference: str) -> Parent:
     if source != reference:
         work.log.line("parent", f"{reference} is {source} here")
     return worker_context.bases.registry(
-        source, registry=registry, cancellation=work.cancellation, patience=work.patience,
+        source, registry=registry, cancellation=work.cancellation, retry_policy=work.retry_policy,
         on_line=lambda line: work.log.line("parent", line),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from imagesmith.artifacts.patience import RetryPolicy
+from imagesmith.artifacts.retry_policy import RetryPolicy
 from imagesmith.build_logs.logs import BuildLog
 from imagesmith.builds.kind import BuildKind
 from imagesmith.builds.worker_context import WorkerContext
@@ -45,12 +45,12 @@ class Work:
             plan=self.plan, settings=tools.settings, database=tools.records.database, layout=tools.layout,
             storage=tools.storage, disks=tools.disks, shared_url=tools.shared_url, s3=lambda: tools.s3,
             clock=tools.clock, log=self.log, timed=self.timed, cancellation=self.cancellation,
-            patience=self.patience, check_fence=tools.check_fence,
+            retry_policy=self.retry_policy, check_fence=tools.check_fence,
             enter_state=lambda status: tools.records.move(arn, status),
         )  # fmt: skip
 
     @property
-    def patience(self) -> RetryPolicy:
+    def retry_policy(self) -> RetryPolicy:
         """The retry policy for unavailable registries."""
         builds = self.worker_context.settings.builds
         return RetryPolicy(builds.push_attempts, builds.registry_pause_seconds, self.pause)

@@ -21,7 +21,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import urllib3
 
 from imagesmith.artifacts.oci import digest_of
-from imagesmith.artifacts.patience import PASSING, RetryPolicy, retry_after
+from imagesmith.artifacts.retry_policy import PASSING, RetryPolicy, retry_after
 from imagesmith.retries import Failure
 from imagesmith.settings import Registry
 
@@ -54,9 +54,9 @@ class RegistryError(RuntimeError):
 class RegistryClient:
     """Client of one registry; close it after use."""
 
-    def __init__(self, registry: Registry, patience: RetryPolicy | None = None) -> None:
+    def __init__(self, registry: Registry, retry_policy: RetryPolicy | None = None) -> None:
         self._registry = registry
-        self._patience = patience or RetryPolicy()
+        self._retry_policy = retry_policy or RetryPolicy()
         host, _, path = registry.url.rstrip("/").partition("/")
         self._host = host
         self._prefix = f"{path}/" if path else ""
@@ -165,7 +165,7 @@ class RegistryClient:
         def forget_base(_failure: Failure, _pause: float) -> None:
             self._base = ""
 
-        return self._patience.retrying(
+        return self._retry_policy.retrying(
             call,
             retry=lambda failure: isinstance(failure.error, RegistryError) and failure.error.passing,
             asked=lambda failure: failure.error.asked if isinstance(failure.error, RegistryError) else 0.0,

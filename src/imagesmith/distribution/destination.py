@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from imagesmith.artifacts.disks import DiskStore
 from imagesmith.artifacts.layout import OciLayout
-from imagesmith.artifacts.patience import RetryPolicy
+from imagesmith.artifacts.retry_policy import RetryPolicy
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.components.services import S3Config
 from imagesmith.distribution.failures import DeliveryFailed
@@ -72,7 +72,7 @@ class DistributionContext:
     timed: Callable[[str], AbstractContextManager[None]]
     """Adds the time of a block to a named part of the run."""
     cancellation: Cancellation
-    patience: RetryPolicy
+    retry_policy: RetryPolicy
     check_fence: Callable[[], None]
     """Call this right before any effect that is visible outside. Raises FenceLost."""
     enter_state: Callable[[ImageStatus], object]

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from imagesmith.artifacts.oci import digest_of
-from imagesmith.artifacts.patience import RetryPolicy, asked_pause
 from imagesmith.artifacts.refusals import is_permanent, what_to_try
+from imagesmith.artifacts.retry_policy import RetryPolicy, asked_pause
 from imagesmith.distribution.failures import DeliveryFailed
 from imagesmith.processes import Cancellation, Completed, Stream, host_environment, run
 from imagesmith.retries import Failure
@@ -85,7 +85,7 @@ class _Push:
     registry: Registry
     repository: str
     tags: tuple[str, ...]
-    patience: RetryPolicy
+    retry_policy: RetryPolicy
     cancellation: Cancellation | None
     on_line: Callable[[str], None]
     environment: Mapping[str, str] | None
@@ -127,7 +127,7 @@ def push_image(
     registry: Registry,
     repository: str,
     tags: Sequence[str],
-    patience: RetryPolicy,
+    retry_policy: RetryPolicy,
     cancellation: Cancellation | None,
     on_line: Callable[[str], None],
     environment: Mapping[str, str] | None = None,
@@ -136,7 +136,7 @@ def push_image(
 ) -> Pushed:
     """Push the image that `layout` names `reference` and whose manifest is `digest` (`sha256:...`).
 
-    `patience` limits attempts and pauses; `on_line` gets every line of output and one line per failed attempt.
+    `retry_policy` limits attempts and pauses; `on_line` gets every line of output and one line per failed attempt.
     `environment` is added to the short environment of host tools; `timeout` bounds one copy, in seconds; the
     credentials are in `scratch` during the push (None: the machine's temporary folder, where a kill -9 would
     leave them). Raises PushFailed, and Cancelled when `cancellation` is requested.
@@ -148,7 +148,7 @@ def push_image(
         registry=registry,
         repository=repository,
         tags=tuple(dict.fromkeys(tags)),
-        patience=patience,
+        retry_policy=retry_policy,
         cancellation=cancellation,
         on_line=on_line,
         environment=environment,
@@ -193,12 +193,12 @@ def _attempt_all(push: _Push, credentials: _Credentials) -> int:
         assert isinstance(failed.error, _AttemptFailed)
         tag, failure = failed.error.tag, failed.error.failure
         push.on_line(
-            f"push of {push.target}:{tag}: attempt {failed.attempt} of {push.patience.attempts} failed: "
+            f"push of {push.target}:{tag}: attempt {failed.attempt} of {push.retry_policy.attempts} failed: "
             f"{failure.doing}: {failure.output}; next in {pause:g} s"
         )
 
     try:
-        push.patience.retrying(attempt, retry=_is_retryable, asked=ask_pause, before_retry=log)
+        push.retry_policy.retrying(attempt, retry=_is_retryable, asked=ask_pause, before_retry=log)
     except _AttemptFailed as error:
         push.fail(error.failure, tag=error.tag, attempt=attempts)
     return attempts

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 from imagesmith.artifacts.layout import INDEX_TYPE, MANIFEST_TYPE
 from imagesmith.artifacts.oci import Descriptor, digest_of
-from imagesmith.artifacts.patience import RetryPolicy
 from imagesmith.artifacts.referrers import EMPTY, Referrer, document_of
+from imagesmith.artifacts.retry_policy import RetryPolicy
 from imagesmith.distribution.client import RegistryClient, RegistryError
 from imagesmith.settings import Registry
 
@@ -38,10 +38,14 @@ def fallback_tag(digest: str) -> str:
 
 
 def push_referrers(
-    registry: Registry, repository: str, digest: str, referrers: Sequence[Referrer], patience: RetryPolicy = _NONE
+    registry: Registry,
+    repository: str,
+    digest: str,
+    referrers: Sequence[Referrer],
+    retry_policy: RetryPolicy = _NONE,
 ) -> tuple[str, ...]:
     """Attach documents to an image in the registry; returns their digests. Raises RegistryError."""
-    with RegistryClient(registry, patience) as client:
+    with RegistryClient(registry, retry_policy) as client:
         listed = [_push(client, repository, referrer) for referrer in referrers]
         missing = [entry for entry, kept in listed if not kept]
         if missing:

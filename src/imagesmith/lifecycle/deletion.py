@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from sqlalchemy.engine import Connection
 
-from imagesmith.artifacts.patience import RetryPolicy
+from imagesmith.artifacts.retry_policy import RetryPolicy
 from imagesmith.build_logs.log_removal import remove_logs
 from imagesmith.builds.worker_context import WorkerContext
 from imagesmith.distribution.role_access import refused_to_role
@@ -135,7 +135,7 @@ class Deletion:
     def _remove(self, output: LifecycleResource, cancellation: Cancellation) -> LifecycleResource:
         try:
             if "imageUris" in output.document:
-                self._remove_container(output, self._patience(cancellation))
+                self._remove_container(output, self._retry_policy(cancellation))
             else:
                 self._remove_ami(output)
         except KeptByTag as error:
@@ -158,7 +158,7 @@ class Deletion:
             self.worker_context.check_fence()
             self.worker_context.disks.remove(digest)
 
-    def _patience(self, cancellation: Cancellation) -> RetryPolicy:
+    def _retry_policy(self, cancellation: Cancellation) -> RetryPolicy:
         """How long an unavailable registry is waited for: as long as by a build."""
         builds = self.worker_context.settings.builds
 
@@ -168,7 +168,7 @@ class Deletion:
 
         return RetryPolicy(builds.push_attempts, builds.registry_pause_seconds, pause)
 
-    def _remove_container(self, output: LifecycleResource, patience: RetryPolicy) -> None:
+    def _remove_container(self, output: LifecycleResource, retry_policy: RetryPolicy) -> None:
         """Remove the references from the registry of the Region, and the name from the embedded layout."""
         context, document = self.worker_context, output.document
         context.check_fence()
@@ -179,7 +179,7 @@ class Deletion:
                 raise NotRemoved(f"No registry is configured for the Region {document['region']}.")
             if refusal := refused_to_role(self.role, document["account"], document["region"], registry):
                 raise NotRemoved(f"{refusal}.")
-            remove_uris(registry, uris, patience)
+            remove_uris(registry, uris, retry_policy)
         plan = self._plan()
         if plan is not None:
             context.layout.delete(plan.layout_reference)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from imagesmith.artifacts.patience import RetryPolicy
+from imagesmith.artifacts.retry_policy import RetryPolicy
 from imagesmith.distribution.client import RegistryClient, RegistryError
 from imagesmith.settings import Registry
 
@@ -21,7 +21,7 @@ class KeptByTag(NotRemoved):
     """Another tag points to the image, and the registry cannot remove a tag alone."""
 
 
-def remove_uris(registry: Registry, uris: Sequence[str], patience: RetryPolicy) -> None:
+def remove_uris(registry: Registry, uris: Sequence[str], retry_policy: RetryPolicy) -> None:
     """Remove references of one registry; those that are gone are removed. Raises NotRemoved."""
     places: dict[str, list[str]] = {}
     for uri in uris:
@@ -31,7 +31,7 @@ def remove_uris(registry: Registry, uris: Sequence[str], patience: RetryPolicy) 
             raise NotRemoved(f"{uri} is not a tag of the registry {registry.url}, which the settings name here.")
         places.setdefault(repository, []).append(tag)
     try:
-        with RegistryClient(registry, patience) as client:
+        with RegistryClient(registry, retry_policy) as client:
             for repository, tags in places.items():
                 _remove_tags(client, repository, tags)
     except RegistryError as error:

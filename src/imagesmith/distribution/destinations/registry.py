@@ -94,7 +94,7 @@ def push_built_image(
             registry=registry,
             repository=repository,
             tags=tags,
-            patience=context.patience,
+            retry_policy=context.retry_policy,
             cancellation=context.cancellation,
             on_line=lambda line: context.log.line(stage, line),
             environment={"TMPDIR": str(scratch)},
@@ -107,7 +107,7 @@ def _push_documents(context: DistributionContext, registry: Registry, repository
     reports it, and the documents stay beside the image in the layout."""
     documents = attached(context.layout, digest)
     try:
-        push_referrers(registry, repository, digest, documents, context.patience)
+        push_referrers(registry, repository, digest, documents, context.retry_policy)
     except RegistryError as error:
         context.log.line(
             "distribute", f"warning: the documents about the image could not be attached to it: {error}"

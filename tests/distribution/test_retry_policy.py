@@ -11,8 +11,8 @@ import pytest
 
 from imagesmith.artifacts.bases import Bases, ParentError
 from imagesmith.artifacts.layout import OciLayout
-from imagesmith.artifacts.patience import RetryPolicy, retry_after
 from imagesmith.artifacts.refusals import has_answered, is_away
+from imagesmith.artifacts.retry_policy import RetryPolicy, retry_after
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.distribution.client import RegistryClient, RegistryError
 from imagesmith.distribution.push import PushFailed, push_image
@@ -85,11 +85,11 @@ def proxied(open_registry: RunningRegistry) -> Iterator[Callable[..., BusyProxy]
         proxy.close()
 
 
-def push(folder: Path, host: str, patience: RetryPolicy) -> tuple[str, int]:
+def push(folder: Path, host: str, retry_policy: RetryPolicy) -> tuple[str, int]:
     digest = write_layout(folder, "web:1")
     done = push_image(
         folder, "web:1", digest=digest, registry=Registry(host, insecure=True), tags=["1"],
-        repository=f"patience/{folder.name}", patience=patience, cancellation=None, on_line=lambda _: None,
+        repository=f"retries/{folder.name}", retry_policy=retry_policy, cancellation=None, on_line=lambda _: None,
     )  # fmt: skip
     return digest, done.attempts
 
@@ -127,21 +127,21 @@ def test_what_a_registry_asks_for_is_bounded(tmp_path: Path, proxied: Callable[.
 def test_documents_are_attached_by_a_registry_that_is_busy_at_first(
     proxied: Callable[..., BusyProxy], status: int
 ) -> None:
-    """Blobs, manifests and the list of referrers alike; without patience the first answer is the last."""
+    """Blobs, manifests and the list of referrers alike; without a policy the first answer is the last."""
     proxy = proxied(*[(status, "3")] * 2)
     registry = Registry(proxy.host, insecure=True)
     pauses: list[float] = []
     with RegistryClient(registry, RetryPolicy(4, 60.0, pauses.append)) as client:
-        client.put_blob("patience/documents", b"{}")
+        client.put_blob("retries/documents", b"{}")
         assert pauses == [3, 3]
         proxy.left += [(status, "2")]
-        assert client.manifest("patience/documents", "none", accept="*/*") is None
+        assert client.manifest("retries/documents", "none", accept="*/*") is None
         proxy.left += [(status, "2")]
-        assert client.referrers("patience/documents", "sha256:" + "0" * 64) is None
+        assert client.referrers("retries/documents", "sha256:" + "0" * 64) is None
     assert pauses == [3, 3, 2, 2]
     proxy.left += [(status, "2")]
     with RegistryClient(registry) as hasty, pytest.raises(RegistryError, match=f"HTTP {status}"):
-        hasty.put_blob("patience/documents", b"{}")
+        hasty.put_blob("retries/documents", b"{}")
 
 
 @pytest.mark.tool
@@ -168,18 +168,20 @@ def test_a_pull_goes_on_when_the_registry_is_back(
 
     known = Registry(own_registry.host, insecure=True)
     reference = f"{own_registry.host}/base:1"
-    found = bases.registry(reference, registry=known, patience=RetryPolicy(6, 60.0, sleep), on_line=lines.append)
+    found = bases.registry(
+        reference, registry=known, retry_policy=RetryPolicy(6, 60.0, sleep), on_line=lines.append
+    )
     assert found.image_id == tiny_image and pauses == [0.5, 1] and "attempt 1 of 6" in lines[0]
     own_registry.kill()
     pauses.clear()
     with pytest.raises(ParentError, match="cannot be pulled"):
-        bases.registry(reference, registry=None, patience=RetryPolicy(50, 60.0, pauses.append))
+        bases.registry(reference, registry=None, retry_policy=RetryPolicy(50, 60.0, pauses.append))
     assert pauses == [0.5, 1, 2]
     own_registry.start()
     pauses.clear()
     with pytest.raises(ParentError, match="manifest unknown"):
         bases.registry(
-            f"{own_registry.host}/base:none", registry=known, patience=RetryPolicy(9, 60.0, pauses.append)
+            f"{own_registry.host}/base:none", registry=known, retry_policy=RetryPolicy(9, 60.0, pauses.append)
         )
     assert pauses == []
 
