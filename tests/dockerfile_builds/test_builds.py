@@ -223,6 +223,25 @@ def test_neither_a_run_nor_an_add_reaches_the_loopback_of_the_host(build: Build)
             build(f"ADD http://127.0.0.1:{port}/ /x\n", network="outbound", timeout=30)
 
 
+def test_no_program_of_an_image_outlives_its_run(build: Build) -> None:
+    """An image whose /bin/sh is a program of its own: the tools' shell holds the container, not this one."""
+    script = r"#!/bin/bash\nfor i in {1..90}; do echo >>/ticks; sleep 0.1; done &\nread _\n"
+    build(
+        f"RUN cp /bin/sh /bin/real && printf '{script}' >/new && chmod 755 /new && mv /new /bin/sh\n"
+        'WORKDIR /w\nSHELL ["/bin/real", "-c"]\nRUN sleep 0.5; test ! -e /ticks\n'
+        "COPY <<x /x\nx\nRUN --network=none sleep 0.5; test ! -e /ticks\n"
+    )
+
+
+@pytest.mark.parametrize("place", ["/proc/1", "/proc/2"])
+def test_the_processes_that_hold_a_container_cannot_be_traced(build: Build, place: str) -> None:
+    """Whoever may open their memory could go on in them after the RUN; a process of its own opens, to compare."""
+    build(
+        f"RUN test -e {place}/mem; if (: <>{place}/mem); then echo opened; exit 1; fi\n"
+        "RUN sleep 9 & : <>/proc/$!/mem\n"
+    )
+
+
 def test_the_processes_of_a_run_are_bounded(build: Build) -> None:
     """A fork bomb in a RUN hits the limit of the build."""
     with pytest.raises(DockerfileFailed) as caught:

@@ -2,7 +2,7 @@
 
     ContainerStorage  --from, mount-->  merged root (overlay)
     Sandbox (outer)     /instance = merged root, tools
-      holder            bubblewrap: root = /instance, /proc, /dev, its own process namespace; `sh -c "read _"`
+      holder            bubblewrap: root = /instance, /proc, /dev, its own process namespace; the tools' shell
       spawner           forks each command into the holder's namespaces: capabilities, seccomp
 
 Background programs of one command keep running during the next, as on a machine; all are killed by close(), by a
@@ -26,7 +26,7 @@ from pathlib import Path
 from imagesmith.artifacts.storage import ContainerStorage, StorageError
 from imagesmith.instances.bubblewrap import Bind, View, memory_file, pack_arguments, read_documents
 from imagesmith.instances.command import Command
-from imagesmith.instances.holder import image_holder, lent_holder
+from imagesmith.instances.holder import lent_holder
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.mountpoints import MOUNT_POINTS, Placed, has_shell, prepare_root, restore_root
 from imagesmith.instances.network import NetworkKind, hosts_text, resolver_text
@@ -276,7 +276,7 @@ class ContainerInstance(ShellFiles):
             )  # fmt: skip
         with ExitStack() as stack:
             info_read, info_write = _pipe(stack)
-            lent, holder = image_holder() if self.has_shell else lent_holder()
+            lent, holder = lent_holder()
             arguments = [
                 *command_view(INSIDE, places=self._placed.places),
                 *lent,

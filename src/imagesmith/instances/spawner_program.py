@@ -48,6 +48,7 @@ from typing import Any, NoReturn
 CLONE_NEWNS = 0x00020000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+MNT_DETACH = 0x2
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
@@ -77,6 +78,9 @@ CHUNK = 65536
 OOM_SCORE = "/proc/self/oom_score_adj"
 DRAINED = 256
 """Most streams that are read for processes left behind; beyond it, the oldest are closed."""
+
+HOLDER = "/dev/holder"
+"""The files of the holder (holder.py)."""
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 """Device files that bubblewrap binds from the host."""
@@ -448,7 +452,8 @@ def answer(answers: socket.socket, text: str) -> None:
 
 def seal_devices(mounts: int) -> None:
     """Make the mounts of the host's device files read-only: root inside could change their mode, owner and times
-    outside. Devices are read and written as before; bubblewrap's own read-only mounts cannot be opened."""
+    outside. Devices are read and written as before; bubblewrap's own read-only mounts cannot be opened. The files
+    of the holder, which runs, are removed: commands find nothing but devices."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -457,6 +462,10 @@ def seal_devices(mounts: int) -> None:
             flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC
             for name in DEVICES:
                 call("devices", LIBC.mount, None, f"/dev/{name}".encode(), None, flags, None)
+            for name in os.listdir(HOLDER):
+                call("devices", LIBC.umount2, f"{HOLDER}/{name}".encode(), MNT_DETACH)
+                os.unlink(f"{HOLDER}/{name}")
+            os.rmdir(HOLDER)
             status = 0
         finally:
             os._exit(status)
