@@ -126,6 +126,7 @@ def test_devices_and_set_user_id_files_of_mounts_have_no_effect(bench: Dockerfil
         ("from=one,target=/etc/os-release", "is not a folder"),
         ("from=one,source=/etc/os-release,target=/etc", "cannot be mounted at /etc"),
         ("type=cache,from=one,source=/none,target=/x", "none"),
+        ("type=cache,target=/x,uid=${BIG:-9999999999}", "'9999999999' cannot be the uid"),
     ],
 )
 def test_a_mount_that_cannot_be_made_is_named(bench: DockerfileBench, mount: str, reason: str) -> None:

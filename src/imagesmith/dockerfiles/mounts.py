@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import re
+import string
 from dataclasses import replace
 from typing import Any, Final
 
@@ -28,7 +28,10 @@ _ONLY_FOR: Final = {
     "mode": ("cache", "secret", "ssh"), "uid": ("cache", "secret", "ssh"), "gid": ("cache", "secret", "ssh"),
     "from": ("bind", "cache", "tmpfs", "ssh"),
 }  # fmt: skip
-_NUMBERS: Final = {"mode": re.compile(r"[0-7]{1,11}\Z"), "uid": re.compile(r"[0-9]{1,10}\Z")}
+_MOST_ID: Final = 2**31 - 1
+_MOST_DIGITS: Final = 11
+_NUMBERS: Final = {"mode": (8, 0o7777), "uid": (10, _MOST_ID), "gid": (10, _MOST_ID)}
+"""Members that are numbers: the base, and the greatest that the kernel obeys; -1 as an owner means no change."""
 _BOOLEANS: Final = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
@@ -126,7 +129,11 @@ def _value_problem(name: str, value: str) -> str:
         return f"'{value[:40]}' is not a way of sharing; use shared, private or locked"
     if name == "size" and not is_size(value):
         return f"'{value[:40]}' is not a size"
-    pattern = _NUMBERS.get("uid" if name == "gid" else name)
-    if pattern is not None and not pattern.match(value):
-        return f"'{value[:40]}' cannot be the {name} of a mount"
+    if name in _NUMBERS:
+        base, most = _NUMBERS[name]
+        digits = string.digits[:base]
+        if not value or len(value) > _MOST_DIGITS or value.strip(digits) or int(value, base) > most:
+            greatest = f"{most:04o}" if base == 8 else str(most)
+            kind = "an octal number" if base == 8 else "a number"
+            return f"'{value[:40]}' cannot be the {name} of a mount: it is {kind}, {greatest} at most"
     return ""
