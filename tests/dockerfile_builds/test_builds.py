@@ -102,6 +102,21 @@ def test_a_build_over_its_time_is_stopped(container_storage: ContainerStorage, b
     assert left_of(container_storage) == []
 
 
+@pytest.mark.parametrize("line", ["WORKDIR /b", "ENV A=1", "USER nobody"])
+def test_the_time_binds_every_instruction(bench: DockerfileBench, line: str) -> None:
+    """Not only those that run a command: a build whose time is over goes no further, and names where it was."""
+    passed = [0.0]
+
+    def look(_stream: str, chunk: bytes) -> None:
+        if b"STEP 3" in chunk:
+            passed[0] = 100.0
+
+    build = bench.make(f"FROM {PARENT}\nWORKDIR /a\n{line}\nLABEL a=b\n", timeout=99, clock=lambda: passed[0])
+    with pytest.raises(DockerfileFailed, match=rf"'{line}' in line 3 is over the time of the whole build, 99 s"):
+        replace(build, on_output=look).whole()
+    assert bench.left() == []
+
+
 def test_a_cancelled_build_leaves_nothing(container_storage: ContainerStorage, build: Build) -> None:
     """Cancelling ends the RUN and everything below it."""
     cancellation = Cancellation()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.copying.copier import FileCopier
+from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.network import NetworkKind
 from imagesmith.processes import Cancellation, OnOutput
@@ -45,6 +46,8 @@ class BuildContext:
             self.on_output("stdout", f"{line}\n".encode(errors="replace"))
 
     def check(self) -> None:
-        """Raises Cancelled."""
+        """Raises Cancelled, and DockerfileFailed when the time is over."""
         if self.cancellation is not None:
             self.cancellation.check()
+        if self.clock() >= self.until:
+            raise DockerfileFailed(f"is over the time of the whole build, {self.timeout:.0f} s")

@@ -82,10 +82,11 @@ class StageRunner:
         steps = len(body) + 1
         self._context.tell(f"{prefix}STEP 1/{steps}: {_shown(stage.first)}")
         for number, placed in enumerate(body, 2):
-            self._context.check()
-            self._context.tell(f"{prefix}STEP {number}/{steps}: {_shown(placed.instruction)}")
             with self._named(placed):
+                self._context.check()
+                self._context.tell(f"{prefix}STEP {number}/{steps}: {_shown(placed.instruction)}")
                 self._instruction(build, stage, placed)
+                self._context.check()
         # the limits are those of the build: only one stage at a time has a sandbox
         build.rest()
 
