@@ -219,13 +219,28 @@ def place_of(request: RunRequest, cancellation: Cancellation) -> AbstractContext
 
 @contextmanager
 def interruptible(cancellation: Cancellation) -> Iterator[None]:
-    """Ctrl-C ends the run, removes the instance and then ends the command."""
+    """Ctrl-C, SIGTERM and SIGHUP end the run, remove the instance and then end the command.
+
+    The exit status is that of a program which the signal ended. SIGHUP stays ignored where it is, as below nohup.
+    """
     import signal
 
-    before = signal.signal(signal.SIGINT, lambda *_: cancellation.cancel())
+    caught: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        caught.append(number)
+        cancellation.cancel()
+
+    names = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        names.append(signal.SIGHUP)
+    before = {name: signal.signal(name, end) for name in names}
     try:
         yield
     except Cancelled as ended:
+        if caught and caught[0] != signal.SIGINT:
+            raise SystemExit(128 + caught[0]) from ended
         raise click.Abort from ended
     finally:
-        signal.signal(signal.SIGINT, before)
+        for name, handler in before.items():
+            signal.signal(name, handler)
