@@ -52,6 +52,8 @@ class DockerfileBuild:
     timeout: float
     """Seconds of the whole build."""
     network: NetworkKind = "outbound"
+    copier: FileCopier | None = None
+    """Carries out COPY and ADD; None: one in the network of the build, which ends with it."""
     cancellation: Cancellation | None = None
     on_output: OnOutput | None = None
     clock: Callable[[], float] = time.monotonic
@@ -118,16 +120,16 @@ class DockerfileBuild:
     def _context(self) -> Iterator[BuildContext]:
         with ExitStack() as stack:
             work = stack.enter_context(temporary_tree(prefix=_FOLDER, folder=self.storage.root / "tmp"))
-            copier = FileCopier(
-                f"{self.storage.runroot.name}-{self.name}-files", disk=self.storage.root, network=self.network,
-                limits=self.limits,
-            )  # fmt: skip
+            copier = self.copier or stack.enter_context(self._own_copier())
             yield BuildContext(
                 storage=self.storage, name=self.name, limits=self.limits, network=self.network,
                 timeout=self.timeout, until=self.clock() + self.timeout, clock=self.clock, now=self.now,
-                cancellation=self.cancellation, on_output=self.on_output, copier=stack.enter_context(copier),
-                work=work,
+                cancellation=self.cancellation, on_output=self.on_output, copier=copier, work=work,
             )  # fmt: skip
+
+    def _own_copier(self) -> FileCopier:
+        name = f"{self.storage.runroot.name}-{self.name}-files"
+        return FileCopier(name, disk=self.storage.root, network=self.network, limits=self.limits)
 
 
 def _is_parent_itself(stage: DockerfileStage) -> bool:
