@@ -46,6 +46,14 @@ def pipeline(api: Api) -> Members:
     }  # fmt: skip
 
 
+def lifecycle_policy(_: Api) -> Members:
+    rule = {"action": {"type": "DELETE"}, "filter": {"type": "COUNT", "value": 3}}
+    return {
+        "name": "dry", "executionRole": "role/lifecycle", "resourceType": "AMI_IMAGE", "policyDetails": [rule],
+        "resourceSelection": {"tagMap": {"team": "web"}},
+    }  # fmt: skip
+
+
 def workflow(_: Api) -> Members:
     return {"name": "dry", "semanticVersion": "1.0.0", "type": "TEST", "data": WORKFLOW}
 
@@ -62,6 +70,9 @@ CREATES: Mapping[str, tuple[Callable[[Api], Members], Members, str]] = {
     "CreateImageRecipe": (image_recipe, {"semanticVersion": "1073741824.0.0"}, "InvalidVersionNumberException"),
     "CreateInfrastructureConfiguration": (
         infrastructure, {"subnetId": "subnet-1"}, "InvalidParameterCombinationException",
+    ),
+    "CreateLifecyclePolicy": (
+        lifecycle_policy, {"resourceSelection": {}}, "InvalidParameterCombinationException",
     ),
     "CreateWorkflow": (workflow, {"data": "steps: []"}, "InvalidRequestException"),
 }  # fmt: skip

@@ -186,7 +186,7 @@ class Api:
         with self.database.read() as tx:
             kinds = (
                 "image-pipeline", "component", "container-recipe", "image-recipe", "image",
-                "infrastructure-configuration", "distribution-configuration", "workflow",
+                "infrastructure-configuration", "distribution-configuration", "workflow", "lifecycle-policy",
             )  # fmt: skip
             own = [queries.Selection(account=ACCOUNT, region=REGION, kind=kind) for kind in kinds]
             return sum(queries.count(tx, selection) for selection in own)
