@@ -24,6 +24,7 @@ from testing.registry_support import PASSWORD, USER, RunningRegistry
 pytestmark = pytest.mark.tool
 
 Build = Callable[..., tuple[str, str]]
+SMALL = ResourceLimits(memory_mb=64)
 
 
 @pytest.fixture
@@ -266,6 +267,14 @@ def test_the_processes_of_a_run_are_bounded(build: Build) -> None:
             timeout=10,
         )
     assert "The limit of 60 processes was reached" in str(caught.value) or "stopped" in str(caught.value)
+
+
+def test_a_run_that_the_memory_limit_ends_says_so(build: Build) -> None:
+    """Its exit status alone tells of a signal; one that fails by itself is not blamed on the limit."""
+    with pytest.raises(DockerfileFailed, match=r"exit status 137\nThe limit of 64 MB of memory was reached"):
+        build("RUN head -c 200000000 /dev/zero | tail -c 200000000 >/dev/null; exit $?\n", limits=SMALL)
+    with pytest.raises(DockerfileFailed, match=r"exit status 137\Z"):
+        build("RUN exit 137\n", limits=SMALL)
 
 
 def test_only_one_stage_holds_a_sandbox(bench: DockerfileBench) -> None:

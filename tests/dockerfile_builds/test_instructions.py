@@ -231,12 +231,15 @@ def test_triggers_of_an_image_run_first(bench: DockerfileBench) -> None:
 
 def test_the_history_reads_like_dockers(bench: DockerfileBench) -> None:
     """One entry for each instruction behind those of the parent, as many layers as there are."""
-    image = bench.build('ARG A=1\nRUN echo $A >/x\nENV B=2\nWORKDIR /w\nCMD ["c", "d"]\nEXPOSE 80\nUSER nobody')
+    image = bench.build(
+        'ARG A=1\nRUN echo $A >/x\nENV B=2\nWORKDIR /w\nCMD ["c", "d"]\nEXPOSE 80\nUSER nobody\n'
+        "HEALTHCHECK  --interval=5s CMD a"
+    )
     document: Any = bench.storage.image_config(image)
     history = document["history"]
     assert [entry["created_by"] for entry in history[1:]] == [
         "ARG A=1", "RUN |1 A=1 /bin/sh -c echo $A >/x # imagesmith", "ENV B=2", "WORKDIR /w", 'CMD ["c" "d"]',
-        "EXPOSE 80", "USER nobody",
+        "EXPOSE 80", "USER nobody", "HEALTHCHECK --interval=5s CMD a",
     ]  # fmt: skip
     layers = [entry for entry in history if not entry.get("empty_layer")]
     assert len(layers) == len(document["rootfs"]["diff_ids"]) == 2
@@ -256,6 +259,10 @@ def test_a_parent_without_history_gets_one(bench: DockerfileBench) -> None:
     ("lines", "message"),
     [
         ("RUN echo out; echo why >&2; exit 3", r"'RUN echo out.*' in line 2 failed with exit status 3\n.*out\nwhy"),
+        ("RUN exit 7", r"'RUN exit 7' in line 2 failed with exit status 7\Z"),
+        ("USER ghost\nRUN id", r"'RUN id' in line 3 failed: there is no user 'ghost' in /etc/passwd"),
+        ("RUN rm /etc/passwd && mkdir /etc/passwd\nRUN id", r"in line 3 failed: /etc/passwd of the image cannot"),
+        ("RUN --mount=from={{{ imagebuilder:parentImage }}},target=/m false", r"={{{ imagebuilder:parentImage }}}"),
         ("ENV A=1\nRUN a-program-that-is-not-there", r"in line 3 failed with exit status 127"),
         ("COPY --from=0 /x /y", r"needs this one"),
         ("COPY none /y", r"'COPY none /y' in line 2 failed: .*none"),

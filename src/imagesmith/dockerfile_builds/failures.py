@@ -7,6 +7,7 @@ import os
 from typing import Final
 
 from imagesmith.dockerfiles.graph import PlacedInstruction
+from imagesmith.dockerfiles.placeholders import shown
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Completed
@@ -23,14 +24,17 @@ class DockerfileFailed(InstanceError):
 def place_of(placed: PlacedInstruction, *, is_trigger: bool) -> str:
     """`the Dockerfile instruction 'RUN x' in line 3`."""
     item = placed.instruction
-    text = " ".join(item.source.line.text.split())[:_SHOWN]
+    text = " ".join(shown(item.source.line.text).split())[:_SHOWN]
     if is_trigger:
         return f"the trigger '{text}' of an image of the Dockerfile"
     return f"the Dockerfile instruction '{text}' in line {item.position.line}"
 
 
-def explain_run(done: Completed, timeout: float, limits: ResourceLimits) -> str:
-    """Why a command counts as failed, with its last output; empty when it succeeded."""
+def explain_run(done: Completed, timeout: float, limits: ResourceLimits, *, memory_kills: int = 0) -> str:
+    """Why a command counts as failed, with its last output; empty when it succeeded.
+
+    `memory_kills`: the number of its processes that the memory limit killed.
+    """
     if done.returncode == 0 and not done.timed_out:
         return ""
     output = (done.stdout + b"\n" + done.stderr).decode(errors="replace")
@@ -39,4 +43,6 @@ def explain_run(done: Completed, timeout: float, limits: ResourceLimits) -> str:
         f"was stopped after {timeout:.0f} s" if done.timed_out else f"failed with exit status {done.returncode}"
     )
     bound = f"\nThe limit of {limits.processes} processes was reached." if _NO_PROCESS in output.lower() else ""
-    return f"{ending}{bound}\nLast output:\n{last}"
+    if memory_kills:
+        bound += f"\nThe limit of {limits.memory_mb} MB of memory was reached."
+    return f"{ending}{bound}" + (f"\nLast output:\n{last}" if last else "")

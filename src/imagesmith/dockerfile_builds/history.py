@@ -96,7 +96,8 @@ def _configuration_text(placed: PlacedInstruction, config: ImageConfig) -> str:
     if isinstance(item, ShellInstruction):
         return f"SHELL {_go_list([word.text for word in item.words])}"
     if isinstance(item, HealthcheckInstruction):
-        return f"HEALTHCHECK {item.source.command.rest.text}"
+        # with its flags, which the rest of its command lacks
+        return f"HEALTHCHECK {' '.join(item.source.line.text.split()[1:])}"
     rest = item.source.command.rest.text
     texts = [found.text for token, found in placed.texts.items()]
     return f"{item.name} {' '.join(texts) if texts else rest}"

@@ -36,8 +36,10 @@ def carry_out_run(stage: StageBuild, placed: PlacedInstruction, run: RunInstruct
             mounts=[*own, *mounts], network="none" if run.network and run.network.text == "none" else "outbound",
             alone=True,
         )  # fmt: skip
+        before = stage.instance.memory_kills
         done = stage.instance.run(command, context.on_output)
-    failure = explain_run(done, context.timeout, context.limits)
+    kills = stage.instance.memory_kills - before
+    failure = explain_run(done, context.timeout, context.limits, memory_kills=kills)
     if failure:
         raise DockerfileFailed(failure)
 

@@ -68,7 +68,7 @@ class StageBuild:
             try:
                 return find_user(text, passwd=_table(root, "/etc/passwd"), group=_table(root, "/etc/group"))
             except UnknownUser as error:
-                raise DockerfileFailed(str(error)) from error
+                raise DockerfileFailed(f"failed: {error}") from error
 
     def configure(self, placed: PlacedInstruction) -> None:
         """Take in what an instruction says about the configuration."""
@@ -132,4 +132,4 @@ def _table(root: Root, path: str) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise DockerfileFailed(f"{path} of the image cannot be read: {error.strerror}") from error
+        raise DockerfileFailed(f"failed: {path} of the image cannot be read: {error.strerror}") from error

@@ -153,6 +153,11 @@ class ContainerInstance(ShellFiles):
         """The limits that this machine cannot enforce, in words."""
         return self._sandbox.groups.missing if self._sandbox else ()
 
+    @property
+    def memory_kills(self) -> int:
+        """The number of processes that the memory limit has killed since its sandbox was started."""
+        return self._sandbox.groups.out_of_memory() if self._sandbox else 0
+
     def run(self, command: Command, on_output: OnOutput | None = None) -> Completed:
         """Run a program as root inside. A program that does not exist ends with status 127, as in a shell."""
         spawner = self._running()
