@@ -27,7 +27,7 @@ def remove_uris(registry: Registry, uris: Sequence[str], retry_policy: RetryPoli
     for uri in uris:
         path = uri.removeprefix(f"{registry.url.rstrip('/')}/")
         repository, _, tag = path.rpartition(":")
-        if path == uri or not repository or "/" in tag:
+        if path == uri or not repository or "/" in tag or "@" in path:
             raise NotRemoved(f"{uri} is not a tag of the registry {registry.url}, which the settings name here.")
         places.setdefault(repository, []).append(tag)
     try:
