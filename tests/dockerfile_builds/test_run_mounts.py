@@ -57,6 +57,22 @@ def test_a_mount_lies_inside_another_one(bench: DockerfileBench) -> None:
     ).whole()
 
 
+@pytest.mark.parametrize("target", ["/dev/shm/cc", "/dev/cc", "/dev/x/y/cc"])
+@pytest.mark.parametrize("mount", ["type=cache", "type=tmpfs", "from=one"])
+def test_a_target_below_the_devices_is_made(bench: DockerfileBench, mount: str, target: str) -> None:
+    """In the folder of the sandbox, which hides that of the image, and for this command alone; of the image's own
+    /dev nothing is left in a layer."""
+    image = bench.make(
+        f"FROM {PARENT} AS one\nRUN true\nFROM {PARENT}\nRUN --mount={mount},target={target} "
+        f"grep -q ' {target} ' /proc/self/mounts\nRUN test -e /dev/null\n"
+        f"RUN ! grep -q ' {target} ' /proc/self/mounts\n"
+    ).whole()
+    with bench.root(bench.parent) as root:
+        before = root.list("/dev")
+    with bench.root(image) as root:
+        assert root.list("/dev") == before
+
+
 _DEEP = "d/" * 1200
 
 

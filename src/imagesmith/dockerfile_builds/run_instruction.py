@@ -29,6 +29,8 @@ def carry_out_run(stage: StageBuild, placed: PlacedInstruction, run: RunInstruct
     make_folders(stage.instance.root, folder, uid=user.identity.uid, gid=user.identity.gid)
     words, script = run_words(config, run)
     variables = {"PATH": DEFAULT_PATH, "HOME": user.home, **arguments_of(placed), **config.env}
+    # it makes /dev and /proc where the image has none: as targets of mounts they would be removed below it
+    stage.instance.wake()
     with run_mounts(stage, placed, run, root_of) as mounts:
         own: list[CommandMount] = [MemoryFolder("/dev/shm"), *([script] if script else [])]  # noqa: S108 - inside
         command = Command(

@@ -163,6 +163,10 @@ class ContainerInstance(ShellFiles):
         spawner = self._running()
         return spawner.run(command.within(self._environment, "/"), on_output, cancellation=self._cancellation)
 
+    def wake(self) -> None:
+        """Start its sandbox if it rests. Raises InstanceError, Cancelled."""
+        self._running()
+
     def rest(self) -> Path:
         """End every program inside and return the root, without files of the sandbox; a command starts it again."""
         with self._lock:
