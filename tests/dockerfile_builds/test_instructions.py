@@ -161,6 +161,25 @@ def test_what_a_run_leaves_behind_is_ended(bench: DockerfileBench) -> None:
     bench.build("RUN setsid sleep 4141 & sleep 4242 &\nRUN ! grep -l sleep /proc/[0-9]*/comm")
 
 
+@pytest.mark.parametrize(
+    ("lines", "warning"),
+    [
+        ("RUN chmod 711 /", "0711 0:0"),
+        ("RUN touch /f && chmod 1755 /", "1755 0:0"),
+        ("RUN m=$(stat -c %a /) && chmod 711 / && chmod $m /", ""),
+        ("WORKDIR /a", ""),
+    ],
+)
+def test_a_change_of_the_root_itself_is_warned_of(bench: DockerfileBench, lines: str, warning: str) -> None:
+    """No layer has an entry for it."""
+    bench.build(lines)
+    told = [line for line in bench.output.splitlines() if line.startswith("warning:")]
+    assert len(told) == bool(warning)
+    assert all(
+        line.startswith(f"warning: no layer carries the mode and owner of /: {warning} is ") for line in told
+    )
+
+
 def test_stages_take_files_from_each_other(bench: DockerfileBench) -> None:
     """From an earlier and from a later stage; a stage that nothing needs is not built."""
     image = bench.make(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ class StageBuild:
         self._name = name
         self._entries: list[HistoryEntry] = []
         self._instance: ContainerInstance | None = None
+        self._rights = ""
         self._image: StageImage | None = None
         self._temporary: list[str] = []
 
@@ -45,6 +47,7 @@ class StageBuild:
                 self.context.storage, self._start.layers, name=self._name, network=self.context.network,
                 limits=self.context.limits, cancellation=self.context.cancellation, variables=(),
             )  # fmt: skip
+            self._rights = _rights(self._instance.root)
         return self._instance
 
     def rest(self) -> None:
@@ -82,6 +85,7 @@ class StageBuild:
     def image(self) -> StageImage:
         """What the stage has become; its changes are one layer. Raises InstanceError, Cancelled."""
         if self._image is None:
+            self._warn_of_root()
             has_layer = self._has_changes()
             layers = self._start.layers
             if has_layer:
@@ -98,6 +102,14 @@ class StageBuild:
         finally:
             while self._temporary:
                 self.context.storage.remove_image(self._temporary.pop())
+
+    def _warn_of_root(self) -> None:
+        """Docker loses a change of the root itself as well, and says nothing."""
+        now = _rights(self._instance.root) if self._instance is not None else self._rights
+        if now != self._rights:
+            self.context.tell(
+                f"warning: no layer carries the mode and owner of /: {now} is {self._rights} in the image"
+            )
 
     def _has_changes(self) -> bool:
         if self._instance is None:
@@ -124,6 +136,12 @@ def arguments_of(placed: PlacedInstruction) -> Mapping[str, str]:
     scope = placed.scope
     values = scope.environment.values
     return {name: values[name] for name in sorted(scope.arguments - scope.fixed) if name in values}
+
+
+def _rights(root: Path) -> str:
+    """Mode and owner of a folder, as `0755 0:0`."""
+    status = root.stat()
+    return f"{stat.S_IMODE(status.st_mode):04o} {status.st_uid}:{status.st_gid}"
 
 
 def _table(root: Root, path: str) -> bytes:
