@@ -187,6 +187,7 @@ def test_every_operation_answers_or_refuses_by_name(target: Target, data: st.Dat
     except ApiError as error:
         assert error.code in CODES and 0 < len(error.message) < 20_000
         return
-    assert set(answer) <= set(operation.output.members)
+    # a repeated answer carries the id of its first request, which the protocol leaves out where the model has none
+    assert set(answer) - {"requestId"} <= set(operation.output.members)
     if name.startswith("Delete"):
         restore(target, next(COUNT))
