@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/builds.py [--rounds 5] [--postgresql]
 
 The Dockerfile has three RUN steps, then two components of two steps each write files and install nothing, so that
-the mirror plays no part. Both sides start from the same base in the same kind of storage. Also printed: the time
-from StartImagePipelineExecution to the first command in the container; with --postgresql the server keeps its store
-and its journal in one that is started for the benchmark.
+the mirror plays no part. Both sides start from the same base, each on overlays of its own storage. Also printed:
+the time from StartImagePipelineExecution to the first command in the container; with --postgresql the server keeps
+its store and its journal in one that is started for the benchmark.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.build_logs.logs import log_path
 from imagesmith.cli.context import connect, settings_of
 from imagesmith.cli.facts import read_facts
 from imagesmith.values.names import parse_instant
 from schedule_clock import local_postgresql
+from testing.buildah import Buildah, opened_buildah
 
 REGION = "us-east-1"
 WORK = "head -c 20000000 /dev/urandom > /srv/file-{n} && sha256sum /srv/file-{n}"
@@ -122,20 +125,17 @@ def run_pipeline(client: Any, pipeline: str) -> tuple[float, str]:
         time.sleep(0.02)
 
 
-def run_buildah(storage: ContainerStorage, image: str) -> float:
-    """Seconds of `buildah bud` with the machine's default isolation, on a storage of the same kind."""
+def run_buildah(buildah: Buildah, image: str) -> float:
+    """Seconds of `buildah bud` with the machine's default isolation, on overlays in a storage of its own."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "Dockerfile"
         file.write_text(equivalent(image))
         started = time.monotonic()
-        done = subprocess.run(
-            ["buildah", "bud", "--runtime=runc", "--network=host", "--layers=false", "-f", str(file), folder],
-            env=storage.environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise SystemExit(done.stderr)
+        made = buildah.run(
+            "buildah", "bud", "--runtime=runc", "--network=host", "--layers=false", "-f", str(file), folder
+        )
         seconds = time.monotonic() - started
-        storage.remove_image(done.stdout.strip().splitlines()[-1])
+        buildah.run("skopeo", "delete", f"containers-storage:@{made.splitlines()[-1]}")
         return seconds
 
 
@@ -171,12 +171,14 @@ def main() -> None:
         run_pipeline(untyped, pipeline)  # makes the base
         storage = ContainerStorage.for_data_dir(data_dir)
         base = min(storage.images(), key=lambda image: len(storage.image_config(image)["rootfs"]["diff_ids"]))
+        buildah = stack.enter_context(opened_buildah(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+        base = buildah.take(storage, base)
         ours, theirs, firsts = [], [], []
         for _ in range(rounds):
             seconds, arn = run_pipeline(untyped, pipeline)
             ours.append(seconds)
             firsts.append(first_command(data_dir, untyped, arn))
-            theirs.append(run_buildah(storage, base))
+            theirs.append(run_buildah(buildah, base))
         stages = read_facts(settings_of(data_dir), arn).stages
     mine, peer = statistics.median(ours), statistics.median(theirs)
     print(f"pipeline run, median of {rounds}: {mine:.2f} s   stages of the last: {dict(stages)}")

@@ -118,7 +118,7 @@ def in_container(storage: ContainerStorage, image: str, text: str) -> float:
 
 def measure_steps(arguments: argparse.Namespace, folder: Path) -> None:
     text = document(arguments.steps)
-    storage = ContainerStorage.open(folder / "storage", Path("/run/imagesmith-bench") / folder.name)
+    storage = ContainerStorage.open(folder / "storage")
     costs = {"container": Cost(), "host": Cost(), "ansible": Cost()}
     program = None if arguments.without_peer else ansible(arguments.peer)
     image = import_tiny_image(storage)

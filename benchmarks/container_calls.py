@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
+from testing.buildah import Buildah, opened_buildah
 from testing.containers import import_tiny_image, opened_storage
 
 MIB = b"x" * 1024 * 1024
@@ -36,21 +37,21 @@ def main() -> None:
     try:
         with opened_storage(folder) as storage:
             image = import_tiny_image(storage)
-            print_calls(storage, image, rounds)
+            with opened_buildah(folder / "buildah") as buildah:
+                print_calls(storage, image, rounds, buildah)
             print_launches(storage, image, max(rounds // 3, 3))
             storage.sweep()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def print_calls(storage: ContainerStorage, image: str, rounds: int) -> None:
+def print_calls(storage: ContainerStorage, image: str, rounds: int, buildah: Buildah) -> None:
     instance = ContainerInstance.launch(storage, image, name="bench-own")
-    storage.create("bench-peer", image)
-    peer = ["buildah", "run", "bench-peer", "--", "/bin/true"]
+    peer = buildah.run("buildah", "from", "--pull-never", buildah.take(storage, image))
     own_times, peer_times, write_times, read_times = [], [], [], []
     for _ in range(rounds):
         own_times.append(timed(lambda: instance.run(Command(["/bin/true"]))))
-        peer_times.append(timed(lambda: storage.tool(peer, what="the peer")))
+        peer_times.append(timed(lambda: buildah.run("buildah", "run", peer, "--", "/bin/true")))
         write_times.append(timed(lambda: instance.write("/tmp/file", MIB)))
         read_times.append(timed(lambda: instance.read("/tmp/file")))
     instance.close()

@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/dockerfiles.py [--rounds 5] [--without-network]
 
-Both start from the managed Debian base in one storage; buildah has its default isolation, and keeps no layers of
-instructions either. The builds of whole pipelines are in builds.py.
+Both start from the managed Debian base, each in a storage of its own; buildah has its default isolation, and
+keeps no layers of instructions either. The builds of whole pipelines are in builds.py.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
-import subprocess
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from imagesmith.artifacts.bases import Bases
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.dockerfile_builds.build import DockerfileBuild
 from imagesmith.managed.bases import managed_base
+from testing.buildah import Buildah, opened_buildah
 
 PARENT = "{{{ imagebuilder:parentImage }}}"
 FILES = "mkdir /many && for i in $(seq 2000); do echo $i > /many/$i; done"
@@ -45,19 +48,16 @@ def build_ours(storage: ContainerStorage, text: str, base: str) -> float:
     return seconds
 
 
-def build_theirs(storage: ContainerStorage, text: str, base: str) -> float:
+def build_theirs(buildah: Buildah, text: str, base: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "Dockerfile"
         file.write_text(text.replace(PARENT, base))
         started = time.monotonic()
-        done = subprocess.run(
-            ["buildah", "bud", "--runtime=runc", "--network=host", "--layers=false", "-f", str(file), folder],
-            env=storage.environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise SystemExit(done.stderr)
+        made = buildah.run(
+            "buildah", "bud", "--runtime=runc", "--network=host", "--layers=false", "-f", str(file), folder
+        )
         seconds = time.monotonic() - started
-        storage.remove_image(done.stdout.strip().splitlines()[-1])
+        buildah.run("skopeo", "delete", f"containers-storage:@{made.splitlines()[-1]}")
         return seconds
 
 
@@ -75,11 +75,14 @@ def main() -> None:
         assert managed is not None
         bases = Bases(storage, OciLayout(data / "oci"), folder=data / "bases")
         base = bases.managed(managed, on_line=lambda _: None).image_id
+        buildah = stack.enter_context(opened_buildah(data / "buildah"))
+        theirs_base = buildah.take(storage, base)
         for name, (text, goal) in DOCKERFILES.items():
             if options.without_network and "apt" in text:
                 continue
             pairs = [
-                (build_ours(storage, text, base), build_theirs(storage, text, base)) for _ in range(options.rounds)
+                (build_ours(storage, text, base), build_theirs(buildah, text, theirs_base))
+                for _ in range(options.rounds)
             ]
             ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
             print(f"{name}: {ours:.2f} s, buildah bud {theirs:.2f} s, ratio {ours / theirs:.2f} (at most {goal})")

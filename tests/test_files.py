@@ -26,7 +26,6 @@ BY_HAND: Final = {
     "files.py": "the one place",
     "components/journal.py": "adds lines to a file and flushes each; it is never replaced",
     "instances/machine/backing_chain.py": "the disk of a running machine gets another name in its own folder",
-    "artifacts/bootstrap.py": "moves a layer inside a work folder, which is copied into the storage as a whole",
     "layers/store.py": "whole folders and flushed blobs get their names under the store's lock",
     "copying/program/links.py": "moves a file within the root of a running build",
 }

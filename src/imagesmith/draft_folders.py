@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from imagesmith.locks import file_lock, is_locked
+from imagesmith.processes import Cancellation
 from imagesmith.trees import remove_tree
 
 _IN_USE = "in-use"
@@ -23,10 +24,14 @@ _IN_USE = "in-use"
 
 
 @contextmanager
-def draft_folder(drafts: Path, *, lock: Path) -> Iterator[Path]:
-    """A new folder below `drafts`, removed at the end; `lock` is the file that remove_abandoned's caller holds."""
+def draft_folder(drafts: Path, *, lock: Path, cancellation: Cancellation | None = None) -> Iterator[Path]:
+    """A new folder below `drafts`, removed at the end; `lock` is the file that remove_abandoned's caller holds.
+
+    Raises Cancelled.
+    """
     with ExitStack() as stack:
-        with file_lock(lock):  # or a sweep could remove the folder before its own lock is held
+        # or a sweep could remove the folder before its own lock is held
+        with file_lock(lock, cancellation=cancellation):
             folder = Path(tempfile.mkdtemp(dir=drafts)).absolute()
             stack.callback(remove_tree, folder)
             stack.enter_context(file_lock(folder / _IN_USE))

@@ -19,6 +19,7 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,18 @@ def move_atomically(source: Path, target: Path, *, mode: int | None = None) -> N
     flush(source)
     source.replace(target)
     flush(target.parent)
+
+
+def share_file(source: Path, target: Path) -> None:
+    """Make a file the same as another, which nobody changes any more: a further name of it, or a flushed copy where
+    the file system has no such names. Raises OSError."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP):
+            raise
+        shutil.copyfile(source, target)
+    flush(target)
 
 
 def flush(path: Path) -> None:

@@ -19,7 +19,7 @@ from imagesmith.instances.container import ContainerInstance
 from imagesmith.managed.bases import ManagedBase, managed_base, managed_bases
 from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.settings import Registry
-from testing.containers import opened_storage
+from testing.containers import exported, opened_storage
 from testing.registry_support import PASSWORD, USER, RunningRegistry
 
 pytestmark = pytest.mark.tool
@@ -35,8 +35,9 @@ def archive(container_storage: ContainerStorage, tiny_image: str, tmp_path: Path
     """A folder of local images: an OCI layout, an OCI archive and a docker archive of the tiny image."""
     folder = tmp_path / "local"
     folder.mkdir()
+    source = exported(container_storage, tiny_image, tmp_path / "exported")
     for target in ("oci:{}/layout:tiny", "oci-archive:{}/tiny.tar", "docker-archive:{}/docker.tar"):
-        argv = ["skopeo", "copy", "--quiet", f"containers-storage:@{tiny_image}", target.format(folder)]
+        argv = ["skopeo", "copy", "--quiet", source, target.format(folder)]
         container_storage.tool(argv, what="making an archive")
     return folder
 
@@ -234,7 +235,7 @@ def test_an_image_of_a_registry_is_pulled_with_the_credentials_of_the_settings(
     reference = f"{registry.host}/team/tiny:1"
     subprocess.run(
         ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"--dest-creds={USER}:{PASSWORD}",
-         f"containers-storage:@{tiny_image}", f"docker://{reference}"],
+         exported(container_storage, tiny_image, tmp_path / "exported"), f"docker://{reference}"],
         env=container_storage.environment, check=True,
     )  # fmt: skip
     parent = bases.registry(reference, registry=settings)

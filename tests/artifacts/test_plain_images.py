@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from imagesmith.artifacts.layout import OciLayout
-from imagesmith.artifacts.plain_images import write_view
+from imagesmith.artifacts.plain_images import docker_members
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage, StorageError
+from testing.buildah import Buildah, opened_buildah
 
 pytestmark = pytest.mark.tool
 
@@ -20,33 +21,36 @@ Make = Callable[[dict[str, Any]], str]
 
 
 @pytest.fixture
-def make(container_storage: ContainerStorage, tiny_image: str, tmp_path: Path) -> Make:
+def make(container_storage: ContainerStorage, tiny_image: str) -> Make:
     """Bring an image of the tiny image's layers into the storage; its configuration is given whole."""
 
     def image(document: dict[str, Any]) -> str:
-        rootfs = json.loads(container_storage.source_config(f"containers-storage:@{tiny_image}"))["rootfs"]
+        rootfs = container_storage.image_config(tiny_image)["rootfs"]
         text = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": rootfs, **document})
-        id = write_view(tmp_path / "image", text.encode())
-        argv = ["skopeo", "copy", "--quiet", f"oci:{tmp_path / 'image'}", f"containers-storage:@{id}"]
-        container_storage.tool(argv, what="copying")
-        return id
+        return container_storage.make_image(text.encode(), tiny_image)
 
     return image
 
 
+@pytest.fixture(scope="module")
+def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
+    with opened_buildah(tmp_path_factory.mktemp("buildah")) as opened:
+        yield opened
+
+
+WithTriggers = Callable[..., str]
+
+
 @pytest.fixture
-def with_triggers(container_storage: ContainerStorage, tiny_image: str) -> Iterator[Callable[..., str]]:
-    """An image in docker's format that buildah has written, with triggers and a health check."""
+def with_triggers(buildah: Buildah, container_storage: ContainerStorage, tiny_image: str) -> WithTriggers:
+    """An image in docker's format in buildah's storage, with triggers and a health check."""
 
     def image(*triggers: str) -> str:
-        container_storage.create("trigger", tiny_image)
-        changes = [f"--onbuild={trigger}" for trigger in triggers]
-        container_storage.configure("trigger", [*changes, "--healthcheck=CMD true", "--shell=/bin/bash -c"])
-        argv = ["buildah", "commit", "--quiet", "--format=docker", "trigger"]
-        return container_storage.tool(argv, what="committing").stdout.decode().strip().removeprefix("sha256:")
+        options = [f"--onbuild={trigger}" for trigger in triggers]
+        options += ["--healthcheck=CMD true", "--shell=/bin/bash -c"]
+        return buildah.docker_image(container_storage, tiny_image, options)
 
-    yield image
-    container_storage.remove("trigger")
+    return image
 
 
 def made_from(storage: ContainerStorage, image: str, name: str = "look") -> list[str]:
@@ -60,15 +64,17 @@ def made_from(storage: ContainerStorage, image: str, name: str = "look") -> list
 
 
 def test_making_a_container_runs_no_trigger(
-    container_storage: ContainerStorage, with_triggers: Callable[..., str], tiny_image: str, tmp_path: Path
-) -> None:
+    container_storage: ContainerStorage, buildah: Buildah, with_triggers: WithTriggers, tiny_image: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
     """Neither COPY of a file of the host nor ADD nor RUN; the layers and all other configuration are the same."""
     (tmp_path / "secret").write_text("hunter2")
-    image = with_triggers(f"COPY {tmp_path}/secret /stolen", f"ADD {tmp_path}/secret /too", "RUN touch /ran")
+    source = with_triggers(f"COPY {tmp_path}/secret /stolen", f"ADD {tmp_path}/secret /too", "RUN touch /ran")
+    image = buildah.to_storage(source, container_storage)
     assert made_from(container_storage, image) == made_from(container_storage, tiny_image)
     plain = container_storage.plain_image(image)
     assert plain.triggers == (f"COPY {tmp_path}/secret /stolen", f"ADD {tmp_path}/secret /too", "RUN touch /ran")
-    before, after = (json.loads(container_storage._inspect(each))["Docker"] for each in (image, plain.id))
+    before, after = (json.loads(container_storage.config_bytes(each)) for each in (image, plain.id))
     for document in (before, after):
         for holder in ("config", "container_config"):
             document[holder].pop("OnBuild", None)
@@ -89,13 +95,13 @@ def test_making_a_container_runs_no_trigger(
     ],
     ids=lambda document: json.dumps(document)[:60],
 )
-def test_triggers_are_found_wherever_buildah_finds_them(
+def test_triggers_are_found_wherever_docker_finds_them(
     container_storage: ContainerStorage, make: Make, tiny_image: str, document: dict[str, Any]
 ) -> None:
     """In an OCI configuration, in any case of the letters, in the old member, in a long one."""
     image = make(document)
     plain = container_storage.plain_image(image)
-    assert "OnBuild" not in container_storage.docker_members(plain.id)
+    assert "OnBuild" not in docker_members(container_storage.config_bytes(plain.id))
     assert made_from(container_storage, image) == made_from(container_storage, tiny_image)
     if plain.id != image:
         assert plain.triggers == ("RUN touch /ran",)
@@ -107,7 +113,7 @@ def test_triggers_are_found_wherever_buildah_finds_them(
 def test_a_configuration_of_wrong_types_makes_no_container(
     container_storage: ContainerStorage, make: Make, member: str
 ) -> None:
-    """What buildah cannot read is refused before anything is made from it."""
+    """What cannot be read is refused before anything is made from it."""
     image = make({"config": json.loads(f"{{{member}}}")})
     with pytest.raises((StorageError, RuntimeError)):
         container_storage.create("odd", image)
@@ -117,26 +123,23 @@ def test_a_configuration_of_wrong_types_makes_no_container(
 @pytest.mark.parametrize(
     "twice", ['"OnBuild":[],"OnBuild":["RUN touch /ran"]', '"OnBuild":["RUN touch /ran"],"onbuild":null']
 )
-def test_members_that_come_twice_are_read_as_buildah_reads_them(
-    container_storage: ContainerStorage, tiny_image: str, tmp_path: Path, twice: str
+def test_members_that_come_twice_run_nothing(
+    container_storage: ContainerStorage, tiny_image: str, twice: str
 ) -> None:
     """Whichever counts, no trigger runs."""
     rootfs = json.dumps(container_storage.image_config(tiny_image)["rootfs"])
     text = f'{{"architecture":"amd64","os":"linux","rootfs":{rootfs},"config":{{{twice}}}}}'
-    id = write_view(tmp_path / "twice", text.encode())
-    argv = ["skopeo", "copy", "--quiet", f"oci:{tmp_path / 'twice'}", f"containers-storage:@{id}"]
-    container_storage.tool(argv, what="copying")
+    id = container_storage.make_image(text.encode(), tiny_image)
     assert made_from(container_storage, id) == made_from(container_storage, tiny_image)
 
 
 def test_triggers_of_dockers_format_outlive_the_layout(
-    container_storage: ContainerStorage, layout: OciLayout, with_triggers: Callable[..., str], tmp_path: Path
-) -> None:
+    container_storage: ContainerStorage, buildah: Buildah, layout: OciLayout, with_triggers: WithTriggers,
+    tmp_path: Path,
+) -> None:  # fmt: skip
     """Through an archive of docker and the layout, triggers, health check and shell are still there."""
-    image = with_triggers("RUN one", "ENV A=b")
     archive = f"docker-archive:{tmp_path / 'image.tar'}"
-    argv = ["skopeo", "copy", "--quiet", f"containers-storage:@{image}", archive]
-    container_storage.tool(argv, what="writing the archive")
+    buildah.run("skopeo", "copy", "--quiet", with_triggers("RUN one", "ENV A=b"), archive)
     artifact = layout.import_source(container_storage, archive, "kept")
     config = layout.config(artifact.digest)["config"]
     assert config["OnBuild"] == ["RUN one", "ENV A=b"]

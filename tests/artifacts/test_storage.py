@@ -2,71 +2,91 @@
 
 from __future__ import annotations
 
-import contextlib
+import subprocess
+import sys
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imagesmith import processes
-from imagesmith.artifacts.storage import ContainerStorage, StorageError, StorageProbe, runroot_for
-from imagesmith.processes import ProcessFailed
+from imagesmith.artifacts.storage import ContainerExists, ContainerStorage, StorageError, storage_key
 from testing.containers import opened_storage
 
 pytestmark = pytest.mark.tool
 
 
-def test_opening_again_keeps_the_driver(container_storage: ContainerStorage) -> None:
-    """The driver that was found to work is remembered: layers of one mean nothing to another."""
-    again = ContainerStorage.open(container_storage.root, container_storage.runroot)
-    assert again.probe == container_storage.probe
-    assert again.probe.driver == "overlay" and not again.probe.copies_everything
+def test_an_older_storage_is_removed_when_it_is_opened(tmp_path: Path) -> None:
+    """What buildah kept for an older version is never read; a kill in the middle only postpones its end."""
+    for folder in ("overlay/l", "overlay-images", "home", "tmp/tool-x"):
+        (tmp_path / "root" / folder).mkdir(parents=True)
+    (tmp_path / "root/overlay-images/images.json").write_text("[")
+    (tmp_path / "root/overlay/l/LINK").symlink_to("/nowhere")
+    (tmp_path / "root/storage.conf").touch()
+    with opened_storage(tmp_path) as storage:
+        assert storage.images() == () and storage.containers() == ()
+        names = {path.name for path in storage.root.iterdir()}
+        assert names.isdisjoint({"overlay", "overlay-images", "storage.conf", "driver"})
+        assert list((storage.root / "tmp").iterdir()) == []
+        storage.create("kept", "scratch")
+        ContainerStorage.open(storage.root)
+        assert storage.containers() == ("kept",)
+        storage.remove("kept")
 
 
-def test_vfs_says_what_it_costs() -> None:
-    """The fallback is named as such."""
-    assert StorageProbe("vfs", "overlay does not work here", 0.1).copies_everything
+def test_any_path_and_many_layers_will_do(tmp_path: Path) -> None:
+    """Commas and colons in the path, which separate options of an overlay, and a hundred layers."""
+    with opened_storage(tmp_path / "with, comma: and colon") as storage:
+        storage.create("deep", "scratch")
+        root = storage.mount("deep")
+        for number in range(100):
+            (root / f"file-{number}").write_text("x")
+            image = storage.commit("deep")
+        assert len(storage.layers_of(image)) == 100
+        storage.create("again", image)
+        assert len(list(storage.mount("again").iterdir())) == 100
+        for name in ("deep", "again"):
+            storage.remove(name)
 
 
-def test_where_overlay_fails_the_copying_driver_is_taken_with_the_reason(tmp_path: Path) -> None:
-    """A comma in the path breaks the options of an overlay mount: everything still works, slower, and says why."""
-    with opened_storage(tmp_path / "with, comma") as storage:
-        assert storage.probe.driver == "vfs"
-        assert storage.probe.reason.startswith("overlay does not work here: ")
-        storage.create("on-vfs", "scratch")
-        (storage.mount("on-vfs") / "file").write_text("x")
-        image = storage.commit("on-vfs")
-        assert storage.has_image(image)
-        storage.remove("on-vfs")
+def test_a_commit_that_is_repeated_makes_the_same_layers(container_storage: ContainerStorage) -> None:
+    """A build that was killed behind the commit of a container commits it again: no layer twice, one history."""
+    container_storage.create("again", "scratch")
+    (container_storage.mount("again") / "file").write_text("x")
+    images = [container_storage.commit("again", created_by="components") for _ in range(2)]
+    container_storage.remove("again")
+    configs = [container_storage.image_config(image) for image in images]
+    assert configs[0]["rootfs"] == configs[1]["rootfs"] and len(configs[0]["rootfs"]["diff_ids"]) == 1
+    assert [[entry["created_by"] for entry in config["history"]] for config in configs] == [["components"]] * 2
 
 
-def test_a_killed_first_opening_does_not_decide_the_driver(tmp_path: Path) -> None:
-    """The container that the trial left behind is removed, and counts against no driver."""
-    root, runroot = tmp_path / "containers", runroot_for(tmp_path)
-    first = ContainerStorage.open(root, runroot)
-    first.create("probe-driver", "scratch")
-    first.mount("probe-driver")
-    (root / "driver").unlink()
-    again = ContainerStorage.open(root, runroot)
-    assert again.probe.driver == "overlay"
-    assert again.containers() == () and again.mounted() == ()
+def test_a_commit_without_changes_has_an_entry_of_the_history_and_no_layer(
+    container_storage: ContainerStorage, tiny_image: str
+) -> None:
+    """The configuration is that of the image, with what the commit adds."""
+    container_storage.create("unchanged", tiny_image)
+    image = container_storage.commit("unchanged", created_by="nothing", labels={"more": "2"})
+    container_storage.remove("unchanged")
+    assert container_storage.layers_of(image) == container_storage.layers_of(tiny_image)
+    config: Any = container_storage.image_config(image)
+    assert config["history"][-1]["empty_layer"] and config["config"]["Labels"] == {"tiny": "1", "more": "2"}
+    assert config["config"]["Env"] == ["TINY=yes"] and config["config"]["Cmd"] == ["/bin/sh"]
 
 
 def test_nothing_of_the_users_own_configuration_is_used(container_storage: ContainerStorage) -> None:
-    """Home, temporary files, storage and credentials of the tools are inside the data directory."""
+    """Home, temporary files and credentials of the tools are inside the data directory."""
     environment = container_storage.environment
-    inside = ("HOME", "TMPDIR", "CONTAINERS_STORAGE_CONF", "REGISTRY_AUTH_FILE")
+    inside = ("HOME", "TMPDIR", "REGISTRY_AUTH_FILE")
     assert all(environment[name].startswith(str(container_storage.root)) for name in inside)
     assert not {name for name in environment if "KEY" in name or "TOKEN" in name or "SECRET" in name}
 
 
-def test_every_data_directory_has_a_run_folder_of_its_own(tmp_path: Path) -> None:
-    """Short, stable, and different for different directories."""
-    one, other = runroot_for(tmp_path / "a"), runroot_for(tmp_path / "b")
-    assert one == runroot_for(tmp_path / "a") and one != other
-    assert one.parent == Path("/run/imagesmith") and len(one.name) == 12
+def test_every_storage_has_a_key_of_its_own(tmp_path: Path) -> None:
+    """Short, stable, and different for different folders: control groups are named after it."""
+    one, other = storage_key(tmp_path / "a"), storage_key(tmp_path / "b")
+    assert one == storage_key(tmp_path / "a") and one != other and len(one) == 12
 
 
 def test_a_commit_carries_configuration_and_time(container_storage: ContainerStorage) -> None:
@@ -104,7 +124,7 @@ def test_removing_a_container_that_is_not_there_is_no_fault(container_storage: C
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a b", "a/b", "x;y", "é", "a" * 200])
-def test_bad_names_are_refused_before_any_tool_runs(container_storage: ContainerStorage, name: str) -> None:
+def test_bad_names_are_refused(container_storage: ContainerStorage, name: str) -> None:
     """A name is never an option or a path."""
     with pytest.raises(StorageError, match="name"):
         container_storage.create(name, "scratch")
@@ -119,7 +139,7 @@ def test_bad_image_ids_are_refused(container_storage: ContainerStorage, image: s
 
 def test_a_missing_parent_is_never_pulled(container_storage: ContainerStorage) -> None:
     """Containers are made of what is in the storage only."""
-    with pytest.raises(ProcessFailed, match=r"(?s)reading image 0{64} failed.*image not known"):
+    with pytest.raises(StorageError, match=r"(?s)reading image 0{64} failed.*image not known"):
         container_storage.create("from-nowhere", "0" * 64)
 
 
@@ -155,44 +175,89 @@ def test_closing_unmounts_everything(tmp_path: Path) -> None:
         assert storage.mounted() == ()
 
 
-def test_containers_are_listed_anew_only_when_one_came_or_went(
-    container_storage: ContainerStorage, tiny_image: str, tools: list[list[str]]
-) -> None:
-    """Asking again starts no tool; a container that another process made or removed is noticed."""
-    container_storage.create("listed-before", tiny_image)
-    tools.clear()
+def test_what_another_process_makes_is_seen(container_storage: ContainerStorage, tiny_image: str) -> None:
+    """Containers and images are on the disk only."""
     before = container_storage.containers()
-    assert "listed-before" in before and container_storage.containers() == before
-    assert len(tools) == 1
-    elsewhere = ContainerStorage.open(container_storage.root, container_storage.runroot)
-    elsewhere.create("listed-anew", tiny_image)
-    assert set(container_storage.containers()) == {*before, "listed-anew"}
-    elsewhere.remove("listed-anew")
+    elsewhere = ContainerStorage.open(container_storage.root)
+    elsewhere.create("elsewhere", tiny_image)
+    with pytest.raises(ContainerExists, match="elsewhere is already in use"):
+        container_storage.create("elsewhere", tiny_image)
+    assert set(container_storage.containers()) == {*before, "elsewhere"}
+    elsewhere.remove("elsewhere")
     assert container_storage.containers() == before
-    assert len([argv for argv in tools if argv[1] == "containers"]) == 3
-    container_storage.remove("listed-before")
 
 
-def test_a_storage_without_containers_starts_no_tool_to_list_them(tmp_path: Path, tools: list[list[str]]) -> None:
-    """Neither a new one nor one whose last container was removed, which a start of a server asks."""
-    with contextlib.closing(ContainerStorage.for_data_dir(tmp_path)) as storage:
-        assert storage.containers() == ()
-        storage.create("last", "scratch")
-        assert storage.containers() == ("last",)
-        storage.remove("last")
-        tools.clear()
-        assert storage.containers() == () and tools == []
+def test_a_sweep_removes_what_no_live_build_owns(tmp_path: Path) -> None:
+    """Containers, their mounts, temporary files and layers of nobody; the containers of live builds stay."""
+    with opened_storage(tmp_path) as storage:
+        for name in ("alive", "dead"):
+            storage.create(name, "scratch")
+            (storage.mount(name) / "file").write_text(name)
+            storage.remove_image(storage.commit(name))
+        (storage.root / "tmp" / "left").mkdir()
+        report = storage.sweep(["alive"])
+        assert report.containers == ("dead",) and storage.containers() == ("alive",)
+        assert [Path(place).parent.name for place in storage.mounted()] == ["alive"]
+        assert list((storage.root / "tmp").iterdir()) == []
+        assert len(list((storage.root / "layers").iterdir())) == 1
+        storage.remove("alive")
 
 
-@pytest.fixture
-def tools(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The command lines of the tools that were started, in order."""
-    started: list[list[str]] = []
-    original = processes.check
+KILLED = """
+import os, sys
+from pathlib import Path
+from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.instances.isolation import private_mounts
+private_mounts()
+storage = ContainerStorage.open(Path(sys.argv[1]))
+image = "scratch"
+for number in range(1000):
+    storage.create(f"killed-{number}", image)
+    root = storage.mount(f"killed-{number}")
+    for name in range(50):
+        (root / f"{number}-{name}").write_text("x" * 1000)
+    print(number, flush=True)
+    image = storage.commit(f"killed-{number}") if number % 20 else storage.commit_layers(f"killed-{number}")
+    if number % 3:
+        storage.remove(f"killed-{number}")
+    if number % 20 == 19:
+        image = "scratch"
+"""
 
-    def note(argv: list[str], **options: Any) -> Any:
-        started.append(list(argv))
-        return original(argv, **options)
 
-    monkeypatch.setattr(processes, "check", note)
-    return started
+@pytest.mark.parametrize("moment", range(6))
+def test_a_killed_process_leaves_nothing_behind_a_sweep(tmp_path: Path, moment: int) -> None:
+    """At any moment: no container, mount or temporary file, and every image that is listed is whole."""
+    with opened_storage(tmp_path) as storage:
+        argv = [sys.executable, "-c", KILLED, str(storage.root)]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        for _ in range(2 + moment):
+            process.stdout.readline()
+        time.sleep(moment * 0.004)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        storage.sweep()
+        assert storage.containers() == () and storage.mounted() == ()
+        assert list((storage.root / "tmp").iterdir()) == [] and list((storage.root / "leases").iterdir()) == []
+        for image in storage.images():
+            storage.create("whole", image)
+            assert len(list(storage.mount("whole").iterdir())) == 50 * len(storage.layers_of(image))
+            storage.remove("whole")
+
+
+def test_how_to_enter_names_commands_that_work(container_storage: ContainerStorage, tiny_image: str) -> None:
+    """A kept container is entered without imagesmith, also after it was mounted by a process that is gone."""
+    container_storage.create("kept", tiny_image)
+    (container_storage.mount("kept") / "mine").write_text("kept text")
+    container_storage.unmount("kept")
+    enter, remove = container_storage.how_to_enter("kept")
+    shown = subprocess.run(
+        ["sh", "-c", enter], input="cat /mine; echo more > /more\n", capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "kept text"
+    assert (container_storage.mount("kept") / "more").read_text() == "more\n"
+    container_storage.unmount("kept")
+    subprocess.run(["sh", "-c", remove], check=True)
+    assert "kept" not in container_storage.containers()

@@ -20,7 +20,7 @@ from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.cli.context import CommandFailed
 from imagesmith.instances.limits import leftover_groups
 from testing.component_support import bash, document, one_step
-from testing.containers import import_tiny_image
+from testing.containers import exported, import_tiny_image
 from testing.pipeline_support import eventually, find_processes
 
 BAD = document(bash("echo {{ Nope }}")).replace("ExecuteBash", "ExecuteBsh")
@@ -224,9 +224,8 @@ def authoring(tmp_path: Path) -> Iterator[Path]:
     data = tmp_path / "data"
     storage = ContainerStorage.for_data_dir(data / "authoring")
     image = import_tiny_image(storage)
-    storage.tool(
-        ["buildah", "push", "--quiet", image, f"oci-archive:{tmp_path}/tiny.tar"], what="export", timeout=60
-    )
+    source = exported(storage, image, tmp_path / "exported")
+    storage.tool(["skopeo", "copy", "--quiet", source, f"oci-archive:{tmp_path}/tiny.tar"], what="export")
     yield data
     storage.sweep()
     storage.close()
@@ -334,5 +333,5 @@ def test_twenty_runs_at_once_do_not_disturb_each_other(authoring: Path, tmp_path
     if kind == "container":
         storage = ContainerStorage.for_data_dir(data / "authoring")
         assert storage.containers() == ()
-        assert leftover_groups(storage.runroot.name) == ()
+        assert leftover_groups(storage.key) == ()
         storage.close()

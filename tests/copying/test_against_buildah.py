@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.processes import ProcessFailed
+from testing.buildah import Buildah, opened_buildah
 from testing.copy_support import CopyBench, tree
 
 pytestmark = pytest.mark.tool
@@ -71,15 +71,19 @@ FAILING = (
 
 
 @pytest.fixture(scope="module")
-def made(
-    container_storage: ContainerStorage, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Path, Path]]:
+def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
+    with opened_buildah(tmp_path_factory.mktemp("buildah")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def made(buildah: Buildah, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The root of the source, and a root with what buildah makes of each row in a folder of its number."""
     images = []
     for name, fill in (("oracle-source", fill_source), ("oracle-target", fill_target)):
-        container_storage.create(name, "scratch")
-        fill(container_storage.mount(name))
-        images.append(container_storage.commit(name))
+        buildah.run("buildah", "from", "--name", name, "scratch")
+        fill(Path(buildah.run("buildah", "mount", name)))
+        images.append(buildah.run("buildah", "commit", "--quiet", name))
     context = tmp_path_factory.mktemp("context")
     lines = [f"FROM {images[0]} AS source"]
     for number, row in enumerate(ROWS):
@@ -88,14 +92,10 @@ def made(
     lines += ["FROM scratch", *(f"COPY --from=row{number} / /{number}/" for number in range(len(ROWS)))]
     (context / "Dockerfile").write_text("\n".join(lines) + "\n")
     argv = ["buildah", "bud", "--quiet", "--isolation=chroot", "--layers=false", "--pull-never", str(context)]
-    built = container_storage.tool(argv, what="building", timeout=600).stdout.decode().strip().splitlines()[-1]
-    images.append(built.removeprefix("sha256:"))
-    container_storage.create("oracle-built", images[-1])
-    yield container_storage.mount("oracle-source"), container_storage.mount("oracle-built")
-    for name in ("oracle-source", "oracle-target", "oracle-built"):
-        container_storage.remove(name)
-    for image in images:
-        container_storage.remove_image(image)
+    built = buildah.run(*argv).splitlines()[-1]
+    buildah.run("buildah", "from", "--pull-never", "--name", "oracle-built", built)
+    source, target = (Path(buildah.run("buildah", "mount", f"oracle-{name}")) for name in ("source", "built"))
+    return source, target
 
 
 def fill_source(root: Path) -> None:
@@ -150,9 +150,7 @@ def test_buildah_makes_the_same_files(number: int, made: tuple[Path, Path], tmp_
 
 
 @pytest.mark.parametrize("row", FAILING, ids=str)
-def test_buildah_fails_too(
-    row: Row, container_storage: ContainerStorage, made: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_buildah_fails_too(row: Row, buildah: Buildah, made: tuple[Path, Path], tmp_path: Path) -> None:
     """What cannot be copied is an error for both, where Docker says so."""
     bench = CopyBench(made[0], tmp_path / "target")
     bench.target.mkdir()
@@ -161,7 +159,7 @@ def test_buildah_fails_too(
     flags = [f"--{name}={value}" for name, value in row.options.items()]
     argv = ["buildah", "copy", "--quiet", "--from=oracle-source", *flags, "oracle-target", *row.sources, row.to]
     try:
-        container_storage.tool(argv, what="copying")
+        buildah.run(*argv)
         theirs = False
     except ProcessFailed:
         theirs = True

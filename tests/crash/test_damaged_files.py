@@ -178,10 +178,19 @@ def test_an_empty_database_is_begun_when_that_is_asked_for(data: Path, tiny_pare
     assert len(list((data / "oci/blobs/sha256").iterdir())) == before
 
 
-@pytest.mark.parametrize("name", ["containers/driver", "bases/x.json", "machines/accelerator.json", "server.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "containers/storage.conf",
+        "containers/images/x/record.json",
+        "bases/x.json",
+        "machines/accelerator.json",
+        "server.json",
+    ],
+)
 def test_records_of_what_can_be_found_out_again_are_no_obstacle(data: Path, tiny_parent: str, name: str) -> None:
     """A cache that is damaged is made anew."""
-    (data / name).parent.mkdir(exist_ok=True, mode=0o700)
+    (data / name).parent.mkdir(exist_ok=True, parents=True, mode=0o700)
     (data / name).write_bytes(b'{"half')
     with RunningServer(data, parent=tiny_parent) as server:
         forge = server.start().forge

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from testing.crash_support import Tally, catch, freeze
+from testing.crash_support import Tally, catch, hold_export
 from testing.leaks import assert_clean
 from testing.pipeline_support import HOLD, REGION, RunningServer, eventually, held, release, uris
 from testing.postgresql import OwnPostgresql
@@ -76,9 +73,10 @@ def test_a_step_waits_for_its_database(
     registry_gate.open()
     server = outage_server
     if stage == "export":
-        arn = server.forge.start(server.forge.recipe(server.forge.component(build="echo once >> /count")))
-        pid = freeze(server, "skopeo copy", "--format=oci", "containers-storage:@")
-        let_go: Callable[[], object] = partial(os.kill, pid, signal.SIGCONT)
+        name = server.forge.name("export")
+        script = f"echo once >> /count; {HOLD.format(name=name)}"
+        arn = server.forge.start(server.forge.recipe(server.forge.component(build=script)))
+        let_go: Callable[[], object] = hold_export(server, name)
     else:
         caught = catch(stage, server.forge, registry_gate)
         arn, let_go = caught.arn, caught.let_go

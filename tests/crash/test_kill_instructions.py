@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from testing.crash_support import Tally, die_and_come_back, freeze, nothing
+from testing.crash_support import Tally, die_and_come_back, freeze, freeze_at, nothing
 from testing.leaks import assert_clean
 from testing.pipeline_support import HOLD, Forge, RunningServer, held, image_digest, release, uris
 
@@ -44,11 +44,18 @@ TOOLS = {
     "ADD": (
         f"{PARENT}\n{ENVIRONMENTS}{COMPONENTS}ADD <<EOF /f\nx\nEOF\n", BEHIND, COPIER,
     ),
-    "FROM of a stage": (f"{STAGE}FROM one\n{ENVIRONMENTS}RUN true\n{COMPONENTS}", BEFORE, ("buildah commit",)),
-    "WORKDIR": (f"{PARENT}\n{ENVIRONMENTS}WORKDIR /w\n{COMPONENTS}", BEFORE, ("buildah from", "before-stage0")),
-    "ENV": (f"{PARENT}\n{ENVIRONMENTS}ENV A=1\n{COMPONENTS}", BEFORE, ("skopeo copy", "containers-storage:@")),
 }  # fmt: skip
 """(template, what the log says, the process that is stopped in the middle)."""
+
+LARGE = "RUN head -c 50000000 /dev/urandom > /large\n"
+PLACES = {
+    "FROM of a stage": (
+        f"{STAGE}{LARGE}FROM one\n{ENVIRONMENTS}RUN true\n{COMPONENTS}", BEFORE, "containers/tmp/*/blob",
+    ),
+    "WORKDIR": (f"{PARENT}\n{ENVIRONMENTS}WORKDIR /w\n{COMPONENTS}", BEFORE, "containers/roots/*before-stage0"),
+    "ENV": (f"{PARENT}\n{ENVIRONMENTS}ENV A=1\n{COMPONENTS}", BEFORE, "containers/images/*/config"),
+}  # fmt: skip
+"""(template, what the log says, the path in the data directory whose writer is stopped)."""
 
 
 def start(forge: Forge, template: str) -> str:
@@ -83,9 +90,21 @@ def test_a_build_survives_a_kill_in_a_run(server: RunningServer, tally: Tally, k
 def test_a_build_survives_a_kill_in_what_works_for_an_instruction(
     server: RunningServer, tally: Tally, kind: str
 ) -> None:
-    """In the middle of copying, of a commit, of making a container or an image."""
+    """In the middle of copying."""
     template, said, needles = TOOLS[kind]
     arn = start(server.forge, template)
     freeze(server, *needles)
+    goes_on(server, arn, said, nothing)
+    tally(1, f"was killed in {kind}")
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_a_build_survives_a_kill_in_what_the_server_does_for_an_instruction(
+    server: RunningServer, tally: Tally, kind: str
+) -> None:
+    """In the middle of a commit, of making a container or an image."""
+    template, said, pattern = PLACES[kind]
+    arn = start(server.forge, template)
+    freeze_at(server, pattern)
     goes_on(server, arn, said, nothing)
     tally(1, f"was killed in {kind}")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from pathlib import Path
 
 import pytest
 
-from testing.crash_support import catch, freeze, kill_below
+from testing.crash_support import catch, kill_below
 from testing.leaks import assert_clean, running_below
 from testing.pipeline_support import HOLD, RunningServer, eventually, held
 from testing.socket_proxy import Gate
@@ -41,21 +39,6 @@ def test_a_killed_step_fails_the_build(
     state = forge.finished(caught.arn, "FAILED", seconds=20)["state"]
     assert words in state["reason"], state["reason"]
     assert state["failureContext"]["componentFailure"]["stepName"] == "Build"
-    assert_clean(server)
-    forge.build(forge.recipe(forge.component(build="true")))
-
-
-@pytest.mark.parametrize("command", ["commit", "rm"])
-def test_a_killed_buildah_fails_the_build_or_is_made_good(server: RunningServer, command: str) -> None:
-    """Killed while it commits, the build fails and says so; while it removes a container, that is done again."""
-    forge = server.forge
-    arn = forge.start(forge.recipe(forge.component(build="head -c 20000000 /dev/urandom > /random")))
-    os.kill(freeze(server, f"buildah {command}", " i-"), signal.SIGKILL)
-    if command == "commit":
-        reason = forge.finished(arn, "FAILED")["state"]["reason"]
-        assert "committing container" in reason and "killed by SIGKILL" in reason
-    else:
-        forge.finished(arn)
     assert_clean(server)
     forge.build(forge.recipe(forge.component(build="true")))
 

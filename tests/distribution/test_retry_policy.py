@@ -17,6 +17,7 @@ from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.distribution.client import RegistryClient, RegistryError
 from imagesmith.distribution.push import PushFailed, push_image
 from imagesmith.settings import Registry
+from testing.containers import exported
 from testing.registry_support import BusyProxy, RunningRegistry, write_layout
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -154,7 +155,10 @@ def test_a_pull_goes_on_when_the_registry_is_back(
 ) -> None:
     """The real registry, stopped and started meanwhile; one that is not in the settings has fewer tries."""
     own_registry.start()
-    source, target = f"containers-storage:@{tiny_image}", f"docker://{own_registry.host}/base:1"
+    source, target = (
+        exported(container_storage, tiny_image, tmp_path / "exported"),
+        f"docker://{own_registry.host}/base:1",
+    )
     container_storage.tool(["skopeo", "copy", "--quiet", "--dest-tls-verify=false", source, target], what="pushing")
     own_registry.kill()
     bases = Bases(container_storage, layout, folder=tmp_path / "bases")

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from imagesmith.artifacts.pulled_images import pull_image
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfiles.template import check_template
 from imagesmith.instances.limits import ResourceLimits, leftover_groups
 from imagesmith.processes import Cancellation, Cancelled
+from testing.containers import exported, with_config
 from testing.dockerfile_support import PARENT, DockerfileBench
 from testing.leaks import groups_of, processes_with, wait_until_gone
 from testing.network import listener
@@ -283,12 +285,12 @@ def test_only_one_stage_holds_a_sandbox(bench: DockerfileBench) -> None:
 
     def look(_stream: str, chunk: bytes) -> None:
         if b"look now" in chunk:
-            groups.update(path.name for path in leftover_groups(f"{bench.storage.runroot.name}-{bench.name}"))
+            groups.update(path.name for path in leftover_groups(f"{bench.storage.key}-{bench.name}"))
 
     before = "".join(f"FROM {PARENT} AS s{index}\nRUN echo {index} >/made\n" for index in range(3))
     last = f"FROM {PARENT}\nRUN echo look 'now'\n" + "".join(f"COPY --from=s{i} /made /made{i}\n" for i in range(3))
     image = replace(bench.make(before + last), on_output=look).whole()
-    assert groups == {f"imagesmith-{bench.storage.runroot.name}-{bench.name}-stage3"}
+    assert groups == {f"imagesmith-{bench.storage.key}-{bench.name}-stage3"}
     assert [bench.read(image, f"/made{index}") for index in range(3)] == ["0\n", "1\n", "2\n"]
 
 
@@ -344,26 +346,26 @@ def registry(tmp_path: Path) -> Iterator[RunningRegistry]:
     running.kill()
 
 
-def push(storage: ContainerStorage, image: str, registry: RunningRegistry, name: str) -> str:
+def push(storage: ContainerStorage, image: str, registry: RunningRegistry, name: str, folder: Path) -> str:
     reference = f"{registry.host}/{name}"
     options = ["--dest-tls-verify=false", f"--dest-creds={USER}:{PASSWORD}", "--format=v2s2"]
-    argv = ["skopeo", "copy", "--quiet", *options, f"containers-storage:@{image}", f"docker://{reference}"]
+    argv = ["skopeo", "copy", "--quiet", *options, exported(storage, image, folder), f"docker://{reference}"]
     storage.tool(argv, what="pushing")
     return reference
 
 
 def test_further_images_are_pulled_with_the_callers_credentials_every_time(
-    container_storage: ContainerStorage, build: Build, tiny_image: str, registry: RunningRegistry
+    container_storage: ContainerStorage, build: Build, tiny_image: str, registry: RunningRegistry, tmp_path: Path
 ) -> None:
     """An image that is in the storage already, because another build pulled it, opens nothing without a login."""
-    reference = push(container_storage, tiny_image, registry, "team/tool:1")
+    reference = push(container_storage, tiny_image, registry, "team/tool:1", tmp_path / "exported")
 
     pulled: list[str] = []
 
     def find(image: str) -> str:
         pulled.append(image)
-        argv = ["buildah", "pull", "--quiet", "--tls-verify=false", f"--creds={USER}:{PASSWORD}", image]
-        return container_storage.tool(argv, what="pulling").stdout.decode().strip()
+        options = ["--tls-verify=false", f"--src-creds={USER}:{PASSWORD}"]
+        return pull_image(container_storage, image, options)[0]
 
     text = f"COPY --from={reference} /etc/os-release /copied\nRUN cat /copied\n"
     for _ in range(2):
@@ -377,12 +379,7 @@ def test_triggers_of_an_image_take_nothing_from_other_images(
 ) -> None:
     """An ONBUILD of a registry's image that may name somebody else's image is refused; a harmless one runs."""
     for trigger, name in (("RUN echo triggered", "good"), ("COPY --from=abc /secret /stolen", "bad")):
-        container_storage.create("trigger", tiny_image)
-        container_storage.configure("trigger", [f"--onbuild={trigger}"])
-        argv = ["buildah", "commit", "--quiet", "--format=docker", "trigger"]
-        image = container_storage.tool(argv, what="committing").stdout.decode().strip().removeprefix("sha256:")
-        container_storage.remove("trigger")
-        bench.images["r.example/triggers:1"] = image
+        bench.images["r.example/triggers:1"] = with_config(container_storage, tiny_image, OnBuild=[trigger])
         if name == "good":
             bench.build("RUN true\nFROM r.example/triggers:1")
             assert "triggered" in bench.output

@@ -268,7 +268,7 @@ def test_a_parent_without_history_gets_one(bench: DockerfileBench) -> None:
     """As many entries as it has layers: other tools count them."""
     document: Any = dict(bench.storage.image_config(bench.parent))
     document.pop("history")
-    bare = bench.storage.make_image(json.dumps(document).encode())
+    bare = bench.storage.make_image(json.dumps(document).encode(), bench.parent)
     made: Any = bench.storage.image_config(DockerfileBench(bench.storage, bare).build("RUN touch /x"))
     layers = [entry for entry in made["history"] if not entry.get("empty_layer")]
     assert len(layers) == len(made["rootfs"]["diff_ids"]) == 2

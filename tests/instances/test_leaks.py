@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -33,9 +32,9 @@ from imagesmith.instances.container import ContainerInstance
 from imagesmith.dockerfile_builds.build import DockerfileBuild
 from imagesmith.instances.isolation import private_mounts
 
-root, runroot, image, kind = sys.argv[1:5]
+root, image, kind = sys.argv[1:4]
 private_mounts()
-storage = ContainerStorage.open(Path(root), Path(runroot))
+storage = ContainerStorage.open(Path(root))
 if kind == "container":
     instance = ContainerInstance.launch(storage, image, name="killed-build")
     instance.run(Command(["/bin/sh", "-c", "setsid sleep 6161 </dev/null >/dev/null 2>&1 &"]))
@@ -51,7 +50,7 @@ else:
 
 
 def start_build(storage: ContainerStorage, image: str, kind: str) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-c", BUILD, str(storage.root), str(storage.runroot), image, kind]
+    argv = [sys.executable, "-c", BUILD, str(storage.root), image, kind]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None and process.stderr is not None
     for line in process.stdout:
@@ -75,7 +74,7 @@ def test_kill_9_of_the_server_leaves_no_process_and_no_mount(
     report = sweep_instances(container_storage)
     assert len(report.containers) == 1
     assert container_storage.containers() == ()
-    assert leftover_groups(container_storage.runroot.name) == ()
+    assert leftover_groups(container_storage.key) == ()
     assert list((container_storage.root / "tmp").iterdir()) == []
 
 
@@ -95,7 +94,7 @@ def test_a_run_that_was_frozen_when_the_server_was_killed_ends_with_the_sweep(
     sweep_instances(container_storage)
     assert wait_until_gone("sleep 6161", f"/proc/{process.pid}/fd/", "killed-build") == []
     assert container_storage.containers() == ()
-    assert leftover_groups(container_storage.runroot.name) == ()
+    assert leftover_groups(container_storage.key) == ()
     assert not [group for group in groups if group.exists()]
 
 
@@ -118,7 +117,7 @@ def test_a_failing_launch_leaves_nothing(
         launch(name="no-tools")
     monkeypatch.undo()
     assert "no-tools" not in container_storage.containers()
-    assert leftover_groups(f"{container_storage.runroot.name}-no-tools") == ()
+    assert leftover_groups(f"{container_storage.key}-no-tools") == ()
 
 
 def test_the_death_of_a_sandbox_is_told(launch: Launch) -> None:
@@ -154,5 +153,3 @@ def test_descriptors_do_not_add_up(launch: Launch) -> None:
         instance.run(Command(["/bin/true"]))
         instance.close()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
-    records = json.loads((launch(name="last").storage.root / "driver").read_text())
-    assert records["driver"] in ("overlay", "vfs")

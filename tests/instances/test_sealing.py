@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from imagesmith.artifacts.pulled_images import image_in
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
@@ -343,8 +344,8 @@ def _image_with_variable(storage: ContainerStorage, folder: Path, variable: str)
     manifest = put(json.dumps({"schemaVersion": 2, **parts}).encode(), "manifest.v1+json")
     (folder / "layout/oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     (folder / "layout/index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))
-    done = storage.tool(["buildah", "pull", "--quiet", f"oci:{folder}/layout"], what="importing the image")
-    return done.stdout.decode().strip().removeprefix("sha256:")
+    storage.tool(["skopeo", "copy", "--quiet", f"oci:{folder}/layout", f"dir:{folder}/image"], what="reading")
+    return image_in(folder / "image", storage, "the image")
 
 
 def test_two_containers_see_nothing_of_each_other(launch: Launch) -> None:

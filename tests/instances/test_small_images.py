@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import tarfile
@@ -59,13 +58,9 @@ def shell_only(root: Path) -> None:
 
 def entries(storage: ContainerStorage, image: str, folder: Path) -> list[dict[str, tarfile.TarInfo]]:
     """The entries of every layer, by name."""
-    target = folder / image[:12]
-    source = f"containers-storage:@{image}"
-    storage.tool(["skopeo", "copy", "--quiet", "--dest-decompress", source, f"dir:{target}"], what="reading")
-    layers = json.loads((target / "manifest.json").read_text())["layers"]
     found = []
-    for layer in layers:
-        with tarfile.open(target / layer["digest"].removeprefix("sha256:")) as archive:
+    for layer in storage.layer_blobs(image):
+        with tarfile.open(storage.layer_blob(image, layer)) as archive:
             found.append({member.name.strip("/"): member for member in archive})
     return found
 

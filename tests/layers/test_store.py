@@ -233,7 +233,23 @@ def test_after_a_restart_of_the_machine_layers_are_unpacked_again(store: LayerSt
     assert (LayerStore(store.root).mount("work") / "a").read_text() == ""
     store.unmount("work")
     later = LayerStore(store.root, boot="another")
-    assert (later.mount("work") / "a").read_text() == "text"
+    later.create("again", b"{}", [layer])
+    assert (later.mount("again") / "a").read_text() == "text"
+    later.remove("again")
+
+
+def test_after_a_restart_of_the_machine_a_container_is_lost(store: LayerStore) -> None:
+    """Its changes were not flushed: it is named as lost, holds no layer, and can be removed."""
+    layer = kept_layer(store, archive_of({"a": "text"}))
+    store.create("work", b"{}", [layer])
+    later = LayerStore(store.root, boot="another")
+    with pytest.raises(NotInStore, match="the container work was lost when the machine restarted"):
+        later.mount("work")
+    assert later.containers() == ("work",)
+    later.collect()
+    assert contents(store)["layers"] == 0
+    later.remove("work")
+    assert later.containers() == ()
 
 
 def test_many_threads_unpack_a_layer_once(store: LayerStore) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from imagesmith.artifacts.storage import ContainerStorage
+from testing.buildah import Buildah, opened_buildah
 from testing.containers import import_tiny_image, opened_storage
 from testing.network import listener
 from testing.pipeline_support import Forge, RunningServer, image_config, uris
@@ -33,18 +34,19 @@ BARE = "FROM {{{ imagebuilder:parentImage }}}\n{{{ imagebuilder:environments }}}
 
 
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerStorage]:
-    """Where buildah makes parents."""
-    with opened_storage(tmp_path_factory.mktemp("parents")) as opened:
+def maker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Buildah, ContainerStorage]]:
+    """What makes parents, and a storage with the tiny image."""
+    folder = tmp_path_factory.mktemp("parents")
+    with opened_storage(folder) as opened, opened_buildah(folder / "buildah") as buildah:
         import_tiny_image(opened)
-        yield opened
+        yield buildah, opened
 
 
 class Parents:
     """Images with triggers, brought to where builds find them."""
 
-    def __init__(self, storage: ContainerStorage, registry: RunningRegistry, layouts: Path) -> None:
-        self._storage = storage
+    def __init__(self, maker: tuple[Buildah, ContainerStorage], registry: RunningRegistry, layouts: Path) -> None:
+        self._buildah, self._storage = maker
         self._registry = registry
         self._layouts = layouts
 
@@ -52,30 +54,23 @@ class Parents:
         """The `parentImage` text of a tiny image in `registry`, `oci`, `oci-archive` or `docker-archive`; `-oci`
         behind it asks for an OCI configuration that holds the triggers."""
         transport, _, oci = place.partition("+")
-        source = f"containers-storage:@{self._docker(triggers)}"
+        source = self._docker(triggers)
         if oci:
             source = self._as_oci(name, source, triggers)
         reference = f"{self._registry.host}/{name}:1" if transport == "registry" else f"{self._layouts / name}:x:1"
         target = f"docker://{reference}" if transport == "registry" else f"{transport}:{reference}"
         options = ["--dest-tls-verify=false", *([] if oci or transport != "registry" else ["--format=v2s2"])]
-        self._storage.tool(["skopeo", "copy", "--quiet", *options, source, target], what="copying")
+        self._buildah.run("skopeo", "copy", "--quiet", *options, source, target)
         return reference if transport == "registry" else f"{transport}:{self._layouts / name}:x:1"
 
     def _docker(self, triggers: tuple[str, ...]) -> str:
         tiny = self._storage.images()[0]
-        self._storage.create("parent", tiny)
-        try:
-            self._storage.configure("parent", [f"--onbuild={trigger}" for trigger in triggers])
-            argv = ["buildah", "commit", "--quiet", "--format=docker", "parent"]
-            made = self._storage.tool(argv, what="committing").stdout.decode().strip()
-        finally:
-            self._storage.remove("parent")
-        return made.removeprefix("sha256:")
+        return self._buildah.docker_image(self._storage, tiny, [f"--onbuild={trigger}" for trigger in triggers])
 
     def _as_oci(self, name: str, source: str, triggers: tuple[str, ...]) -> str:
         """The image as BuildKit would write it: OCI media types, and OnBuild in the configuration."""
         folder = self._layouts / f"{name}-made"
-        self._storage.tool(["skopeo", "copy", "--quiet", source, f"oci:{folder}:1"], what="copying")
+        self._buildah.run("skopeo", "copy", "--quiet", source, f"oci:{folder}:1")
         blobs = folder / "blobs" / "sha256"
 
         def read(digest: str) -> dict[str, Any]:
@@ -98,8 +93,8 @@ class Parents:
 
 
 @pytest.fixture(scope="module")
-def parents(storage: ContainerStorage, open_registry: RunningRegistry, tiny_parent: str) -> Parents:
-    return Parents(storage, open_registry, Path(tiny_parent.split(":")[1]).parent)
+def parents(maker: tuple[Buildah, ContainerStorage], open_registry: RunningRegistry, tiny_parent: str) -> Parents:
+    return Parents(maker, open_registry, Path(tiny_parent.split(":")[1]).parent)
 
 
 PLACES = ["registry", "registry+oci", "oci+oci", "oci-archive+oci", "docker-archive"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from imagesmith.artifacts.storage import ContainerStorage, runroot_for
+from imagesmith.artifacts.layout import OciLayout
+from imagesmith.artifacts.storage import SCRATCH, ContainerStorage
 from imagesmith.instances.container import ContainerInstance
 
 TOOLS = (
@@ -48,24 +51,40 @@ def libraries_of(program: Path) -> list[Path]:
 
 @contextmanager
 def opened_storage(folder: Path) -> Iterator[ContainerStorage]:
-    """A storage in a folder, with a run folder of its own; unmounted at the end."""
-    storage = ContainerStorage.open(folder / "root", runroot_for(folder))
+    """A storage in a folder; unmounted at the end."""
+    storage = ContainerStorage.open(folder / "root")
     try:
         yield storage
     finally:
         storage.close()
-        shutil.rmtree(storage.runroot, ignore_errors=True)
 
 
 def import_tiny_image(storage: ContainerStorage) -> str:
     """Make the tiny image in a storage."""
-    storage.create("tiny", "scratch")
+    storage.create("tiny", SCRATCH)
     try:
         make_tiny_root(storage.mount("tiny"))
-        storage.configure("tiny", ["--env=TINY=yes", "--label=tiny=1", '--cmd=["/bin/sh"]'])
-        return storage.commit("tiny", created_by="tiny")
+        bare = storage.commit("tiny", created_by="tiny")
+        document = dict(storage.image_config(bare))
+        document["config"] = {"Env": ["TINY=yes"], "Labels": {"tiny": "1"}, "Cmd": ["/bin/sh"]}
+        image = storage.make_image(json.dumps(document).encode(), bare)
+        storage.remove_image(bare)
+        return image
     finally:
         storage.remove("tiny")
+
+
+def with_config(storage: ContainerStorage, image: str, **members: object) -> str:
+    """An image with the same layers and other members of `config`; returns its id."""
+    document: dict[str, Any] = dict(storage.image_config(image))
+    document["config"] = {**(document.get("config") or {}), **members}
+    return storage.make_image(json.dumps(document).encode(), image)
+
+
+def exported(storage: ContainerStorage, image: str, folder: Path) -> str:
+    """Write an image as a layout into a folder; returns its name for skopeo."""
+    OciLayout(folder).export_image(storage, image, "image")
+    return f"oci:{folder}:image"
 
 
 Launch = Callable[..., ContainerInstance]

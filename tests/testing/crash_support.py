@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +71,8 @@ def catch(stage: str, forge: Forge, gate: Gate) -> Caught:
         return Caught(arn, gate.open)
     if stage == "export":
         script = "head -c 30000000 /dev/urandom > /random"
-        arn = forge.start(forge.recipe(forge.component(build=script)))
-        freeze(server, "skopeo copy", "--format=oci", "containers-storage:@")
-        return Caught(arn, nothing)
+        arn = forge.start(forge.recipe(forge.component(build=f"{script}; {HOLD.format(name=name)}")))
+        return Caught(arn, hold_export(server, name))
     hold = HOLD.format(name=name)
     if stage == "dockerfile":
         template = TEMPLATE.replace("{{{ imagebuilder:components }}}", f"RUN {hold}")
@@ -91,6 +92,42 @@ def registry_parent(server: RunningServer, gate: Gate) -> str:
     read_tool("skopeo", "copy", "--quiet", "--dest-tls-verify=false", server.parent, f"docker://{reference}")
     gate.shut()
     return reference
+
+
+def hold_export(server: RunningServer, name: str) -> Callable[[], None]:
+    """Let a build go on from its HOLD to its export, which waits for the lock of the layout; returns what lets it
+    go on. The lock is free once the server is killed."""
+    held(name)
+    lock = server.data_dir / "oci" / "lock"
+    script = f"echo held; while kill -0 {server.pid} 2>/dev/null; do sleep 0.05; done"
+    argv = ["flock", "--close", str(lock), "sh", "-c", script]
+    holder = subprocess.Popen(argv, stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    holder.stdout.close()
+    release(name)
+    eventually(lambda: _has_open(server.pid, lock), "an image waits for the lock of the layout")
+
+    def let_go() -> None:
+        holder.kill()
+        holder.wait()
+
+    return let_go
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    """Whether a process has a file open."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(link.readlink())
+    return path in found
+
+
+def is_waited_for(lock: int) -> bool:
+    """Whether a process waits for the lock of an open file."""
+    number = os.fstat(lock).st_ino
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any(" -> " in line and f":{number} " in line for line in lines)
 
 
 def find_below(server: RunningServer, *needles: str) -> int:
@@ -113,6 +150,13 @@ def freeze(server: RunningServer, *needles: str) -> int:
     pid = eventually(lambda: find_below(server, *needles), f"a process {needles}", seconds=60, pause=0.005)
     os.kill(pid, signal.SIGSTOP)
     return pid
+
+
+def freeze_at(server: RunningServer, pattern: str) -> None:
+    """Stop the server, which is killed next, as soon as its data directory has a new path of this pattern."""
+    before = set(server.data_dir.glob(pattern))
+    eventually(lambda: set(server.data_dir.glob(pattern)) - before, f"a path {pattern}", seconds=60, pause=0.001)
+    os.kill(server.pid, signal.SIGSTOP)
 
 
 def die_and_come_back(server: RunningServer) -> None:

@@ -77,7 +77,7 @@ class DockerfileBench:
 
     def left(self) -> list[str]:
         """Containers, mounts, groups and folders that builds left behind."""
-        groups = [str(path) for path in leftover_groups(f"{self.storage.runroot.name}-{self.name}")]
+        groups = [str(path) for path in leftover_groups(f"{self.storage.key}-{self.name}")]
         return [
             *self.storage.containers(), *self.storage.mounted(), *groups,
             *map(str, (self.storage.root / "tmp").iterdir()),

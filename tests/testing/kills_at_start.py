@@ -15,7 +15,6 @@ import ctypes
 import json
 import os
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imagesmith import processes
-from imagesmith.artifacts.storage import ContainerStorage, StorageProbe
+from imagesmith.artifacts.storage import ContainerStorage, storage_key
 from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.limits import ControlGroups, ResourceLimits, leftover_groups
@@ -36,12 +35,11 @@ PR_SET_CHILD_SUBREAPER = 36
 SETTLE_SECONDS = 10.0
 """What is still there after so long stays."""
 _SPARE = 1.3
-_PREFIX = f"kills-{os.getpid()}"
 
 
 def container(folder: Path, network: NetworkKind) -> None:
     """Start the sandbox of a container, with the container's own walls and its spawner, and run a command."""
-    storage = ContainerStorage(folder, Path("/run", _PREFIX), StorageProbe("vfs", "", 0.0))
+    storage = ContainerStorage(folder)
     instance = ContainerInstance(storage, "start", network=network, limits=ResourceLimits(), cancellation=None)
     instance._root = folder / "root"
     instance._start()
@@ -123,8 +121,7 @@ def main() -> None:
         time.sleep(random.uniform(0, seconds * _SPARE))
         os.kill(pid, signal.SIGKILL)
         left += survivors()
-    ControlGroups(leftover_groups(_PREFIX), ()).remove()
-    shutil.rmtree(Path("/run", _PREFIX), ignore_errors=True)
+    ControlGroups(leftover_groups(storage_key(folder)), ()).remove()
     print(json.dumps({"kills": kills, "start_ms": round(seconds * 1000), "survivors": left}))
 
 

@@ -6,7 +6,7 @@ import contextlib
 import time
 from pathlib import Path
 
-from imagesmith.artifacts.storage import runroot_for
+from imagesmith.artifacts.storage import storage_key
 from imagesmith.instances.limits import leftover_groups
 from testing.pipeline_support import RunningServer
 
@@ -56,7 +56,7 @@ def leftovers(server: RunningServer) -> list[str]:
     found += [f"container {name}" for name in server.containers()]
     for place in (server.temporary, *(server.data_dir / folder for folder in ("containers/tmp", "oci/tmp"))):
         found += [f"temporary {path}" for path in place.iterdir()] if place.is_dir() else []
-    found += [f"control group {path}" for path in leftover_groups(runroot_for(server.data_dir).name)]
+    found += [f"control group {path}" for path in leftover_groups(storage_key(server.data_dir / "containers"))]
     found += [f"namespace {path}" for path in Path("/run/netns").glob("*")]
     return found
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from imagesmith.build_logs.logs import step_log_path
-from testing.crash_support import find_below, nothing
+from testing.crash_support import is_waited_for, nothing
 from testing.pipeline_support import HOLD, TEMPLATE, Forge, eventually, held, release
 from testing.vulnerable import debian
 from testing.workflow_support import (
@@ -131,19 +131,19 @@ def _metadata(forge: Forge) -> Held:
 
 
 def _terminate(forge: Forge) -> Held:
-    """The tool that removes a container waits for the lock of the containers."""
+    """The removal of a container waits for the lock of the storage."""
     name = forge.name("terminate")
     document = TEST + TEST_LAUNCH + shell("Before", HOLD.format(name=name)) + _on_instance("TerminateInstance")
     arn = run_with(forge, workflow(forge, "TEST", document))
     caught = _held(forge, name, arn)
-    (lock,) = (forge.server.data_dir / "containers").glob("*-containers/containers.lock")
+    lock = forge.server.data_dir / "containers" / "lock"
     locks: list[int] = []
 
     def enter() -> None:
         locks.append(os.open(lock, os.O_RDWR | os.O_CLOEXEC))
-        fcntl.lockf(locks[0], fcntl.LOCK_EX)
+        fcntl.flock(locks[0], fcntl.LOCK_EX)
         release(name)
-        eventually(lambda: find_below(forge.server, "buildah rm", " i-"), "a container is removed")
+        eventually(lambda: is_waited_for(locks[0]), "a container is removed")
 
     return replace(caught, enter=enter, died=lambda: os.close(locks.pop()))
 

@@ -21,9 +21,10 @@ from pathlib import Path
 
 from imagesmith import processes
 from imagesmith.artifacts.base_cache import BaseCache, OnLine, base_key
-from imagesmith.artifacts.bootstrap import bootstrap, line_reader, make_layout
+from imagesmith.artifacts.bootstrap import bootstrap, keep_base, line_reader
 from imagesmith.artifacts.layout import LayoutError, OciLayout
 from imagesmith.artifacts.mirrors import Mirrors, choose_mirrors
+from imagesmith.artifacts.pulled_images import pull_image
 from imagesmith.artifacts.refusals import has_answered, is_away
 from imagesmith.artifacts.retry_policy import RetryPolicy, asked_pause
 from imagesmith.artifacts.storage import ContainerStorage, StorageError
@@ -33,7 +34,6 @@ from imagesmith.retries import Failure
 from imagesmith.settings import Registry
 from imagesmith.values.names import sha256_hex
 
-_PULL_SECONDS = 3600
 _ATTEMPTS_ELSEWHERE = 4
 """Attempts to pull from an unreachable host that is not in the settings: its name may be misspelt."""
 _ONCE = RetryPolicy()
@@ -107,8 +107,8 @@ class Bases:
             image_id = self._layout.ensure_in_storage(self._storage, digest, cancellation=cancellation)
         except LayoutError as error:
             raise ParentError(f"the artifact of the parent image {reference} is not here: {error}") from error
-        except processes.ProcessFailed as error:
-            raise ParentError(f"the parent image {reference} cannot be read: {error.completed.tail(4)}") from error
+        except StorageError as error:
+            raise ParentError(f"the parent image {reference} cannot be read: {error}") from error
         return Parent(image_id, reference, digest)
 
     def registry(
@@ -137,7 +137,7 @@ class Bases:
                 number = f"attempt {failed.attempt} of {attempts(failed)}"
                 on_line(f"pull of {reference}: {number} failed: {failed.error}; next in {pause:g} s")
 
-        with auth_options(registry, self._storage.root / "tmp") as options:
+        with self._storage.scratch() as folder, auth_options(registry, folder) as options:
             try:
                 return retry_policy.retrying(
                     lambda: self._pull(reference, options, on_output=on_output, cancellation=cancellation),
@@ -160,7 +160,6 @@ class Bases:
             )
         if not place.exists():
             raise ParentError(f"the parent image {reference} does not exist")
-        # through the layout, not `buildah pull`, which makes a name of the path and fails on capital letters
         name = f"parents/{sha256_hex(reference)[:24]}"
         try:
             artifact = self._layout.import_source(
@@ -183,18 +182,14 @@ class Bases:
     ) -> Parent:
         """One attempt. Raises _PullFailed, Cancelled."""
         try:
-            pulled = self._storage.tool(
-                ["buildah", "pull", "--quiet", "--policy=always", *options, f"docker://{reference}"],
-                what=f"pulling {reference}", timeout=_PULL_SECONDS, cancellation=cancellation, on_output=on_output,
-            )  # fmt: skip
-            image_id = pulled.stdout.decode().strip().splitlines()[-1].removeprefix("sha256:")
-            inspected = self._storage.tool(
-                ["buildah", "inspect", "--type=image", "--format={{.FromImageDigest}}", image_id],
-                what=f"reading the digest of {reference}",
+            image_id, digest = pull_image(
+                self._storage, reference, options, cancellation=cancellation, on_output=on_output
             )
         except processes.ProcessFailed as error:
             raise _PullFailed(error.completed.tail(4)) from error
-        return Parent(image_id, reference, inspected.stdout.decode().strip() or f"sha256:{image_id}")
+        except StorageError as error:
+            raise _PullFailed(str(error)) from error
+        return Parent(image_id, reference, digest)
 
     def _kept(self, reference: str) -> Parent | None:
         digest = self._layout.resolve(reference)
@@ -202,7 +197,7 @@ class Bases:
             return None
         try:
             return Parent(self._layout.ensure_in_storage(self._storage, digest), reference, digest)
-        except LayoutError:  # damaged: the base is made again
+        except (LayoutError, StorageError):  # damaged: the base is made again
             return None
 
     def _bootstrap(
@@ -227,18 +222,13 @@ class Bases:
                     "is the mirror reachable? see debian_mirror in the settings"
                 )
             on_line("keeping the base")
-            image_id, source = make_layout(base, work, created=datetime.fromtimestamp(self._now(), UTC))
-            with ThreadPoolExecutor(1) as pool:
-                unpacked = pool.submit(self._unpack, image_id, source, cancellation)
-                artifact = self._layout.import_source(self._storage, source, reference, cancellation=cancellation)
-                unpacked.result()
+            moment = datetime.fromtimestamp(self._now(), UTC)
+            image_id = keep_base(self._storage, base, work, created=moment, cancellation=cancellation)
+        with ThreadPoolExecutor(1) as pool:
+            unpacked = pool.submit(self._storage.unpack, image_id, cancellation=cancellation)
+            artifact = self._layout.export_image(self._storage, image_id, reference, cancellation=cancellation)
+            unpacked.result()
         return Parent(image_id, reference, artifact.digest)
-
-    def _unpack(self, image_id: str, source: str, cancellation: Cancellation | None) -> None:
-        self._storage.tool(
-            ["skopeo", "copy", "--quiet", source, f"containers-storage:@{image_id}"],
-            what="unpacking the base", timeout=_PULL_SECONDS, cancellation=cancellation,
-        )  # fmt: skip
 
 
 def _is_passing(failed: Failure) -> bool:
@@ -267,7 +257,7 @@ def _apt_sources() -> list[str]:
 
 @contextlib.contextmanager
 def auth_options(registry: Registry | None, scratch: Path | None) -> Iterator[list[str]]:
-    """Options of buildah and skopeo for a registry of the settings.
+    """Options of skopeo for a registry of the settings.
 
     The password is only written to a private file in `scratch` (None: the machine's temporary folder).
     """
@@ -286,7 +276,7 @@ def auth_options(registry: Registry | None, scratch: Path | None) -> Iterator[li
 
 
 def auth_entry(registry: Registry) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
-    """The auth file of buildah and skopeo for one registry."""
+    """The auth file of skopeo for one registry."""
     password = Path(registry.password_file).read_text(encoding="utf-8").strip() if registry.password_file else ""
     token = base64.b64encode(f"{registry.username}:{password}".encode()).decode()
     return {"auths": {registry.url.split("/")[0]: {"auth": token}}}

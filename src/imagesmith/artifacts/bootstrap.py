@@ -1,25 +1,27 @@
-"""Makes a Debian root file system from a package mirror, as one uncompressed OCI layer.
+"""Makes a Debian root file system from a package mirror, as the one layer of an image.
 
     mmdebstrap (own process and mount namespace; works in memory when there is enough) --> layer.tar
-      --> oci/  {config, manifest, layer}    a layout that both the storage and the embedded layout read
+      --> blob and configuration in the storage
 
 A kill at any moment ends every process and mount; the tar is in the caller's work folder.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from imagesmith import processes
-from imagesmith.artifacts.layout import CONFIG_TYPE, MANIFEST_TYPE
 from imagesmith.artifacts.mirrors import Mirrors
-from imagesmith.artifacts.oci import Configuration, Descriptor, descriptor
+from imagesmith.artifacts.oci import Configuration
+from imagesmith.artifacts.storage import ContainerStorage, reported
+from imagesmith.files import PRIVATE
+from imagesmith.layers.compression import pack_archive
+from imagesmith.layers.records import LayerBlob
+from imagesmith.layers.store import GZIP_LAYER
 from imagesmith.managed.bases import ManagedBase
 from imagesmith.processes import Cancellation, Completed, OnOutput
 from imagesmith.values.names import iso_instant
@@ -28,7 +30,6 @@ _SECONDS = 1800.0
 _MEMORY_NEEDED = {"container": 2 * 1024**3, "machine": 4 * 1024**3}
 """Bytes that must be free to work in memory; the work takes at most three quarters of them, usually a quarter."""
 
-_PLAIN_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _MERGED_USR = Path("/usr/share/mmdebstrap/hooks/merged-usr")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -78,21 +79,17 @@ def bootstrap(
     )
 
 
-def make_layout(base: ManagedBase, work: Path, *, created: datetime) -> tuple[str, str]:
-    """Turn `layer.tar` into the layout `oci`; returns its image id and its name for skopeo."""
-    blobs = work / "oci" / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-    layer = work / "layer.tar"
-    size = layer.stat().st_size
-    with layer.open("rb") as file:
-        diff_id = hashlib.file_digest(file, "sha256").hexdigest()
-    layer.rename(blobs / diff_id)
-    config = _put(blobs, _config(base, f"sha256:{diff_id}", created), CONFIG_TYPE)
-    parts = {"config": config, "layers": [{"mediaType": _PLAIN_LAYER, "digest": f"sha256:{diff_id}", "size": size}]}
-    manifest = _put(blobs, {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, **parts}, MANIFEST_TYPE)
-    (work / "oci" / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-    (work / "oci" / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))
-    return str(config["digest"]).removeprefix("sha256:"), f"oci:{work / 'oci'}"
+def keep_base(
+    storage: ContainerStorage, base: ManagedBase, work: Path, *, created: datetime,
+    cancellation: Cancellation | None = None,
+) -> str:  # fmt: skip
+    """Keep `layer.tar` as an image of the storage; returns its id. Raises StorageError, Cancelled."""
+    blob = work / "layer.gz"
+    with reported("compressing the base"), (work / "layer.tar").open("rb") as source, blob.open("xb") as target:
+        made = pack_archive(source, target, check=cancellation.check if cancellation else lambda: None)
+        blob.chmod(PRIVATE)
+    layer = LayerBlob(made.diff_id, made.digest, made.blob_size, GZIP_LAYER)
+    return storage.adopt(_config(base, made.diff_id, created), [(layer, blob)])
 
 
 def line_reader(on_line: Callable[[str], None]) -> OnOutput:
@@ -140,9 +137,9 @@ def _write_files(base: ManagedBase, folder: Path) -> None:
             place.chmod(0o755)
 
 
-def _config(base: ManagedBase, diff_id: str, created: datetime) -> Configuration:
+def _config(base: ManagedBase, diff_id: str, created: datetime) -> bytes:
     moment = iso_instant(created)
-    return {
+    document: Configuration = {
         "created": moment,
         "architecture": base.architecture,
         "os": "linux",
@@ -151,13 +148,7 @@ def _config(base: ManagedBase, diff_id: str, created: datetime) -> Configuration
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         "history": [{"created": moment, "created_by": f"mmdebstrap {base.suite}"}],
     }
-
-
-def _put(blobs: Path, document: Mapping[str, Any], media_type: str) -> Descriptor:
-    data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-    described = descriptor(media_type, data)
-    (blobs / described["digest"].removeprefix("sha256:")).write_bytes(data)
-    return described
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
 def free_memory() -> int:

@@ -20,20 +20,23 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagesmith.artifacts.layout_files import INDEX_TYPE as INDEX_TYPE
 from imagesmith.artifacts.layout_files import LayoutError as LayoutError
 from imagesmith.artifacts.layout_files import LayoutFiles, is_digest
-from imagesmith.artifacts.oci import Configuration, Descriptor, Manifest
+from imagesmith.artifacts.oci import Configuration, Descriptor, Manifest, digest_of
 from imagesmith.artifacts.plain_images import CONFIG_TYPE as CONFIG_TYPE
 from imagesmith.artifacts.plain_images import MANIFEST_TYPE as MANIFEST_TYPE
-from imagesmith.artifacts.plain_images import OddConfiguration, with_docker_members
+from imagesmith.artifacts.plain_images import OddConfiguration, layers_of, with_docker_members
 from imagesmith.artifacts.shared import SharedStoreError
-from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.processes import Cancellation, OnOutput
+from imagesmith.artifacts.storage import ContainerStorage, StorageError, reported
+from imagesmith.files import move_atomically, share_file
+from imagesmith.layers.compression import GZIP, compression_of, pack_archive
+from imagesmith.layers.records import LayerBlob
+from imagesmith.processes import Cancellation
 from imagesmith.retries import retrying
 
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -95,21 +98,14 @@ class OciLayout:
         *,
         annotations: Mapping[str, str] | None = None,
         cancellation: Cancellation | None = None,
-        on_output: OnOutput | None = None,
     ) -> ImageArtifact:
-        """Copy an image of the storage into the layout, compressing only new layers, and name it `ref`.
+        """Take an image of the storage into the layout and name it `ref`. Configuration and gzip layers keep their
+        bytes, other layers are compressed here; a layer that was seen before is taken from the layout.
 
-        `annotations` are those of its manifest; None: those that it has.
-        Raises ProcessFailed (disk full, damaged storage), LayoutError, Cancelled; the layout is then as before.
+        `annotations` are those of its manifest.
+        Raises StorageError (disk full, damaged storage), LayoutError, Cancelled; the layout is then as before.
         """
-        return self.import_source(
-            storage,
-            f"containers-storage:@{image_id}",
-            ref,
-            annotations=annotations,
-            cancellation=cancellation,
-            on_output=on_output,
-        )
+        return self._retried(image_id, lambda: self._export(storage, image_id, ref, annotations, cancellation))
 
     def import_source(
         self,
@@ -117,32 +113,43 @@ class OciLayout:
         source: str,
         ref: str | None = None,
         *,
-        annotations: Mapping[str, str] | None = None,
         cancellation: Cancellation | None = None,
-        on_output: OnOutput | None = None,
     ) -> ImageArtifact:
-        """Like export_image, from any source that skopeo reads (`oci:...`, `docker-archive:...`)."""
+        """Like export_image, from any source that skopeo reads (`oci:...`, `docker-archive:...`). Raises
+        ProcessFailed too."""
+        return self._retried(source, lambda: self._import(storage, source, ref, cancellation))
+
+    def _retried(self, image: str, work: Callable[[], ImageArtifact]) -> ImageArtifact:
         try:
             return retrying(
-                lambda: self._import(
-                    storage, source, ref, annotations=annotations, cancellation=cancellation, on_output=on_output
-                ),
-                retry=lambda failure: isinstance(failure.error, _LayerGone), attempts=_COPY_ATTEMPTS,
-            )  # fmt: skip
+                work, retry=lambda failure: isinstance(failure.error, _LayerGone), attempts=_COPY_ATTEMPTS
+            )
         except _LayerGone as error:
             raise LayoutError(
-                f"image {source}: layers of the layout {self.path} vanish as fast as they are copied"
+                f"image {image}: layers of the layout {self.path} vanish as fast as they are copied"
             ) from error
 
-    def _import(
-        self,
-        storage: ContainerStorage,
-        source: str,
-        ref: str | None,
-        *,
-        annotations: Mapping[str, str] | None,
+    def _export(
+        self, storage: ContainerStorage, image_id: str, ref: str | None, annotations: Mapping[str, str] | None,
         cancellation: Cancellation | None,
-        on_output: OnOutput | None,
+    ) -> ImageArtifact:  # fmt: skip
+        config = storage.config_bytes(image_id)
+        with ExitStack() as stack:
+            stack.enter_context(reported(f"taking image {image_id} into the layout"))
+            work = stack.enter_context(self.files.work_folder(cancellation=cancellation))
+            blobs = work / "blobs" / "sha256"
+            blobs.mkdir(parents=True)
+            parts: list[Descriptor] = []
+            for layer in storage.layer_blobs(image_id):
+                known = self._known_layer(layer.diff_id, cancellation=cancellation)
+                if known is None:
+                    blob = storage.layer_blob(image_id, layer, cancellation=cancellation)
+                    known = _gzip_blob(blob, layer, blobs, cancellation)
+                parts.append(known)
+            return self._keep(work, ref, config, parts, annotations)
+
+    def _import(
+        self, storage: ContainerStorage, source: str, ref: str | None, cancellation: Cancellation | None
     ) -> ImageArtifact:
         with self.files.work_folder() as work:
             blobs = work / "blobs" / "sha256"
@@ -158,38 +165,41 @@ class OciLayout:
                     "skopeo", "copy", "--quiet", "--format=oci", "--dest-compress-format=gzip",
                     source, f"oci:{work}:image",
                 ],
-                what=f"copying image {source} into the layout",
-                timeout=_COPY_SECONDS, cancellation=cancellation, on_output=on_output,
+                what=f"copying image {source} into the layout", timeout=_COPY_SECONDS, cancellation=cancellation,
             )  # fmt: skip
-            return self._adopt(work, ref, original, annotations)
+            return self._adopt(work, ref, original)
 
     def ensure_in_storage(
         self, storage: ContainerStorage, digest: str, *, cancellation: Cancellation | None = None
     ) -> str:
-        """Copy an image of the layout into the storage unless it is there; returns its image id."""
+        """Take an image of the layout into the storage unless it is there; returns its image id. The storage shares
+        the blobs, and unpacks them when they are needed. Raises LayoutError, StorageError, Cancelled."""
         artifact = self.read(digest)
         if not storage.has_image(artifact.image_id):
             self.make_whole(digest, cancellation=cancellation)
-            with self.view(digest) as view:
-                storage.tool(
-                    ["skopeo", "copy", "--quiet", f"oci:{view}", f"containers-storage:@{artifact.image_id}"],
-                    what=f"copying image {digest} into the container storage",
-                    timeout=_COPY_SECONDS, cancellation=cancellation,
-                )  # fmt: skip
+            parts = self.manifest(digest)["layers"]
+            storage.adopt(
+                self.files.read(artifact.config_digest),
+                [
+                    (LayerBlob(diff_id, part["digest"], part["size"], part["mediaType"]),
+                     self.files.place(part["digest"]))
+                    for diff_id, part in zip(artifact.diff_ids, parts, strict=True)
+                ],
+            )  # fmt: skip
         return artifact.image_id
 
     def make_whole(
         self, digest: str, storage: ContainerStorage | None = None, *, cancellation: Cancellation | None = None
     ) -> None:
         """Fetch the missing and damaged blobs of an image from the shared store or from `storage`, if they have
-        them. Raises LayoutError, which names the other blobs, ProcessFailed, Cancelled."""
+        them. Raises LayoutError, which names the other blobs, Cancelled."""
         faults = self._faults(digest, cancellation)
         if faults and self._obtain is not None:
             with contextlib.suppress(SharedStoreError):
                 self._obtain(self.files, digest)
             faults = self._faults(digest, cancellation)
         if faults and storage is not None:
-            with contextlib.suppress(LayoutError):
+            with contextlib.suppress(LayoutError, StorageError):
                 self._export_again(storage, digest, cancellation)
             faults = self._faults(digest, cancellation)
         if faults:
@@ -208,12 +218,15 @@ class OciLayout:
         return [f"blob {part} {fault}" for part, fault in faults.items() if fault]
 
     def _export_again(self, storage: ContainerStorage, digest: str, cancellation: Cancellation | None) -> None:
-        """Rewrite the blobs of an image from the storage. The same compression results in the same digests."""
-        image_id = str(self.manifest(digest)["config"]["digest"]).removeprefix("sha256:")
+        """Take the blobs of an image from the storage again, which has the same bytes."""
+        manifest = self.manifest(digest)
+        image_id = str(manifest["config"]["digest"]).removeprefix("sha256:")
         if not storage.has_image(image_id):
             return
         here = {entry["digest"] for entry in self.files.read_index()}
-        made = self.export_image(storage, image_id, cancellation=cancellation)
+        made = self.export_image(
+            storage, image_id, annotations=manifest.get("annotations"), cancellation=cancellation
+        )
         if made.digest not in here and made.digest != digest:
             self.delete(made.digest)
 
@@ -369,13 +382,8 @@ class OciLayout:
 
     # Inside
 
-    def _adopt(
-        self, work: Path, ref: str | None, original: bytes, annotations: Mapping[str, str] | None
-    ) -> ImageArtifact:
-        """Move skopeo's output into place and write the manifest that names the compressed layers.
-
-        `original` is the configuration before skopeo made an OCI configuration of it.
-        """
+    def _adopt(self, work: Path, ref: str | None, original: bytes) -> ImageArtifact:
+        """Take skopeo's output in; `original` is the configuration before skopeo made one of OCI of it."""
         copied = json.loads((work / "index.json").read_text())["manifests"][0]
         draft_path = work / "blobs" / "sha256" / str(copied["digest"]).removeprefix("sha256:")
         draft: Manifest = json.loads(draft_path.read_text())
@@ -384,24 +392,26 @@ class OciLayout:
             config = with_docker_members(config_blob.read_bytes(), original)
         except OddConfiguration as error:
             raise LayoutError(f"the configuration {draft['config']['digest']} is refused: {error}") from error
-        diff_ids = json.loads(config)["rootfs"]["diff_ids"]
-        if len(diff_ids) != len(draft["layers"]):
-            raise LayoutError(
-                f"image {draft['config']['digest']} names {len(diff_ids)} layers, not {len(draft['layers'])}"
-            )
+        return self._keep(work, ref, config, draft["layers"], _annotations(draft))
+
+    def _keep(
+        self, work: Path, ref: str | None, config: bytes, parts: Sequence[Descriptor],
+        annotations: Mapping[str, str] | None = None,
+    ) -> ImageArtifact:  # fmt: skip
+        """Write the manifest of a configuration and of layers whose new blobs are in the work folder."""
+        diff_ids = _diff_ids(config)
+        if len(diff_ids) != len(parts):
+            raise LayoutError(f"image {digest_of(config)} names {len(diff_ids)} layers, not {len(parts)}")
         with self.files.locked():
-            layers = [
-                self._adopt_layer(work, layer, diff_id)
-                for layer, diff_id in zip(draft["layers"], diff_ids, strict=True)
-            ]
+            layers = [self._adopt_layer(work, part, diff_id) for part, diff_id in zip(parts, diff_ids, strict=True)]
             manifest: Manifest = {
                 "schemaVersion": 2,
                 "mediaType": MANIFEST_TYPE,
                 "config": {"digest": self.files.put(config), "mediaType": CONFIG_TYPE, "size": len(config)},
                 "layers": layers,
             }
-            if kept := dict(_annotations(draft) if annotations is None else annotations):
-                manifest["annotations"] = kept
+            if annotations:
+                manifest["annotations"] = dict(annotations)
             data = json.dumps(manifest, separators=(",", ":"), sort_keys=True).encode()
             digest = self.files.put(data)
             self._name(digest, ref)
@@ -446,12 +456,25 @@ class OciLayout:
         self.files.write_index([*entries, entry])
 
 
+def _gzip_blob(blob: Path, layer: LayerBlob, folder: Path, cancellation: Cancellation | None) -> Descriptor:
+    """Put a layer of the storage into a folder, as a file that is named by its digest: the same one if it is
+    compressed by gzip already."""
+    with blob.open("rb") as file:
+        if compression_of(file.read(4)) == GZIP:
+            share_file(blob, folder / blob.name)
+            return {"digest": layer.digest, "mediaType": LAYER_TYPE, "size": layer.size}
+        with (folder / "gzip").open("xb") as packed:
+            made = pack_archive(file, packed, check=cancellation.check if cancellation else lambda: None)
+    move_atomically(folder / "gzip", folder / made.digest.removeprefix("sha256:"))
+    return {"digest": made.digest, "mediaType": LAYER_TYPE, "size": made.blob_size}
+
+
 def _diff_ids(config: bytes) -> list[str]:
     """The digests of an image's uncompressed layers, lowest first. Raises LayoutError."""
     try:
-        return [str(layer) for layer in json.loads(config)["rootfs"]["diff_ids"]]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise LayoutError(f"the configuration of the image names no layers: {error}") from error
+        return layers_of(config)
+    except OddConfiguration as error:
+        raise LayoutError(f"the configuration of the image is refused: {error}") from error
 
 
 def _recorded(record: Path) -> str:
@@ -464,5 +487,5 @@ def _recorded(record: Path) -> str:
 
 
 def _annotations(manifest: Manifest) -> dict[str, str]:
-    """The annotations without the empty ones that buildah writes about an unnamed base."""
+    """The annotations without empty ones, which buildah writes about an unnamed base."""
     return {key: value for key, value in (manifest.get("annotations") or {}).items() if value}

@@ -116,9 +116,9 @@ class LayoutFiles:
         """Create or replace a file in one step, flushed to disk. The lock is held."""
         write_atomically(target, data, drafts=self._tmp)
 
-    def work_folder(self) -> AbstractContextManager[Path]:
-        """A folder for work in progress; a collector in another process keeps it."""
-        return draft_folder(self._tmp, lock=self._lock)
+    def work_folder(self, *, cancellation: Cancellation | None = None) -> AbstractContextManager[Path]:
+        """A folder for work in progress; a collector in another process keeps it. Raises Cancelled."""
+        return draft_folder(self._tmp, lock=self._lock, cancellation=cancellation)
 
     def remove_others(self, needed: Collection[str]) -> int:
         """Remove unneeded blobs, and folders of dead work; returns the freed bytes. The lock is held."""

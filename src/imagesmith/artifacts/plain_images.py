@@ -1,38 +1,35 @@
-"""Makes images without ONBUILD triggers, so that a host tool can safely make a container from them.
+"""Reads and changes the configurations of images, in OCI's format and in docker's. Pure.
 
-`buildah from` carries out the triggers of an image itself: outside any sandbox, with the host's files as the build
-context and the host's network. So no container is ever made from an image with triggers: it is made from an image
-of the same layers whose configuration lacks them, and the build runs the triggers in the sandbox instead.
-
-    image --buildah inspect--> triggers? --none--> itself
-                                    +-----some--> configuration without them + the same layers -> image
-
-buildah itself reports the triggers, so that both read the same: names of members in any case, in `config` and in
-the old `container_config`, in OCI configurations too.
+Members have the names of the specification in any case, as Docker reads them. ONBUILD triggers are instructions of
+the next build: a container is made of the configuration without them, and the build runs them in the sandbox.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from imagesmith.artifacts.oci import Descriptor, descriptor
+from datetime import datetime
+from typing import Any, Final
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-_LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 EMPTY_LAYER = "sha256:" + hashlib.sha256(bytes(1024)).hexdigest()
 """The uncompressed content of a layer without entries: the end of an archive."""
+SCRATCH_CONFIG: Final = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
+MOST_BYTES: Final = 4 * 1024 * 1024
+"""A longer configuration is refused, as other tools refuse it."""
+
 _DOCKER_ONLY = {name.lower(): name for name in ("Healthcheck", "OnBuild", "Shell", "StopTimeout")}
 _HOLDERS = ("config", "container_config")
 _TRIGGERS = "onbuild"
-
-MOST_BYTES = 64 * 1024 * 1024
-"""buildah shows a configuration, which has 4 MiB at most, four times."""
+_OUTER: Final = ("author", "architecture", "os", "os.version", "os.features", "variant")
+_INNER: Final = (
+    "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal",
+    "Healthcheck", "Shell", "StopTimeout",
+)  # fmt: skip
+_UNKNOWN: Final = "a layer of the parent, which has no history"
 
 
 class OddConfiguration(ValueError):
@@ -47,51 +44,48 @@ class PlainImage:
     triggers: tuple[str, ...] = ()
 
 
-def triggers_of(inspected: bytes) -> tuple[str, ...]:
-    """The triggers in what `buildah inspect --type=image` prints. Raises OddConfiguration."""
-    return tuple(map(str, docker_members(inspected).get("OnBuild", ())))
-
-
-def docker_members(inspected: bytes) -> Mapping[str, Any]:
-    """Members of an image's or container's configuration that only docker's format has, from the output of
-    `buildah inspect`. Raises OddConfiguration."""
-    try:
-        found = (json.loads(inspected).get("Docker") or {}).get("config") or {}
-        return {name: found[name] for name in _DOCKER_ONLY.values() if found.get(name)}
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise OddConfiguration(f"it cannot be read: {error}") from error
-
-
-def without_triggers(config: bytes) -> bytes:
-    """The same configuration without triggers. Raises OddConfiguration."""
+def read_document(config: bytes) -> dict[str, Any]:
+    """A configuration as a JSON object. Raises OddConfiguration."""
+    if len(config) > MOST_BYTES:
+        raise OddConfiguration(f"it is longer than {MOST_BYTES} bytes")
     try:
         document = json.loads(config)
     except (ValueError, RecursionError) as error:
         raise OddConfiguration(f"it is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise OddConfiguration("it is not a JSON object")
+    return document
+
+
+def layers_of(config: bytes) -> list[str]:
+    """The digests of an image's uncompressed layers, lowest first. Raises OddConfiguration."""
+    rootfs = read_document(config).get("rootfs")
+    layers = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    if not isinstance(layers, list) or not all(isinstance(layer, str) for layer in layers):
+        raise OddConfiguration("it names no layers")
+    return layers
+
+
+def docker_members(config: bytes) -> Mapping[str, Any]:
+    """Members of a configuration that OCI has no name for: `OnBuild`, `Healthcheck` and so on, where they are not
+    empty. Raises OddConfiguration."""
+    inner = _inner(read_document(config))
+    return {name: value for key, value in inner.items() if value and (name := _DOCKER_ONLY.get(key.lower()))}
+
+
+def triggers_of(config: bytes) -> tuple[str, ...]:
+    """The triggers of an image, in their order. Raises OddConfiguration."""
+    found = docker_members(config).get("OnBuild", ())
+    if not isinstance(found, (list, tuple)) or not all(isinstance(trigger, str) for trigger in found):
+        raise OddConfiguration("its member 'OnBuild' is not a list of strings")
+    return tuple(found)
+
+
+def without_triggers(config: bytes) -> bytes:
+    """The same configuration without triggers, unchanged if it has none. Raises OddConfiguration."""
+    document = read_document(config)
     plain = {name: _stripped(value) if name.lower() in _HOLDERS else value for name, value in document.items()}
-    return json.dumps(plain, separators=(",", ":")).encode()
-
-
-def without_empty_layer(config: bytes) -> bytes:
-    """An image's configuration without an empty top layer; unchanged if the top layer is not empty.
-
-    buildah writes a layer for instructions that change no file. Raises OddConfiguration.
-    """
-    try:
-        document = json.loads(config)
-        layers = document["rootfs"]["diff_ids"]
-        history = document.get("history") or []
-        made = [entry for entry in history if not entry.get("empty_layer")]
-        if len(layers) < 2 or layers[-1] != EMPTY_LAYER or (history and len(made) != len(layers)):
-            return config
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise OddConfiguration(f"it cannot be read: {error}") from error
-    if made:
-        made[-1]["empty_layer"] = True
-    document["rootfs"]["diff_ids"] = layers[:-1]
-    return json.dumps(document, separators=(",", ":")).encode()
+    return config if plain == document else _encoded(plain)
 
 
 def with_docker_members(converted: bytes, original: bytes) -> bytes:
@@ -99,18 +93,64 @@ def with_docker_members(converted: bytes, original: bytes) -> bytes:
 
     Other builders write them too, and other readers ignore them. Raises OddConfiguration.
     """
-    try:
-        target, source = json.loads(converted), json.loads(original)
-        inner = source.get("config") or {}
-        known = target.get("config") or {}
-        present = {name.lower() for name in known}
-        found = {name: value for key, value in inner.items() if value and (name := _DOCKER_ONLY.get(key.lower()))}
-        extra = {name: value for name, value in found.items() if name.lower() not in present}
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise OddConfiguration(f"it cannot be read: {error}") from error
-    if not extra:
-        return converted
-    return json.dumps({**target, "config": {**known, **extra}}, separators=(",", ":")).encode()
+    target = read_document(converted)
+    known = _inner(target)
+    present = {name.lower() for name in known}
+    extra = {name: value for name, value in docker_members(original).items() if name.lower() not in present}
+    return _encoded({**target, "config": {**known, **extra}}) if extra else converted
+
+
+def committed_config(
+    base: bytes, diff_ids: Sequence[str], *, created: datetime, created_by: str = "", comment: str = "",
+    labels: Mapping[str, str] | None = None,
+) -> bytes:  # fmt: skip
+    """The configuration of an image that was committed from a container: `base` is that of the container's image.
+
+    `diff_ids`: of all its layers, lowest first; those above the base's get an entry of the history each. Members
+    that only docker's format has are left out, those of it that containers obey are kept. Raises OddConfiguration.
+    """
+    document, below = read_document(base), layers_of(base)
+    moment = created.strftime("%Y-%m-%dT%H:%M:%SZ")
+    inner = {name: value for name in _INNER if (value := _member(_inner(document), name))}
+    if labels:
+        inner["Labels"] = {**(inner.get("Labels") or {}), **labels}
+    entry = {"created": moment, **({"created_by": created_by} if created_by else {}),
+             **({"comment": comment} if comment else {})}  # fmt: skip
+    added = len(diff_ids) - len(below)
+    return _encoded(
+        {
+            "created": moment,
+            **{name: document[name] for name in _OUTER if document.get(name)},
+            "config": inner,
+            "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
+            "history": [
+                *parent_history(document, moment),
+                *([entry] * added if added else [{**entry, "empty_layer": True}]),
+            ],
+        }
+    )
+
+
+def parent_history(document: Mapping[str, Any], created: str) -> list[dict[str, Any]]:
+    """The history of a parent, with as many layers as it has: one whose history lacks some gets one for each."""
+    layers = len((document.get("rootfs") or {}).get("diff_ids") or ())
+    known = [dict(entry) for entry in document.get("history") or () if isinstance(entry, dict)]
+    if sum(not entry.get("empty_layer") for entry in known) == layers:
+        return known
+    return [{"created": document.get("created") or created, "comment": _UNKNOWN}] * layers
+
+
+def _inner(document: Mapping[str, Any]) -> dict[str, Any]:
+    found = _member(document, "config") or {}
+    if not isinstance(found, dict):
+        raise OddConfiguration("its member 'config' is not an object")
+    return found
+
+
+def _member(members: Mapping[str, Any], name: str) -> Any:
+    """The last member of this name in any case, as Docker's reader has it."""
+    found = [value for key, value in members.items() if key.lower() == name.lower()]
+    return found[-1] if found else None
 
 
 def _stripped(holder: Any) -> Any:
@@ -119,53 +159,5 @@ def _stripped(holder: Any) -> Any:
     return {name: value for name, value in holder.items() if name.lower() != _TRIGGERS}
 
 
-def write_view(folder: Path, config: bytes) -> str:
-    """Write a layout with an image whose layers the reader already has; returns the image's id.
-
-    Its layers are named by their diff ids, and their blobs are absent.
-    """
-    blobs = folder / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-
-    def put(data: bytes, kind: str) -> Descriptor:
-        described = descriptor(kind, data)
-        (blobs / described["digest"].removeprefix("sha256:")).write_bytes(data)
-        return described
-
-    try:
-        layers = [str(layer) for layer in json.loads(config)["rootfs"]["diff_ids"]]
-    except (KeyError, TypeError) as error:
-        raise OddConfiguration("it names no layers") from error
-    kept = put(config, CONFIG_TYPE)
-    manifest = {
-        "schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": kept,
-        # a layer with a known digest is not read, so its size is not checked either
-        "layers": [{"mediaType": _LAYER_TYPE, "digest": layer, "size": 1} for layer in layers],
-    }  # fmt: skip
-    entry = put(json.dumps(manifest).encode(), MANIFEST_TYPE)
-    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
-    return str(kept["digest"]).removeprefix("sha256:")
-
-
-def plain_image(
-    image: str,
-    *,
-    inspect: Callable[[str], bytes],
-    read_config: Callable[[str], bytes],
-    copy: Callable[[Path, str], object],
-    folder: Path,
-) -> PlainImage:
-    """The image to use in place of `image`. Raises OddConfiguration, and the errors of the tools.
-
-    `inspect` returns buildah's view of an image; `read_config` its unchanged configuration; `copy` copies a layout
-    in a folder into the storage under an id; `folder` is empty.
-    """
-    triggers = triggers_of(inspect(image))
-    if not triggers:
-        return PlainImage(image)
-    plain = write_view(folder, without_triggers(read_config(image)))
-    copy(folder, plain)
-    if triggers_of(inspect(plain)):
-        raise OddConfiguration("its ONBUILD triggers cannot be taken out")
-    return PlainImage(plain, triggers)
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()

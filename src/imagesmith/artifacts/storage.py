@@ -1,10 +1,8 @@
-"""The private container storage of one data directory, driven through buildah and skopeo.
+"""The private container storage of one data directory: images and working containers on the layer store.
 
-    root/                 layers, images, working containers
-      storage.conf        makes it private: no tool here reads the machine's own configuration
-      driver              the driver that worked when the storage was made
-      home/  tmp/         HOME and TMPDIR of the tools
-    runroot/              locks and mount records; below /run, so a reboot empties it
+    root/
+      layers/ blobs/ images/ roots/ leases/ tmp/    see layers/store.py
+      home/                                         HOME of skopeo, which moves images from and to registries
 
 Nothing of the user's own storage, credentials or configuration is read or written. Working containers are named
 `<build id>-<role>`, so a sweep can distinguish containers of live builds from those of dead builds. Mounts end with
@@ -18,61 +16,50 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from imagesmith import processes
+from imagesmith.artifacts.intact import IntactFiles
 from imagesmith.artifacts.oci import Configuration
 from imagesmith.artifacts.plain_images import (
     MOST_BYTES,
+    SCRATCH_CONFIG,
     OddConfiguration,
     PlainImage,
-    docker_members,
-    plain_image,
-    with_docker_members,
-    without_empty_layer,
-    write_view,
-)  # fmt: skip
+    committed_config,
+    layers_of,
+    triggers_of,
+    without_triggers,
+)
 from imagesmith.files import READABLE, write_atomically
+from imagesmith.layers.entries import LayerError
+from imagesmith.layers.overlay_mounts import overlay_options, unmount
+from imagesmith.layers.records import LayerBlob
+from imagesmith.layers.store import LayerStore, NameInUse
 from imagesmith.locks import file_lock
-from imagesmith.processes import Cancellation, Completed, OnOutput, ProcessFailed
-from imagesmith.retries import Failure, retrying
+from imagesmith.processes import Cancellation, Completed, OnOutput
 from imagesmith.trees import remove_tree
 
-DRIVERS = ("overlay", "vfs")
 SCRATCH = "scratch"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
-_REASON = 300
-_LIST_ATTEMPTS = 5
-_NO_RECORDS = len(b"[]")
-"""Bytes of a file of the storage that lists no container."""
-_COMMIT_ATTEMPTS = 3
-_COMMIT_SECONDS = 3600.0
+_OLD: Final = "storage.conf"
+"""A file in the folder of a storage of older versions, which buildah kept."""
 _QUICK = 120.0
-"""Seconds for calls that only touch records; a storage that takes longer is broken."""
+"""Seconds for calls that only read a few files."""
 
 
 class StorageError(RuntimeError):
     """The container storage could not perform the operation."""
 
 
-@dataclass(frozen=True)
-class StorageProbe:
-    """The driver in use and the reason, for `imagesmith doctor`."""
-
-    driver: str
-    reason: str
-    seconds: float
-
-    @property
-    def copies_everything(self) -> bool:
-        """vfs keeps a full copy of every layer: slow, and many times the disk space."""
-        return self.driver == "vfs"
+class ContainerExists(StorageError):
+    """There is a working container of this name."""
 
 
 @dataclass(frozen=True)
@@ -83,76 +70,43 @@ class SweepReport:
     mounts: tuple[str, ...]
 
 
-def _recorded(record: Path) -> StorageProbe | None:
-    """The driver that worked earlier; None if the record is missing or damaged: drivers are then tried again."""
-    try:
-        known = StorageProbe(**json.loads(record.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
-    return known if known.driver in DRIVERS else None
-
-
-def runroot_for(data_dir: Path) -> Path:
-    """The run-time folder of a data directory: stable, short, and different for every data directory."""
-    return Path("/run/imagesmith") / hashlib.sha256(os.fsencode(data_dir.absolute())).hexdigest()[:12]
-
-
 class ContainerStorage:
-    """One storage; safe for several threads and processes, because buildah locks its records."""
+    """One storage; safe for several threads and processes. Its methods raise StorageError."""
 
-    def __init__(self, root: Path, runroot: Path, probe: StorageProbe) -> None:
+    def __init__(self, root: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.root = root
-        self.runroot = runroot
-        self.probe = probe
-        self._listed: tuple[tuple[tuple[int, int, int] | None, ...], tuple[str, ...]] | None = None
-        """The records of the containers at the time of the last listing, and their names."""
+        self.key = storage_key(root)
+        self._now = now
+        self._store = LayerStore(root)
+        self._intact = IntactFiles()
 
     @classmethod
-    def open(cls, root: Path, runroot: Path) -> ContainerStorage:
-        """Make or open the storage; the first opening tries the drivers. Raises StorageError if none works."""
-        # the tools require absolute paths
-        root, runroot = root.absolute(), runroot.absolute()
-        for folder in (root, runroot, root / "home", root / "tmp"):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with file_lock(root / "driver.lock"):
-            return cls._opened(root, runroot)
-
-    @classmethod
-    def _opened(cls, root: Path, runroot: Path) -> ContainerStorage:
-        record = root / "driver"
-        known = _recorded(record)
-        if known is not None:
-            storage = cls(root, runroot, known)
-            storage._write_configuration()
-            return storage
-        failures: list[str] = []
-        for driver in DRIVERS:
-            storage = cls(root, runroot, StorageProbe(driver, "; ".join(failures) or f"{driver} works", 0.0))
-            storage._write_configuration()
-            try:
-                seconds = storage._try_driver()
-            except ProcessFailed as error:
-                failures.append(f"{driver} does not work here: {error.completed.tail(1)[-_REASON:]}")
-                continue
-            storage.probe = StorageProbe(driver, storage.probe.reason, round(seconds, 3))
-            write_atomically(record, json.dumps(storage.probe.__dict__), mode=READABLE)
-            return storage
-        raise StorageError(f"no storage driver works at {root}: {'; '.join(failures)}")
+    def open(cls, root: Path) -> ContainerStorage:
+        """Make or open the storage. What an older version kept there is removed: images that builds need are in the
+        layout, and are taken from it again. Raises OSError."""
+        root = root.absolute()
+        (root / "home").mkdir(parents=True, exist_ok=True, mode=0o700)
+        with file_lock(root / "open.lock"):
+            if (root / _OLD).exists():
+                _remove_old(root)
+        # Pulls that need credentials name their own file; the tools require that this one exists.
+        credentials = root / "home" / "no-credentials.json"
+        if not credentials.exists():
+            write_atomically(credentials, "{}", mode=READABLE)
+        return cls(root)
 
     @classmethod
     def for_data_dir(cls, data_dir: Path) -> ContainerStorage:
-        return cls.open(data_dir / "containers", runroot_for(data_dir))
+        return cls.open(data_dir / "containers")
 
     @property
     def environment(self) -> dict[str, str]:
-        """The whole environment of buildah and skopeo here."""
+        """The whole environment of the tools here."""
         return processes.host_environment(
             {
                 "HOME": str(self.root / "home"),
                 "TMPDIR": str(self.root / "tmp"),
-                "CONTAINERS_STORAGE_CONF": str(self.root / "storage.conf"),
                 "REGISTRY_AUTH_FILE": str(self.root / "home" / "no-credentials.json"),
-                "BUILDAH_FORMAT": "oci",
             }
         )
 
@@ -164,89 +118,56 @@ class ContainerStorage:
         timeout: float | None = _QUICK,
         cancellation: Cancellation | None = None,
         on_output: OnOutput | None = None,
-        env: Mapping[str, str] | None = None,
-        tree: bool = False,
         limit: int = processes.DEFAULT_LIMIT,
     ) -> Completed:
-        """Run buildah or skopeo on this storage. Raises ProcessFailed, Cancelled."""
+        """Run skopeo with files of this storage only. Raises ProcessFailed, Cancelled."""
         with self.scratch() as folder:
             return processes.check(
-                argv,
-                what=what,
-                env={**self.environment, "TMPDIR": str(folder), **(env or {})},
-                timeout=timeout,
-                cancellation=cancellation,
-                on_output=on_output,
-                tree=tree,
-                limit=limit,
-            )
+                argv, what=what, env={**self.environment, "TMPDIR": str(folder)}, timeout=timeout,
+                cancellation=cancellation, on_output=on_output, limit=limit,
+            )  # fmt: skip
 
-    @contextlib.contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A temporary folder for one tool, which would leave its files behind when it is killed.
-
-        Emptied by sweep if this process is killed too.
-        """
-        with tempfile.TemporaryDirectory(prefix="tool-", dir=self.root / "tmp") as folder:
-            yield Path(folder)
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A temporary folder, removed at its end; that of a killed process by the next sweep."""
+        return self._store.draft()
 
     # Working containers
 
     def create(self, name: str, image: str) -> None:
         """Make a working container from an image of this storage, or from `scratch`; triggers of the image do not
-        run (plain_images.py). Raises ProcessFailed, StorageError."""
+        run, and are no part of it. Raises ContainerExists."""
         _check_name(name)
-        plain = image if image == SCRATCH else self.plain_image(image).id
-        self.tool(
-            ["buildah", "from", "--pull-never", "--quiet", "--name", name, plain],
-            what=f"making a container from image {image}",
-        )
+        layers = self.layer_blobs(image)
+        config = SCRATCH_CONFIG if image == SCRATCH else self._without_triggers(image)
+        with reported(f"making container {name} from image {image}"):
+            self._store.create(name, config, layers)
 
     def mount(self, name: str) -> Path:
-        done = self.tool(["buildah", "mount", _check_name(name)], what=f"mounting container {name}")
-        return Path(done.stdout.decode().strip())
+        with reported(f"mounting container {_check_name(name)}"):
+            return self._store.mount(name)
 
     def unmount(self, name: str) -> None:
-        self.tool(["buildah", "umount", _check_name(name)], what=f"unmounting container {name}")
+        with reported(f"unmounting container {_check_name(name)}"):
+            self._store.unmount(name)
 
     def remove(self, name: str) -> None:
         """Unmount and remove a working container; does nothing if there is none of this name."""
-        try:
-            self.tool(["buildah", "rm", _check_name(name)], what=f"removing container {name}")
-        except ProcessFailed as error:
-            if b"not known" not in error.completed.stderr:
-                raise
+        with reported(f"removing container {_check_name(name)}"):
+            self._store.remove(name)
 
     def containers(self) -> tuple[str, ...]:
-        """Names of the working containers. The tools are only called if there are records, and they have changed
-        since last time: a build without containers needs no call, and most starts need none."""
-        # read before the listing: a change meanwhile makes the list outdated
-        records = self._container_records()
-        if all(record is None or record[-1] <= _NO_RECORDS for record in records):
-            return ()
-        listed = self._listed
-        if listed is None or listed[0] != records:
-            listed = self._listed = (records, self._list_containers())
-        return listed[1]
+        """Names of the working containers."""
+        with reported("listing containers"):
+            return self._store.containers()
 
-    def _container_records(self) -> tuple[tuple[int, int, int] | None, ...]:
-        """Metadata that changes with every new or removed container: the files are replaced each time."""
-        places = (folder / f"{self.probe.driver}-containers" for folder in (self.root, self.runroot))
-        return tuple(
-            _identity(place / name) for place in places for name in ("containers.json", "volatile-containers.json")
-        )
+    def container_variables(self, name: str) -> list[str]:
+        """The environment variables of the image that a working container was made from."""
+        with reported(f"reading container {_check_name(name)}"):
+            return _variables(json.loads(self._store.container_config(name)))
 
-    def _list_containers(self) -> tuple[str, ...]:
-        # --all: without it, half-removed containers (a full disk leaves them) are not listed
-        argv = ["buildah", "containers", "--all", "--json"]
-        done = retrying(
-            lambda: self.tool(argv, what="listing containers"), retry=_container_vanished, attempts=_LIST_ATTEMPTS
-        )
-        return tuple(entry["containername"] for entry in json.loads(done.stdout or b"[]") or [])
-
-    def configure(self, name: str, changes: Sequence[str]) -> None:
-        """Change the image configuration of a container; `changes` are options of `buildah config`."""
-        self.tool(["buildah", "config", *changes, _check_name(name)], what=f"configuring container {name}")
+    def upper(self, name: str) -> Path:
+        """The folder that holds what was written to a container since its last commit."""
+        return self._store.upper(_check_name(name))
 
     def commit(
         self,
@@ -256,180 +177,156 @@ class ContainerStorage:
         labels: Mapping[str, str] | None = None,
         created_by: str = "",
         cancellation: Cancellation | None = None,
-        timeout: float | None = _COMMIT_SECONDS,
     ) -> str:
-        """Write the container's changes as one layer; returns the image id. `created` also sets the times of files.
+        """Write the container's changes as one layer of a new image; returns its id. Raises Cancelled.
 
-        Docker's members that buildah leaves out of an OCI configuration (health check, shell) are kept.
+        `created` is the time of the image, and no file of the layer is later. The container goes on above it.
         """
-        changes = [f"--label={key}={value}" for key, value in sorted((labels or {}).items())]
-        if created_by:
-            changes.append(f"--created-by={created_by}")
-        if changes:
-            self.configure(name, changes)
-        stamp = [f"--timestamp={int(created.timestamp())}"] if created else []
-        image = self._committed(name, stamp, cancellation=cancellation, timeout=timeout)
-        inspected = self.tool(["buildah", "inspect", "--type=container", name], what=f"reading {name}").stdout
-        return self._rewritten(
-            image,
-            lambda config: with_docker_members(config, json.dumps({"config": docker_members(inspected)}).encode()),
-        )
+        with reported(f"committing container {_check_name(name)}"):
+            base = self._store.container_config(name)
+            latest = int(created.timestamp()) if created else None
+            made = self._store.commit(name, latest=latest, cancellation=cancellation)
+            with self._store.lease(made.layers):
+                config = committed_config(
+                    base, [layer.diff_id for layer in made.layers], created=created or self._now(),
+                    created_by=created_by, labels=labels,
+                )  # fmt: skip
+                return self._store.put_image(config, made.layers)
 
     def commit_layers(self, name: str, *, cancellation: Cancellation | None = None) -> str:
         """Write the container's changes as one layer of a new image, whose configuration means nothing; returns its
         id."""
-        return self._committed(name, [], cancellation=cancellation, timeout=_COMMIT_SECONDS)
+        return self.commit(name, cancellation=cancellation)
 
-    def _committed(
-        self, name: str, options: Sequence[str], *, cancellation: Cancellation | None, timeout: float | None
-    ) -> str:
-        argv = ["buildah", "commit", "--quiet", "--identity-label=false", "--format=oci", *options, name]
-        done = retrying(
-            lambda: self.tool(
-                argv, what=f"committing container {name}", timeout=timeout, cancellation=cancellation
-            ),
-            retry=_made_twice, attempts=_COMMIT_ATTEMPTS,
-        )  # fmt: skip
-        return _image_id(done.stdout)
+    def how_to_enter(self, name: str) -> tuple[str, str]:
+        """Commands for a shell: one that runs a shell of the image in a container, and one that removes it."""
+        folder = self._store.upper(_check_name(name)).parent
+        options = overlay_options(len(self._store.container(name).layers) or 1)
+        mount = f"rm -rf work/work && mount -t overlay -o nodev,{options} overlay merged && exec chroot merged sh"
+        return f"cd {folder} && unshare --mount sh -c '{mount}'", f"rm -r {folder}"
 
     # Images
 
-    def make_image(self, config: bytes) -> str:
-        """Make an image of a configuration whose layers are in the storage; returns its id. Raises ProcessFailed,
-        StorageError."""
-        with self.scratch() as folder:
-            try:
-                made = write_view(folder / "view", config)
-            except OddConfiguration as error:
-                raise StorageError(f"the configuration of a new image is refused: {error}") from error
-            self._adopt(folder / "view", made)
-        return made
+    def make_image(self, config: bytes, base: str) -> str:
+        """Make an image of a configuration whose layers are the lowest of the image `base`; returns its id."""
+        with reported("making an image"):
+            wanted = layers_of(config)
+            layers = self.layer_blobs(base)[: len(wanted)]
+            if [layer.diff_id for layer in layers] != wanted:
+                raise StorageError(f"the configuration of a new image is refused: {base} has not its layers")
+            with self._store.lease(layers):
+                return self._store.put_image(config, layers)
+
+    def adopt(self, config: bytes, blobs: Sequence[tuple[LayerBlob, Path]]) -> str:
+        """Keep an image of other files: its configuration, and its layers, lowest first, each with a file that has
+        its digest and shares its bytes from now on; returns its id. They are unpacked when they are needed."""
+        with reported("keeping an image"):
+            layers = [layer for layer, _ in blobs]
+            if [layer.diff_id for layer in layers] != layers_of(config):
+                raise StorageError("the configuration of an image is refused: it names other layers")
+            with self._store.lease(layers):
+                for layer, source in blobs:
+                    self._store.link_blob(source, layer.digest)
+                return self._store.put_image(config, layers)
+
+    def unpack(self, image_id: str, *, cancellation: Cancellation | None = None) -> None:
+        """Unpack the layers of an image, so that its first container need not wait. Raises Cancelled."""
+        layers = self.layer_blobs(image_id)
+        with reported(f"unpacking image {image_id}"), self._store.lease(layers):
+            self._store.require_layers(layers, cancellation=cancellation)
+
+    def layer_blobs(self, image_id: str) -> tuple[LayerBlob, ...]:
+        """The layers of an image, lowest first; none for SCRATCH."""
+        if image_id == SCRATCH:
+            return ()
+        with reported(f"reading image {_check_image(image_id)}"):
+            return self._store.image(image_id).layers
 
     def layers_of(self, image_id: str) -> list[str]:
         """The diff ids of an image's layers, lowest first; none for SCRATCH."""
-        return [] if image_id == SCRATCH else list(self.image_config(image_id)["rootfs"]["diff_ids"])
+        return [layer.diff_id for layer in self.layer_blobs(image_id)]
+
+    def layer_blob(self, image_id: str, layer: LayerBlob, *, cancellation: Cancellation | None = None) -> Path:
+        """The intact blob of an image's layer; a damaged one is written again if that makes the same bytes.
+
+        Raises Cancelled.
+        """
+        blob = self._store.blob(layer.digest)
+        fault = self._intact.fault(blob, layer.digest, cancellation=cancellation)
+        if fault:
+            layers = self.layer_blobs(image_id)
+            with reported(f"reading the layer {layer.digest}"), self._store.lease(layers):
+                if not self._store.restore_blob(layers[: layers.index(layer) + 1], cancellation=cancellation):
+                    raise StorageError(f"the layer {layer.digest} of image {image_id} {fault}: {blob}")
+        return blob
 
     def has_image(self, image_id: str) -> bool:
         _check_image(image_id)
-        done = processes.run(
-            ["buildah", "inspect", "--type=image", "--format={{.FromImageID}}", image_id],
-            env=self.environment, timeout=_QUICK,
-        )  # fmt: skip
-        return done.returncode == 0
+        with contextlib.suppress(LayerError, OSError):
+            return bool(self._store.config(image_id))
+        return False
 
     def plain_image(self, image_id: str) -> PlainImage:
-        """The image to make containers from instead of this one, and the triggers that it lacks.
+        """The image to build on instead of this one, and the triggers that it lacks."""
+        with reported(f"reading image {_check_image(image_id)}"):
+            triggers = triggers_of(self._store.config(image_id))
+            if not triggers:
+                return PlainImage(image_id)
+            return PlainImage(self.make_image(self._without_triggers(image_id), image_id), triggers)
 
-        Raises ProcessFailed, and StorageError for an image whose configuration cannot be read.
-        """
+    def _without_triggers(self, image_id: str) -> bytes:
+        with reported(f"reading image {image_id}"):
+            config = self._store.config(image_id)
+            triggers_of(config)  # refuses what is not a list of instructions
+            return without_triggers(config)
 
-        with self.scratch() as folder:
-            try:
-                return plain_image(
-                    image_id,
-                    inspect=self._inspect,
-                    read_config=self._read_config,
-                    copy=self._adopt,
-                    folder=folder / "view",
-                )  # fmt: skip
-            except OddConfiguration as error:
-                raise StorageError(f"the configuration of image {image_id} is refused: {error}") from error
-
-    def _rewritten(self, image_id: str, change: Callable[[bytes], bytes]) -> str:
-        """Replace an image by one with another configuration, unless it is equal; an empty top layer is dropped."""
-        with self.scratch() as folder:
-            try:
-                before = self._read_config(image_id)
-                config = without_empty_layer(change(before))
-                if config == before:
-                    return image_id
-                made = write_view(folder / "view", config)
-            except OddConfiguration as error:
-                raise StorageError(f"the configuration of image {image_id} is refused: {error}") from error
-            self._adopt(folder / "view", made)
-        self.remove_image(image_id)
-        return made
-
-    def _adopt(self, layout: Path, image_id: str) -> None:
-        """Copy an image whose layers are already here into the storage."""
-        self.tool(
-            ["skopeo", "copy", "--quiet", f"oci:{layout}", f"containers-storage:@{image_id}"],
-            what=f"making image {image_id}",
-        )
-
-    def docker_members(self, image: str) -> Mapping[str, Any]:
-        """Members of an image, by its id or name, of docker's format only: `OnBuild`, `Healthcheck` and so on.
-
-        Raises ProcessFailed, StorageError.
-        """
-        try:
-            return docker_members(self._inspect(image))
-        except OddConfiguration as error:
-            raise StorageError(f"the configuration of image {image} is refused: {error}") from error
-
-    def _inspect(self, image: str) -> bytes:
-        """An image's configuration as buildah reads it."""
-        return self._read(["buildah", "inspect", "--type=image", "--", image], image)
-
-    def _read_config(self, image_id: str) -> bytes:
-        return self.source_config(f"containers-storage:@{_check_image(image_id)}")
+    def config_bytes(self, image_id: str) -> bytes:
+        """The configuration of an image, whose digest is the image's id."""
+        with reported(f"reading image {_check_image(image_id)}"):
+            return self._store.config(image_id)
 
     def source_config(self, source: str) -> bytes:
-        """The unchanged configuration of an image, from any source that skopeo reads."""
-        return self._read(["skopeo", "inspect", "--config", "--raw", source], source)
-
-    def _read(self, argv: Sequence[str], image: str) -> bytes:
-        done = self.tool(argv, what=f"reading image {image}", limit=MOST_BYTES)
+        """The unchanged configuration of an image of any source that skopeo reads. Raises ProcessFailed."""
+        argv = ["skopeo", "inspect", "--config", "--raw", source]
+        done = self.tool(argv, what=f"reading image {source}", limit=MOST_BYTES)
         if done.dropped:
-            raise StorageError(f"the configuration of image {image} is refused: it is too long")
+            raise StorageError(f"the configuration of image {source} is refused: it is too long")
         return done.stdout
 
     def image_config(self, image_id: str) -> Configuration:
-        """The OCI configuration of an image of this storage."""
-        config: Configuration = json.loads(self._read_config(image_id))
-        return config
+        """The configuration of an image of this storage."""
+        with reported(f"reading image {image_id}"):
+            config: Configuration = json.loads(self.config_bytes(image_id))
+            return config
 
     def image_variables(self, image_id: str) -> list[str]:
         """The environment variables of an image, as `NAME=value`."""
-        return list(self.image_config(image_id).get("config", {}).get("Env") or [])
-
-    def container_variables(self, name: str) -> list[str]:
-        """The environment variables of the image that a working container was made from."""
-        done = self.tool(["buildah", "inspect", "--type=container", _check_name(name)], what=f"reading {name}")
-        return list(json.loads(done.stdout).get("OCIv1", {}).get("config", {}).get("Env") or [])
+        return [] if image_id == SCRATCH else _variables(self.image_config(image_id))
 
     def remove_image(self, image_id: str) -> None:
-        """Remove an image; layers that others use are kept. Does nothing if it does not exist or is still in use.
-
-        Not with `buildah rmi`, which also removes the unnamed images that this one was built from.
-        """
-        with contextlib.suppress(ProcessFailed):
-            self.tool(
-                ["skopeo", "delete", f"containers-storage:@{_check_image(image_id)}"],
-                what=f"removing image {image_id}",
-            )
+        """Remove an image; layers that others use are kept. Does nothing if it does not exist."""
+        with reported(f"removing image {_check_image(image_id)}"):
+            self._store.remove_image(image_id)
 
     def images(self) -> tuple[str, ...]:
-        done = self.tool(["buildah", "images", "--all", "--json", "--no-trunc"], what="listing images")
-        found = {entry["id"].removeprefix("sha256:") for entry in json.loads(done.stdout or b"[]") or []}
-        return tuple(sorted(found))
+        return self._store.images()
 
     # Leftovers
 
     def sweep(self, alive: Callable[[str], bool] | Iterable[str] = ()) -> SweepReport:
-        """Remove working containers that no live build owns, mounts of dead ones and temporary files.
+        """Remove working containers that no live build owns, mounts of dead ones, temporary files, and layers that
+        nothing names.
 
         `alive` holds the names to keep, or decides by name. No build may start meanwhile.
         """
         keep = alive if callable(alive) else frozenset(alive).__contains__
         gone = tuple(name for name in self.containers() if not keep(name) and self._try_remove(name))
-        held = {str(self.mount(name)) for name in self.containers() if keep(name)}
-        mounts = tuple(place for place in self.mounted() if place.endswith("/merged") and place not in held)
+        held = {str(self.upper(name).with_name("merged")) for name in self.containers()}
+        mounts = tuple(place for place in self.mounted() if place not in held)
         for place in mounts:
             _detach(place)
-        if not held:
-            remove_tree(self.root / "tmp")
-            (self.root / "tmp").mkdir(mode=0o700, exist_ok=True)
+        with reported("removing what nothing names"):
+            self._store.collect()
         return SweepReport(gone, mounts)
 
     def remove_dead(self, alive: Callable[[str], bool]) -> None:
@@ -442,56 +339,65 @@ class ContainerStorage:
         """Remove a container; returns False on failure, which must not prevent a server from starting."""
         try:
             self.remove(name)
-        except ProcessFailed:
+        except StorageError:
             return False
         return True
 
     def mounted(self) -> tuple[str, ...]:
         """Mount points of this storage in this mount namespace, deepest first."""
-        prefix = str(self.root.resolve()) + "/"
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-        places = [_unescape(line.split()[4]) for line in lines]
-        return tuple(sorted((place for place in places if place.startswith(prefix)), reverse=True))
+        return _mounted_below(self.root)
 
     def close(self) -> None:
         """Unmount all mounts of this storage."""
         for place in self.mounted():
             _detach(place)
 
-    def _write_configuration(self) -> None:
-        text = (
-            f"[storage]\ndriver = {json.dumps(self.probe.driver)}\n"
-            f"graphroot = {json.dumps(str(self.root))}\nrunroot = {json.dumps(str(self.runroot))}\n"
-            # Otherwise every tool mounts the driver's folder over itself at its start and unmounts it at its end:
-            # with two at once, the mounted containers of one vanish below the other's mount.
-            '[storage.options.overlay]\nskip_mount_home = "true"\n'
-        )
-        # Pulls that need credentials name their own file; the tools require that this one exists.
-        credentials = self.root / "home" / "no-credentials.json"
-        if not credentials.exists():
-            write_atomically(credentials, "{}", mode=READABLE)
-        target = self.root / "storage.conf"
-        if not target.exists() or target.read_text() != text:
-            write_atomically(target, text, mode=READABLE)  # another process may be reading it
 
-    def _try_driver(self) -> float:
-        """Make, mount, write and remove a container; an overlay on an overlay fails only here."""
-        name = "probe-driver"
-        started = self.tool(["buildah", "info"], what="opening the storage").seconds
-        # left by a first start that was killed here; its name in use would count against the driver
-        self.remove(name)
-        self.create(name, "scratch")
-        try:
-            place = self.mount(name)
-            (place / "probe").write_bytes(b"probe")
-            self.unmount(name)
-        finally:
-            self.remove(name)
-        return started
+def storage_key(root: Path) -> str:
+    """A short name of a storage, different for every folder: sandboxes and control groups are named after it."""
+    return hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def reported(what: str) -> Iterator[None]:
+    """Report failures of the layer store and of this machine as StorageErrors that name the work."""
+    try:
+        yield
+    except NameInUse as error:
+        raise ContainerExists(f"{what} failed: {error}") from error
+    except OddConfiguration as error:
+        raise StorageError(f"{what} failed: the configuration of the image is refused: {error}") from error
+    except (LayerError, OSError, ValueError, RecursionError) as error:
+        raise StorageError(f"{what} failed: {error}") from error
+
+
+def _variables(document: Mapping[str, object]) -> list[str]:
+    inner = document.get("config")
+    found = inner.get("Env") if isinstance(inner, dict) else None
+    return [str(item) for item in found] if isinstance(found, list) else []
+
+
+def _remove_old(root: Path) -> None:
+    """Remove all files of an older storage; its mark goes last, so that a kill only postpones it."""
+    for place in _mounted_below(root):
+        _detach(place)
+    for entry in root.iterdir():
+        if entry.name not in (_OLD, "open.lock"):
+            remove_tree(entry)
+    (root / "home").mkdir(mode=0o700, exist_ok=True)
+    (root / _OLD).unlink()
+
+
+def _mounted_below(root: Path) -> tuple[str, ...]:
+    prefix = str(root.resolve()) + "/"
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    places = [_unescape(line.split()[4]) for line in lines]
+    return tuple(sorted((place for place in places if place.startswith(prefix)), reverse=True))
 
 
 def _detach(place: str) -> None:
-    processes.run(["umount", "--lazy", "--", place], timeout=30)
+    with contextlib.suppress(OSError):
+        unmount(Path(place))
 
 
 def _unescape(field: str) -> str:
@@ -509,27 +415,3 @@ def _check_image(image_id: str) -> str:
     if not _IMAGE_ID.fullmatch(image_id):
         raise StorageError(f"{image_id!r} is not an image id: expected 64 hexadecimal digits")
     return image_id
-
-
-def _image_id(output: bytes) -> str:
-    return _check_image(output.decode().strip().splitlines()[-1].removeprefix("sha256:"))
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _made_twice(failure: Failure) -> bool:
-    """Whether a commit failed because another build was making an image with the same layer meanwhile."""
-    return isinstance(failure.error, ProcessFailed) and any(
-        words in failure.error.completed.stderr for words in (b"already in use", b"already exists", b"not known")
-    )
-
-
-def _container_vanished(failure: Failure) -> bool:
-    """Whether another build removed a container between the listing and the inspection of its members."""
-    return isinstance(failure.error, ProcessFailed) and b"not known" in failure.error.completed.stderr

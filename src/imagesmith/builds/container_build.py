@@ -14,6 +14,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
+from imagesmith.artifacts.storage import StorageError
 from imagesmith.builds import container, inspection
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.instances import InstanceGone
@@ -28,7 +29,6 @@ from imagesmith.distribution.destinations.embedded_layout import local_outputs
 from imagesmith.dockerfiles.template import runs_components
 from imagesmith.inspection.inventory import Inventory
 from imagesmith.inspection.scanning.scanner import ScanTarget
-from imagesmith.processes import ProcessFailed
 from imagesmith.recipes.plan import BuildPlan, PlannedScan
 
 _COMMITTED: Final = "_image"
@@ -102,7 +102,7 @@ def _commit(run: StepRun, outputs: Mapping[str, Any]) -> dict[str, Any]:
     if not run.plan.keep_completed_instance:
         try:
             run.worker_context.instances.terminate(id, image_arn=run.plan.image_arn)
-        except (ProcessFailed, OSError) as error:
+        except (StorageError, OSError) as error:
             run.note(f"warning: the container is not removed yet: {error}")
     return {_COMMITTED: image}
 

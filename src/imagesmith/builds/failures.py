@@ -14,7 +14,6 @@ _MESSAGE_LIMIT = 1024
 _TAIL_LINES = 12
 _DISK_FULL = (
     "mib must stay free", "no space left on device", "disk quota exceeded", "database or disk is full",
-    "io: read/write on closed pipe",  # buildah's text for a layer that does not fit
 )  # fmt: skip
 
 REFUSED_OUTPUT = "refusedOutput"

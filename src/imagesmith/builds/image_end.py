@@ -12,7 +12,7 @@ from imagesmith.artifacts.storage import StorageError
 from imagesmith.builds.journal import Json
 from imagesmith.builds.records import ImageFailure
 from imagesmith.builds.run_base import RunBase
-from imagesmith.processes import Cancellation, ProcessFailed
+from imagesmith.processes import Cancellation
 from imagesmith.store.execution_state import WorkflowResult
 from imagesmith.values.states import ImageStatus
 
@@ -56,7 +56,7 @@ def end_image(run: RunBase, result: ImageResult, stopping: Cancellation) -> Json
 def _clear(run: RunBase, *, keep: bool) -> None:
     try:
         kept = run.worker_context.clear(run.plan, keep=keep)
-    except (ProcessFailed, StorageError, OSError) as error:
+    except (StorageError, OSError) as error:
         _log.warning("the remains of %s are removed at the next start: %s", run.arn, error)
         return
     with contextlib.suppress(OSError), run.worker_context.log(run.arn) as log:

@@ -196,7 +196,7 @@ class Instances:
         return True
 
     def terminate(self, id: str, *, image_arn: str) -> bool:
-        """Remove an instance of a build with its contents; returns False without one. Raises ProcessFailed."""
+        """Remove an instance of a build with its contents; returns False without one. Raises StorageError."""
         instance = self._pop(id)
         if instance is not None:
             instance.close()

@@ -13,12 +13,13 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
+from imagesmith.artifacts.storage import StorageError
 from imagesmith.builds.entries import Entry
 from imagesmith.builds.journal import Journal, Json, part_key
 from imagesmith.builds.run_base import RunBase
 from imagesmith.builds.step_work import RunContext
 from imagesmith.builds.worker_context import WorkerContext
-from imagesmith.processes import Cancellation, Cancelled, ProcessFailed
+from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.store.build_outcome import Retry
 from imagesmith.store.execution_state import PartStart, WorkflowResult
@@ -141,7 +142,7 @@ class PartRun(RunBase):
             for known in instances.of(self.arn, self._id):
                 try:
                     instances.terminate(known.id, image_arn=self.arn)
-                except (ProcessFailed, OSError) as error:
+                except (StorageError, OSError) as error:
                     _log.warning("the instance %s stays until its image ends: %s", known.id, error)
         self.messages.keep_result(self._id, ended)
         self.journal.wake(self.key)

@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from imagesmith.artifacts.storage import StorageError
 from imagesmith.builds.attempts import Attempt
 from imagesmith.builds.executions import step_id
 from imagesmith.builds.failures import REFUSED_OUTPUT
@@ -28,7 +29,7 @@ from imagesmith.builds.steps.table import LAUNCH, WAIT
 from imagesmith.builds.waiting import WaitStep
 from imagesmith.builds.worker_context import WorkerContext
 from imagesmith.instances.protocol import InstanceError
-from imagesmith.processes import Cancellation, Cancelled, ProcessFailed
+from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.recipes.plan import BuildPlan, PlannedWorkflow
 from imagesmith.store.execution_state import WorkflowResult
 from imagesmith.store.step_state import WorkflowStepResult
@@ -231,7 +232,7 @@ class WorkflowRun:
             self._worker_context.instances.terminate(
                 instance_id(self._run_context.id, step.name), image_arn=self._plan.image_arn
             )
-        except (ProcessFailed, InstanceError, OSError) as error:
+        except (StorageError, InstanceError, OSError) as error:
             with self._worker_context.log(self._plan.image_arn) as log:
                 log.line("workflow", f"{self._run_context.id} {step.name} rollback failed: {error}")
             return RollbackStatus.FAILED

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from imagesmith.artifacts.storage import StorageError
 from imagesmith.builds.attempts import Attempt, attempt
 from imagesmith.builds.entries import Entry, entries_of
 from imagesmith.builds.failures import StepFailed, explain
@@ -103,7 +104,9 @@ class RunBase:
         return WorkflowResult.from_json(self.journal.step(name, lambda it: carry_out(it).to_json()))
 
     def _explained(self, name: str, error: Exception) -> WorkflowResult:
-        if not isinstance(error, StepFailed | DistributionFailed | InstanceError | ProcessFailed | OSError):
+        if not isinstance(
+            error, StepFailed | DistributionFailed | InstanceError | ProcessFailed | StorageError | OSError
+        ):
             _log.error("stage %s of %s failed in an unexpected way", name, self.arn, exc_info=True)
         failure = explain(error, f"the {name} stage", free=self.worker_context.reserve.free)
         return WorkflowResult(

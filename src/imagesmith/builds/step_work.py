@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from imagesmith.artifacts.shared import SharedStoreError
+from imagesmith.artifacts.storage import StorageError
 from imagesmith.build_logs.logs import BuildLog
 from imagesmith.build_logs.step_logs import ship_step_log
 from imagesmith.builds.attempts import ATTEMPTS, Attempt, attempt
@@ -39,7 +40,7 @@ from imagesmith.workflow_documents.expressions import Scope, Unresolvable, evalu
 
 _log = logging.getLogger(__name__)
 
-_EXPECTED = (StepFailed, DistributionFailed, InstanceError, ProcessFailed, SharedStoreError, OSError)
+_EXPECTED = (StepFailed, DistributionFailed, InstanceError, ProcessFailed, StorageError, SharedStoreError, OSError)
 """Failures that the reason describes in full; any other is a bug and is logged with its traceback."""
 
 

@@ -192,7 +192,7 @@ class WorkerContext:
         Everything that a start deletes is named here; instances/sweep.py is for commands without a server.
         """
         end_orphans()
-        ControlGroups(leftover_groups(f"{self.storage.runroot.name}-"), ()).remove()
+        ControlGroups(leftover_groups(f"{self.storage.key}-"), ()).remove()
         self.storage.sweep(self.instances.suspended())
         self.machines.sweep(self.instances.suspended())
         self.disks.sweep()
@@ -221,8 +221,7 @@ class WorkerContext:
         enter, remove = f"imagesmith ami boot {disk}", f"rm -r {disk.parent}"
         warnings: tuple[str, ...] = ()
         if not disk.exists():
-            tool = f"CONTAINERS_STORAGE_CONF={self.storage.root / 'storage.conf'} buildah"
-            enter, remove = f"{tool} run --isolation=chroot {instance} sh", f"{tool} rm {instance}"
+            enter, remove = self.storage.how_to_enter(instance)
             warnings = (_UNSEALED,)
         kept = f"the instance {instance} is kept; enter it with: {enter}"
         return (kept, *warnings, f"remove it with: {remove}")

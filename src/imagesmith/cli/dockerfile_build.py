@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from imagesmith.artifacts.bases import ParentError
+from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.storage import ContainerStorage, StorageError
 from imagesmith.cli.authoring import authoring_image, authoring_storage, instance_name
 from imagesmith.cli.component_run import interruptible
@@ -114,7 +115,9 @@ def _write(storage: ContainerStorage, image: str, output: str, cancellation: Can
     folder = Path(output.removeprefix(_LAYOUT)).absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / "oci-layout").exists():
         raise CommandFailed(f"{folder} is neither empty nor a layout", "name another folder")
-    storage.tool(
-        ["skopeo", "copy", "--quiet", f"containers-storage:@{image}", f"oci:{folder}:latest"],
-        what=f"writing the image to {folder}", timeout=None, cancellation=cancellation,
-    )  # fmt: skip
+    with storage.scratch() as scratch:
+        OciLayout(scratch / "oci").export_image(storage, image, "image", cancellation=cancellation)
+        storage.tool(
+            ["skopeo", "copy", "--quiet", f"oci:{scratch / 'oci'}:image", f"oci:{folder}:latest"],
+            what=f"writing the image to {folder}", timeout=None, cancellation=cancellation,
+        )  # fmt: skip

@@ -38,7 +38,6 @@ class HealthCheck:
 
 
 TOOLS = (
-    ("buildah", ["buildah", "--version"], "apt-get install buildah"),
     ("skopeo", ["skopeo", "--version"], "apt-get install skopeo"),
     ("bubblewrap", ["bwrap", "--version"], "apt-get install bubblewrap"),
     ("slirp4netns", ["slirp4netns", "--version"], "apt-get install slirp4netns"),
@@ -132,14 +131,18 @@ def _attempt(name: str, attempt: Callable[[], str]) -> HealthCheck:
 
 
 def _storage() -> str:
-    from imagesmith.artifacts.storage import ContainerStorage
+    from imagesmith.artifacts.storage import SCRATCH, ContainerStorage
 
     with tempfile.TemporaryDirectory(prefix="imagesmith-doctor-") as folder:
-        storage = ContainerStorage.open(Path(folder) / "containers", Path(folder) / "run")
+        storage = ContainerStorage.open(Path(folder) / "containers")
         try:
-            return f"{storage.probe.driver}: {storage.probe.reason}"
+            storage.create("doctor", SCRATCH)
+            (storage.mount("doctor") / "file").write_bytes(b"")
+            storage.commit("doctor")
+            storage.remove("doctor")
         finally:
             storage.close()
+        return "a container was made, mounted and committed"
 
 
 def _user_namespace() -> str:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final
 
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.copying.copier import FileCopier
@@ -29,9 +28,6 @@ from imagesmith.dockerfiles.model import Placeholder
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.network import NetworkKind
 from imagesmith.processes import Cancellation, OnOutput
-from imagesmith.trees import temporary_tree
-
-_FOLDER: Final = "dockerfile-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +115,7 @@ class DockerfileBuild:
     @contextmanager
     def _context(self) -> Iterator[BuildContext]:
         with ExitStack() as stack:
-            work = stack.enter_context(temporary_tree(prefix=_FOLDER, folder=self.storage.root / "tmp"))
+            work = stack.enter_context(self.storage.scratch())
             copier = self.copier or stack.enter_context(self._own_copier())
             yield BuildContext(
                 storage=self.storage, name=self.name, limits=self.limits, network=self.network,
@@ -128,7 +124,7 @@ class DockerfileBuild:
             )  # fmt: skip
 
     def _own_copier(self) -> FileCopier:
-        name = f"{self.storage.runroot.name}-{self.name}-files"
+        name = f"{self.storage.key}-{self.name}-files"
         return FileCopier(name, disk=self.storage.root, network=self.network, limits=self.limits)
 
 

@@ -25,7 +25,6 @@ from imagesmith.dockerfiles.model import (
 
 _BUILDER: Final = "imagesmith.dockerfile"
 _MARK: Final = " # imagesmith"
-_UNKNOWN: Final = "a layer of the parent, which has no history"
 _LONGEST: Final = 64 * 1024
 _MOST_TEXT: Final = 1024 * 1024
 """Characters of all entries of a layer; beyond it they are cut: tools read configurations of 4 MiB."""
@@ -39,15 +38,6 @@ class HistoryEntry:
     created_by: str
     created: datetime
     writes_files: bool = False
-
-
-def parent_history(document: Mapping[str, Any], created: str) -> list[dict[str, Any]]:
-    """The history of a parent, with as many layers as it has: one whose history lacks some gets one for each."""
-    layers = len((document.get("rootfs") or {}).get("diff_ids") or ())
-    known = [dict(entry) for entry in document.get("history") or () if isinstance(entry, dict)]
-    if sum(not entry.get("empty_layer") for entry in known) == layers:
-        return known
-    return [{"created": document.get("created") or created, "comment": _UNKNOWN}] * layers
 
 
 def history_entries(entries: Sequence[HistoryEntry], *, has_layer: bool) -> list[dict[str, Any]]:

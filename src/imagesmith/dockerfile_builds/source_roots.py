@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from imagesmith.artifacts.storage import StorageError
 from imagesmith.dockerfile_builds.build_context import BuildContext
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfile_builds.stage_images import StageImages
 from imagesmith.dockerfiles.graph import Taken
 from imagesmith.dockerfiles.placeholders import is_parent
-from imagesmith.processes import ProcessFailed
 
 
 class SourceRoots:
@@ -52,6 +52,6 @@ class SourceRoots:
             storage.create(name, image)
             self._views[image] = (name, Path())
             self._views[image] = (name, storage.mount(name))
-        except ProcessFailed as error:
+        except StorageError as error:
             raise DockerfileFailed(f"the image {image} of the Dockerfile cannot be opened: {error}") from error
         return self._views[image][1]

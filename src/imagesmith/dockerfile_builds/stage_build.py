@@ -18,7 +18,6 @@ from imagesmith.dockerfile_builds.stage_images import StageImage
 from imagesmith.dockerfiles.graph import PlacedInstruction
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.reserved_names import reserved_names
-from imagesmith.instances.upper_folder import upper_folder
 from imagesmith.instances.users import UnknownUser, User, find_user
 
 _MOST_TABLE_BYTES: Final = 1024 * 1024
@@ -62,7 +61,7 @@ class StageBuild:
     def source_root(self) -> Path:
         """Its root for others to copy from. Raises DockerfileFailed for files that no layer can carry."""
         root = self.root()
-        self._refuse_reserved(root)
+        self._refuse_reserved()
         return root
 
     def find_user(self, text: str) -> User:
@@ -114,17 +113,18 @@ class StageBuild:
     def _has_changes(self) -> bool:
         if self._instance is None:
             return False
-        upper = upper_folder(self.root())
-        return upper is None or any(upper.iterdir())
+        self.root()
+        return any(self.instance.upper.iterdir())
 
     def _commit(self) -> str:
-        self._refuse_reserved(self.root())
+        self.root()
+        self._refuse_reserved()
         image = self.instance.commit_layers()
         self._temporary.append(image)
         return image
 
-    def _refuse_reserved(self, root: Path) -> None:
-        names = reserved_names(root)
+    def _refuse_reserved(self) -> None:
+        names = reserved_names(self.instance.upper)
         if names:
             raise DockerfileFailed(
                 f"a layer cannot carry files named `.wh.*`, and the Dockerfile left {', '.join(names)}"

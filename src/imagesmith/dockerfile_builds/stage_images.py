@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from imagesmith.artifacts.plain_images import EMPTY_LAYER, OddConfiguration
+from imagesmith.artifacts.plain_images import EMPTY_LAYER, OddConfiguration, parent_history
 from imagesmith.artifacts.storage import SCRATCH, ContainerStorage, StorageError
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
-from imagesmith.dockerfile_builds.history import HistoryEntry, history_entries, parent_history
+from imagesmith.dockerfile_builds.history import HistoryEntry, history_entries
 from imagesmith.dockerfile_builds.image_config import ImageConfig, read_config
 from imagesmith.instances.container import DEFAULT_PATH
-from imagesmith.processes import ProcessFailed
 
 _MOST_HISTORY: Final = 10_000
 
@@ -88,7 +87,7 @@ class StageImages:
             created = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
             history = parent_history(document, created)[:_MOST_HISTORY]
             return StageImage(image_id, read_config(document), tuple(history))
-        except (ProcessFailed, StorageError) as error:
+        except StorageError as error:
             raise DockerfileFailed(f"the image {image_id} of the Dockerfile cannot be read: {error}") from error
         except (OddConfiguration, ValueError, AttributeError, TypeError) as error:
             raise DockerfileFailed(f"the configuration of the image {image_id} is refused: {error}") from error
@@ -96,8 +95,8 @@ class StageImages:
     def write(self, image: StageImage) -> str:
         """Make an image of the storage and return its id. Raises DockerfileFailed."""
         try:
-            return self._storage.make_image(self._document(image))
-        except (ProcessFailed, StorageError) as error:
+            return self._storage.make_image(self._document(image), image.layers)
+        except StorageError as error:
             raise DockerfileFailed(f"the image of the Dockerfile cannot be made: {error}") from error
 
     def _document(self, image: StageImage) -> bytes:

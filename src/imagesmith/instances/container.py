@@ -1,6 +1,6 @@
 """The container kind of instance: a working container of the storage, entered through a sandbox.
 
-    ContainerStorage  --from, mount-->  merged root (overlay)
+    ContainerStorage  --create, mount-->  merged root (overlay)
     Sandbox (outer)     /instance = merged root, tools
       holder            bubblewrap: root = /instance, /proc, /dev, its own process namespace; the tools' shell
       spawner           forks each command into the holder's namespaces: capabilities, seccomp
@@ -23,7 +23,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from imagesmith.artifacts.storage import ContainerStorage, StorageError
+from imagesmith.artifacts.storage import ContainerExists, ContainerStorage, StorageError
 from imagesmith.instances.bubblewrap import Bind, View, memory_file, pack_arguments, read_documents
 from imagesmith.instances.command import Command
 from imagesmith.instances.holder import lent_holder
@@ -38,7 +38,7 @@ from imagesmith.instances.seccomp import filter_program
 from imagesmith.instances.shell_files import ShellFiles
 from imagesmith.instances.spawner import Spawner, spawner_binds
 from imagesmith.instances.view import INSIDE, command_view
-from imagesmith.processes import Cancellation, Completed, OnOutput, ProcessFailed
+from imagesmith.processes import Cancellation, Completed, OnOutput
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -144,6 +144,11 @@ class ContainerInstance(ShellFiles):
         return self._root
 
     @property
+    def upper(self) -> Path:
+        """The folder of what was written to the root since the last commit; nothing of it is to be followed."""
+        return self.storage.upper(self.name)
+
+    @property
     def has_shell(self) -> bool:
         """Whether commands can run in it; an image of one static program has no shell."""
         return has_shell(self.root)
@@ -192,7 +197,7 @@ class ContainerInstance(ShellFiles):
         self._stop()
         try:
             self.storage.remove(self.name)
-        except ProcessFailed as error:
+        except StorageError as error:
             raise InstanceError(f"container {self.name} cannot go back: {error}") from error
         self._create(snapshot.reference)
 
@@ -201,8 +206,8 @@ class ContainerInstance(ShellFiles):
     ) -> str:
         """Write the changes as one layer of a new image and return its id; programs running inside are ended.
 
-        `created_by` is the text of the history entry. With `created`, every file of the layer carries that time,
-        which makes the layer reproducible; without, files keep their times.
+        `created_by` is the text of the history entry. With `created`, no file of the layer is later than
+        that time, which makes the layer reproducible; without, files keep their times.
         """
         return self._commit(labels or {}, created_by, created)
 
@@ -211,7 +216,7 @@ class ContainerInstance(ShellFiles):
         self.rest()
         try:
             return self.storage.commit_layers(self.name, cancellation=self._cancellation)
-        except ProcessFailed as error:
+        except StorageError as error:
             raise InstanceError(f"container {self.name} cannot be committed: {error}") from error
 
     def close(self) -> None:
@@ -248,7 +253,7 @@ class ContainerInstance(ShellFiles):
                 if starts and self.has_shell:
                     self._start()
                 named = dict(variable.partition("=")[::2] for variable in variables.result())
-        except (ProcessFailed, StorageError, OSError) as error:
+        except (StorageError, OSError) as error:
             raise InstanceError(f"container {self.name} did not start: {error}") from error
         pack_arguments([*named, *named.values()])
         self._environment = {"PATH": DEFAULT_PATH, "HOME": "/root", **{k: v for k, v in named.items() if k}}
@@ -256,9 +261,7 @@ class ContainerInstance(ShellFiles):
     def _make_container(self, image: str) -> None:
         try:
             self.storage.create(self.name, image)
-        except ProcessFailed as error:
-            if b"already in use" not in error.completed.stderr:
-                raise
+        except ContainerExists:
             self.storage.remove(self.name)
             self.storage.create(self.name, image)
 
@@ -297,7 +300,7 @@ class ContainerInstance(ShellFiles):
             options = _memory(stack, "options", pack_arguments(arguments))
             seccomp = _memory(stack, "seccomp", filter_program())
             self._sandbox = Sandbox.start(
-                f"{self.storage.runroot.name}-{self.name}",
+                f"{self.storage.key}-{self.name}",
                 view=View(binds=(Bind(self.root, INSIDE, writable=True), *spawner_binds())),
                 holder=["/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--", *holder],
                 network=self.network, limits=self.limits, disk=self.storage.root,
@@ -325,7 +328,7 @@ class ContainerInstance(ShellFiles):
             if self._closed:
                 raise InstanceError(f"container {self.name} is closed")
             self._stop()
-            reserved = reserved_names(self.root)
+            reserved = reserved_names(self.upper)
             if reserved:
                 raise InstanceError(
                     f"container {self.name} cannot be committed: a layer cannot carry files named `.wh.*`; these "
@@ -339,7 +342,7 @@ class ContainerInstance(ShellFiles):
                     created=created,
                     cancellation=self._cancellation,
                 )
-            except ProcessFailed as error:
+            except StorageError as error:
                 raise InstanceError(f"container {self.name} cannot be committed: {error}") from error
 
 

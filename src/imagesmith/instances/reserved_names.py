@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 from imagesmith.instances.protocol import InstanceError
-from imagesmith.instances.upper_folder import upper_folder
 from imagesmith.trees import TreeNotRead, find_names
 
 _WHITEOUTS: Final = ".wh.*"
@@ -14,10 +13,9 @@ _MOST_NAMES: Final = 5
 _MOST_BYTES: Final = 65536
 
 
-def reserved_names(root: Path) -> list[str]:
-    """The first such files in a mounted root, as paths inside it. Only files written since the mount are examined,
-    or all files where there is no overlay. Raises InstanceError."""
+def reserved_names(upper: Path) -> list[str]:
+    """The first such files among what was written to a root, as paths inside it. Raises InstanceError."""
     try:
-        return find_names(upper_folder(root) or root, _WHITEOUTS, limit=_MOST_BYTES)[:_MOST_NAMES]
+        return find_names(upper, _WHITEOUTS, limit=_MOST_BYTES)[:_MOST_NAMES]
     except TreeNotRead as error:
         raise InstanceError(f"files that no layer can carry cannot be looked for: {error}") from error

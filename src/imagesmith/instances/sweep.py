@@ -18,7 +18,7 @@ def sweep_instances(storage: ContainerStorage, alive: Iterable[str] = ()) -> Swe
     kept = frozenset(alive)
     end_orphans()
     report = storage.sweep(kept)
-    for group in leftover_groups(storage.runroot.name):
-        if not any(group.name.endswith(f"{storage.runroot.name}-{name}") for name in kept):
+    for group in leftover_groups(storage.key):
+        if not any(group.name.endswith(f"{storage.key}-{name}") for name in kept):
             ControlGroups((group,), ()).remove()
     return report

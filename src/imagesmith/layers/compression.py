@@ -47,7 +47,7 @@ class _Source(Protocol):
 
 @dataclass(frozen=True)
 class PackedLayer:
-    """A layer as an archive and as a blob; `entries` is 0 for a layer that changes nothing."""
+    """A layer as an archive and as a blob; `entries` is 0 for a layer that changes nothing, -1 if not counted."""
 
     diff_id: str
     size: int
@@ -90,6 +90,20 @@ def pack_layer(
         blob_size=packer.size,
         entries=written.entries,
     )
+
+
+def pack_archive(source: BinaryIO, blob: BinaryIO, *, check: Callable[[], object] = lambda: None) -> PackedLayer:
+    """Write the archive in a file of any compression as a gzip blob. Raises LayerError, OSError."""
+    start = source.read(4)
+    source.seek(0)
+    archive = Decompressed(CountedFile(source), compression_of(start))
+    packer, size = _Packer(blob), 0
+    while chunk := archive.read(_CHUNK):
+        check()
+        packer.add(chunk)
+        size += len(chunk)
+    packer.end()
+    return PackedLayer(archive.diff_id, size, f"sha256:{packer.digest.hexdigest()}", packer.size, entries=-1)
 
 
 class _Packer:

@@ -32,11 +32,15 @@ def mount_overlay(folder: Path, layers: Sequence[Path], form: OverlayForm) -> No
     for number, layer in enumerate(layers):
         (links / str(number)).unlink(missing_ok=True)
         (links / str(number)).symlink_to(layer)
-    lower = ":".join(f"l/{number}" for number in range(len(layers)))
-    options = f"lowerdir={lower},upperdir=upper,workdir=work,{_OPTIONS}"
-    if form is OverlayForm.USER:
-        options += ",userxattr"
+    options = overlay_options(len(layers), form)
     _in_folder(folder, lambda libc: libc.mount(b"overlay", b"merged", b"overlay", _MS_NODEV, options.encode()))
+
+
+def overlay_options(layers: int, form: OverlayForm = OverlayForm.TRUSTED) -> str:
+    """The options of a mount that is made in a container's folder, over this number of layers."""
+    lower = ":".join(f"l/{number}" for number in range(layers))
+    options = f"lowerdir={lower},upperdir=upper,workdir=work,{_OPTIONS}"
+    return f"{options},userxattr" if form is OverlayForm.USER else options
 
 
 def unmount(place: Path) -> None:

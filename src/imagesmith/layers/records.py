@@ -42,10 +42,14 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class ContainerRecord:
-    """A working container: the layers below its changes, lowest first. Its configuration is kept beside it."""
+    """A working container: the layers below its changes, lowest first. Its configuration is kept beside it.
+
+    `boot`: the run of the machine in which it was made: its changes are never flushed.
+    """
 
     name: str
     layers: tuple[LayerBlob, ...] = ()
+    boot: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def decode_container(data: bytes) -> ContainerRecord:
     """Raises RecordDamaged."""
     try:
         value = json.loads(data)
-        return ContainerRecord(str(value["name"]), _blobs(value["layers"]))
+        return ContainerRecord(str(value["name"]), _blobs(value["layers"]), str(value["boot"]))
     except (ValueError, KeyError, TypeError) as error:
         raise RecordDamaged(str(error)) from error
 

@@ -10,14 +10,14 @@
 A layer's folder is named by its chain id (the OCI's digest over its diff id and those of all layers below), because
 a layer may say nothing of its root or of a parent folder: these are as in the layers below, and an image must not
 decide them for another. Everything appears by a rename, and is removed when no image, container or lease of a live
-process names it. Layers are not flushed; after a restart of the machine they are unpacked again when wanted.
+process names it. Layers and containers are not flushed: after a restart of the machine, layers are unpacked again
+when they are wanted, and containers are lost.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imagesmith.files import PRIVATE, flush, write_atomically
+from imagesmith.files import PRIVATE, flush, share_file, write_atomically
 from imagesmith.layers.compression import CountedFile, Decompressed, compression_of, pack_layer
 from imagesmith.layers.entries import LayerError
 from imagesmith.layers.overlay_form import OverlayForm
@@ -45,6 +45,7 @@ from imagesmith.layers.unpacker import UnpackLimits, copy_metadata, unpack_layer
 from imagesmith.layers.writer import WriterSettings
 from imagesmith.locks import file_lock, is_locked
 from imagesmith.processes import Cancellation
+from imagesmith.trees import remove_tree
 
 GZIP_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -152,16 +153,32 @@ class LayerStore:
 
     def link_blob(self, source: Path, digest: str) -> None:
         """Keep a blob of another folder: the same file where that is possible. The caller has checked it."""
-        draft = self._tmp / secrets.token_hex(8)
-        with self._locked():
-            if self.blob(digest).exists():
-                return
-            try:
-                os.link(source, draft)
-            except OSError:
-                shutil.copyfile(source, draft)
-                flush(draft)
-            draft.rename(self.blob(digest))
+        with self.draft() as folder:
+            share_file(source, folder / "blob")
+            (folder / "blob").rename(self.blob(digest))
+
+    def restore_blob(self, layers: Sequence[LayerBlob], *, cancellation: Cancellation | None = None) -> bool:
+        """Write the blob of the last of these layers again from its folder; returns False, and changes nothing, if
+        it is not unpacked or other bytes come of it, as of layers that other tools have made.
+
+        The caller holds a lease on the layers. Raises Cancelled.
+        """
+        *lowers, chain = chain_ids(layers)
+        if not self._is_unpacked(chain):
+            return False
+        folders = [self._layers / _hex(lower) / "diff" for lower in reversed(lowers)]
+        with self.draft() as draft:
+            with (draft / "blob").open("xb") as file:
+                made = pack_layer(
+                    self._layers / _hex(chain) / "diff", file, lowers=tuple(folders),
+                    settings=WriterSettings(form=self._form), check=_checker(cancellation),
+                )  # fmt: skip
+            if made.digest != layers[-1].digest:
+                return False
+            (draft / "blob").chmod(PRIVATE)
+            flush(draft / "blob")
+            (draft / "blob").rename(self.blob(made.digest))
+        return True
 
     # Layers
 
@@ -175,9 +192,12 @@ class LayerStore:
         for layer, chain in zip(layers, chain_ids(layers), strict=True):
             folder = self._layers / _hex(chain)
             if not self._is_unpacked(chain):
-                with file_lock(self._tmp / f"unpack-{_hex(chain)}.lock", cancellation=cancellation):
+                lock = self._tmp / f"unpack-{_hex(chain)}.lock"
+                with file_lock(lock, cancellation=cancellation):
                     if not self._is_unpacked(chain):
                         self._unpack(layer, chain, folders[::-1], cancellation)
+                    # who waits for it finds the layer unpacked; after a failure, two may try it again
+                    lock.unlink(missing_ok=True)
             folders.append(folder / "diff")
         return tuple(folders[::-1])
 
@@ -192,7 +212,7 @@ class LayerStore:
         self, layer: LayerBlob, chain: str, lowers: Sequence[Path], cancellation: Cancellation | None
     ) -> None:
         check = _checker(cancellation)
-        with self._draft() as draft, ExitStack() as stack:
+        with self.draft() as draft, ExitStack() as stack:
             (draft / "diff").mkdir()
             file = stack.enter_context(self.blob(layer.digest).open("rb"))
             compression = compression_of(file.read(4))
@@ -240,22 +260,25 @@ class LayerStore:
         """Make a working container over layers, lowest first. Raises NameInUse."""
         with self.lease(layers):
             lowers = self.require_layers(layers, cancellation=cancellation)
-            with self._draft() as draft:
+            with self.draft() as draft:
                 self._make_upper(draft, lowers)
                 (draft / "merged").mkdir()
                 write_atomically(draft / "config", config)
-                write_atomically(draft / "record.json", encode(ContainerRecord(name, tuple(layers))))
+                write_atomically(draft / "record.json", encode(ContainerRecord(name, tuple(layers), self._boot)))
                 with self._locked():
                     if (self._roots / name).exists():
                         raise NameInUse(f"the container name {name} is already in use")
                     draft.rename(self._roots / name)
 
     def container(self, name: str) -> ContainerRecord:
-        """Raises NotInStore."""
+        """Raises NotInStore, also for a container of before the machine's last restart."""
         try:
-            return decode_container((self._roots / name / "record.json").read_bytes())
+            record = decode_container((self._roots / name / "record.json").read_bytes())
         except (OSError, RecordDamaged) as error:
             raise NotInStore(f"there is no container {name}: {error}") from error
+        if record.boot != self._boot:
+            raise NotInStore(f"the container {name} was lost when the machine restarted")
+        return record
 
     def container_config(self, name: str) -> bytes:
         """The configuration that the next commit of a container starts from. Raises NotInStore."""
@@ -284,6 +307,10 @@ class LayerStore:
         mount_overlay(folder, lowers or (folder / "nothing",), self._form)
         return folder / "merged"
 
+    def upper(self, name: str) -> Path:
+        """The folder of a container's changes since its last commit."""
+        return self._roots / name / "upper"
+
     def unmount(self, name: str) -> None:
         unmount(self._roots / name / "merged")
 
@@ -293,7 +320,7 @@ class LayerStore:
         with self._locked():
             gone = self._set_aside(self._roots / name)
         if gone is not None:
-            shutil.rmtree(gone, ignore_errors=True)
+            remove_tree(gone)
 
     def commit(
         self, name: str, *, latest: int | None = None, cancellation: Cancellation | None = None
@@ -317,7 +344,7 @@ class LayerStore:
     ) -> Committed:  # fmt: skip
         check = _checker(cancellation)
         settings = WriterSettings(latest=latest, form=self._form, settle=True)
-        with self._draft() as draft:
+        with self.draft() as draft:
             with (draft / "blob").open("xb") as file:
                 packed = pack_layer(folder / "upper", file, lowers=lowers, settings=settings, check=check)
             if not packed.entries:
@@ -365,7 +392,7 @@ class LayerStore:
                     blob.unlink()
             drafts = [place for place in self._tmp.iterdir() if not is_locked(_lock_of(place))]
         for draft in drafts:
-            shutil.rmtree(draft, ignore_errors=True) if draft.is_dir() else draft.unlink(missing_ok=True)
+            remove_tree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
             _lock_of(draft).unlink(missing_ok=True)
         return freed
 
@@ -384,15 +411,15 @@ class LayerStore:
         return file_lock(self.root / "lock")
 
     @contextmanager
-    def _draft(self) -> Iterator[Path]:
-        """A folder for work in progress; its lock keeps it from being collected."""
+    def draft(self) -> Iterator[Path]:
+        """A folder for work in progress, removed at its end; its lock keeps it from being collected before."""
         draft = self._tmp / secrets.token_hex(8)
         with ExitStack() as stack:
             with self._locked():
                 stack.callback(_lock_of(draft).unlink, missing_ok=True)
                 stack.enter_context(file_lock(_lock_of(draft)))
                 draft.mkdir(mode=0o700)
-            stack.callback(shutil.rmtree, draft, ignore_errors=True)
+            stack.callback(_remove_draft, draft)
             yield draft
 
     def _set_aside(self, place: Path) -> Path | None:
@@ -405,7 +432,7 @@ class LayerStore:
     def _discard(self, place: Path) -> None:
         gone = self._set_aside(place)
         if gone is not None:
-            shutil.rmtree(gone, ignore_errors=True)
+            remove_tree(gone)
 
 
 def chain_ids(layers: Sequence[LayerBlob]) -> list[str]:
@@ -415,6 +442,16 @@ def chain_ids(layers: Sequence[LayerBlob]) -> list[str]:
         text = f"{chain[-1]} {layer.diff_id}" if chain else ""
         chain.append("sha256:" + hashlib.sha256(text.encode()).hexdigest() if text else layer.diff_id)
     return chain
+
+
+def _remove_draft(draft: Path) -> None:
+    """Most drafts were renamed or are empty by now, which needs no program."""
+    try:
+        draft.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError:
+        remove_tree(draft)
 
 
 def _checker(cancellation: Cancellation | None) -> Callable[[], object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from imagesmith.artifacts.storage import StorageError
 from imagesmith.builds.container import starting_image
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.instances import Instances
@@ -13,7 +14,6 @@ from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.machine.instance import MachineInstance
 from imagesmith.instances.protocol import Instance
-from imagesmith.processes import ProcessFailed
 from imagesmith.store.build_outcome import StepFacts
 
 
@@ -69,7 +69,7 @@ def terminate_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
 def terminate(instances: Instances, wanted: str, run: StepRun) -> None:
     try:
         instances.terminate(wanted, image_arn=run.plan.image_arn)
-    except (ProcessFailed, OSError) as error:
+    except (StorageError, OSError) as error:
         run.note(f"warning: the instance {wanted} is not removed yet: {error}")
 
 

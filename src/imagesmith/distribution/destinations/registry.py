@@ -19,7 +19,6 @@ from imagesmith.distribution.destination import Delivery, DistributionContext
 from imagesmith.distribution.push import Pushed, PushFailed, push_image
 from imagesmith.distribution.referrers import push_referrers
 from imagesmith.distribution.role_access import refused_registry
-from imagesmith.processes import ProcessFailed
 from imagesmith.settings import Registry
 
 
@@ -83,7 +82,7 @@ def push_built_image(
     context.layout.tag(digest, reference)
     try:
         context.layout.make_whole(digest, context.storage, cancellation=context.cancellation)
-    except (LayoutError, ProcessFailed) as error:
+    except LayoutError as error:
         raise PushFailed(str(error), permanent=True) from error
     context.check_fence()
     with context.storage.scratch() as scratch:
