@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from testing.crash_support import Tally, die_and_come_back, freeze, freeze_at, nothing
+from testing.crash_support import Tally, die_and_come_back, find_below, freeze_at, nothing
 from testing.leaks import assert_clean
-from testing.pipeline_support import HOLD, Forge, RunningServer, held, image_digest, release, uris
+from testing.pipeline_support import HOLD, Forge, RunningServer, eventually, held, image_digest, release, uris
 
 pytestmark = pytest.mark.tool
 
@@ -45,7 +45,7 @@ TOOLS = {
         f"{PARENT}\n{ENVIRONMENTS}{COMPONENTS}ADD <<EOF /f\nx\nEOF\n", BEHIND, COPIER,
     ),
 }  # fmt: skip
-"""(template, what the log says, the process that is stopped in the middle)."""
+"""(template, what the log says, the process during which the server dies)."""
 
 LARGE = "RUN head -c 50000000 /dev/urandom > /large\n"
 PLACES = {
@@ -93,7 +93,8 @@ def test_a_build_survives_a_kill_in_what_works_for_an_instruction(
     """In the middle of copying."""
     template, said, needles = TOOLS[kind]
     arn = start(server.forge, template)
-    freeze(server, *needles)
+    # not stopped: nsenter would stop with it, outside of the namespaces that end with the server
+    eventually(lambda: find_below(server, *needles), f"a process {needles}", seconds=60, pause=0.005)
     goes_on(server, arn, said, nothing)
     tally(1, f"was killed in {kind}")
 

@@ -18,7 +18,7 @@ from imagesmith.instances.command import Command
 from imagesmith.instances.limits import leftover_groups
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.instances.sweep import sweep_instances
-from testing.containers import Launch
+from testing.containers import Launch, with_config
 from testing.leaks import groups_of, processes_with, wait_until_gone
 
 pytestmark = pytest.mark.tool
@@ -109,15 +109,14 @@ def test_a_sweep_spares_what_is_alive(launch: Launch, container_storage: Contain
 
 
 def test_a_failing_launch_leaves_nothing(
-    container_storage: ContainerStorage, tiny_image: str, launch: Launch, monkeypatch: pytest.MonkeyPatch
+    container_storage: ContainerStorage, tiny_image: str, launch: Launch
 ) -> None:
-    """When the sandbox does not come up, the container that was made for it is gone again."""
-    monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises((InstanceError, OSError)):
-        launch(name="no-tools")
-    monkeypatch.undo()
-    assert "no-tools" not in container_storage.containers()
-    assert leftover_groups(f"{container_storage.key}-no-tools") == ()
+    """A variable that no program can have fails the launch: container, sandbox and groups are gone again."""
+    image = with_config(container_storage, tiny_image, Env=["A=\0"])
+    with pytest.raises(InstanceError, match="no variable"):
+        launch(image, name="odd")
+    assert "odd" not in container_storage.containers()
+    assert leftover_groups(f"{container_storage.key}-odd") == ()
 
 
 def test_the_death_of_a_sandbox_is_told(launch: Launch) -> None:
