@@ -11,6 +11,8 @@
     files         what Docker documents of the files: lines of `image_trees.py`, "" for a path that is not there
 
 A row without `docker` is built by both alike.
+
+A stage that buildah does not find has a name that begins no hash: it takes `b` for an image whose id begins so.
 """
 
 from __future__ import annotations
