@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from imagesmith.artifacts.storage import ContainerStorage
-from testing.containers import opened_storage
-from testing.dockerfile_oracle import Buildah
+from testing.buildah import opened_buildah
+from testing.dockerfile_oracle import BuildahBuilds
 from testing.dockerfile_support import DockerfileBench
 from testing.oracle_builds import DockerfileOracle, OwnBuilds
 from testing.oracle_parents import OracleParents
@@ -28,5 +28,5 @@ def oracle(
     (folder / "parents").mkdir()
     parents = OracleParents.make(folder / "parents")
     own = OwnBuilds.make(folder / "layout", container_storage, parents)
-    with opened_storage(folder / "storage") as storage:
-        yield DockerfileOracle(own, Buildah(storage, folder / "buildah", parents))
+    with opened_buildah(folder / "buildah") as buildah:
+        yield DockerfileOracle(own, BuildahBuilds(buildah, folder / "builds", parents))

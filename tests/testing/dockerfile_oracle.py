@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.processes import ProcessFailed
+from testing.buildah import Buildah
 from testing.image_trees import Nodes, lines_of, with_layers
 from testing.oracle_parents import OracleParents
 
@@ -65,12 +65,12 @@ def _different(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     ]
 
 
-class Buildah:
-    """Debian's buildah on a storage of its own, with the parents of the corpus in it."""
+class BuildahBuilds:
+    """Builds of Debian's buildah, with the parents of the corpus in its storage."""
 
-    def __init__(self, storage: ContainerStorage, folder: Path, parents: OracleParents) -> None:
-        """`folder` is for its files outside the storage."""
-        self._storage = storage
+    def __init__(self, buildah: Buildah, folder: Path, parents: OracleParents) -> None:
+        """`folder` is for files outside the storage."""
+        self._buildah = buildah
         self._folder = folder
         self._parents = parents
         self._named: dict[str, str] = {}
@@ -82,21 +82,22 @@ class Buildah:
         file, written = self._folder / "Dockerfile", self._folder / "id"
         file.write_bytes(text.replace(PARENT, self._name_of(parent)).encode())
         if not self._succeeds(
-            "bud", "--isolation=chroot", "--layers=false", "--pull-never", "--format=docker",
+            "buildah", "bud", "--isolation=chroot", "--layers=false", "--pull-never", "--format=docker",
             "--identity-label=false", f"--iidfile={written}", f"--file={file}", str(self._folder / "context"),
         ):  # fmt: skip
             return None
         image = written.read_text().strip().removeprefix("sha256:")
         place = self._folder / "image"
         try:
-            if not self._succeeds("push", "--quiet", "--disable-compression", image, f"dir:{place}"):
+            if not self._succeeds("buildah", "push", "--quiet", "--disable-compression", image, f"dir:{place}"):
                 return None
             return self._read(place)
         finally:
             shutil.rmtree(place, ignore_errors=True)
             if image not in self._parent_ids:
-                # a later Dockerfile must not find an image by the beginning of its id
-                self._storage.remove_image(image)
+                # a later Dockerfile must not find an image by the beginning of its id; `buildah rmi` would also
+                # remove the unnamed images that this one was built from
+                self._succeeds("skopeo", "delete", f"containers-storage:@{image}")
 
     def _read(self, folder: Path) -> ComparedImage:
         def blob(entry: Mapping[str, str]) -> bytes:
@@ -113,18 +114,15 @@ class Buildah:
         if key not in self._named:
             name = f"localhost/parent:{len(self._named)}"
             folder, image = self._parents.docker_folder(parent)
-            self._tool("pull", "--quiet", f"dir:{folder}")
-            self._tool("tag", image, name)
+            self._buildah.run("buildah", "pull", "--quiet", f"dir:{folder}")
+            self._buildah.run("buildah", "tag", image, name)
             self._named[key] = name
             self._parent_ids.add(image)
         return self._named[key]
 
-    def _succeeds(self, *words: str) -> bool:
+    def _succeeds(self, *argv: str) -> bool:
         try:
-            self._tool(*words)
+            self._buildah.run(*argv)
         except ProcessFailed:
             return False
         return True
-
-    def _tool(self, *words: str) -> None:
-        self._storage.tool(["buildah", *words], what=f"the oracle's buildah {words[0]}")

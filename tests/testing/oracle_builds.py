@@ -15,7 +15,7 @@ from imagesmith.copying.copier import FileCopier
 from imagesmith.dockerfile_builds.build import DockerfileBuild
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfiles.template import check_template
-from testing.dockerfile_oracle import Buildah, ComparedImage, compared_image, differences
+from testing.dockerfile_oracle import BuildahBuilds, ComparedImage, compared_image, differences
 from testing.dockerfile_rows import OracleRow
 from testing.oracle_downloads import HOME, served_to, served_to_buildah
 from testing.oracle_parents import OracleParents
@@ -98,7 +98,7 @@ class DockerfileOracle:
     """Both builders."""
 
     own: OwnBuilds
-    buildah: Buildah
+    buildah: BuildahBuilds
 
     def faults(self, row: OracleRow) -> list[str]:
         """What is not as the row says."""
