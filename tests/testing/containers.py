@@ -14,6 +14,7 @@ from typing import Any
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.storage import SCRATCH, ContainerStorage
 from imagesmith.instances.container import ContainerInstance
+from imagesmith.trees import remove_tree
 
 TOOLS = (
     "sh", "bash", "cat", "chmod", "chroot", "cp", "cut", "dd", "env", "grep", "head", "id", "kill", "ln", "ls",
@@ -51,12 +52,13 @@ def libraries_of(program: Path) -> list[Path]:
 
 @contextmanager
 def opened_storage(folder: Path) -> Iterator[ContainerStorage]:
-    """A storage in a folder; unmounted at the end."""
+    """A storage in a folder; unmounted and removed at the end: pytest cannot remove the deepest of its folders."""
     storage = ContainerStorage.open(folder / "root")
     try:
         yield storage
     finally:
         storage.close()
+        remove_tree(folder / "root")
 
 
 def import_tiny_image(storage: ContainerStorage) -> str:

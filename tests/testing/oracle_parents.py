@@ -161,7 +161,8 @@ def _samples() -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     )
     for number, name in enumerate((*files, "a b.txt")):
         yield _member(f"src/{name}", mode=0o600 + number, owner=20 + number), f"{name}\n".encode()
-    yield _member("src/d/hard2", tarfile.LNKTYPE, link="src/d/hard1"), b""
+    # with owner and mode of its file, as every archiver writes it
+    yield _member("src/d/hard2", tarfile.LNKTYPE, mode=0o606, owner=26, link="src/d/hard1"), b""
     links = {"src/d/inner": "../a.txt", "src/link": "a.txt", "src/folder-link": "/src/d", "src/dangling": "nowhere"}
     for name, target in {**links, "dst/link": "over", "dst/way": "/dst/d"}.items():
         yield _member(name, tarfile.SYMTYPE, link=target), b""

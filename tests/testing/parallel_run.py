@@ -14,7 +14,6 @@ import argparse
 import ctypes
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from imagesmith.trees import remove_tree
 from testing.file_queue import DURATIONS, file_of_note
 from testing.leaks import descendants
 
@@ -79,7 +79,7 @@ def run_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
 
 def main() -> int:
