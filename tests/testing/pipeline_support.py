@@ -241,12 +241,8 @@ class RunningServer:
 
     def containers(self) -> list[str]:
         """Names of the working containers that the storage knows."""
-        names: list[str] = []
-        for record in (self.data_dir / "containers").glob("*-containers/containers.json"):
-            names += [
-                name for entry in json.loads(record.read_text() or "[]") for name in entry.get("names") or ["?"]
-            ]
-        return names
+        roots = self.data_dir / "containers" / "roots"
+        return sorted(place.name for place in roots.iterdir()) if roots.is_dir() else []
 
 
 class Forge:
