@@ -57,7 +57,7 @@ def test_a_killed_dockerfile_build_fails_the_build(server: RunningServer, regist
     """A container that is killed in the middle of a RUN leaves nothing, and the build fails."""
     forge = server.forge
     caught = catch("dockerfile", forge, registry_gate)
-    kill_below(server, "/bin/sh -c echo; read _")
+    kill_below(server, "/dev/holder/holder")
     forge.finished(caught.arn, "FAILED", seconds=20)
     assert_clean(server)
     assert not [group for group in caught.groups if group.exists()]
