@@ -81,7 +81,7 @@ def test_a_disk_that_is_full_while_the_image_is_kept_fails_the_build(small_disk:
     forge = small_disk.forge
     before = forge.build(forge.recipe(forge.component(build="true")))
     name = forge.name("full")
-    script = f"head -c 10000000 /dev/urandom > /random; {HOLD.format(name=name)}; true"
+    script = f"head -c 60000000 /dev/urandom > /random; {HOLD.format(name=name)}; true"
     arn = forge.start(forge.recipe(forge.component(build=script)))
     held(name)
     ballast = fill(small_disk.data_dir, leave=leave)

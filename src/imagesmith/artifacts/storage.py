@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -200,7 +201,7 @@ class ContainerStorage:
 
     def how_to_enter(self, name: str) -> tuple[str, str]:
         """Commands for a shell: one that runs a shell of the image in a container, and one that removes it."""
-        folder = self._store.upper(_check_name(name)).parent
+        folder = shlex.quote(str(self._store.upper(_check_name(name)).parent))
         options = overlay_options(len(self._store.container(name).layers) or 1)
         mount = f"rm -rf work/work && mount -t overlay -o nodev,{options} overlay merged && exec chroot merged sh"
         return f"cd {folder} && unshare --mount sh -c '{mount}'", f"rm -r {folder}"
