@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from imagesmith.artifacts.storage import ContainerStorage
-from testing.containers import import_tiny_image
+from testing.containers import exported, import_tiny_image
 from testing.dockerfile_support import DockerfileBench
 from testing.leaks import wait_until_gone
 
@@ -28,15 +28,12 @@ def test_a_signal_ends_a_build_and_leaves_nothing(tmp_path: Path, ending: str, s
     """As Ctrl-C does: no process, mount, container or folder; the exit status names the signal."""
     data = tmp_path / "data"
     storage = ContainerStorage.for_data_dir(data / "authoring")
-    storage.tool(
-        ["buildah", "push", "--quiet", import_tiny_image(storage), f"oci:{tmp_path}/tiny:latest"],
-        what="export", timeout=60,
-    )  # fmt: skip
+    parent = exported(storage, import_tiny_image(storage), tmp_path / "tiny")
     marker = f"5{os.getpid()}{status}"
     (tmp_path / "Dockerfile").write_text(
         f"FROM {{{{{{ imagebuilder:parentImage }}}}}}\nRUN echo begun; sleep {marker}\n"
     )
-    argv = ["dockerfile", "build", str(tmp_path / "Dockerfile"), "--parent", f"oci:{tmp_path}/tiny"]
+    argv = ["dockerfile", "build", str(tmp_path / "Dockerfile"), "--parent", parent]
     with (tmp_path / "out").open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-c", COMMAND, *argv, "--data-dir", str(data)], stdout=out, stderr=out,

@@ -30,6 +30,7 @@ OTHER_WORDS = {
     "engine/takeover.py": "a status of DBOS",
     "workflow_documents/actions.py": "a choice of an input of LaunchInstance",
     "builds/steps/hooks.py": "a status of Step Functions",
+    "distribution/client.py": "a method of HTTP",
 }
 """Modules that speak of something else under the same word."""
 

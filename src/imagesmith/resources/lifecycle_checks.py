@@ -10,6 +10,7 @@ from imagesmith.resources.errors import invalid_combination, invalid_request
 from imagesmith.resources.resolution import reading_pattern
 from imagesmith.values.api import ApiRequest
 from imagesmith.values.names import iso_instant
+from imagesmith.values.states import ImageStatus, LifecycleAction
 
 _CONTAINER = "CONTAINER_IMAGE"
 
@@ -32,14 +33,14 @@ def check_policy(request: ApiRequest) -> None:
 
 def _check_rule(path: str, detail: Mapping[str, Any], *, container: bool) -> None:
     action, limit = detail["action"]["type"], detail["filter"]
-    if container and action != "DELETE":
+    if container and action != LifecycleAction.DELETE:
         raise invalid_combination(f"{path}.action.type", f"Container images have no action {action}, only DELETE.")
-    if limit["type"] == "COUNT" and action != "DELETE":
+    if limit["type"] == "COUNT" and action != LifecycleAction.DELETE:
         raise invalid_combination(f"{path}.filter.type", f"COUNT is not valid for the action {action}, only AGE.")
     if limit["type"] == "AGE" and "unit" not in limit:
         raise invalid_combination(f"{path}.filter.unit", "A filter of the type AGE needs a unit.")
     include = detail["action"].get("includeResources", {})
-    problem = _include_problem(include, container=container, delete=action == "DELETE")
+    problem = _include_problem(include, container=container, delete=action == LifecycleAction.DELETE)
     if problem:
         raise invalid_combination(f"{path}.action.includeResources", problem)
 
@@ -65,10 +66,10 @@ def check_update(call: Call, request: ApiRequest) -> None:
         raise invalid_request("The state needs a status.")
     if ("executionRole" in request) != included:
         raise invalid_request("executionRole and includeResources need each other.")
-    if status == "DELETED" and not included:
+    if status == ImageStatus.DELETED and not included:
         raise invalid_request("The status DELETED needs includeResources; DeleteImage removes the record alone.")
     moment = request.get("updateAt")
-    if moment is not None and status != "DEPRECATED":
+    if moment is not None and status != ImageStatus.DEPRECATED:
         raise invalid_request("updateAt is only valid with the status DEPRECATED.")
     if moment is not None and moment <= call.now:
         raise invalid_request(f"updateAt must be in the future; it is {iso_instant(moment)}.")
@@ -76,7 +77,7 @@ def check_update(call: Call, request: ApiRequest) -> None:
 
 def check_update_of(request: ApiRequest, image_type: str) -> None:
     """Rules of StartResourceStateUpdate for the type of its image. Raises ApiError."""
-    container, delete = image_type == "DOCKER", request["state"]["status"] == "DELETED"
+    container, delete = image_type == "DOCKER", request["state"]["status"] == ImageStatus.DELETED
     if container and not delete:
         raise invalid_request("A container image can only become DELETED.")
     problem = _include_problem(request.get("includeResources", {}), container=container, delete=delete)

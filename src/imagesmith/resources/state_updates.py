@@ -17,12 +17,12 @@ from imagesmith.store import lifecycle
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiRequest, ApiResponse
 from imagesmith.values.names import iso_instant
-from imagesmith.values.states import UNFINISHED_IMAGE, LifecycleAction
+from imagesmith.values.states import UNFINISHED_IMAGE, ImageStatus, LifecycleAction
 
 _ARN: Final = "resourceArn"
 _ACTIONS: Final = {
-    "AVAILABLE": LifecycleAction.AVAILABLE, "DEPRECATED": LifecycleAction.DEPRECATE,
-    "DISABLED": LifecycleAction.DISABLE, "DELETED": LifecycleAction.DELETE,
+    ImageStatus.AVAILABLE: LifecycleAction.AVAILABLE, ImageStatus.DEPRECATED: LifecycleAction.DEPRECATE,
+    ImageStatus.DISABLED: LifecycleAction.DISABLE, ImageStatus.DELETED: LifecycleAction.DELETE,
 }  # fmt: skip
 
 
