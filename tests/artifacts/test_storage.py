@@ -217,7 +217,7 @@ for number in range(1000):
     for name in range(50):
         (root / f"{number}-{name}").write_text("x" * 1000)
     print(number, flush=True)
-    image = storage.commit(f"killed-{number}") if number % 20 else storage.commit_layers(f"killed-{number}")
+    image = storage.commit(f"killed-{number}")
     if number % 3:
         storage.remove(f"killed-{number}")
     if number % 20 == 19:

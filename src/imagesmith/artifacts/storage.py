@@ -194,11 +194,6 @@ class ContainerStorage:
                 )  # fmt: skip
                 return self._store.put_image(config, made.layers)
 
-    def commit_layers(self, name: str, *, cancellation: Cancellation | None = None) -> str:
-        """Write the container's changes as one layer of a new image, whose configuration means nothing; returns its
-        id."""
-        return self.commit(name, cancellation=cancellation)
-
     def how_to_enter(self, name: str) -> tuple[str, str]:
         """Commands for a shell: one that runs a shell of the image in a container, and one that removes it."""
         folder = shlex.quote(str(self._store.upper(_check_name(name)).parent))

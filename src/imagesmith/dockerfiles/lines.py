@@ -145,11 +145,6 @@ class Reader:
         return None
 
 
-def line_of(text: str, position: Position) -> Line:
-    """A logical line that stands somewhere by itself."""
-    return Line(text, (0,), (position,), (Physical(text, "", position.line),))
-
-
 def _is_comment(text: str) -> bool:
     return text.lstrip(SPACE).startswith("#")
 

@@ -215,7 +215,7 @@ class ContainerInstance(ShellFiles):
         """Write the changes as one layer of a new image, whose configuration means nothing; returns its id."""
         self.rest()
         try:
-            return self.storage.commit_layers(self.name, cancellation=self._cancellation)
+            return self.storage.commit(self.name, cancellation=self._cancellation)
         except StorageError as error:
             raise InstanceError(f"container {self.name} cannot be committed: {error}") from error
 

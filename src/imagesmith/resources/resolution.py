@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from imagesmith.resources import shared
 from imagesmith.resources.call import Call
-from imagesmith.resources.errors import ApiError, access_denied, invalid_value, invalid_version, not_found
+from imagesmith.resources.errors import access_denied, invalid_value, invalid_version, not_found
 from imagesmith.store import queries
 from imagesmith.store.records import Record
 from imagesmith.store.usable import first_usable
@@ -147,7 +147,3 @@ def refuse_wildcard(text: str, *, path: str) -> None:
         return
     if arn.has_wildcard:
         raise invalid_value(path, "Wildcards are not accepted here; name one version.")
-
-
-def is_not_found(error: ApiError) -> bool:
-    return error.code == "ResourceNotFoundException"

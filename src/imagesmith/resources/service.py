@@ -204,10 +204,6 @@ class Service:
             wake_clock=self._wake_clock,
         )  # fmt: skip
 
-    def with_builds(self, builds: Builder) -> None:
-        """Connect the engine, whose construction needs the store."""
-        self._builds = builds
-
     def with_clock(self, wake: WakeClock) -> None:
         """Connect the scheduler, whose construction needs this service; `wake` is called for armed schedules."""
         self._wake_clock = wake

@@ -5,7 +5,7 @@ Queries use the columns; `document` holds the rest (execution_state.py, step_sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -152,12 +152,6 @@ def waiting_steps(
             )
         )
     return [_step(row) for row in tx.execute(query.order_by(table.c.started, table.c.id).limit(limit))]
-
-
-def images_with_status(tx: Connection, statuses: Iterable[str]) -> list[str]:
-    """Images that have a step with one of these statuses."""
-    query = sa.select(_STEPS.c.image_arn).distinct().where(_STEPS.c.status.in_(list(statuses)))
-    return [str(row[0]) for row in tx.execute(query)]
 
 
 def mark_retried(tx: Connection, image_arn: str, type: str) -> None:

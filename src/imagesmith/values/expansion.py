@@ -6,8 +6,6 @@ All code that replaces references in a caller's text spends a budget of this mod
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,15 +34,3 @@ class Budget:
             raise TooLarge(f"with {what[:80]} the text grows beyond {self.characters} characters")
         if self._count > self.count:
             raise TooLarge(f"with {what[:80]} more than {self.count} references are replaced")
-
-
-def substitute(pattern: re.Pattern[str], text: str, value: Callable[[re.Match[str]], str], budget: Budget) -> str:
-    """As pattern.sub(), within a budget. Raises TooLarge before the long text is made."""
-    parts: list[str] = []
-    done = 0
-    for found in pattern.finditer(text):
-        replacement = value(found)
-        budget.spend(len(replacement), found[0])
-        parts += (text[done : found.start()], replacement)
-        done = found.end()
-    return "".join((*parts, text[done:]))
