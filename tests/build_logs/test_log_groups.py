@@ -10,12 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from imagesmith.build_logs.log_groups import group_folder, pipeline_group
 from imagesmith.build_logs.log_shipping import LogShipper, NotShipped
@@ -27,6 +25,7 @@ from imagesmith.settings_loader import load_settings
 from imagesmith.store.records import Record
 from imagesmith.values.arn import Arn
 from testing.network import free_port
+from testing.object_store import object_store
 
 ARN = "arn:aws:imagebuilder:eu-west-1:123456789012:image-pipeline/web"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -36,17 +35,8 @@ GROUPS = st.text("abAB01-_/.", min_size=1, max_size=512)
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[tuple[str, Any]]:
     """The endpoint of an S3 server with the bucket `logs`, and a client of it."""
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client(
-        "s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1",
-        aws_access_key_id="a", aws_secret_access_key="b",
-    )  # fmt: skip
-    client.create_bucket(Bucket="logs")
-    yield f"http://{host}:{port}", client
-    client.close()
-    server.stop()
+    with object_store("logs") as client:
+        yield client.meta.endpoint_url, client
 
 
 def record(**members: Any) -> Record:

@@ -15,12 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from imagesmith.values.states import FINAL_IMAGE
 from testing.hosts_support import SOON_SECONDS, RunningWorker, Site
+from testing.object_store import object_store
 from testing.pipeline_support import HOLD, Forge, RunningServer, eventually, find_processes, held, release, uris
 from testing.postgresql import new_postgresql_database
 from testing.registry_support import RunningRegistry
@@ -49,17 +48,8 @@ soon = partial(eventually, seconds=SOON_SECONDS)
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """The endpoint of an S3 server with the bucket `golden`."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client(
-        "s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", aws_access_key_id="k",
-        aws_secret_access_key="s",
-    )  # fmt: skip
-    client.create_bucket(Bucket="golden")
-    client.close()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with object_store("golden") as client:
+        yield client.meta.endpoint_url
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from testing.crash_support import DATABASES, Tally
 from testing.disks import raw_disk
 from testing.leaks import assert_clean
 from testing.machine_images import add_disk_file
+from testing.object_store import object_store
 from testing.pipeline_support import REGION, Forge, RunningServer, eventually
 from testing.postgresql import new_postgresql_database
 from testing.socket_proxy import Gate, gate
@@ -27,17 +26,8 @@ BUCKET = "disks"
 
 @pytest.fixture
 def bucket() -> Iterator[Any]:
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client(
-        "s3", endpoint_url=f"http://{host}:{port}", region_name=REGION, aws_access_key_id="a",
-        aws_secret_access_key="b",
-    )  # fmt: skip
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    client.close()
-    server.stop()
+    with object_store(BUCKET) as client:
+        yield client
 
 
 @pytest.fixture

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from testing.disks import raw_disk
 from testing.leaks import assert_clean
 from testing.machine_images import Base, add, built, registering, root_of
+from testing.object_store import object_store
 from testing.pipeline_support import REGION, Forge, RunningServer
 from testing.workflow_support import ROLE
 
@@ -26,17 +25,8 @@ BUCKET = "disks"
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Any]:
     """A client of an S3 server with one bucket."""
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client(
-        "s3", endpoint_url=f"http://{host}:{port}", region_name=REGION, aws_access_key_id="a",
-        aws_secret_access_key="b",
-    )  # fmt: skip
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    client.close()
-    server.stop()
+    with object_store(BUCKET) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

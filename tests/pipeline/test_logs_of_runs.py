@@ -9,16 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import boto3
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from moto.server import ThreadedMotoServer
 
 from imagesmith.cli.context import ServerAddress
 from imagesmith.wire.keys import KeyRing
 from testing.leaks import assert_clean
+from testing.object_store import object_store
 from testing.pipeline_support import (
     ACCOUNT,
     COMMAND,
@@ -41,21 +40,8 @@ ROLES = f'[roles.{ROLE}]\nregistries = ["*"]\nbuckets = ["logs", "nowhere"]\nlog
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[tuple[str, Any]]:
     """The endpoint of an S3 server with the bucket `logs`, and a client of it."""
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://{host}:{port}",
-        region_name=REGION,
-        aws_access_key_id="a",
-        aws_secret_access_key="b",
-    )
-    client.create_bucket(Bucket="logs")
-    client.create_bucket(Bucket="secret")
-    yield f"http://{host}:{port}", client
-    client.close()
-    server.stop()
+    with object_store("logs", "secret") as client:
+        yield client.meta.endpoint_url, client
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
 
 from testing.leaks import assert_clean
 from testing.machine_images import ADOPT, Base, add, built, registering, root_of, start
+from testing.object_store import object_store
 from testing.pipeline_support import ACCOUNT, REGION, Forge, RunningServer, eventually
 from testing.postgresql import new_postgresql_database
 from testing.refusals import refused
@@ -78,16 +77,8 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
 @pytest.fixture(scope="module")
 def buckets() -> Iterator[Any]:
     """A client of an S3 server that has no bucket yet."""
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client(
-        "s3", endpoint_url=f"http://{host}:{port}", region_name=REGION, aws_access_key_id="a",
-        aws_secret_access_key="b",
-    )  # fmt: skip
-    yield client
-    client.close()
-    server.stop()
+    with object_store() as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
