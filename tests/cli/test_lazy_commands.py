@@ -29,6 +29,23 @@ def test_the_list_of_commands_says_what_each_command_says(group: click.Group) ->
         assert lazy.short_help == command.get_short_help_str(limit=1000), name
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("imge",), "Did you mean 'image'?"),
+        (("pipline", "run"), "Did you mean 'pipeline'?"),
+        (("image", "lgs"), "Did you mean 'logs'?"),
+        (("image", "lst"), "Did you mean 'list'?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_misspelt_command_is_answered_with_the_nearest_name(words: tuple[str, ...], hint: str) -> None:
+    """Commands that are not imported yet are suggested as well as those that are."""
+    done = CliRunner().invoke(commands, list(words))
+    assert done.exit_code == 2
+    assert hint in done.output
+
+
 HEAVY = {"sqlalchemy", "dbos", "botocore", "qemu", "asyncssh", "rich"}
 
 
