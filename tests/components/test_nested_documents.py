@@ -70,6 +70,24 @@ def test_a_phase_that_is_not_there_is_told(run_text: RunText) -> None:
     assert "child/1.0.0/1 has no phase 'biuld': no steps run for it (did you mean 'build'?)" in ran.log
 
 
+def test_a_parameter_that_is_not_there_is_told(run_text: RunText) -> None:
+    """As in the service the child runs without it, but the log says that nothing used the value."""
+    text = one_step("ExecuteDocument", {"document": ARN, "parameters": [{"name": "Nmae", "value": "v"}]})
+    ran = run_text(text, services=Services(components=Components(CHILD)))
+    assert ran.status == "success" and "CmdExecution: Stdout: child-none" in ran.lines
+    assert "child/1.0.0/1 has no parameter 'Nmae': its value is not used (did you mean 'Name'?)" in ran.log
+    ran = run_text(text, services=Services(components=Components(document(bash("true", name="Inner")))))
+    assert "has no parameter 'Nmae': its value is not used (it has no parameters)" in ran.log
+
+
+def test_a_parameter_given_twice_fails_the_step(run_text: RunText) -> None:
+    """Neither value is taken for the other."""
+    values = [{"name": "Name", "value": value} for value in ("one", "two")]
+    text = one_step("ExecuteDocument", {"document": ARN, "parameters": values})
+    ran = run_text(text, services=Services(components=Components(CHILD)))
+    assert ran.step("Step").error_message == "the parameter 'Name' is given twice; write it once"
+
+
 def test_failures(run_text: RunText) -> None:
     """What cannot be found or read fails the step in words."""
     for name, told in (

@@ -130,6 +130,7 @@ def test_standard_tags_keep_the_text() -> None:
     ("more", "severity", "hint"),
     [
         ({"checksum": "a" * 64}, "warning", "a digest of this length has 'algorithm: SHA256'"),
+        ({"checksum": "a" * 63}, "warning", "add the 'algorithm' of the digest"),
         ({"algorithm": "SHA256"}, "warning", "add the digest"),
         ({"checksum": "a" * 40, "algorithm": "SHA256"}, "error", "'algorithm: SHA1'"),
         ({"checksum": "sha256:" + "a" * 64, "algorithm": "SHA256"}, "error", "write the digits only"),

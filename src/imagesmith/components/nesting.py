@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from imagesmith.components.actions.base import ActionFailed, ActionResult, NestedRequest
 from imagesmith.components.execution import DocumentRun, Execution
 from imagesmith.components.grammar import folded_message, parse_component
-from imagesmith.components.model import MAX_NESTED, ComponentDocument
+from imagesmith.components.model import MAX_NESTED
 from imagesmith.components.results import ExecutionResult, FailedStep
 from imagesmith.components.s3 import S3Error, read_object
 from imagesmith.components.services import NotConfigured, SourceDocument
@@ -46,7 +46,11 @@ def run_nested_document(
         chain=chain,
     )
     phases = [name.strip() for name in request.phases.split(",") if name.strip()] or None
-    _warn_of_unknown_phases(execution, source, parsed.document, phases or ())
+    _warn_of_unknown_names(
+        execution, source, "phase", phases or (), [phase.name for phase in parsed.document.phases]
+    )
+    declared = [parameter.name for parameter in parsed.document.parameters]
+    _warn_of_unknown_names(execution, source, "parameter", request.parameters, declared)
     result = nested.run([DocumentRun(parsed.document, source.label, request.parameters)], phases, execution.ids())
     if result.status == "success":
         return ActionResult((result.nested_outputs(),), detailed=(result.detailed(),))
@@ -65,13 +69,15 @@ def _failure(result: ExecutionResult, failure: FailedStep | None) -> ActionFaile
     )
 
 
-def _warn_of_unknown_phases(
-    execution: Execution, source: SourceDocument, document: ComponentDocument, phases: Iterable[str]
+def _warn_of_unknown_names(
+    execution: Execution, source: SourceDocument, what: str, names: Iterable[str], known: Sequence[str]
 ) -> None:
-    for name in phases:
-        if document.phase(name) is None:
-            hint = suggestion(name, [phase.name for phase in document.phases])
-            message = f"warning: {source.label} has no phase '{name}': no steps run for it ({hint})"
+    """As in the service they change nothing, but a misspelling shows in the log."""
+    effect = {"phase": "no steps run for it", "parameter": "its value is not used"}[what]
+    for name in names:
+        if name not in known:
+            hint = suggestion(name, known) if known else f"it has no {what}s"
+            message = f"warning: {source.label} has no {what} '{name}': {effect}{hint and f' ({hint})'}"
             execution.step_environment.reporter.output("stderr", execution.secrets.mask(message))
 
 

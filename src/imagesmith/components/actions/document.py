@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from imagesmith.components.actions.base import Action, ActionContext, ActionResult, NestedRequest, TypedInputs
+from imagesmith.components.actions.base import (
+    Action,
+    ActionContext,
+    ActionFailed,
+    ActionResult,
+    NestedRequest,
+    TypedInputs,
+)
 from imagesmith.components.schema import inputs, text
 
 
@@ -43,7 +50,11 @@ def actions() -> tuple[Action, ...]:
 
 def execute_document(context: ActionContext, entries: list[TypedInputs]) -> ActionResult:
     entry = entries[0]
-    parameters = {item["name"]: item["value"] for item in entry.get("parameters", ())}
+    parameters: dict[str, str] = {}
+    for item in entry.get("parameters", ()):
+        if item["name"] in parameters:
+            raise ActionFailed(f"the parameter '{item['name']}' is given twice; write it once")
+        parameters[item["name"]] = item["value"]
     return context.run_nested(
         NestedRequest(entry["document"], entry["document-s3-bucket-owner"], entry["phases"], parameters)
     )

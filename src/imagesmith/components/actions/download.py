@@ -75,7 +75,9 @@ def _check_digest(node: Node, problems: list[Problem], subject: str) -> None:
     if (checksum is None) != (algorithm is None):
         given, other = ("checksum", "algorithm") if algorithm is None else ("algorithm", "checksum")
         message = f"{of_warning(subject)} '{given}' without '{other}': nothing is verified"
-        hint = _likely_algorithm(checksum) if algorithm is None else "add the digest that the file must have"
+        hint = "add the digest that the file must have"
+        if algorithm is None:
+            hint = _likely_algorithm(checksum, otherwise="add the 'algorithm' of the digest, or remove 'checksum'")
         problems.append(
             Problem(
                 code="unverified-download",
@@ -95,10 +97,10 @@ def _check_digest(node: Node, problems: list[Problem], subject: str) -> None:
         problems.append(Problem("wrong-value", message, checksum.position, _likely_algorithm(checksum)))
 
 
-def _likely_algorithm(checksum: Node | None) -> str:
+def _likely_algorithm(checksum: Node | None, *, otherwise: str = "write the digits only") -> str:
     text = checksum.text if isinstance(checksum, ScalarNode) else ""
     found = [name for name, digits in _DIGITS.items() if len(text) == digits and _HEXADECIMAL.fullmatch(text)]
-    return f"a digest of this length has 'algorithm: {found[0]}'" if found else "write the digits only"
+    return f"a digest of this length has 'algorithm: {found[0]}'" if found else otherwise
 
 
 def web_download(context: ActionContext, entries: list[TypedInputs]) -> ActionResult:
