@@ -63,6 +63,7 @@ def test_an_image_of_one_program_has_no_packages_and_no_problem(tmp_path: Path) 
         ({"var/lib/chisel/manifest.wall": "junk"}, "var/lib/chisel/manifest.wall cannot be decompressed"),
         ({"var/lib/dpkg/status": STANZA, "var/lib/dpkg/info/b:amd64.list": "/."}, "has no entry for 1 packages"),
         ({"var/lib/dpkg/info/b.list": "/."}, "has no entry for 1 packages with files in var/lib/dpkg/info"),
+        ({"var/lib/dpkg/status.d/b.md5sums": "0  usr/b\n"}, "has the files of 1 packages without an entry"),
         ({"var/lib/dpkg/status": STANZA + "Package: b\nStatus: install ok installed\n"}, "1 entry of var/lib"),
         ({"var/lib/dpkg/status": STANZA + "Package: b\nStatus: ok junk\nVersion: 1\n"}, "1 entry of var/lib"),
         ({"lib/apk/db/installed": "P:a\nV:1\n\nP:b\n"}, "1 entry of lib/apk/db/installed cannot be read"),

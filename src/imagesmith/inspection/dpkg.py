@@ -93,7 +93,8 @@ def read_dpkg(files: Files, wanted: frozenset[str] = frozenset()) -> Reading:
         if name.isdecimal():
             status.read(f"{_UPDATES}/{name}", stated=True, later=True)
     lists: list[tuple[str, str]] = []
-    for name in files.names(_STATUS_FOLDER)[:_MAX_FILES]:
+    singles = files.names(_STATUS_FOLDER)[:_MAX_FILES]
+    for name in singles:
         if name.endswith(".md5sums") or "/" in name or "\0" in name or name in (".", ".."):
             continue
         lists.append((status.read(f"{_STATUS_FOLDER}/{name}", stated=False), f"{_STATUS_FOLDER}/{name}.md5sums"))
@@ -104,6 +105,11 @@ def read_dpkg(files: Files, wanted: frozenset[str] = frozenset()) -> Reading:
             lists.append((package, f"{_INFO}/{name}"))
             if package not in status.known:
                 strangers.append(package)
+    sums = {name.removesuffix(".md5sums") for name in singles if name.endswith(".md5sums")}
+    if unnamed := sorted(sums.difference(singles)):
+        status.problems.append(
+            f"{_STATUS_FOLDER} has the files of {len(unnamed)} packages without an entry, such as {unnamed[0]}"
+        )
     if strangers:
         # The status was truncated, replaced or deleted: it does not match the installed packages.
         status.problems.append(
