@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from imagesmith.instances.host import HostInstance
 from testing.component_support import RunText, one_step
 
@@ -24,6 +26,23 @@ def test_sudo_that_is_refused_in_a_container_is_explained(run_text: RunText, tmp
     assert ran.status == "failed" and "do not use sudo" in ran.log
     ran = run_text(one_step("ExecuteBash", inputs), instance=HostInstance(tmp_path))
     assert "do not use sudo" not in ran.log
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "/dev/fd/9: line 1: sudo: command not found",
+        "sh: 1: sudo: not found",
+        "env: 'sudo': No such file or directory",
+    ],
+)
+def test_sudo_that_is_not_there_is_explained(run_text: RunText, tmp_path: Path, words: str) -> None:
+    """In a container, where nothing needs it; elsewhere the shell's words are enough."""
+    inputs = {"commands": [f"cat >&2 <<'END'\n{words}\nEND\nexit 1"]}
+    ran = run_text(one_step("ExecuteBash", inputs), instance=Container(tmp_path))
+    assert ran.status == "failed" and "run as root: leave sudo out" in ran.log
+    ran = run_text(one_step("ExecuteBash", inputs), instance=HostInstance(tmp_path))
+    assert "leave sudo out" not in ran.log
 
 
 def test_the_log_says_that_later_output_is_lost(run_text: RunText, tmp_path: Path) -> None:

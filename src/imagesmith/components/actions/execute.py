@@ -8,6 +8,7 @@ no files behind, and a full, read-only or `noexec` temporary folder does not mat
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -32,6 +33,8 @@ _NOT_EXECUTABLE: Final = 126
 
 _SUDO_REFUSED: Final = '"no new privileges" flag is set'
 """The error of sudo for users other than root in a container."""
+_SUDO_MISSING: Final = re.compile(r"\bsudo: (command )?not found|'sudo': No such file")
+"""What shells and env say in the images that have none."""
 
 # `$0` is the source too, so that scripts detect that they are the main script.
 _BASH: Final = ("bash", "-c", ". /dev/fd/9 9<&0 </dev/null", "/dev/fd/9")
@@ -112,16 +115,23 @@ def _finished(context: ActionContext, completed: Completed) -> ActionResult:
         context.note("a background process of the step still has its output open; its further output is not logged")
     stdout = captured(completed)
     stderr = text_of(completed.stderr)
-    if context.instance.kind == "container" and _SUDO_REFUSED in stderr:
-        context.note(
-            "processes in a container cannot gain privileges: steps run as root; do not use sudo as another user"
-        )
+    if context.instance.kind == "container":
+        _explain_sudo(context, stderr)
     if completed.returncode == 0:
         return ActionResult(({"stdout": stdout},), stderr=stderr)
     if completed.returncode == REBOOT_STATUS:
         return ActionResult(({"stdout": stdout},), reboot="again", stderr=stderr)
     message = _failure_message(stdout) or f"exit status {completed.returncode}"
     raise ActionFailed(message, outputs=({"stdout": stdout},), stderr=stderr)
+
+
+def _explain_sudo(context: ActionContext, stderr: str) -> None:
+    if _SUDO_REFUSED in stderr:
+        context.note(
+            "processes in a container cannot gain privileges: steps run as root; do not use sudo as another user"
+        )
+    elif _SUDO_MISSING.search(stderr):
+        context.note("this image has no sudo, and steps in a container run as root: leave sudo out")
 
 
 def captured(completed: Completed) -> str:
