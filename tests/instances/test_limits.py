@@ -85,19 +85,15 @@ def test_memory_kills_are_counted(tmp_path: Path) -> None:
     assert ControlGroups((tmp_path,), ()).out_of_memory() == 2
 
 
-HIERARCHIES = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/freezer")
+UNIFIED = [place for place in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified") if Path(place, "cgroup.procs").is_file()]
 FREEZERS = [
-    (place, name, state)
-    for place in HIERARCHIES
-    for name, state in (("cgroup.freeze", "1"), ("freezer.state", "FROZEN"))
-    if next(Path(place).glob(f"*/{name}"), None) or (name, place) == ("freezer.state", "/sys/fs/cgroup/freezer")
+    *((place, "cgroup.freeze", "1") for place in UNIFIED),
+    *((place, "freezer.state", "FROZEN") for place in ["/sys/fs/cgroup/freezer"] if Path(place).is_dir()),
 ]
 """The freezers of this machine, of either version."""
 
 
-@pytest.fixture(
-    params=[freezer for freezer in FREEZERS if Path(freezer[0]).is_dir()], ids=lambda freezer: freezer[1]
-)
+@pytest.fixture(params=FREEZERS, ids=lambda freezer: freezer[1])
 def frozen(request: pytest.FixtureRequest) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     """A process that is frozen in a group below a group of the machine's freezer."""
     place, name, state = request.param
