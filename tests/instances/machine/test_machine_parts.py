@@ -29,7 +29,7 @@ from imagesmith.instances.machine.loop import LoopThread
 from imagesmith.instances.machine.machine_factory import MachineFactory
 from imagesmith.instances.machine.shell_line import CommandTooLong, shell_line
 from imagesmith.instances.machine.ssh_keys import MachineIdentity, credential_strings
-from imagesmith.instances.machine.way_in import KEYS, LEAVE, RULES, boot_hook
+from imagesmith.instances.machine.way_in import KEYS, LEAVE, RULES, SERVER, boot_hook
 from imagesmith.settings import InstanceType, Settings
 from testing.containers import make_tiny_root
 
@@ -148,12 +148,15 @@ def in_root(root: Path, script: str, *arguments: str) -> None:
 @pytest.mark.parametrize("included", [True, False])
 def test_the_boot_hook_lets_in_where_systemd_does_not(ssh_root: Path, included: bool) -> None:
     """An sshd that reads the folder finds the rule; any other one finds our key among root's own, once."""
-    key = MachineIdentity.fresh().authorized
+    key, server = MachineIdentity.fresh().authorized, ssh_root / SERVER[1:]
     (ssh_root / "etc/ssh/sshd_config").write_text("Include /etc/ssh/sshd_config.d/*.conf\n" if included else "")
     own = ssh_root / "root/.ssh/authorized_keys"
     own.write_text("ssh-ed25519 AAAA somebody\n")
     for _ in range(2):
-        in_root(ssh_root, boot_hook(key).decode())
+        in_root(ssh_root, boot_hook(key, "a private key\n"))
+    assert (server / "host_key").read_text() == "a private key\n"
+    assert (server / "host_key").stat().st_mode & 0o777 == 0o600
+    assert (server / "authorized_keys").read_text() == f"{key}\n"
     assert (ssh_root / KEYS[1:]).read_text() == f"{key}\n"
     assert (ssh_root / RULES[1:]).exists() == included
     assert own.read_text() == f"ssh-ed25519 AAAA somebody\n{key}\n"
@@ -165,7 +168,7 @@ def test_nothing_of_our_keys_stays_in_an_image(ssh_root: Path) -> None:
     identity = MachineIdentity.fresh()
     private, public = identity.host.export_private_key().decode(), identity.host.export_public_key().decode()
     (ssh_root / "etc/ssh/sshd_config").write_text("PermitRootLogin no\n")
-    in_root(ssh_root, boot_hook(identity.authorized).decode())
+    in_root(ssh_root, boot_hook(identity.authorized, private))
     (ssh_root / RULES[1:]).write_text("Match User root\n")
     (ssh_root / "home/web/.ssh/authorized_keys").write_text(f"ssh-rsa AA a\n{identity.authorized}\nssh-rsa BB b\n")
     (ssh_root / "var/lib/cloud/instances/i-1/vendor-data.txt").write_text(f"keys: {identity.authorized}")
@@ -178,6 +181,7 @@ def test_nothing_of_our_keys_stays_in_an_image(ssh_root: Path) -> None:
         (ssh_root / "etc/ssh" / name).write_text(text)
     in_root(ssh_root, LEAVE, *identity.marks)
     kept = {str(place.relative_to(ssh_root)) for place in (ssh_root / "etc/ssh").rglob("*")}
+    assert not (ssh_root / SERVER[1:]).exists()
     assert kept == {"etc/ssh/sshd_config", "etc/ssh/sshd_config.d", "etc/ssh/ssh_host_rsa_key"}
     assert not (ssh_root / "root/.ssh/authorized_keys").exists()
     assert (ssh_root / "home/web/.ssh/authorized_keys").read_text() == "ssh-rsa AA a\nssh-rsa BB b\n"

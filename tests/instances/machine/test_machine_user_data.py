@@ -31,15 +31,13 @@ ssh_deletekeys: true
 ssh_genkeytypes: [ecdsa]
 ssh_pwauth: true
 chpasswd: {{expire: true, list: "root:secret"}}
-vendor_data: {{enabled: false}}
 write_files:
   - path: /etc/ssh/sshd_config
     content: |
-      Include /etc/ssh/sshd_config.d/*.conf
       PermitRootLogin no
       PubkeyAuthentication no
       AllowUsers deploy
-runcmd: [[touch, /run-by-cloud-init], [systemctl, restart, ssh]]
+runcmd: [[touch, /run-by-cloud-init], [rm, -rf, /root/.ssh], [systemctl, mask, --now, ssh]]
 power_state: {{mode: reboot}}
 """
 HOOK = "#cloud-boothook\n#!/bin/sh\necho hook >>/by-the-hook\n"
@@ -71,7 +69,7 @@ def launched(folder: Path, base: MadeBase, user_data: bytes, lines: list[str]) -
 
 
 def test_user_data_cannot_lock_us_out_and_nothing_of_us_stays(machine_base: MadeBase, tmp_path: Path) -> None:
-    """Other users and keys, no login for root, rules of sshd, new host keys, a restart: all obeyed, and entered.
+    """Other users and keys, no login for root, no sshd, new host keys, a restart: all obeyed, and entered.
 
     The user data is compressed, in parts, and one of them is a template; what fails of it is said.
     """
@@ -98,11 +96,27 @@ def test_user_data_cannot_lock_us_out_and_nothing_of_us_stays(machine_base: Made
     assert not [name for name in kept if "imagesmith" in name]
 
 
-def test_user_data_that_stops_ssh_is_named_at_once(machine_base: MadeBase, tmp_path: Path) -> None:
-    """Long before the limit of a start, with what is wrong and where it may come from."""
-    script = b"#cloud-config\nbootcmd: [[systemctl, mask, --now, ssh.service]]\n"
-    with pytest.raises(
-        InstanceError, match=r"(?s)no SSH server that answers.*userDataOverride.*finished at"
-    ) as failed:
-        launched(tmp_path, machine_base, script, [])
+REFUSED = """\
+#cloud-config
+vendor_data: {enabled: false}
+write_files: [{path: /etc/ssh/sshd_config, content: "PermitRootLogin no"}]
+"""
+SILENT = """\
+#cloud-config
+vendor_data: {enabled: false}
+bootcmd: [[systemctl, mask, --now, ssh.service]]
+"""
+
+
+@pytest.mark.parametrize(
+    ("user_data", "said"),
+    [(REFUSED, r"refuses the login"), (SILENT, "no SSH server that answers")],
+    ids=["refused", "silent"],
+)
+def test_user_data_that_leaves_no_way_in_is_named_at_once(
+    machine_base: MadeBase, tmp_path: Path, user_data: str, said: str
+) -> None:
+    """Soon after cloud-init has ended, with what is wrong and where it may come from."""
+    with pytest.raises(InstanceError, match=rf"(?s){said}.*userDataOverride.*finished at") as failed:
+        launched(tmp_path, machine_base, user_data.encode(), [])
     assert "did not accept SSH within" not in str(failed.value)

@@ -37,17 +37,17 @@ def write_seed(
     data. `password`: of root, for its console; empty sets none. Raises InstanceError.
     """
     meta = {"instance-id": identity.instance_id, "local-hostname": hostname}
-    if user_data:
-        vendor = boot_hook(identity.authorized)
-    else:
+    hook = boot_hook(identity.authorized, identity.host.export_private_key().decode())
+    parts = [{"type": "text/cloud-boothook", "content": hook}]
+    if not user_data:
         config = dict(cloud_config(identity, every_module=bool(password)))
         if password:
             config["chpasswd"] = {"expire": False, "list": f"root:{password}\n"}
-        vendor = b"#cloud-config\n" + json.dumps(config).encode() + b"\n"
+        parts.append({"type": "text/cloud-config", "content": f"#cloud-config\n{json.dumps(config)}\n"})
     files = {
         "meta-data": json.dumps(meta).encode(),
         "user-data": user_data or b"#cloud-config\n{}\n",
-        "vendor-data": vendor,
+        "vendor-data": b"#cloud-config-archive\n" + json.dumps(parts).encode() + b"\n",
     }
     _write_fat(path, files)
 

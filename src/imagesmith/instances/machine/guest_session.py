@@ -6,9 +6,12 @@ wait() --> connection, boot id --> run, run, ... --> request_shutdown --> discon
 from __future__ import annotations
 
 import socket
+from collections import deque
+from itertools import cycle
 from typing import TYPE_CHECKING, Literal
 
 from imagesmith.instances.command import Command
+from imagesmith.instances.machine.hardware import OWN_SSH_PORTS, SSH_PORT
 from imagesmith.instances.machine.loop import LoopThread
 from imagesmith.instances.machine.power_sequence import PowerSequence
 from imagesmith.instances.machine.shell_line import CommandTooLong, LoginRefused, ShellLost
@@ -33,6 +36,8 @@ _RETRY_SECONDS = 1.0
 _SETTLE_SECONDS = 1.0
 _REFUSED_SECONDS = 180.0
 """How long a machine may refuse the login: cloud-init may run after the SSH server."""
+_REFUSED_AT_LAST_SECONDS = 15.0
+"""How long it may do so once cloud-init has finished: then nothing lets us in any more."""
 _CLOSED_SECONDS = 120.0
 _QUIET_SECONDS = 60.0
 """How long SSH may not answer after cloud-init has finished, and how long the console is silent by then."""
@@ -46,13 +51,19 @@ _USER_DATA_HINT = (
 class GuestSession:
     """At most one connection to a guest; see the module text."""
 
-    def __init__(self, power: PowerSequence, *, loop: LoopThread, timer: Timer, own_user_data: bool) -> None:
-        """`own_user_data`: the guest's user data may change its host keys and SSH server."""
+    def __init__(
+        self, power: PowerSequence, *, loop: LoopThread, timer: Timer, own_servers: bool, own_user_data: bool
+    ) -> None:
+        """`own_servers`: cloud-init starts SSH servers of ours in the guest, which are tried first.
+
+        `own_user_data`: the guest's user data may change its host keys and its own SSH server.
+        """
         self.prefix: tuple[str, ...] = ()
         """The prefix of every command of run(), see disable_aslr.py."""
         self._power = power
         self._loop = loop
         self._timer = timer
+        self._ports = (*OWN_SSH_PORTS, SSH_PORT) if own_servers else (SSH_PORT,)
         self._own_user_data = own_user_data
         self._connection: asyncssh.SSHClientConnection | None = None
         self._left: LeftChannels | None = None
@@ -90,6 +101,7 @@ class GuestSession:
         """
         started = self._timer.now()
         refused: float | None = None
+        ports = deque(self._ports)
 
         def check() -> None:
             self._power.check()
@@ -97,7 +109,11 @@ class GuestSession:
 
         def attempt() -> asyncssh.SSHClientConnection:
             check()
-            sock = wait_for_banner(self._power.connect, started + seconds, check, timer=self._timer)
+            turns = cycle(tuple(ports))
+            ports.rotate(-1)  # the next attempt begins with another one, should this one not let us in
+            sock = wait_for_banner(
+                lambda: self._power.connect(next(turns)), started + seconds, check, timer=self._timer
+            )
             connection = self._login(sock, identity)
             if self._boot_id(connection) == other_than:
                 connection.abort()
@@ -105,7 +121,12 @@ class GuestSession:
             return connection
 
         def is_refused_for_long() -> bool:
-            return refused is not None and self._timer.now() - refused > _REFUSED_SECONDS
+            if refused is None:
+                return False
+            now, configured = self._timer.now(), self._power.console.configured
+            if configured is not None and now - max(configured, refused) > _REFUSED_AT_LAST_SECONDS:
+                return True
+            return now - refused > _REFUSED_SECONDS
 
         def again(failed: Failure) -> bool:
             nonlocal refused
@@ -141,7 +162,8 @@ class GuestSession:
 
         try:
             sock.setblocking(False)
-            login = shell.connect(sock, identity, any_host_key=self._own_user_data)
+            foreign = self._own_user_data and sock.getpeername()[1] == SSH_PORT
+            login = shell.connect(sock, identity, any_host_key=foreign)
             return self._loop.call(login, timeout=LOGIN_SECONDS, check=self._power.check)
         except BaseException:
             sock.close()

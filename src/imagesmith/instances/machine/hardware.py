@@ -18,6 +18,8 @@ FOLDER = "/machine"
 """Path of the machine's own folder inside QEMU's sandbox."""
 SSH_PORT = 2222
 """On the loopback of the machine's network namespace, forwarded to port 22 of the guest."""
+OWN_SSH_PORTS = {2223: 41022, 2224: 41023}
+"""The same for the SSH servers of our own in the guest (way_in.py): ports that nobody else has there."""
 GUEST_NETWORK = "10.0.3.0/24"
 """Differs from the network of slirp4netns outside, whose name server at 10.0.2.3 must stay reachable."""
 UEFI_CODE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
@@ -121,10 +123,9 @@ def _kernel(kernel: Kernel | None) -> list[str]:
 def _network(outbound: bool) -> list[str]:
     # 10.0.3.2, QEMU's address for the loopback of its host, is the namespace's loopback: nothing listens there.
     options = f"user,id=network,net={GUEST_NETWORK},ipv6=off,restrict={'off' if outbound else 'on'}"
-    return [
-        "-netdev", f"{options},hostfwd=tcp:127.0.0.1:{SSH_PORT}-:22",
-        "-device", "virtio-net-pci,netdev=network,romfile=",
-    ]  # fmt: skip
+    ports = {SSH_PORT: 22, **OWN_SSH_PORTS}
+    forwarded = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in ports.items())
+    return ["-netdev", f"{options}{forwarded}", "-device", "virtio-net-pci,netdev=network,romfile="]
 
 
 def _drive(drive: Drive, index: int) -> list[str]:

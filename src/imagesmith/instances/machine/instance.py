@@ -70,8 +70,9 @@ class MachineInstance(ShellFiles):
         self._power = PowerSequence(self.disk, supply, loop=self._loop, say=self._say)
         self._power.cancellation = cancellation
         self._session = GuestSession(
-            self._power, loop=self._loop, timer=supply.timer, own_user_data=bool(supply.options.user_data)
-        )
+            self._power, loop=self._loop, timer=supply.timer, own_servers=self.disk.seeded,
+            own_user_data=bool(supply.options.user_data),
+        )  # fmt: skip
 
     @classmethod
     def launch(

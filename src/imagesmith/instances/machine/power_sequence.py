@@ -153,9 +153,9 @@ class PowerSequence:
         self._disk.chain.reopened()
         self._start(self._verdict, None)
 
-    def connect(self) -> socket.socket:
-        """Connect to the guest's SSH port, which QEMU accepts long before the guest does. Raises OSError."""
-        return connect_inside(self.emulator.network, SSH_PORT, timeout=_CONNECT_SECONDS)
+    def connect(self, port: int = SSH_PORT) -> socket.socket:
+        """Connect to an SSH port of the guest, which QEMU accepts long before the guest does. Raises OSError."""
+        return connect_inside(self.emulator.network, port, timeout=_CONNECT_SECONDS)
 
     def wait_down(self, request: Callable[[], None]) -> None:
         """Shut the guest down, by `request` or else by the power button. Raises InstanceError, Cancelled."""

@@ -2,13 +2,16 @@
 
     /etc/ssh/sshd_config.d/00-imagesmith.conf     for root alone: our key first, no other rule of sshd applies
     /etc/ssh/imagesmith/authorized_keys           our public key
+    /run/imagesmith/                              SSH servers of our own: the image's program, with ports, a
+                                                  configuration and a host key that nobody else has
 
 Written at every boot, before sshd and before cloud-init's users and keys, in two independent ways:
 
-    tmpfiles.extra     a credential that systemd (252 or newer) finds in the SMBIOS strings of the machine
-    vendor data        a boot hook of cloud-init, for older systems; it adds the key to root's own too, where
-                       cloud-init leaves lines that it did not write: for an sshd that reads no such folder, and for
-                       user data that replaces sshd's configuration by one that does not
+    tmpfiles.extra     a credential that systemd (252 or newer) finds in the SMBIOS strings of the machine: the
+                       first two files
+    vendor data        a boot hook of cloud-init: all three, and the key among root's own, where cloud-init leaves
+                       lines that it did not write. The servers of our own are for an sshd whose configuration was
+                       replaced: it may read no such folder, bar root, or not start at all
 
 Keys in cloud-init's configuration are not enough: it merges member by member, so `users` of the user data replaces
 ours, and with `disable_root` its key for root runs no commands. `LEAVE` removes every trace.
@@ -20,9 +23,13 @@ import base64
 from collections.abc import Mapping
 from typing import Final
 
+from imagesmith.instances.machine.hardware import OWN_SSH_PORTS
+
 _FOLDER: Final = "/etc/ssh/imagesmith"
 KEYS: Final = f"{_FOLDER}/authorized_keys"
 RULES: Final = "/etc/ssh/sshd_config.d/00-imagesmith.conf"
+SERVER: Final = "/run/imagesmith"
+"""Not on the disk: it is gone when the machine is."""
 
 # A Match block is read before the rest of the file, and its lists replace the others. `-` matches no user.
 _RULES_TEXT: Final = f"""\
@@ -41,8 +48,20 @@ Match User root
 Match all
 """
 
+_SERVERS: Final = dict(zip(OWN_SSH_PORTS.values(), ("no", "yes"), strict=True))
+"""Port -> whether it asks PAM: with PAM a root with an expired password runs nothing, without PAM a locked root."""
+_SERVER_TEXT: Final = f"""\
+HostKey {SERVER}/host_key
+AuthorizedKeysFile {SERVER}/authorized_keys
+AllowUsers root
+PermitRootLogin prohibit-password
+AuthenticationMethods publickey
+PasswordAuthentication no
+StrictModes no
+PrintMotd no
+"""
+
 _HOOK: Final = """\
-#cloud-boothook
 #!/bin/sh
 umask 022
 mkdir -p @FOLDER@ && echo '@KEY@' >@KEYS@
@@ -54,6 +73,18 @@ if grep -qi '^[[:space:]]*include.*sshd_config\\.d' /etc/ssh/sshd_config /usr/et
 @RULES_TEXT@END
 fi
 command -v restorecon >/dev/null && restorecon -R /etc/ssh /root/.ssh
+mkdir -p /run/sshd @SERVER@ && echo '@KEY@' >@SERVER@/authorized_keys && cat >@SERVER@/sshd_config <<'END'
+@SERVER_TEXT@END
+(umask 077 && cat >@SERVER@/host_key <<'END'
+@HOST_KEY@
+END
+)
+PATH=$PATH:/usr/sbin:/usr/lib/ssh
+sshd=$(command -v sshd) || exit 0
+for server in @SERVERS@; do
+  port=${server%:*}
+  "$sshd" -f @SERVER@/sshd_config -o "Port ${port}" -o "UsePAM ${server#*:}" -o "PidFile @SERVER@/${port}.pid"
+done
 exit 0
 """
 
@@ -61,6 +92,8 @@ exit 0
 LEAVE: Final = f"""\
 set -u
 found=0
+for pid in {SERVER}/*.pid; do [ ! -e "$pid" ] || kill "$(cat "$pid")"; done
+rm -rf {SERVER} || exit 1
 [ -e {_FOLDER} ] || [ -e {RULES} ] && found=1
 rm -rf {_FOLDER} {RULES} || exit 1
 for keys in $(grep -rlsF -e "$1" /root/.ssh /home/*/.ssh); do
@@ -87,12 +120,17 @@ def tmpfiles_lines(key: str) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def boot_hook(key: str) -> bytes:
-    """The same as a part of cloud-init's data, which runs it at every boot before any other part."""
+def boot_hook(key: str, host_key: str) -> str:
+    """The same and the servers, as a script that cloud-init runs at every boot before any other part of its data.
+
+    `host_key`: the private key of the machine.
+    """
     words = {
         "@FOLDER@": _FOLDER, "@KEYS@": KEYS, "@RULES@": RULES, "@RULES_TEXT@": _RULES_TEXT, "@KEY@": key,
+        "@SERVER@": SERVER, "@SERVER_TEXT@": _SERVER_TEXT, "@HOST_KEY@": host_key.strip(),
+        "@SERVERS@": " ".join(f"{port}:{pam}" for port, pam in _SERVERS.items()),
     }  # fmt: skip
     text = _HOOK
     for word, value in words.items():
         text = text.replace(word, value)
-    return text.encode()
+    return text
