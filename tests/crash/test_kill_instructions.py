@@ -53,14 +53,19 @@ PLACES = {
         f"{STAGE}{LARGE}FROM one\n{ENVIRONMENTS}RUN true\n{COMPONENTS}", BEFORE, "containers/tmp/*/blob",
     ),
     "WORKDIR": (f"{PARENT}\n{ENVIRONMENTS}WORKDIR /w\n{COMPONENTS}", BEFORE, "containers/roots/*before-stage0"),
+    "an entry of the cache": (
+        f"{PARENT}\n{ENVIRONMENTS}RUN echo >/f\n{COMPONENTS}", BEFORE, "containers/cache/.*.json.*",
+    ),
     "ENV": (f"{PARENT}\n{ENVIRONMENTS}ENV A=1\n{COMPONENTS}", BEFORE, "containers/images/*/config"),
 }  # fmt: skip
 """(template, what the log says, the path in the data directory whose writer is stopped)."""
 
 
 def start(forge: Forge, template: str) -> str:
+    """A build that carries all its instructions out, whatever earlier ones have made."""
     component = forge.component(build="true")
-    return forge.start(forge.recipe(component, dockerfileTemplateData=template))
+    recipe = forge.recipe(component, dockerfileTemplateData=template)
+    return forge.start(recipe, tags={"imagesmith:no-cache": "true"})
 
 
 def goes_on(server: RunningServer, arn: str, said: str, let_go: Callable[[], None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imagesmith.resources.errors import ApiError
-from imagesmith.resources.run_tags import CACHE, NO_BOOT, RunTags, parse_run_tags
+from imagesmith.resources.run_tags import CACHE, NO_BOOT, NO_CACHE, RunTags, parse_run_tags, with_recipe_tags
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ from imagesmith.resources.run_tags import CACHE, NO_BOOT, RunTags, parse_run_tag
         ({CACHE: "24h", "team": "web"}, RunTags(86400.0)),
         ({CACHE: "7d", NO_BOOT: "false"}, RunTags(7 * 86400.0)),
         ({NO_BOOT: "true"}, RunTags(0.0, no_boot=True)),
+        ({NO_CACHE: "true"}, RunTags(0.0, no_cache=True)),
     ],
 )
 def test_wishes_are_read(tags: dict[str, str], expected: RunTags) -> None:
@@ -30,7 +31,8 @@ def test_wishes_are_read(tags: dict[str, str], expected: RunTags) -> None:
         ({CACHE: "1w"}, False, "imagesmith:cache is '1w'"),
         ({NO_BOOT: "yes"}, False, "imagesmith:no-boot is 'yes': expected true or false"),
         ({CACHE: "1h", NO_BOOT: "true"}, False, "cannot be combined"),
-        ({CACHE: "1h"}, True, "it is about machines"),
+        ({NO_CACHE: "1"}, True, "imagesmith:no-cache is '1': expected true or false"),
+        ({CACHE: "1h", NO_CACHE: "true"}, True, "cannot be combined"),
         ({NO_BOOT: "true"}, True, "it is about machines"),
     ],
 )
@@ -38,3 +40,20 @@ def test_a_tag_that_means_nothing_is_refused(tags: dict[str, str], container: bo
     """The run does not start as if it had not been said."""
     with pytest.raises(ApiError, match=words):
         parse_run_tags(tags, container=container)
+
+
+@pytest.mark.parametrize(
+    ("run", "recipe", "expected"),
+    [
+        ({}, {CACHE: "1h", "team": "web", NO_BOOT: "true"}, {CACHE: "1h"}),
+        ({"team": "ops"}, {NO_CACHE: "true"}, {NO_CACHE: "true", "team": "ops"}),
+        ({NO_CACHE: "true"}, {CACHE: "1h"}, {NO_CACHE: "true"}),
+        ({CACHE: "2h"}, {CACHE: "1h"}, {CACHE: "2h"}),
+        ({NO_CACHE: "false"}, {NO_CACHE: "true"}, {NO_CACHE: "false"}),
+    ],
+)
+def test_tags_of_a_recipe_about_the_cache_count_where_the_run_has_none(
+    run: dict[str, str], recipe: dict[str, str], expected: dict[str, str]
+) -> None:
+    """Whoever starts a run has the last word."""
+    assert dict(with_recipe_tags(run, recipe)) == expected

@@ -28,6 +28,7 @@ from typing import Any, Final
 
 from imagesmith.files import flush, write_atomically
 from imagesmith.locks import file_lock
+from imagesmith.values.cache_reasons import age_text, changed_names
 from imagesmith.values.names import canonical_json, sha256_hex
 
 _KEY_DIGITS: Final = 40
@@ -116,13 +117,15 @@ class OverlayCache:
             age = self._now() - entry.since
             limit = min(max_age, self._seconds_limit)
             if age > limit:
-                return f"the result of {entry.build} is {_hours(age)} old, and at most {_hours(limit)} is allowed"
+                return (
+                    f"the result of {entry.build} is {age_text(age)} old, and at most {age_text(limit)} is allowed"
+                )
             return f"a backing file of the result of {entry.build} was removed"
         others = [item for item in self.entries() if item.place == place]
         if not others:
             return "there is no result of this recipe yet"
         newest = max(others, key=lambda item: item.made)
-        changed = ", ".join(_differences(newest.inputs, inputs)) or _EARLIER
+        changed = ", ".join(changed_names(newest.inputs, inputs, _SHOWN)) or _EARLIER
         return f"{changed} changed since {newest.build}"
 
     def keep(self, entry: CachedState, overlay: Path | None = None) -> bool:
@@ -241,21 +244,3 @@ class OverlayCache:
 def overlay_file(key: str) -> str:
     """A new, unique file name for the overlay of a key."""
     return f"{key}-{secrets.token_hex(4)}.qcow2"
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Names of the inputs that differ; of maps, the names in them."""
-    found = []
-    for name in sorted({*old, *new}):
-        before, after = old.get(name), new.get(name)
-        if before == after:
-            continue
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += [f"{name} {key}" for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
-        else:
-            found.append(_SHOWN.get(name, name))
-    return found
-
-
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"

@@ -39,6 +39,7 @@ from imagesmith.artifacts.plain_images import (
 )
 from imagesmith.files import READABLE, write_atomically
 from imagesmith.layers.entries import LayerError
+from imagesmith.layers.layer_cache import LayerCache
 from imagesmith.layers.overlay_mounts import overlay_options, unmount
 from imagesmith.layers.records import LayerBlob
 from imagesmith.layers.store import LayerStore, NameInUse
@@ -47,6 +48,8 @@ from imagesmith.processes import Cancellation, Completed, OnOutput
 from imagesmith.trees import remove_tree
 
 SCRATCH = "scratch"
+ImageLayers = str | tuple[LayerBlob, ...]
+"""The id of an image of the storage, SCRATCH, or layers that the caller holds, lowest first."""
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 _OLD: Final = "storage.conf"
@@ -134,12 +137,13 @@ class ContainerStorage:
 
     # Working containers
 
-    def create(self, name: str, image: str) -> None:
-        """Make a working container from an image of this storage, or from `scratch`; triggers of the image do not
-        run, and are no part of it. Raises ContainerExists."""
+    def create(self, name: str, image: ImageLayers) -> None:
+        """Make a working container from an image of this storage, from `scratch`, or from layers; triggers of the
+        image do not run, and are no part of it. Raises ContainerExists."""
         _check_name(name)
         layers = self.layer_blobs(image)
-        config = SCRATCH_CONFIG if image == SCRATCH else self._without_triggers(image)
+        plain = image == SCRATCH or not isinstance(image, str)
+        config = SCRATCH_CONFIG if plain else self._without_triggers(str(image))
         with reported(f"making container {name} from image {image}"):
             self._store.create(name, config, layers)
 
@@ -194,6 +198,43 @@ class ContainerStorage:
                 )  # fmt: skip
                 return self._store.put_image(config, made.layers)
 
+    def commit_layers(self, name: str, *, cancellation: Cancellation | None = None) -> tuple[LayerBlob, ...]:
+        """Write the container's changes as one layer, if there are any; returns all its layers, lowest first, which
+        the container holds. Raises Cancelled."""
+        with reported(f"committing container {_check_name(name)}"):
+            if not any(self._store.upper(name).iterdir()):
+                # what runs inside goes on: a commit would mount it anew
+                return self._store.container(name).layers
+            return self._store.commit(name, cancellation=cancellation).layers
+
+    def replace_layers(self, name: str, layers: Sequence[LayerBlob]) -> None:
+        """Put other layers, which the caller holds, in place of a container's; its configuration stays."""
+        with reported(f"replacing the layers of container {_check_name(name)}"):
+            config = self._store.container_config(name)
+            self._store.remove(name)
+            self._store.create(name, config, layers)
+
+    def lease(self, layers: Sequence[LayerBlob]) -> AbstractContextManager[None]:
+        """Keep layers that nothing names yet."""
+        return self._store.lease(layers)
+
+    def layer_cache(self, *, bytes_limit: int, seconds_limit: float, now: Callable[[], float]) -> LayerCache:
+        """The results of instructions and components on this storage; without a limit of bytes it is off."""
+
+        def fault(layers: Sequence[LayerBlob]) -> str:
+            return next(filter(None, (self._fault(layer) for layer in layers)), "")
+
+        def sizes(layers: Sequence[LayerBlob]) -> int:
+            return self._store.layer_size(layers)
+
+        return LayerCache(
+            self._store.cache, bytes_limit=bytes_limit, seconds_limit=seconds_limit, now=now, fault=fault,
+            size=sizes, collect=self._store.collect,
+        )  # fmt: skip
+
+    def _fault(self, layer: LayerBlob) -> str:
+        return self._intact.fault(self._store.blob(layer.digest), layer.digest)
+
     def how_to_enter(self, name: str) -> tuple[str, str]:
         """Commands for a shell: one that runs a shell of the image in a container, and one that removes it."""
         folder = shlex.quote(str(self._store.upper(_check_name(name)).parent))
@@ -203,7 +244,7 @@ class ContainerStorage:
 
     # Images
 
-    def make_image(self, config: bytes, base: str) -> str:
+    def make_image(self, config: bytes, base: ImageLayers) -> str:
         """Make an image of a configuration whose layers are the lowest of the image `base`; returns its id."""
         with reported("making an image"):
             wanted = layers_of(config)
@@ -231,16 +272,18 @@ class ContainerStorage:
         with reported(f"unpacking image {image_id}"), self._store.lease(layers):
             self._store.require_layers(layers, cancellation=cancellation)
 
-    def layer_blobs(self, image_id: str) -> tuple[LayerBlob, ...]:
+    def layer_blobs(self, image_id: ImageLayers) -> tuple[LayerBlob, ...]:
         """The layers of an image, lowest first; none for SCRATCH."""
+        if not isinstance(image_id, str):
+            return tuple(image_id)
         if image_id == SCRATCH:
             return ()
         with reported(f"reading image {_check_image(image_id)}"):
             return self._store.image(image_id).layers
 
-    def layers_of(self, image_id: str) -> list[str]:
+    def layers_of(self, image: ImageLayers) -> list[str]:
         """The diff ids of an image's layers, lowest first; none for SCRATCH."""
-        return [layer.diff_id for layer in self.layer_blobs(image_id)]
+        return [layer.diff_id for layer in self.layer_blobs(image)]
 
     def layer_blob(self, image_id: str, layer: LayerBlob, *, cancellation: Cancellation | None = None) -> Path:
         """The intact blob of an image's layer; a damaged one is written again if that makes the same bytes.
@@ -295,9 +338,9 @@ class ContainerStorage:
             config: Configuration = json.loads(self.config_bytes(image_id))
             return config
 
-    def image_variables(self, image_id: str) -> list[str]:
+    def image_variables(self, image: ImageLayers) -> list[str]:
         """The environment variables of an image, as `NAME=value`."""
-        return [] if image_id == SCRATCH else _variables(self.image_config(image_id))
+        return [] if image == SCRATCH or not isinstance(image, str) else _variables(self.image_config(image))
 
     def remove_image(self, image_id: str) -> None:
         """Remove an image; layers that others use are kept. Does nothing if it does not exist."""

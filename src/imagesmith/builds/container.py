@@ -8,15 +8,16 @@ Every function may run again after a crash: images are found by content, exports
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from imagesmith.artifacts.base_cache import OnLine
 from imagesmith.artifacts.bases import Parent, ParentError
+from imagesmith.artifacts.cache_use import CacheHit, CacheUse
 from imagesmith.artifacts.layout import ImageArtifact, LayoutError
 from imagesmith.artifacts.plain_images import PlainImage
 from imagesmith.artifacts.storage import StorageError
@@ -31,6 +32,7 @@ from imagesmith.managed.bases import managed_base
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.settings import NoRegistry
 from imagesmith.store.build_outcome import BuildParent
+from imagesmith.values.arn import Arn
 from imagesmith.values.ecr import EcrError, ecr_address
 
 _BASE_NAME: Final = "org.opencontainers.image.base.name"
@@ -45,6 +47,8 @@ class Start:
     parent: Parent
     plain: PlainImage
     """The image that replaces the parent in the Dockerfile, and the parent's triggers, which it carries out."""
+    cached: Sequence[Mapping[str, Any]]
+    """What it took from earlier builds."""
 
     def facts(self) -> BuildParent:
         """The facts that finished_image() needs, also after a crash."""
@@ -61,25 +65,40 @@ def starting_image(work: Work) -> Start:
             raise StepFailed(f"the parent image {parent.reference} cannot be used: {error}") from error
     if plain.triggers:
         work.log.line("parent", f"ONBUILD triggers of the parent, which run first: {len(plain.triggers)}")
-    with _dockerfile(work, "before", plain.id, plain.triggers) as build:
-        return Start(build.before_components(), parent, plain)
+    cached: list[Mapping[str, Any]] = []
+    with _dockerfile(work, "before", plain.id, plain.triggers, cached) as build:
+        return Start(build.before_components(), parent, plain, cached)
 
 
-def finished_image(work: Work, image_id: str, *, parent: BuildParent) -> str:
+@dataclass(frozen=True)
+class FinishedImage:
+    """The built image in the storage, and what its last part took from earlier builds."""
+
+    image_id: str
+    cached: Sequence[Mapping[str, Any]]
+
+
+def finished_image(work: Work, image_id: str, *, parent: BuildParent) -> FinishedImage:
     """Apply the rest of the Dockerfile to the committed image; `parent`: the facts of its start."""
-    with _dockerfile(work, "after", parent.image, parent.triggers) as build:
-        return build.after_components(image_id)
+    cached: list[Mapping[str, Any]] = []
+    with _dockerfile(work, "after", parent.image, parent.triggers, cached) as build:
+        return FinishedImage(build.after_components(image_id), cached)
 
 
-def keep_image(work: Work, image_id: str, *, parent_digest: str, started: datetime) -> str:
-    """Export an image into the layout with its inventory and provenance; returns its digest."""
+def keep_image(
+    work: Work, image_id: str, *, parent_digest: str, started: datetime, cached: Sequence[Mapping[str, Any]]
+) -> str:
+    """Export an image into the layout with its inventory and provenance; returns its digest.
+
+    `cached`: what was taken from earlier builds."""
     worker_context, plan = work.worker_context, work.plan
     artifact = _export(work, image_id, annotations=_of_base(plan, parent_digest))
     _take_inventory(work, artifact, image_id)
     with work.timed("provenance"):
         inspection.keep_provenance(
-            worker_context, plan, work.log, artifact.digest, parent_digest=parent_digest, started=started
-        )
+            worker_context, plan, work.log, artifact.digest, parent_digest=parent_digest, started=started,
+            cached=cached,
+        )  # fmt: skip
     return _kept(work, artifact, parent_digest)
 
 
@@ -214,8 +233,10 @@ def _kept_here(work: Work, reference: str) -> str:
 
 
 @contextmanager
-def _dockerfile(work: Work, role: str, parent: str, triggers: Sequence[str]) -> Iterator[DockerfileBuild]:
-    """The build of the plan's template, whose output is in the log. Raises StepFailed."""
+def _dockerfile(
+    work: Work, role: str, parent: str, triggers: Sequence[str], cached: list[Mapping[str, Any]]
+) -> Iterator[DockerfileBuild]:
+    """The build of the plan's template, whose output is in the log; fills `cached`. Raises StepFailed."""
     if problems := unreadable_lines(work.plan.dockerfile):
         raise StepFailed(f"the Dockerfile template cannot be built: {problems[0].render('template')}")
     worker_context = work.worker_context
@@ -231,6 +252,7 @@ def _dockerfile(work: Work, role: str, parent: str, triggers: Sequence[str]) -> 
                 triggers=triggers,
                 limits=worker_context.limits,
                 timeout=worker_context.settings.builds.step_timeout_seconds,
+                cache=cache_use(work, on_hit=lambda hit: cached.append(hit.to_json())),
                 cancellation=work.cancellation,
                 on_output=receive,
             )
@@ -238,3 +260,14 @@ def _dockerfile(work: Work, role: str, parent: str, triggers: Sequence[str]) -> 
         raise StepFailed(str(error)) from error
     finally:
         flush()
+
+
+def cache_use(work: Work, *, on_hit: Callable[[CacheHit], None]) -> CacheUse:
+    """How a build uses the results of earlier builds of its account and Region."""
+    plan, settings = work.plan, work.worker_context.settings.builds
+    age = plan.cache.max_age_seconds
+    return CacheUse(
+        cache=work.worker_context.layer_cache, owner=f"{plan.account}/{plan.region}", place=plan.name,
+        build=Arn.parse(plan.image_arn).path, reads=plan.cache.reads, on_hit=on_hit,
+        max_age=settings.cache_max_age_hours * 3600.0 if age is None else age,
+    )  # fmt: skip

@@ -111,6 +111,10 @@ def _keep(run: StepRun, given: Mapping[str, Any], *, started: datetime) -> dict[
     tools = run.worker_context
     if tools.worker and not tools.storage.has_image(given[_COMMITTED]):
         raise InstanceGone("the worker that committed the image is gone, and the image with it")
-    parent = tools.outcomes.get(run.plan.image_arn).parent
-    image = container.finished_image(run, given[_COMMITTED], parent=parent)
-    return {"digest": container.keep_image(run, image, parent_digest=parent.digest, started=started)}
+    outcome = tools.outcomes.get(run.plan.image_arn)
+    finished = container.finished_image(run, given[_COMMITTED], parent=outcome.parent)
+    cached = [*(item for items in outcome.cached.values() for item in items), *finished.cached]
+    digest = container.keep_image(
+        run, finished.image_id, parent_digest=outcome.parent.digest, started=started, cached=cached
+    )  # fmt: skip
+    return {"digest": digest}

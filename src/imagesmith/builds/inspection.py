@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,12 @@ def keep_provenance(
     *,
     parent_digest: str,
     started: datetime,
+    cached: Sequence[Mapping[str, Any]],
 ) -> None:
     """Sign the provenance of the image and keep it beside the image."""
-    envelope, id = signed_provenance(worker_context, plan, digest, parent_digest=parent_digest, started=started)
+    envelope, id = signed_provenance(
+        worker_context, plan, digest, parent_digest=parent_digest, started=started, cached=cached
+    )  # fmt: skip
     annotations = {provenance.IMAGE_ANNOTATION: plan.image_arn}
     attach(worker_context.layout, digest, Document(provenance.KIND, provenance.MEDIA_TYPE, envelope, annotations))
     log.line("provenance", f"signed with key {id[:16]}")
@@ -105,12 +109,14 @@ def signed_provenance(
     parent_digest: str,
     started: datetime,
     parent: str = "",
+    cached: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[bytes, str]:
     """The provenance of an image as a signed envelope, and the id of the key."""
     key = SigningKey.open(worker_context.settings.data_dir)
     facts = provenance.BuildFacts(
-        plan.layout_reference, digest, parent_digest, started, worker_context.clock(), key.public.id, parent
-    )
+        plan.layout_reference, digest, parent_digest, started, worker_context.clock(), key.public.id, parent,
+        tuple(cached),
+    )  # fmt: skip
     return key.envelope(provenance.statement(plan, facts)), key.public.id
 
 

@@ -31,6 +31,7 @@ from imagesmith.components.services import S3Config
 from imagesmith.instances.limits import ControlGroups, ResourceLimits, leftover_groups
 from imagesmith.instances.machine.machine_factory import MachineFactory
 from imagesmith.instances.orphans import end_orphans
+from imagesmith.layers.layer_cache import UNUSED_SECONDS, LayerCache
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.settings import Settings
 from imagesmith.store.runs import Fence
@@ -52,6 +53,7 @@ class WorkerContext:
     disks: DiskStore
     machine_bases: MachineBases
     overlays: OverlayCache
+    layer_cache: LayerCache
     machines: MachineFactory
     instances: Instances
     reserve: EmergencyDiskSpace
@@ -93,6 +95,10 @@ class WorkerContext:
             seconds_limit=settings.machines.cache_max_age_hours * 3600.0,
             now=lambda: clock().timestamp(),
         )  # fmt: skip
+        layer_cache = storage.layer_cache(
+            bytes_limit=settings.builds.cache_mb * 1024**2, seconds_limit=UNUSED_SECONDS,
+            now=lambda: clock().timestamp(),
+        )  # fmt: skip
         machines = MachineFactory.of(settings, limits=limits_of(settings))
         instances = Instances(records.database, storage, limits_of(settings), machines=machines, worker=worker)
         reserve = EmergencyDiskSpace(settings.data_dir)
@@ -105,6 +111,7 @@ class WorkerContext:
             disks=disks,
             machine_bases=machine_bases,
             overlays=overlays,
+            layer_cache=layer_cache,
             machines=machines,
             instances=instances,
             reserve=reserve,
@@ -193,6 +200,7 @@ class WorkerContext:
         """
         end_orphans()
         ControlGroups(leftover_groups(f"{self.storage.key}-"), ()).remove()
+        self.layer_cache.trim()
         self.storage.sweep(self.instances.suspended())
         self.machines.sweep(self.instances.suspended())
         self.disks.sweep()

@@ -74,6 +74,7 @@ def check(file: Path, *, components: bool, as_json: bool) -> None:
 @click.option(
     "--timeout", type=click.FloatRange(1), default=7200.0, show_default=True, help="Seconds of the build."
 )
+@click.option("--no-cache", is_flag=True, help="Use nothing of earlier builds.")
 @click.option("--network", type=click.Choice(["outbound", "none"]), default="outbound", show_default=True)
 @data_dir_option
 @json_option
@@ -84,6 +85,9 @@ def build(file: Path, *, data_dir: Path, as_json: bool, **options: Any) -> None:
     Examples:
       imagesmith dockerfile build Dockerfile --parent debian-x86-12
       imagesmith dockerfile build Dockerfile --parent oci:./base --output oci:./built --json
+
+    Instructions whose inputs an earlier build had are not carried out again; the settings cache_mb and
+    cache_max_age_hours of [builds] bound what is kept and how old what comes from the network may be.
 
     The exit status is 0 if the image was built and 1 otherwise.
     """

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from imagesmith.artifacts.bases import ParentError
+from imagesmith.artifacts.cache_use import CacheUse
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.storage import ContainerStorage, StorageError
 from imagesmith.cli.authoring import authoring_image, authoring_storage, instance_name
 from imagesmith.cli.component_run import interruptible
-from imagesmith.cli.context import CommandFailed, print_json
+from imagesmith.cli.context import CommandFailed, print_json, settings_of
 from imagesmith.cli.screen import echo
 from imagesmith.dockerfile_builds.build import DockerfileBuild
 from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import InstanceError
+from imagesmith.layers.layer_cache import UNUSED_SECONDS
 from imagesmith.processes import Cancellation, ProcessFailed
 from imagesmith.streams import Stream
 
@@ -36,6 +41,7 @@ class AskedBuild:
     output: str
     timeout: float
     network: NetworkKind
+    no_cache: bool
 
 
 def build_once(asked: AskedBuild, text: str, problems: Sequence[Mapping[str, Any]], *, valid: bool) -> bool:
@@ -91,6 +97,7 @@ def _built(asked: AskedBuild, text: str) -> str:
             triggers=parent.triggers if parent else (),
             timeout=asked.timeout,
             network=asked.network,
+            cache=_cache_use(asked, storage),
             cancellation=cancellation,
             on_output=show,
         ).whole()
@@ -98,6 +105,19 @@ def _built(asked: AskedBuild, text: str) -> str:
         if asked.output:
             _write(storage, image, asked.output, cancellation)
     return image
+
+
+def _cache_use(asked: AskedBuild, storage: ContainerStorage) -> CacheUse:
+    """Results of the builds of this data directory that need no server."""
+    builds = settings_of(asked.data_dir).builds
+    cache = storage.layer_cache(
+        bytes_limit=builds.cache_mb * 1024**2, seconds_limit=UNUSED_SECONDS, now=time.time
+    )  # fmt: skip
+    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return CacheUse(
+        cache=cache, owner="", place=str(asked.file.absolute()), build=f"the build of {started}, {os.getpid()}",
+        max_age=builds.cache_max_age_hours * 3600.0, reads=not asked.no_cache,
+    )  # fmt: skip
 
 
 def _images(options: Sequence[str]) -> dict[str, str]:

@@ -30,7 +30,7 @@ from imagesmith.cli.image import describe
 from imagesmith.cli.listing import Listing
 from imagesmith.cli.log_watch import RetryingClient
 from imagesmith.cli.screen import echo, make_console
-from imagesmith.resources.run_tags import CACHE, NO_BOOT
+from imagesmith.resources.run_tags import CACHE, NO_BOOT, NO_CACHE
 from imagesmith.values.arn import slug_of
 from imagesmith.values.states import ImageStatus
 
@@ -73,12 +73,14 @@ def list_pipelines(data_dir: Path, as_json: bool) -> None:
     "--cache",
     metavar="AGE",
     default="",
-    help="Machine images: continue after components that an earlier run completed at most AGE (30m, 24h, 7d) ago.",
+    help="Continue after components that an earlier run completed at most AGE (30m, 24h, 7d) ago; of a container "
+    "image also the greatest age of what instructions took from the network.",
 )
+@click.option("--no-cache", is_flag=True, help="Container images: use nothing of earlier builds.")
 @click.option("--no-boot", is_flag=True, help="Machine images: run build components without starting a machine.")
 @data_dir_option
 @json_option
-def run(name: str, follow: bool, cache: str, no_boot: bool, data_dir: Path, as_json: bool) -> None:
+def run(name: str, follow: bool, cache: str, no_cache: bool, no_boot: bool, data_dir: Path, as_json: bool) -> None:
     """Start a pipeline by NAME or ARN; with --follow exit 1 unless the image becomes AVAILABLE.
 
     \b
@@ -86,9 +88,11 @@ def run(name: str, follow: bool, cache: str, no_boot: bool, data_dir: Path, as_j
       imagesmith pipeline run web --follow --data-dir ./data
       imagesmith pipeline run web-machine --cache 24h --data-dir ./data
 
-    --cache and --no-boot are the tags imagesmith:cache and imagesmith:no-boot of the image that is built.
+    --cache, --no-cache and --no-boot are tags of the image that is built: imagesmith:cache, imagesmith:no-cache and
+    imagesmith:no-boot.
     """
-    tags = {**({CACHE: cache} if cache else {}), **({NO_BOOT: "true"} if no_boot else {})}
+    flags = {NO_CACHE: no_cache, NO_BOOT: no_boot}
+    tags = {**({CACHE: cache} if cache else {}), **{tag: "true" for tag, given in flags.items() if given}}
     with api_errors():
         client = connect(data_dir)
         arn = _find(client, name)

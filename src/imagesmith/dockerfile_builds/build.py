@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from imagesmith.artifacts.cache_use import CacheUse
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.copying.copier import FileCopier
 from imagesmith.dockerfile_builds.build_context import BuildContext
@@ -48,6 +49,8 @@ class DockerfileBuild:
     timeout: float
     """Seconds of the whole build."""
     network: NetworkKind = "outbound"
+    cache: CacheUse | None = None
+    """Results of earlier builds; None: every instruction is carried out, and nothing is kept."""
     copier: FileCopier | None = None
     """Carries out COPY and ADD; None: one in the network of the build, which ends with it."""
     cancellation: Cancellation | None = None
@@ -103,7 +106,9 @@ class DockerfileBuild:
         starts: dict[int, StageImage] | None = None, keeps_triggers: bool = True,
     ) -> str:  # fmt: skip
         with self._context() as context:
-            runner = StageRunner(context, graph, images, triggers=prepared.triggers, starts=starts)
+            runner = StageRunner(
+                context, graph, images, triggers=prepared.triggers, starts=starts, cache=self.cache
+            )  # fmt: skip
             try:
                 made = runner.run(target)
                 if not keeps_triggers:
@@ -111,6 +116,8 @@ class DockerfileBuild:
                 return images.write(made)
             finally:
                 runner.close()
+                if self.cache is not None:
+                    self.cache.cache.trim()
 
     @contextmanager
     def _context(self) -> Iterator[BuildContext]:

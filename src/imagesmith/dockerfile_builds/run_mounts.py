@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -44,6 +45,14 @@ def run_mounts(
             targets.append((made.target, not isinstance(made, MountedTree) or made.is_folder))
         stack.enter_context(mount_targets(stage.instance.root, targets))
         yield found
+
+
+def cache_name(mount: RunMount) -> str | None:
+    """What the cache of a mount is shared by; empty if only the build knows, None for other mounts."""
+    if mount.kind != "cache":
+        return None
+    is_fixed = "$" not in mount.token.text and (mount.id or mount.target.startswith("/"))
+    return (mount.id or posixpath.normpath(mount.target)) if is_fixed else ""
 
 
 def _mount(stage: StageBuild, stack: ExitStack, mount: RunMount, root_of: RootOf) -> CommandMount:

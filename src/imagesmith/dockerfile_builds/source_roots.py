@@ -8,21 +8,23 @@ from pathlib import Path
 from imagesmith.artifacts.storage import StorageError
 from imagesmith.dockerfile_builds.build_context import BuildContext
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
+from imagesmith.dockerfile_builds.stage_build import StageBuild
 from imagesmith.dockerfile_builds.stage_images import StageImages
 from imagesmith.dockerfiles.graph import Taken
 from imagesmith.dockerfiles.placeholders import is_parent
+from imagesmith.layers.records import LayerBlob
 
 
 class SourceRoots:
     """Of one build; close() removes the containers of the images."""
 
-    def __init__(self, context: BuildContext, images: StageImages, stage_root: Callable[[int], Path]) -> None:
-        """`stage_root` returns the root of a stage that is complete, in which nothing runs."""
+    def __init__(self, context: BuildContext, images: StageImages, stage: Callable[[int], StageBuild]) -> None:
+        """`stage` returns a stage that is complete, in which nothing runs."""
         self._context = context
         self._images = images
-        self._stage_root = stage_root
-        self._views: dict[str, tuple[str, Path]] = {}
-        """Image -> container, root."""
+        self._stage = stage
+        self._views: dict[tuple[LayerBlob, ...], tuple[str, Path]] = {}
+        """Layers -> container, root."""
 
     def of(self, taken: Taken | None) -> Path:
         """The root that an instruction takes files from; None: the build context. Raises DockerfileFailed."""
@@ -30,28 +32,32 @@ class SourceRoots:
             context = self._context.work / "context"
             context.mkdir(exist_ok=True)
             return context
+        root = self._stage(taken.stage).source_root() if taken.stage >= 0 else None
+        return root or self._view(self.layers(taken))
+
+    def layers(self, taken: Taken) -> tuple[LayerBlob, ...]:
+        """The layers of the stage or image that files are taken from. Raises DockerfileFailed."""
         if taken.stage >= 0:
-            return self._stage_root(taken.stage)
-        found = self._images.parent() if is_parent(taken.name) else self._images.named(taken.name)
-        return self._view(found.layers)
+            return self._stage(taken.stage).image().layers
+        return (self._images.parent() if is_parent(taken.name) else self._images.named(taken.name)).layers
 
     def close(self) -> None:
         while self._views:
             name, _ = self._views.popitem()[1]
             self._context.storage.remove(name)
 
-    def _view(self, image: str) -> Path:
-        """The root of an image, in a container in which nothing ever runs."""
-        known = self._views.get(image)
+    def _view(self, layers: tuple[LayerBlob, ...]) -> Path:
+        """The root of layers, in a container in which nothing ever runs."""
+        known = self._views.get(layers)
         if known is not None:
             return known[1]
         name = f"{self._context.name}-image{len(self._views)}"
         storage = self._context.storage
         try:
             storage.remove(name)
-            storage.create(name, image)
-            self._views[image] = (name, Path())
-            self._views[image] = (name, storage.mount(name))
+            storage.create(name, layers)
+            self._views[layers] = (name, Path())
+            self._views[layers] = (name, storage.mount(name))
         except StorageError as error:
-            raise DockerfileFailed(f"the image {image} of the Dockerfile cannot be opened: {error}") from error
-        return self._views[image][1]
+            raise DockerfileFailed(f"an image of the Dockerfile cannot be opened: {error}") from error
+        return self._views[layers][1]

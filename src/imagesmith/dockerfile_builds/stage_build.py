@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from imagesmith.artifacts.rootfs import Root
+from imagesmith.artifacts.storage import SCRATCH
 from imagesmith.dockerfile_builds.build_context import BuildContext
 from imagesmith.dockerfile_builds.config_instructions import apply
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
-from imagesmith.dockerfile_builds.history import HistoryEntry, created_by
+from imagesmith.dockerfile_builds.history import HistoryEntry, created_by, history_entries
 from imagesmith.dockerfile_builds.image_config import ImageConfig
 from imagesmith.dockerfile_builds.stage_images import StageImage
 from imagesmith.dockerfiles.graph import PlacedInstruction
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.reserved_names import reserved_names
 from imagesmith.instances.users import UnknownUser, User, find_user
+from imagesmith.layers.records import LayerBlob
 
 _MOST_TABLE_BYTES: Final = 1024 * 1024
 """Of /etc/passwd and /etc/group: they are the image's, and read outside of its limits for each RUN."""
@@ -30,20 +34,24 @@ class StageBuild:
     def __init__(self, context: BuildContext, start: StageImage, name: str) -> None:
         self.context = context
         self.config: ImageConfig = start.config
+        self.layers: tuple[LayerBlob, ...] = start.layers
+        """Its complete layers; what its container has above them is in none yet."""
         self._start = start
         self._name = name
+        self._history: list[dict[str, Any]] = []
         self._entries: list[HistoryEntry] = []
+        """Instructions since the last layer."""
         self._instance: ContainerInstance | None = None
         self._rights = ""
         self._image: StageImage | None = None
-        self._temporary: list[str] = []
+        self._leases = ExitStack()
 
     @property
     def instance(self) -> ContainerInstance:
         """Its container. Raises InstanceError, Cancelled."""
         if self._instance is None:
             self._instance = ContainerInstance.launch(
-                self.context.storage, self._start.layers, name=self._name, network=self.context.network,
+                self.context.storage, self.layers or SCRATCH, name=self._name, network=self.context.network,
                 limits=self.context.limits, cancellation=self.context.cancellation, variables=(),
             )  # fmt: skip
             self._rights = _rights(self._instance.root)
@@ -58,8 +66,11 @@ class StageBuild:
         """Its root, in which nothing runs. Raises InstanceError, Cancelled."""
         return self.instance.rest()
 
-    def source_root(self) -> Path:
-        """Its root for others to copy from. Raises DockerfileFailed for files that no layer can carry."""
+    def source_root(self) -> Path | None:
+        """Its root for others to copy from; None if it has no container. Raises DockerfileFailed for files that no
+        layer can carry."""
+        if self._instance is None:
+            return None
         root = self.root()
         self._refuse_reserved()
         return root
@@ -76,31 +87,57 @@ class StageBuild:
         """Take in what an instruction says about the configuration."""
         self.config = apply(self.config, placed)
 
-    def note(self, placed: PlacedInstruction, before: ImageConfig, *, writes_files: bool) -> None:
+    def note(
+        self, placed: PlacedInstruction, before: ImageConfig, *, writes_files: bool, created: datetime | None = None
+    ) -> None:
         """Add an instruction to the history."""
         text = created_by(placed, before, arguments_of(placed))
-        self._entries.append(HistoryEntry(text, self.context.now(), writes_files))
+        self._entries.append(HistoryEntry(text, created or self.context.now(), writes_files))
+
+    def end_layer(self) -> None:
+        """Make a layer of what has changed since the last one. Raises InstanceError, Cancelled."""
+        self._warn_of_root()
+        if self._has_changes():
+            self.root()
+            self._refuse_reserved()
+            self._take(self.instance.commit_layers())
+
+    def adopt(self, layers: tuple[LayerBlob, ...]) -> None:
+        """Go on above layers that an earlier build made of the last instruction; the caller holds a lease."""
+        held = ExitStack()
+        held.enter_context(self.context.storage.lease(layers))
+        self._leases.close()
+        self._leases = held
+        if self._instance is not None and layers != self.layers:
+            self._instance.close()
+            self._instance = None
+        self._take(layers)
 
     def image(self) -> StageImage:
-        """What the stage has become; its changes are one layer. Raises InstanceError, Cancelled."""
+        """What the stage has become. Raises InstanceError, Cancelled."""
         if self._image is None:
-            self._warn_of_root()
-            has_layer = self._has_changes()
-            layers = self._start.layers
-            if has_layer:
-                layers = self._commit()
-            start = replace(self._start, layers=layers, config=self.config)
-            self._image = start.with_entries(self._entries, has_layer=has_layer)
+            self.end_layer()
+            self._end_entries(has_layer=False)
+            history = (*self._start.history, *self._history)
+            self._image = replace(self._start, layers=self.layers, config=self.config, history=history)
         return self._image
 
     def close(self) -> None:
-        """Remove the container, and the images that were made only for other stages."""
+        """Remove the container, and with it the layers that were made only for other stages."""
         try:
             if self._instance is not None:
                 self._instance.close()
         finally:
-            while self._temporary:
-                self.context.storage.remove_image(self._temporary.pop())
+            self._leases.close()
+
+    def _take(self, layers: tuple[LayerBlob, ...]) -> None:
+        if layers != self.layers:
+            self._end_entries(has_layer=True)
+            self.layers = layers
+
+    def _end_entries(self, *, has_layer: bool) -> None:
+        self._history += history_entries(self._entries, has_layer=has_layer)
+        self._entries = []
 
     def _warn_of_root(self) -> None:
         """Docker loses a change of the root itself as well, and says nothing."""
@@ -109,19 +146,10 @@ class StageBuild:
             self.context.tell(
                 f"warning: no layer carries the mode and owner of /: {now} is {self._rights} in the image"
             )
+            self._rights = now
 
     def _has_changes(self) -> bool:
-        if self._instance is None:
-            return False
-        self.root()
-        return any(self.instance.upper.iterdir())
-
-    def _commit(self) -> str:
-        self.root()
-        self._refuse_reserved()
-        image = self.instance.commit_layers()
-        self._temporary.append(image)
-        return image
+        return self._instance is not None and any(self._instance.upper.iterdir())
 
     def _refuse_reserved(self) -> None:
         names = reserved_names(self.instance.upper)

@@ -8,17 +8,17 @@ A stage that only changes the configuration makes no layer: its image has the la
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from imagesmith.artifacts.plain_images import EMPTY_LAYER, OddConfiguration, parent_history
-from imagesmith.artifacts.storage import SCRATCH, ContainerStorage, StorageError
+from imagesmith.artifacts.storage import ContainerStorage, StorageError
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
-from imagesmith.dockerfile_builds.history import HistoryEntry, history_entries
 from imagesmith.dockerfile_builds.image_config import ImageConfig, read_config
 from imagesmith.instances.container import DEFAULT_PATH
+from imagesmith.layers.records import LayerBlob
 
 _MOST_HISTORY: Final = 10_000
 
@@ -27,8 +27,8 @@ _MOST_HISTORY: Final = 10_000
 class StageImage:
     """An image between two instructions."""
 
-    layers: str
-    """The id of an image of the storage that has its layers, or SCRATCH."""
+    layers: tuple[LayerBlob, ...]
+    """Lowest first; an image of the storage, a container of the build or a lease holds them."""
     config: ImageConfig
     history: tuple[dict[str, Any], ...] = ()
 
@@ -36,9 +36,6 @@ class StageImage:
         """The same at the beginning of a stage: its triggers are instructions of the stage, and it has a PATH."""
         env = {**self.config.env, "PATH": self.config.env.get("PATH", DEFAULT_PATH)}
         return replace(self, config=replace(self.config, env=env, triggers=(), has_own_cmd=False))
-
-    def with_entries(self, entries: Sequence[HistoryEntry], *, has_layer: bool) -> StageImage:
-        return replace(self, history=(*self.history, *history_entries(entries, has_layer=has_layer)))
 
 
 class StageImages:
@@ -86,7 +83,8 @@ class StageImages:
             document: Any = self._storage.image_config(image_id)
             created = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
             history = parent_history(document, created)[:_MOST_HISTORY]
-            return StageImage(image_id, read_config(document), tuple(history))
+            layers = self._storage.layer_blobs(image_id)
+            return StageImage(layers, read_config(document), tuple(history))
         except StorageError as error:
             raise DockerfileFailed(f"the image {image_id} of the Dockerfile cannot be read: {error}") from error
         except (OddConfiguration, ValueError, AttributeError, TypeError) as error:
@@ -100,7 +98,7 @@ class StageImages:
             raise DockerfileFailed(f"the image of the Dockerfile cannot be made: {error}") from error
 
     def _document(self, image: StageImage) -> bytes:
-        layers = self._storage.layers_of(image.layers)
+        layers = [layer.diff_id for layer in image.layers]
         history = list(image.history)
         if len(layers) > 1 and layers[-1] == EMPTY_LAYER:
             layers = layers[:-1]
@@ -121,4 +119,4 @@ def scratch_image(platform: str) -> StageImage:
     """An image without anything, for a platform like `linux/arm64`."""
     system, architecture, *variant = platform.split("/")
     named: dict[str, Any] = {"os": system, "architecture": architecture}
-    return StageImage(SCRATCH, ImageConfig(platform={**named, "variant": variant[0]} if variant else named))
+    return StageImage((), ImageConfig(platform={**named, "variant": variant[0]} if variant else named))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from imagesmith.artifacts.cache_use import CacheUse, StepInputs
 from imagesmith.dockerfile_builds.build_context import BuildContext
-from imagesmith.dockerfile_builds.copy_instruction import carry_out_copy
+from imagesmith.dockerfile_builds.cached_steps import CachedSteps
+from imagesmith.dockerfile_builds.copy_instruction import carry_out_copy, copy_request
 from imagesmith.dockerfile_builds.failures import DockerfileFailed, place_of
+from imagesmith.dockerfile_builds.instruction_inputs import copy_inputs, folder_inputs, run_inputs
 from imagesmith.dockerfile_builds.run_instruction import carry_out_run
+from imagesmith.dockerfile_builds.run_mounts import cache_name
 from imagesmith.dockerfile_builds.source_roots import SourceRoots
-from imagesmith.dockerfile_builds.stage_build import StageBuild
+from imagesmith.dockerfile_builds.stage_build import StageBuild, arguments_of
 from imagesmith.dockerfile_builds.stage_images import StageImage, StageImages, scratch_image
 from imagesmith.dockerfiles.go_values import normal_platform
 from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph, PlacedInstruction, Taken
@@ -34,7 +39,7 @@ class StageRunner:
 
     def __init__(
         self, context: BuildContext, graph: Graph, images: StageImages, *, triggers: frozenset[int],
-        starts: dict[int, StageImage] | None = None,
+        starts: dict[int, StageImage] | None = None, cache: CacheUse | None = None,
     ) -> None:  # fmt: skip
         """`starts`: images that stages start from instead of those that they name, by index."""
         self._context = context
@@ -43,7 +48,13 @@ class StageRunner:
         self._triggers = triggers
         self._starts = starts or {}
         self._builds: dict[int, StageBuild] = {}
-        self._sources = SourceRoots(context, images, lambda index: self._builds[index].source_root())
+        self._sources = SourceRoots(context, images, lambda index: self._builds[index])
+        self._steps = CachedSteps(cache)
+        self._cache_uses = Counter(
+            name
+            for stage in graph.stages for placed in stage.body if isinstance(placed.instruction, RunInstruction)
+            for mount in placed.instruction.mounts if (name := cache_name(mount)) is not None
+        )  # fmt: skip
 
     def run(self, target: int) -> StageImage:
         """The image of a stage. Raises DockerfileFailed, InstanceError, Cancelled."""
@@ -106,14 +117,56 @@ class StageRunner:
     def _instruction(self, build: StageBuild, stage: DockerfileStage, placed: PlacedInstruction) -> None:
         item, before = placed.instruction, build.config
         build.configure(placed)
+        if not isinstance(item, _WRITING):
+            build.note(placed, before, writes_files=False)
+            return
+        same = [other for other in stage.body if other.instruction.name == item.name and other.index < placed.index]
+        self._steps.perform(
+            build, placed, before=before, place=f"{stage.name or stage.index}/{item.name} {len(same)}",
+            inputs=lambda: self._inputs(build, stage, placed),
+            carry_out=lambda: self._carry_out_instruction(build, stage, placed),
+        )  # fmt: skip
+
+    def _carry_out_instruction(self, build: StageBuild, stage: DockerfileStage, placed: PlacedInstruction) -> None:
+        item = placed.instruction
         if isinstance(item, RunInstruction):
             carry_out_run(build, placed, item, lambda mount: self._sources.of(_taken(stage, placed, mount)))
         elif isinstance(item, (CopyInstruction, AddInstruction)):
             carry_out_copy(build, placed, item, self._sources.of(_taken(stage, placed, None)))
-        elif isinstance(item, WorkdirInstruction):
+        else:
             user = build.find_user(build.config.user).identity
             make_folders(build.root(), build.config.working_dir, uid=user.uid, gid=user.gid)
-        build.note(placed, before, writes_files=isinstance(item, _WRITING))
+
+    def _inputs(self, build: StageBuild, stage: DockerfileStage, placed: PlacedInstruction) -> StepInputs | str:
+        """What the result of an instruction depends on, or why it is not kept."""
+        item = placed.instruction
+        if isinstance(item, RunInstruction):
+            shared = self._shared_cache(item)
+            if shared:
+                return shared
+            return run_inputs(
+                build.config, placed, item, arguments=arguments_of(placed),
+                network=self._context.network,
+                sources={mount.token.text: self._source(stage, placed, mount) for mount in item.mounts},
+            )  # fmt: skip
+        if isinstance(item, (CopyInstruction, AddInstruction)):
+            request = copy_request(placed, item, build.config.working_dir or "/")
+            source = self._source(stage, placed, None)
+            return copy_inputs(request, source=source, network=self._context.network)
+        return folder_inputs(build.config)
+
+    def _source(self, stage: DockerfileStage, placed: PlacedInstruction, mount: RunMount | None) -> list[str]:
+        """What an instruction, or one of its mounts, can read of a stage or image."""
+        taken = _taken(stage, placed, mount)
+        return [layer.diff_id for layer in self._sources.layers(taken)] if taken else []
+
+    def _shared_cache(self, item: RunInstruction) -> str:
+        """Why the result of a RUN is not kept: with another one it may share a cache, which is part of no layer."""
+        if self._cache_uses.total() > 1:
+            for name in map(cache_name, item.mounts):
+                if name is not None and (not name or self._cache_uses[name] > 1 or self._cache_uses[""]):
+                    return f"another RUN may use the cache '{name[:80]}' as well" if name else _UNKNOWN_CACHE
+        return ""
 
     @contextmanager
     def _named(self, placed: PlacedInstruction) -> Iterator[None]:
@@ -127,6 +180,7 @@ class StageRunner:
 
 
 _WRITING = (RunInstruction, CopyInstruction, AddInstruction, WorkdirInstruction)
+_UNKNOWN_CACHE = "another RUN may use the same cache, whose name is not known before the build"
 _OWN_PLATFORM = PLATFORM["TARGETPLATFORM"]
 
 

@@ -2,7 +2,8 @@
 
     subject                the image, by the digest of its manifest
     externalParameters     the choices of the recipe's owner: recipe, components, parameters, Dockerfile
-        resolvedDependencies   the parent and every component, by digest
+        resolvedDependencies   the parent and every component, by digest; what came from earlier builds, with the
+                               digests of its layers
         runDetails             the builder and the times
 
 Values of parameters whose names look like secrets are masked, and no hash of them is stated, for a short secret can
@@ -15,7 +16,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NotRequired, TypedDict
 
 from imagesmith import __version__
@@ -55,6 +56,8 @@ class BuildFacts:
     """Id of the key that signs."""
     parent: str = ""
     """The start of the run, if it is not the parent of the plan."""
+    cached: tuple[Mapping[str, Any], ...] = ()
+    """What was taken from earlier builds: members `step`, `build`, `made` (seconds) and `diffIds`."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,19 @@ def _dependencies(plan: BuildPlan, facts: BuildFacts) -> list[_Resource]:
         {"name": "document", "uri": arn, "digest": {"sha256": sha256_hex(text)}}
         for arn, text in sorted(documents.items())
     ]
-    return [parent, *components, *nested]
+    return [parent, *components, *nested, *map(_cached_result, facts.cached)]
+
+
+def _cached_result(item: Mapping[str, Any]) -> _Resource:
+    made = iso_instant(datetime.fromtimestamp(item["made"], UTC))
+    found: _Resource = {
+        "name": "cached result",
+        "annotations": {"step": item["step"], "build": item["build"], "made": made},
+    }
+    if item["diffIds"]:
+        # one step adds one layer
+        found["digest"] = _sha256(item["diffIds"][-1])
+    return found
 
 
 def _read(document: Mapping[str, Any], digest: str, key: str) -> Provenance:

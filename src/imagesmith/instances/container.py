@@ -23,7 +23,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from imagesmith.artifacts.storage import ContainerExists, ContainerStorage, StorageError
+from imagesmith.artifacts.storage import ContainerExists, ContainerStorage, ImageLayers, StorageError
 from imagesmith.instances.bubblewrap import Bind, View, memory_file, pack_arguments, read_documents
 from imagesmith.instances.command import Command
 from imagesmith.instances.holder import lent_holder
@@ -38,6 +38,7 @@ from imagesmith.instances.seccomp import filter_program
 from imagesmith.instances.shell_files import ShellFiles
 from imagesmith.instances.spawner import Spawner, spawner_binds
 from imagesmith.instances.view import INSIDE, command_view
+from imagesmith.layers.records import LayerBlob
 from imagesmith.processes import Cancellation, Completed, OnOutput
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -73,7 +74,7 @@ class ContainerInstance(ShellFiles):
     def launch(
         cls,
         storage: ContainerStorage,
-        image: str,
+        image: ImageLayers,
         *,
         name: str,
         network: NetworkKind = "outbound",
@@ -81,7 +82,7 @@ class ContainerInstance(ShellFiles):
         cancellation: Cancellation | None = None,
         variables: Sequence[str] | None = None,
     ) -> ContainerInstance:
-        """Start a container named `name` (`<build id>-<role>`) on an image id of the storage, or on SCRATCH.
+        """Start a container named `name` (`<build id>-<role>`) on an image or layers of the storage, or on SCRATCH.
 
         A container of the same name, left by a killed attempt, is replaced. With `variables` (`NAME=value`), these
         are its environment instead of the image's, its sandbox starts with its first command, and the image needs
@@ -211,13 +212,24 @@ class ContainerInstance(ShellFiles):
         """
         return self._commit(labels or {}, created_by, created)
 
-    def commit_layers(self) -> str:
-        """Write the changes as one layer of a new image, whose configuration means nothing; returns its id."""
-        self.rest()
+    def commit_layers(self) -> tuple[LayerBlob, ...]:
+        """Write the changes as one layer, if there are any, and go on above it; returns all layers of its root."""
+        if any(self.upper.iterdir()):
+            self.rest()
         try:
-            return self.storage.commit(self.name, cancellation=self._cancellation)
+            return self.storage.commit_layers(self.name, cancellation=self._cancellation)
         except StorageError as error:
             raise InstanceError(f"container {self.name} cannot be committed: {error}") from error
+
+    def replace_layers(self, layers: tuple[LayerBlob, ...]) -> None:
+        """Go on over other layers, which the caller holds; programs running inside are ended."""
+        with self._lock:
+            self._stop()
+            try:
+                self.storage.replace_layers(self.name, layers)
+                self._root = self.storage.mount(self.name)
+            except StorageError as error:
+                raise InstanceError(f"container {self.name} cannot go on over other layers: {error}") from error
 
     def close(self) -> None:
         with self._lock:
@@ -231,7 +243,7 @@ class ContainerInstance(ShellFiles):
                 for image in self._snapshots:
                     self.storage.remove_image(image)
 
-    def _create(self, image: str, variables: Sequence[str] | None = None) -> None:
+    def _create(self, image: ImageLayers, variables: Sequence[str] | None = None) -> None:
         make = partial(self._make_container, image)
         if variables is None:
             self._enter(partial(self.storage.image_variables, image), make)
@@ -258,7 +270,7 @@ class ContainerInstance(ShellFiles):
         pack_arguments([*named, *named.values()])
         self._environment = {"PATH": DEFAULT_PATH, "HOME": "/root", **{k: v for k, v in named.items() if k}}
 
-    def _make_container(self, image: str) -> None:
+    def _make_container(self, image: ImageLayers) -> None:
         try:
             self.storage.create(self.name, image)
         except ContainerExists:

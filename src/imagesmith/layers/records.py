@@ -72,7 +72,7 @@ def decode_image(data: bytes) -> ImageRecord:
     try:
         value = json.loads(data)
         return ImageRecord(
-            str(value["id"]), _blobs(value["layers"]), str(value["manifest"]), tuple(map(str, value["names"]))
+            str(value["id"]), blobs_of(value["layers"]), str(value["manifest"]), tuple(map(str, value["names"]))
         )
     except (ValueError, KeyError, TypeError) as error:
         raise RecordDamaged(str(error)) from error
@@ -82,7 +82,7 @@ def decode_container(data: bytes) -> ContainerRecord:
     """Raises RecordDamaged."""
     try:
         value = json.loads(data)
-        return ContainerRecord(str(value["name"]), _blobs(value["layers"]), str(value["boot"]))
+        return ContainerRecord(str(value["name"]), blobs_of(value["layers"]), str(value["boot"]))
     except (ValueError, KeyError, TypeError) as error:
         raise RecordDamaged(str(error)) from error
 
@@ -95,5 +95,6 @@ def decode_layer(data: bytes) -> LayerRecord:
         raise RecordDamaged(str(error)) from error
 
 
-def _blobs(values: Sequence[Mapping[str, Any]]) -> tuple[LayerBlob, ...]:
+def blobs_of(values: Sequence[Mapping[str, Any]]) -> tuple[LayerBlob, ...]:
+    """Layers as records have them. Raises TypeError."""
     return tuple(LayerBlob(**value) for value in values)

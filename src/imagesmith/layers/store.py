@@ -5,13 +5,14 @@
     images/<image id>/    config (the bytes that the id is the digest of) and record
     roots/<name>/         upper/ work/ merged/, config and record of a working container
     leases/               layers that are being used before a record names them
+    cache/                what instructions and components made, for later builds; see layer_cache.py
     tmp/                  work in progress; emptied by collect
 
 A layer's folder is named by its chain id (the OCI's digest over its diff id and those of all layers below), because
 a layer may say nothing of its root or of a parent folder: these are as in the layers below, and an image must not
-decide them for another. Everything appears by a rename, and is removed when no image, container or lease of a live
-process names it. Layers and containers are not flushed: after a restart of the machine, layers are unpacked again
-when they are wanted, and containers are lost.
+decide them for another. Everything appears by a rename, and is removed when no image, container, entry of the cache
+or lease of a live process names it. Layers and containers are not flushed: after a restart of the machine, layers
+are unpacked again when they are wanted, and containers are lost.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 from imagesmith.files import PRIVATE, flush, share_file, write_atomically
 from imagesmith.layers.compression import CountedFile, Decompressed, compression_of, pack_layer
 from imagesmith.layers.entries import LayerError
+from imagesmith.layers.layer_cache import held_layers
 from imagesmith.layers.overlay_form import OverlayForm
 from imagesmith.layers.overlay_mounts import MOST_LAYERS, is_mounted, mount_overlay, unmount
 from imagesmith.layers.records import (
@@ -80,6 +82,7 @@ class LayerStore:
         self._boot = boot or _BOOT.read_text().strip()
         self._layers, self._blobs, self._images = root / "layers", root / "blobs", root / "images"
         self._roots, self._leases, self._tmp = root / "roots", root / "leases", root / "tmp"
+        self.cache = root / "cache"
         for folder in (self._layers, self._blobs, self._images, self._roots, self._leases, self._tmp):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -200,6 +203,13 @@ class LayerStore:
                     lock.unlink(missing_ok=True)
             folders.append(folder / "diff")
         return tuple(folders[::-1])
+
+    def layer_size(self, layers: Sequence[LayerBlob]) -> int:
+        """Bytes of the last of these layers: of its blob and, if it is unpacked, of its archive."""
+        folder = self._layers / _hex(chain_ids(layers)[-1])
+        with contextlib.suppress(OSError, RecordDamaged):
+            return layers[-1].size + decode_layer((folder / "record.json").read_bytes()).size
+        return layers[-1].size
 
     def _is_unpacked(self, chain: str) -> bool:
         try:
@@ -358,7 +368,8 @@ class LayerStore:
             chain = chain_ids(layers)[-1]
             with self.lease(layers):
                 (draft / "blob").rename(self.blob(added.digest))
-                self._make_upper(draft / "next", lowers)
+                # the root goes on as it is: an overlay shows the upper folder's
+                self._make_upper(draft / "next", (folder / "upper",))
                 (folder / "upper").rename(draft / "diff")
                 (draft / "next/upper").rename(folder / "upper")
                 write_atomically(folder / "record.json", encode(replace(record, layers=layers)))
@@ -406,6 +417,7 @@ class LayerStore:
         for name in self.containers():
             with contextlib.suppress(NotInStore):
                 yield self.container(name).layers
+        yield from held_layers(self.cache)
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
         return file_lock(self.root / "lock")

@@ -180,6 +180,18 @@ class PlannedMachine:
 
 
 @dataclass(frozen=True)
+class PlannedCache:
+    """What a container build takes from the results of earlier builds."""
+
+    max_age_seconds: float | None = None
+    """Greatest age of results that may come from the network; None: that of the settings."""
+    reads: bool = True
+    """False: nothing of earlier builds is used."""
+    components: bool = False
+    """Components are taken from the cache as well, and see no variables of the run."""
+
+
+@dataclass(frozen=True)
 class BuildPlan:
     """All inputs of one run."""
 
@@ -217,6 +229,7 @@ class BuildPlan:
     """None for a container image."""
     unused: tuple[str, ...] = ()
     """Members of the infrastructure and of the recipe that are set and have no effect here."""
+    cache: PlannedCache = field(default_factory=PlannedCache)
     purpose: RunPurpose = "build"
     """A run that distributes or imports a disk has no recipe, no components and no workflows."""
 
@@ -251,6 +264,7 @@ class BuildPlan:
                 "parent": PlannedParent.from_json(data["parent"]),
                 "scan": PlannedScan.from_json(data["scan"]) if data.get("scan") else None,
                 "unused": tuple(data.get("unused", ())),
+                "cache": PlannedCache(**data.get("cache", {})),
                 "machine": PlannedMachine.from_json(data["machine"]) if data.get("machine") else None,
                 "role": PlannedRole.from_json(data["role"]) if data.get("role") else None,
                 "components": tuple(PlannedComponent.from_json(item) for item in data["components"]),

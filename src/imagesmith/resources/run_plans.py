@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imagesmith.recipes.kinds import kind_of_recipe
-from imagesmith.recipes.plan import BuildPlan, PlannedMachine, PlannedRole, PlannedScan, PushTarget
+from imagesmith.recipes.plan import BuildPlan, PlannedCache, PlannedMachine, PlannedRole, PlannedScan, PushTarget
 from imagesmith.resources.call import Call
 from imagesmith.resources.infrastructure import unused_members
 from imagesmith.resources.planned_workflows import system_variables
 from imagesmith.resources.resolved_runs import ResolvedRun
 from imagesmith.resources.run_members import tests_configuration
-from imagesmith.resources.run_tags import parse_run_tags
+from imagesmith.resources.run_tags import parse_run_tags, with_recipe_tags
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiRequest
 
@@ -60,6 +60,7 @@ def make_plan(
         workflows=resolved.workflows,
         keep_completed_instance=not infrastructure.get("terminateInstanceOnCompletion", True),
         machine=_planned_machine(recipe, infrastructure, distribution, order.tags),
+        cache=_planned_cache(recipe, order),
         unused=_unused(recipe, infrastructure, distribution),
     )  # fmt: skip
     return replace(
@@ -109,6 +110,15 @@ def _planned_machine(
         no_boot=run_tags.no_boot,
         tokens_required=infrastructure.get("instanceMetadataOptions", {}).get("httpTokens") == "required",
     )
+
+
+def _planned_cache(recipe: Record, order: RunOrder) -> PlannedCache:
+    """A run of a schedule is there to be fresh: without a tag it uses nothing that may come from the network."""
+    if kind_of_recipe(recipe.kind).is_disk:
+        return PlannedCache()
+    tags = parse_run_tags(with_recipe_tags(order.tags, recipe.tags), container=True)
+    age = 0.0 if order.build_type == "SCHEDULED" else None
+    return PlannedCache(tags.cache_seconds or age, reads=not tags.no_cache, components=tags.cache_seconds > 0)
 
 
 def _planned_scan(scanning: Mapping[str, Any]) -> PlannedScan | None:

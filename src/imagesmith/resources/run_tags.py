@@ -1,9 +1,11 @@
 """Options of a run as tags of its image, because the API has no members for them.
 
-    imagesmith:cache      greatest age of cached results: `30m`, `24h`, `7d`
+    imagesmith:cache      greatest age of cached results: `30m`, `24h`, `7d`; components are cached as well
+    imagesmith:no-cache   `true`: a container build takes nothing from earlier builds
     imagesmith:no-boot    `true`: build components run without a machine
 
 Tags of the request (StartImagePipelineExecution, CreateImage) and, for scheduled runs, imageTags of the pipeline.
+Those about the cache can be tags of a container recipe, too.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from typing import Final
 from imagesmith.resources.errors import ApiError, invalid_request
 
 CACHE: Final = "imagesmith:cache"
+NO_CACHE: Final = "imagesmith:no-cache"
 NO_BOOT: Final = "imagesmith:no-boot"
+_OF_RECIPES: Final = (CACHE, NO_CACHE)
 _AGE: Final = re.compile(r"([1-9][0-9]{0,3})([mhd])")
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86400}
 
@@ -26,23 +30,35 @@ class RunTags:
     """The options of a run."""
 
     cache_seconds: float = 0.0
+    """0: not given."""
+    no_cache: bool = False
     no_boot: bool = False
 
 
 def parse_run_tags(tags: Mapping[str, str], *, container: bool) -> RunTags:
     """The options in the tags of an image. Raises ApiError for an invalid value."""
-    age, no_boot = tags.get(CACHE, ""), tags.get(NO_BOOT, "false")
+    age, no_boot, no_cache = tags.get(CACHE, ""), tags.get(NO_BOOT, "false"), tags.get(NO_CACHE, "false")
     found = _AGE.fullmatch(age)
     if age and found is None:
         raise _refused(CACHE, age, "an age such as 30m, 24h or 7d")
-    if no_boot not in ("true", "false"):
-        raise _refused(NO_BOOT, no_boot, "true or false")
-    if container and (age or no_boot == "true"):
-        name = CACHE if age else NO_BOOT
-        raise _refused(name, tags[name], "no such tag on a container image: it is about machines")
+    for name, value in ((NO_BOOT, no_boot), (NO_CACHE, no_cache)):
+        if value not in ("true", "false"):
+            raise _refused(name, value, "true or false")
+    if container and no_boot == "true":
+        raise _refused(NO_BOOT, no_boot, "no such tag on a container image: it is about machines")
+    if age and no_cache == "true":
+        raise invalid_request(f"The tags {CACHE} and {NO_CACHE} cannot be combined: one of them uses the cache.")
     if age and no_boot == "true":
         raise invalid_request(f"The tags {CACHE} and {NO_BOOT} cannot be combined: overlays are made by machines.")
-    return RunTags(int(found[1]) * _SECONDS[found[2]] if found else 0.0, no_boot == "true")
+    seconds = int(found[1]) * _SECONDS[found[2]] if found else 0.0
+    return RunTags(seconds, no_cache == "true", no_boot == "true")
+
+
+def with_recipe_tags(tags: Mapping[str, str], recipe: Mapping[str, str]) -> Mapping[str, str]:
+    """The tags of a run of a container recipe, whose own tags about the cache count where the run has none."""
+    if any(name in tags for name in _OF_RECIPES):
+        return tags
+    return {**{name: recipe[name] for name in _OF_RECIPES if name in recipe}, **tags}
 
 
 def _refused(name: str, value: str, expected: str) -> ApiError:

@@ -5,7 +5,7 @@ Empty members are not stored, and members that an older version did not store ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -98,6 +98,8 @@ class BuildOutcome:
     parent_digest: str = ""
     parent: BuildParent = field(default_factory=BuildParent)
     origin: UnpackedDisk | None = None
+    cached: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Step of the BUILD workflow -> what it took from earlier builds."""
     stages: Mapping[str, float] = field(default_factory=dict)
     """Part of the run -> seconds."""
     attempts: Mapping[str, int] = field(default_factory=dict)
@@ -115,6 +117,7 @@ class BuildOutcome:
             parent_digest=stored.get("parent_digest", ""),
             parent=BuildParent.from_json(stored.get("parent", {})),
             origin=UnpackedDisk.from_json(stored["origin"]) if "origin" in stored else None,
+            cached=stored.get("cached", {}),
             stages=stored.get("stages", {}),
             attempts=stored.get("attempts", {}),
             retry=Retry.from_json(stored.get("retry", {})),
@@ -128,6 +131,7 @@ class BuildOutcome:
             "parent_digest": self.parent_digest,
             "parent": self.parent.to_json() if self.parent != BuildParent() else None,
             "origin": self.origin.to_json() if self.origin is not None else None,
+            "cached": {part: [dict(item) for item in items] for part, items in self.cached.items()},
             "stages": dict(self.stages),
             "attempts": dict(self.attempts),
             "retry": self.retry.to_json() if self.retry.number else None,
@@ -150,6 +154,11 @@ class StepFacts:
 
     parent: BuildParent | None = None
     origin: UnpackedDisk | None = None
+    cached: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
+    """Replaces what these steps took before: a step that runs again takes it again."""
 
     def added_to(self, outcome: BuildOutcome) -> BuildOutcome:
-        return replace(outcome, parent=self.parent or outcome.parent, origin=self.origin or outcome.origin)
+        return replace(
+            outcome, parent=self.parent or outcome.parent, origin=self.origin or outcome.origin,
+            cached={**outcome.cached, **(self.cached or {})},
+        )  # fmt: skip

@@ -29,7 +29,7 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     if run.type == "BUILD":
         run.log_unused()
         start = starting_image(run)
-        image_id, facts = start.image_id, StepFacts(parent=start.facts())
+        image_id, facts = start.image_id, StepFacts(parent=start.facts(), cached={run.step_name: start.cached})
     else:
         image_id = worker_context.layout.ensure_in_storage(
             worker_context.storage, run.output_digest(), cancellation=run.cancellation
