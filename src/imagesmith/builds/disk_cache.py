@@ -8,21 +8,19 @@
 Only a run that asks for the cache (resources/run_tags.py) reads or writes it. Any other change of the machine makes
 its state unknown, and later steps neither read the cache nor write it.
 
-Every input that a process can read must be in the key or be hidden from the process: a script finds variables by
-`env`, in a loop, or in a file that it downloads. So a cacheable component sees only the variables that its document
-names and the variables that are equal in all runs of a recipe. Times are arguments.
+Times are arguments.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 from imagesmith import __version__
 from imagesmith.artifacts.overlays import CachedOverlay, CachedState, DiskState, next_key, overlay_file
+from imagesmith.builds.component_inputs import component_inputs, reason_not_to_keep, visible_variables
 from imagesmith.builds.machine_source import planned
 from imagesmith.builds.work import Work
 from imagesmith.instances.machine.backing_chain import BackingChain
@@ -33,17 +31,6 @@ from imagesmith.instances.protocol import Instance
 from imagesmith.recipes.plan import BuildPlan, PlannedComponent
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import sha256_hex
-
-_NEVER_THE_SAME: Final = {
-    "context:uuid": "which differs in every run", "context:dateTime": "which differs in every run",
-    "context:executionId": "which differs in every run", "aws:imds:": "which differs between machines",
-    "aws:ssm:": "whose value is read when it runs", "ExecuteDocument": "whose document is read when it runs",
-}  # fmt: skip
-"""Features that change a component's result from run to run without a change of its document."""
-_DAILY: Final = "context:date"
-_WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SHARED: Final = ("IMAGE_PHASE", "IMAGE_VERSION", "WORKING_DIRECTORY")
-"""Variables that every component sees: they are equal in all runs of a recipe."""
 
 
 def is_requested(work: Work) -> bool:
@@ -84,10 +71,9 @@ def stages(
     found = []
     key, why = state.key, ""
     for position, component in enumerate(components, 1):
-        changing = next((word for word in _NEVER_THE_SAME if word in component.text), "")
-        why = why or (f"{_short(component.arn)} uses {changing}, {_NEVER_THE_SAME[changing]}" if changing else "")
-        seen = environment if why else _visible_variables(component, environment)
-        inputs = _key_inputs(component, seen, before=key, now=now)
+        why = why or reason_not_to_keep(component)
+        seen = environment if why else visible_variables(component, environment)
+        inputs = {**component_inputs(component, seen, now=now), "what comes before it": key}
         key = "" if why else next_key(key, inputs)
         place = f"{plan.account}/{plan.region}/{plan.name}/{position}"
         found.append(Stage(component=component, place=place, inputs=inputs, key=key, environment=seen, why=why))
@@ -201,26 +187,6 @@ def _store(work: Work, entry: CachedState, overlay: Any) -> bool:
     if overlay is not None:
         work.log.line("cache", f"warning: the state after {entry.label} is not cached: {reason}")
     return False
-
-
-def _visible_variables(component: PlannedComponent, environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a cacheable component sees."""
-    texts = (component.text, *component.parameters.values())
-    named = {word for text in texts for word in _WORD.findall(text)}
-    return {name: value for name, value in environment.items() if name in _SHARED or name in named}
-
-
-def _key_inputs(
-    component: PlannedComponent, environment: Mapping[str, str], *, before: str, now: datetime
-) -> dict[str, Any]:
-    used = dict(environment)
-    if _DAILY in component.text:
-        used["date"] = now.astimezone(UTC).strftime("%Y-%m-%d")
-    return {
-        "document": sha256_hex(component.text), "what comes before it": before,
-        "parameter": {name: sha256_hex(value) for name, value in component.parameters.items()},
-        "variable": used,
-    }  # fmt: skip
 
 
 def _describe_age(found: CachedOverlay, now: datetime) -> str:

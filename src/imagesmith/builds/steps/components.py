@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from imagesmith.artifacts.cache_use import CacheHit
 from imagesmith.builds import disk_cache
+from imagesmith.builds.component_cache import ComponentCache
+from imagesmith.builds.container import cache_use
 from imagesmith.builds.failures import StepFailed, component_failure
 from imagesmith.builds.instance_facts import InstanceMetadata
 from imagesmith.builds.nested_documents import RunDocuments
@@ -23,10 +26,12 @@ from imagesmith.components.services import Services, SystemClock
 from imagesmith.components.stored_parameters import StoredParameters
 from imagesmith.distribution.role_access import s3_of
 from imagesmith.instances.command import Command
+from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.machine.instance import MachineInstance
 from imagesmith.instances.protocol import Instance
 from imagesmith.processes import Stream
-from imagesmith.recipes.plan import BuildPlan
+from imagesmith.recipes.plan import BuildPlan, PlannedComponent
+from imagesmith.store.build_outcome import StepFacts
 from imagesmith.values.states import ImageStatus
 
 _TAIL_LINES = 12
@@ -84,8 +89,11 @@ def execute_components(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
         return Outcome(skipped=True)
     instance = run.attach_instance(inputs)
     with run.timed("components" if stage is BUILD else "tests"):
-        result = _run(run, stage, documents, instance, str(inputs["instanceId"]))
-    return Outcome({"runCommandId": run.command_id, "status": "Success", "output": result.execution_id})
+        hits: list[CacheHit] = []
+        result = _run(run, stage, documents, instance, str(inputs["instanceId"]), hits)
+    outputs = {"runCommandId": run.command_id, "status": "Success", "output": result.execution_id}
+    cached = {run.step_name: [hit.to_json() for hit in hits]} if stage is BUILD else None
+    return Outcome(outputs, facts=StepFacts(cached=cached))
 
 
 def _log_idle(run: StepRun, stage: ComponentStage, documents: Sequence[DocumentRun]) -> None:
@@ -96,15 +104,18 @@ def _log_idle(run: StepRun, stage: ComponentStage, documents: Sequence[DocumentR
 
 
 def _run(
-    run: StepRun, stage: ComponentStage, documents: Sequence[DocumentRun], instance: Instance, instance_id: str
-) -> ExecutionResult:
-    if not isinstance(instance, MachineInstance) or instance.disk.state is None:
-        return _run_all(run, stage, documents, instance, instance_id)
+    run: StepRun, stage: ComponentStage, documents: Sequence[DocumentRun], instance: Instance, instance_id: str,
+    hits: list[CacheHit],
+) -> ExecutionResult:  # fmt: skip
     changing = [
         (component, document)
         for component, document in zip(run.plan.components, documents, strict=True)
         if any(phase.name in stage.phases for phase in document.document.phases)
     ]
+    if isinstance(instance, ContainerInstance) and stage is BUILD and run.plan.cache.components:
+        return _run_cached(run, changing, instance, instance_id, hits)
+    if not isinstance(instance, MachineInstance) or instance.disk.state is None:
+        return _run_all(run, stage, documents, instance, instance_id)
     environment = component_environment(run, stage)
     ways = disk_cache.stages(
         run.plan,
@@ -130,6 +141,23 @@ def _run(
     except StepFailed:
         instance.disk.state = None
         raise
+
+
+def _run_cached(
+    run: StepRun, changing: Sequence[tuple[PlannedComponent, DocumentRun]], instance: ContainerInstance,
+    instance_id: str, hits: list[CacheHit],
+) -> ExecutionResult:  # fmt: skip
+    """Run what earlier builds have not: each component on its own, so that its layer can be kept."""
+    results = [_nothing_to_run(run)]
+
+    def one(index: int, environment: Mapping[str, str]) -> None:
+        document = replace(changing[index][1], environment=environment)
+        results.append(_run_all(run, BUILD, [document], instance, instance_id))
+
+    use = cache_use(run, on_hit=hits.append)
+    cache = ComponentCache(run, use, instance, component_environment(run, BUILD))
+    cache.perform([component for component, _ in changing], one)
+    return results[-1]
 
 
 def _nothing_to_run(run: StepRun) -> ExecutionResult:
