@@ -15,8 +15,8 @@ ELSEWHERE = (TESTS.parent, TESTS)
 NAMED_MODULE = re.compile(r"(?<![\w./*<-])[\w/]*\w\.py\b")
 LISTED = re.compile(r"^  (\w+/|\w+\.py)|; (\w+\.py) ", re.MULTILINE)
 """A folder or module of the sources in the layout of docs/design.md."""
-BESIDE_SOURCES = {"contract", "crash", "pipeline", "testing"}
-"""Folders that look at the whole: the API, kills at every point, whole builds; and the shared helpers."""
+BESIDE_SOURCES = {"clients", "contract", "crash", "pipeline", "testing"}
+"""Folders that look at the whole: clients, the API, kills at every point, whole builds; and the shared helpers."""
 
 
 def _imported(module: Path) -> Iterator[str]:

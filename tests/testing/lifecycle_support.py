@@ -138,7 +138,8 @@ def add_image(
     queries.insert(tx, record)
     planned = replace(PLAN.parent, reference=parent)
     plan = replace(
-        PLAN, image_arn=arn, name=slug, version=version, build=int(build), kind=kind, parent=planned,
+        PLAN, image_arn=arn, account=record.account, region=record.region, name=slug, version=version,
+        build=int(build), kind=kind, parent=planned,
         machine=PLAN.machine if type == "AMI" else None,
     )  # fmt: skip
     queries.put_build(tx, Build(arn, plan.to_json()))
