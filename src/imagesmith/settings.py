@@ -142,6 +142,8 @@ class Builds:
     """A path under an input key without `.$` is a string, as in the service (spec/workflows.md 13, no. 3)."""
     free_disk_mb: Annotated[int, _megabytes(0)] = 512
     """Space that a build must leave free on the disk of the data directory; a build that exceeds it is stopped."""
+    stages_at_once: Annotated[int, Range(1, 64, "stages")] = 2
+    """Independent stages of a Dockerfile that a build carries out at once, each within the limits above."""
     cache_mb: Annotated[int, _megabytes(0)] = 10240
     """Disk space for results of instructions and components, which later container builds use; 0: none is kept."""
     cache_max_age_hours: Annotated[int, Range(0, 876_000, "hours")] = 24

@@ -98,6 +98,7 @@ def _built(asked: AskedBuild, text: str) -> str:
             timeout=asked.timeout,
             network=asked.network,
             cache=_cache_use(asked, storage),
+            at_once=settings_of(asked.data_dir).builds.stages_at_once,
             cancellation=cancellation,
             on_output=show,
         ).whole()

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from imagesmith.artifacts.cache_use import CacheUse
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.copying.copier import FileCopier
-from imagesmith.dockerfile_builds.build_context import BuildContext
+from imagesmith.copying.copiers import Copiers
+from imagesmith.dockerfile_builds.build_context import BuildContext, CacheMountLocks
 from imagesmith.dockerfile_builds.config_instructions import apply
 from imagesmith.dockerfile_builds.image_config import ImageConfig
 from imagesmith.dockerfile_builds.prepared import PreparedDockerfile, prepare
@@ -52,7 +53,9 @@ class DockerfileBuild:
     cache: CacheUse | None = None
     """Results of earlier builds; None: every instruction is carried out, and nothing is kept."""
     copier: FileCopier | None = None
-    """Carries out COPY and ADD; None: one in the network of the build, which ends with it."""
+    """Carries out COPY and ADD; None: some in the network of the build, which end with it."""
+    at_once: int = 1
+    """The most stages that are carried out at the same time, each within the limits."""
     cancellation: Cancellation | None = None
     on_output: OnOutput | None = None
     clock: Callable[[], float] = time.monotonic
@@ -123,15 +126,16 @@ class DockerfileBuild:
     def _context(self) -> Iterator[BuildContext]:
         with ExitStack() as stack:
             work = stack.enter_context(self.storage.scratch())
-            copier = self.copier or stack.enter_context(self._own_copier())
+            copiers = stack.enter_context(closing(Copiers(self._own_copier, given=self.copier)))
             yield BuildContext(
                 storage=self.storage, name=self.name, limits=self.limits, network=self.network,
                 timeout=self.timeout, until=self.clock() + self.timeout, clock=self.clock, now=self.now,
-                cancellation=self.cancellation, on_output=self.on_output, copier=copier, work=work,
+                cancellation=self.cancellation, on_output=self.on_output, copiers=copiers, work=work,
+                caches=CacheMountLocks(), at_once=self.at_once,
             )  # fmt: skip
 
-    def _own_copier(self) -> FileCopier:
-        name = f"{self.storage.key}-{self.name}-files"
+    def _own_copier(self, number: int) -> FileCopier:
+        name = f"{self.storage.key}-{self.name}-files{number or ''}"
         return FileCopier(name, disk=self.storage.root, network=self.network, limits=self.limits)
 
 

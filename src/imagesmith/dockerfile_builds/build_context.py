@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from imagesmith.artifacts.storage import ContainerStorage
-from imagesmith.copying.copier import FileCopier
+from imagesmith.copying.copiers import Copiers
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.network import NetworkKind
 from imagesmith.processes import Cancellation, OnOutput
+
+_POLL_SECONDS: Final = 0.1
+
+
+class CacheMountLocks:
+    """One lock for each cache of mounts: commands that use one run in turn, whatever their stages do."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    @contextmanager
+    def held(self, names: Collection[str], *, wait: Callable[[], None]) -> Iterator[None]:
+        """Hold the locks of these caches; `wait` is called while others have them, and raises to give up."""
+        with ExitStack() as stack:
+            for name in sorted(names):
+                with self._lock:
+                    lock = self._locks.setdefault(name, threading.Lock())
+                while not lock.acquire(timeout=_POLL_SECONDS):
+                    wait()
+                stack.callback(lock.release)
+            yield
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +57,12 @@ class BuildContext:
     now: Callable[[], datetime]
     cancellation: Cancellation | None
     on_output: OnOutput | None
-    copier: FileCopier
+    copiers: Copiers
     work: Path
     """A folder of its own beside the storage."""
+    caches: CacheMountLocks
+    at_once: int = 1
+    """The most stages that are carried out at the same time."""
 
     @property
     def seconds_left(self) -> float:

@@ -30,10 +30,11 @@ def carry_out_copy(
     request = copy_request(placed, item, stage.config.working_dir or "/")
     context = stage.context
     try:
-        result = context.copier.copy(
-            request, source=source, target=stage.root(), cancellation=context.cancellation,
-            timeout=context.seconds_left,
-        )  # fmt: skip
+        with context.copiers.borrowed() as copier:
+            result = copier.copy(
+                request, source=source, target=stage.root(), cancellation=context.cancellation,
+                timeout=context.seconds_left,
+            )  # fmt: skip
     except CopyFailed as error:
         raise DockerfileFailed(f"failed: {error}") from error
     for index in result.unmatched:

@@ -36,11 +36,14 @@ def run_mounts(
     with ExitStack() as stack:
         found: list[CommandMount] = []
         targets: list[tuple[str, bool]] = []
-        for mount in run.mounts:
+        mounts = [_expanded(placed, mount) for mount in run.mounts]
+        caches = {_cache_id(stage, mount) for mount in mounts if mount.kind == "cache"}
+        stack.enter_context(stage.context.caches.held(caches, wait=stage.context.check))
+        for mount in mounts:
             try:
-                made = _mount(stage, stack, expanded_mount(mount, placed.text(mount.token).text), root_of)
+                made = _mount(stage, stack, mount, root_of)
             except (ValueError, OSError, CopyFailed) as error:
-                raise DockerfileFailed(f"--mount={mount.token.text[:200]} cannot be made: {error}") from error
+                raise _refused(mount, error) from error
             found.append(made)
             targets.append((made.target, not isinstance(made, MountedTree) or made.is_folder))
         stack.enter_context(mount_targets(stage.instance.root, targets))
@@ -55,6 +58,17 @@ def cache_name(mount: RunMount) -> str | None:
     return (mount.id or posixpath.normpath(mount.target)) if is_fixed else ""
 
 
+def _expanded(placed: PlacedInstruction, mount: RunMount) -> RunMount:
+    try:
+        return expanded_mount(mount, placed.text(mount.token).text)
+    except ValueError as error:
+        raise _refused(mount, error) from error
+
+
+def _refused(mount: RunMount, error: Exception) -> DockerfileFailed:
+    return DockerfileFailed(f"--mount={mount.token.text[:200]} cannot be made: {error}")
+
+
 def _mount(stage: StageBuild, stack: ExitStack, mount: RunMount, root_of: RootOf) -> CommandMount:
     target = working_folder(stage.config, mount.target)
     if target == "/":
@@ -62,7 +76,7 @@ def _mount(stage: StageBuild, stack: ExitStack, mount: RunMount, root_of: RootOf
     if mount.kind == "tmpfs":
         return MemoryFolder(target, byte_count(mount.size) if mount.size else 0)
     if mount.kind == "cache":
-        return _tree(stack, target, _cache(stage, mount, target, root_of), "/", read_only=bool(mount.read_only))
+        return _tree(stack, target, _cache(stage, mount, root_of), "/", read_only=bool(mount.read_only))
     if mount.kind != "bind":
         raise ValueError(f"a template has no mounts of type {mount.kind}")
     root = root_of(mount)
@@ -81,17 +95,23 @@ def _tree(stack: ExitStack, target: str, root: Path, source: str, *, read_only: 
     return MountedTree(target, descriptor, stat.S_ISDIR(os.fstat(descriptor).st_mode))
 
 
-def _cache(stage: StageBuild, mount: RunMount, target: str, root_of: RootOf) -> Path:
+def _cache_id(stage: StageBuild, mount: RunMount) -> str:
+    return mount.id or working_folder(stage.config, mount.target)
+
+
+def _cache(stage: StageBuild, mount: RunMount, root_of: RootOf) -> Path:
     """The folder of a cache: one for each id, for this build."""
-    folder = stage.context.work / "caches" / sha256_hex(mount.id or target)
+    folder = stage.context.work / "caches" / sha256_hex(_cache_id(stage, mount))
     if not folder.exists():
         folder.mkdir(parents=True)
         folder.chmod(int(mount.mode, 8) if mount.mode else _CACHE_MODE)
         os.chown(folder, int(mount.uid or 0), int(mount.gid or 0))
         if mount.image:
             request = CopyRequest(sources=(PathSource(mount.source or "/"),), destination="/")
-            stage.context.copier.copy(
-                request, source=root_of(mount), target=folder, cancellation=stage.context.cancellation,
-                timeout=stage.context.seconds_left,
-            )  # fmt: skip
+            source = root_of(mount)
+            with stage.context.copiers.borrowed() as copier:
+                copier.copy(
+                    request, source=source, target=folder, cancellation=stage.context.cancellation,
+                    timeout=stage.context.seconds_left,
+                )  # fmt: skip
     return folder

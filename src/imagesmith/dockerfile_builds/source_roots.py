@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class SourceRoots:
         self._stage = stage
         self._views: dict[tuple[LayerBlob, ...], tuple[str, Path]] = {}
         """Layers -> container, root."""
+        self._lock = threading.Lock()
 
     def of(self, taken: Taken | None) -> Path:
         """The root that an instruction takes files from; None: the build context. Raises DockerfileFailed."""
@@ -48,6 +50,10 @@ class SourceRoots:
 
     def _view(self, layers: tuple[LayerBlob, ...]) -> Path:
         """The root of layers, in a container in which nothing ever runs."""
+        with self._lock:
+            return self._locked_view(layers)
+
+    def _locked_view(self, layers: tuple[LayerBlob, ...]) -> Path:
         known = self._views.get(layers)
         if known is not None:
             return known[1]

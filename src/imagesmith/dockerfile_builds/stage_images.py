@@ -8,6 +8,7 @@ A stage that only changes the configuration makes no layer: its image has the la
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -57,6 +58,7 @@ class StageImages:
         self._find = find
         self._now = now
         self._known: dict[str, StageImage] = cached or {}
+        self._lock = threading.Lock()
 
     def parent(self) -> StageImage:
         """Raises DockerfileFailed."""
@@ -66,10 +68,11 @@ class StageImages:
 
     def named(self, name: str) -> StageImage:
         """The image of a registry. Raises DockerfileFailed, and what `find` raises."""
-        known = self._known.get(name)
-        if known is None:
-            known = self._known[name] = self.stored(self._find(name))
-        return known
+        with self._lock:
+            known = self._known.get(name)
+            if known is None:
+                known = self._known[name] = self.stored(self._find(name))
+            return known
 
     def stored(self, image_id: str) -> StageImage:
         """An image of the storage. Raises DockerfileFailed."""

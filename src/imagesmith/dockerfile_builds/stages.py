@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from imagesmith.artifacts.cache_use import CacheUse, StepInputs
 from imagesmith.dockerfile_builds.build_context import BuildContext
@@ -17,6 +19,8 @@ from imagesmith.dockerfile_builds.run_mounts import cache_name
 from imagesmith.dockerfile_builds.source_roots import SourceRoots
 from imagesmith.dockerfile_builds.stage_build import StageBuild, arguments_of
 from imagesmith.dockerfile_builds.stage_images import StageImage, StageImages, scratch_image
+from imagesmith.dockerfile_builds.stage_output import StageOutput
+from imagesmith.dockerfile_builds.stage_schedule import LinkedCancellation, carry_out_stages, in_order, is_chain
 from imagesmith.dockerfiles.go_values import normal_platform
 from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph, PlacedInstruction, Taken
 from imagesmith.dockerfiles.model import (
@@ -50,6 +54,7 @@ class StageRunner:
         self._builds: dict[int, StageBuild] = {}
         self._sources = SourceRoots(context, images, lambda index: self._builds[index])
         self._steps = CachedSteps(cache)
+        self._uses_cache = cache is not None
         self._cache_uses = Counter(
             name
             for stage in graph.stages for placed in stage.body if isinstance(placed.instruction, RunInstruction)
@@ -58,9 +63,28 @@ class StageRunner:
 
     def run(self, target: int) -> StageImage:
         """The image of a stage. Raises DockerfileFailed, InstanceError, Cancelled."""
-        needed = self._graph.needed_by(target)
-        for index in self._in_order(target):
-            self._carry_out(self._graph.stages[index], count=len(needed))
+        needs = {stage.index: stage.needs for stage in self._graph.stages}
+        order, context = in_order(target, needs), self._context
+        stop, at_once = LinkedCancellation(context.cancellation), context.at_once
+        numbered, lock = at_once > 1 and not is_chain(order, needs), threading.Lock()
+        # whoever is from a stage, or looks up what was copied from it, takes its image: it is made in its own turn
+        imaged = {index for index in order if self._uses_cache or self._is_base(index, order)} | {target}
+
+        def work(index: int) -> None:
+            prefix = f"[{order.index(index) + 1}/{len(order)}] " if len(order) > 1 else ""
+            own = replace(context, cancellation=stop)
+            if numbered and context.on_output is not None:
+                output = StageOutput(context.on_output, prefix, lock)
+                own, prefix = replace(own, on_output=output), ""
+            try:
+                self._carry_out(self._graph.stages[index], own, prefix)
+                if index in imaged:
+                    self._builds[index].image()
+            finally:
+                if isinstance(own.on_output, StageOutput):
+                    own.on_output.flush()
+
+        carry_out_stages(order, needs, work, at_once=at_once, stop=stop)
         return self._builds[target].image()
 
     def close(self) -> None:
@@ -70,35 +94,22 @@ class StageRunner:
             while self._builds:
                 self._builds.popitem()[1].close()
 
-    def _in_order(self, target: int) -> Iterator[int]:
-        """The stages, each behind those that it needs: a stage may take from a later one."""
-        done: set[int] = set()
-        waiting = [target]
-        while waiting:
-            index = waiting[-1]
-            missing = sorted(self._graph.stages[index].needs - done, reverse=True)
-            if missing:
-                waiting += missing
-                continue
-            waiting.pop()
-            if index not in done:
-                done.add(index)
-                yield index
+    def _is_base(self, index: int, order: Sequence[int]) -> bool:
+        return any(self._graph.stages[other].base.stage == index for other in order)
 
-    def _carry_out(self, stage: DockerfileStage, *, count: int) -> None:
-        name = f"{self._context.name}-stage{stage.index}"
-        build = self._builds[stage.index] = StageBuild(self._context, self._start_of(stage), name)
-        prefix = f"[{len(self._builds)}/{count}] " if count > 1 else ""
+    def _carry_out(self, stage: DockerfileStage, context: BuildContext, prefix: str) -> None:
+        name = f"{context.name}-stage{stage.index}"
+        build = self._builds[stage.index] = StageBuild(context, self._start_of(stage), name)
         body = [placed for placed in stage.body if not isinstance(placed.instruction, Placeholder)]
         steps = len(body) + 1
-        self._context.tell(f"{prefix}STEP 1/{steps}: {_shown(stage.first)}")
+        context.tell(f"{prefix}STEP 1/{steps}: {_shown(stage.first)}")
         for number, placed in enumerate(body, 2):
             with self._named(placed):
-                self._context.check()
-                self._context.tell(f"{prefix}STEP {number}/{steps}: {_shown(placed.instruction)}")
+                context.check()
+                context.tell(f"{prefix}STEP {number}/{steps}: {_shown(placed.instruction)}")
                 self._instruction(build, stage, placed)
-                self._context.check()
-        # the limits are those of the build: only one stage at a time has a sandbox
+                context.check()
+        # the limits are those of the build: a stage that is complete holds no sandbox
         build.rest()
 
     def _start_of(self, stage: DockerfileStage) -> StageImage:
