@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -87,6 +88,22 @@ def test_what_cannot_be_carried_out_fails(build: Build, text: str) -> None:
     """A missing file, an unknown instruction or stage: a failure, never a result."""
     with pytest.raises(DockerfileFailed):
         build(text)
+
+
+@pytest.mark.parametrize(
+    "link", ["resolv.conf -> /proc/mounts", "hosts -> /dev/null", "hosts -> hosts", "resolv.conf -> ../run/x/y"]
+)
+def test_what_the_sandbox_puts_in_place_of_a_link_is_in_no_layer(
+    container_storage: ContainerStorage, bench: DockerfileBench, link: str
+) -> None:
+    """The link is put back as it was, so /etc is no part of a build that leaves it alone."""
+    name, target = link.split(" -> ")
+    made = f"FROM {PARENT} AS a\nRUN mkdir /t && ln -s {target} /t/{name}\nFROM {PARENT}\nCOPY --from=a /t/ /etc/"
+    bench.parent = bench.make(f"{made}\n").whole()
+    image = bench.build("RUN echo >/f")
+    blob = container_storage.layer_blob(image, container_storage.layer_blobs(image)[-1])
+    with tarfile.open(blob) as archive:
+        assert archive.getnames() == ["f"]
 
 
 def test_the_build_context_is_empty(build: Build) -> None:

@@ -23,11 +23,19 @@ FOLDERS = {"etc": 0o755, "tmp": 0o1777, "proc": 0o755, "dev": 0o755}
 
 
 @dataclass(frozen=True)
+class ReplacedLink:
+    """A link as it was, so that the one that is put back equals it and no layer carries it."""
+
+    target: str
+    status: os.stat_result
+
+
+@dataclass(frozen=True)
 class Placed:
     """Mount points that prepare_root added to a root."""
 
-    names: tuple[tuple[str, str | None], ...] = ()
-    """Files in /etc, with the target of the link that each replaced."""
+    names: tuple[tuple[str, ReplacedLink | None], ...] = ()
+    """Files in /etc, with the link that each replaced."""
     folders: tuple[str, ...] = ()
     targets: tuple[MadeTarget, ...] = ()
     """What the links in /etc lead to, where that was missing."""
@@ -53,7 +61,7 @@ def prepare_root(path: Path, *, points: tuple[str, ...] = MOUNT_POINTS) -> Place
     Works from outside, so nothing may run inside meanwhile. Raises InstanceError for a root that cannot be entered:
     links in place of folders.
     """
-    placed: list[tuple[str, str | None]] = []
+    placed: list[tuple[str, ReplacedLink | None]] = []
     targets: list[MadeTarget] = []
     places: list[tuple[str, str]] = []
     with Root(path) as root:
@@ -64,15 +72,15 @@ def prepare_root(path: Path, *, points: tuple[str, ...] = MOUNT_POINTS) -> Place
             before = os.fstat(etc).st_mtime_ns
             for point in points:
                 name = Path(point).name
-                known, target = _file_or_link(name, etc)
-                behind = _behind_link(root, target, targets) if target is not None else ""
+                known, link = _file_or_link(name, etc)
+                behind = _behind_link(root, link.target, targets) if link is not None else ""
                 places.append((point, behind or point))
-                if behind or (known and target is None):
+                if behind or (known and link is None):
                     continue
-                if target is not None:
+                if link is not None:
                     os.unlink(name, dir_fd=etc)
                 os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=etc))
-                placed.append((name, target))
+                placed.append((name, link))
             after = os.fstat(etc).st_mtime_ns
     return Placed(
         names=tuple(placed),
@@ -126,9 +134,9 @@ def restore_root(path: Path, placed: Placed) -> None:
         remove_targets(root, placed.targets)
         with contextlib.suppress(OSError), root.folder("/etc") as etc:
             untouched = os.fstat(etc).st_mtime_ns == placed.changed[1]
-            for name, target in placed.names:
+            for name, link in placed.names:
                 with contextlib.suppress(FileNotFoundError):
-                    _take_back(name, target, etc)
+                    _take_back(name, link, etc)
             if untouched and placed.names:
                 os.utime(etc, ns=(os.fstat(etc).st_atime_ns, placed.changed[0]))
         with root.folder("/") as top:
@@ -137,12 +145,15 @@ def restore_root(path: Path, placed: Placed) -> None:
                     os.rmdir(name, dir_fd=top)
 
 
-def _take_back(name: str, target: str | None, etc: int) -> None:
+def _take_back(name: str, link: ReplacedLink | None, etc: int) -> None:
     status = os.lstat(name, dir_fd=etc)
     if stat.S_ISREG(status.st_mode) and status.st_size == 0:
         os.unlink(name, dir_fd=etc)
-        if target is not None:
-            os.symlink(target, name, dir_fd=etc)
+        if link is not None:
+            os.symlink(link.target, name, dir_fd=etc)
+            os.chown(name, link.status.st_uid, link.status.st_gid, dir_fd=etc, follow_symlinks=False)
+            times = (link.status.st_atime_ns, link.status.st_mtime_ns)
+            os.utime(name, ns=times, dir_fd=etc, follow_symlinks=False)
 
 
 def _require_folders(top: int) -> None:
@@ -164,14 +175,14 @@ def _make_folder(name: str, parent: int, mode: int) -> bool:
     return True
 
 
-def _file_or_link(name: str, parent: int) -> tuple[bool, str | None]:
-    """Whether the name exists, and the target if it is a link."""
+def _file_or_link(name: str, parent: int) -> tuple[bool, ReplacedLink | None]:
+    """Whether the name exists, and the link if it is one."""
     try:
         status = os.lstat(name, dir_fd=parent)
     except FileNotFoundError:
         return False, None
     if stat.S_ISLNK(status.st_mode):
-        return True, os.readlink(name, dir_fd=parent)
+        return True, ReplacedLink(os.readlink(name, dir_fd=parent), status)
     if not stat.S_ISREG(status.st_mode):
         raise InstanceError(f"the image's /etc/{name} is neither a file nor a link")
     return True, None

@@ -4,7 +4,8 @@
       a/                                     a/.wh..wh..opq   it hides what the layers below have there
         b       a new file                   a/b
       c         whiteout            --->     .wh.c       what was removed
-      etc/      copied up, unchanged         -           folders in which nothing changed are left out
+      etc/      copied up, unchanged         -           folders in which nothing changed, and links
+                                                     that are as below, are left out
 
 Times are whole seconds, not later than `latest`. Sockets, marks of the overlay and attributes of this machine are
 no part of a layer. Nothing may run in the folder meanwhile. Links are never followed.
@@ -133,7 +134,7 @@ class _Writer:
             self._folder(path, name, status, parent, below, depth)
         elif stat.S_ISREG(status.st_mode):
             self._file(path, name, status, parent)
-        elif stat.S_ISSOCK(status.st_mode):
+        elif stat.S_ISSOCK(status.st_mode) or self._is_same_link(name, status, parent, below):
             if self._settings.settle:
                 os.unlink(name, dir_fd=parent)
         elif not self._hard_link(path, status):
@@ -260,6 +261,17 @@ class _Writer:
         if not same or (with_time and status.st_mtime_ns != below.st_mtime_ns):
             return False
         return entry.xattrs == self._xattrs(entry.path, lower.folders[0], b"")
+
+    def _is_same_link(self, name: bytes, status: os.stat_result, parent: int, below: MergedFolder) -> bool:
+        """Whether a link is as in the layers below: one that was replaced for a while and put back."""
+        found = below.find(name) if stat.S_ISLNK(status.st_mode) and status.st_nlink == 1 else None
+        if found is None:
+            return False
+        folder, lower = found
+        same = (status.st_mode, status.st_uid, status.st_gid) == (lower.st_mode, lower.st_uid, lower.st_gid)
+        if not same or self._time(status) != self._time(lower):
+            return False
+        return os.readlink(name, dir_fd=parent) == os.readlink(name, dir_fd=folder)
 
     def _time(self, status: os.stat_result) -> int:
         whole = status.st_mtime_ns // 1_000_000_000
