@@ -18,7 +18,7 @@ from testing.clocks import MovingClock
 from testing.containers import import_tiny_image, opened_storage
 from testing.machines import MadeBase, make_machine_base
 from testing.pipeline_support import tiny_layout
-from testing.postgresql import OwnPostgresql, new_postgresql_database
+from testing.postgresql import OwnPostgresql, empty_postgresql_database, new_postgresql_database
 from testing.registry_support import RunningRegistry
 from testing.sqlite import unsynced
 from testing.ssh_host import Host, listening_host
@@ -84,12 +84,13 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_template(postgresql: str) -> str:
-    """The name of a PostgreSQL database with the newest schema, for copies."""
-    opened = Database(new_postgresql_database(postgresql, "migrated"))
+def migrated_database(postgresql: str) -> str:
+    """The URL of a PostgreSQL database with the newest schema, which each test empties before it uses it."""
+    url = new_postgresql_database(postgresql, "migrated")
+    opened = Database(url)
     upgrade(opened)
     opened.close()
-    return "migrated"
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -111,8 +112,8 @@ def database(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path)
     if database_kind == "sqlite":
         url = _copy(request.getfixturevalue("migrated_file"), tmp_path)
     else:
-        template = request.getfixturevalue("migrated_template")
-        url = new_postgresql_database(request.getfixturevalue("postgresql"), template=template)
+        url = request.getfixturevalue("migrated_database")
+        empty_postgresql_database(url)
     opened = unsynced(Database(url))
     yield opened
     opened.close()

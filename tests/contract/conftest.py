@@ -17,14 +17,22 @@ from imagesmith.settings import Settings
 from imagesmith.store.database import Database
 from imagesmith.wire.app import create_app
 from imagesmith.wire.keys import KeyRing
-from imagesmith.wire.server import running
 from testing.api import ACCOUNT, REGION, Api, MakeApi, RecordingBuilder, client_for
 from testing.clocks import MovingClock
+from testing.listeners import Listeners, listeners
 from testing.loaded import managed_content, service_model
 
 
+@pytest.fixture(scope="session")
+def shared_listeners() -> Iterator[Listeners]:
+    with listeners() as shared:
+        yield shared
+
+
 @pytest.fixture
-def make_api(database: Database, clock: MovingClock, tmp_path: Path) -> Iterator[MakeApi]:
+def make_api(
+    database: Database, clock: MovingClock, tmp_path: Path, shared_listeners: Listeners
+) -> Iterator[MakeApi]:
     """Start servers with changed settings."""
     with ExitStack() as stack:
 
@@ -48,7 +56,7 @@ def make_api(database: Database, clock: MovingClock, tmp_path: Path) -> Iterator
                 api=service_model(),
             )
             stack.callback(app.close)
-            url = stack.enter_context(running(app))
+            url = stack.enter_context(shared_listeners.lease(app))
             key = keys.keys[0]
             client = client_for(url, key.access_key_id, key.secret)
             stack.callback(client.close)

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -338,13 +338,18 @@ def injected_fault(database: Database, statement: str) -> Iterator[None]:
             f"CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS {raising}",
             f"CREATE TRIGGER fault BEFORE {statement} EXECUTE FUNCTION fault()",
         ]
-        drop = [f"DROP TRIGGER fault ON {table}"]
-    for commands in (make, drop):
-        with database.write() as tx:
-            for command in commands:
-                tx.execute(sa.text(command))
-        if commands is make:
-            yield
+        drop = [f"DROP TRIGGER fault ON {table}", "DROP FUNCTION fault()"]
+    _execute(database, make)
+    try:
+        yield
+    finally:
+        _execute(database, drop)
+
+
+def _execute(database: Database, commands: Sequence[str]) -> None:
+    with database.write() as tx:
+        for command in commands:
+            tx.execute(sa.text(command))
 
 
 @pytest.mark.parametrize("statement", ["UPDATE ON resources", "INSERT ON links", "INSERT ON tokens"])

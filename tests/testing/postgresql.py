@@ -13,7 +13,8 @@ from testing.network import free_port
 
 _USER = "imagesmith"
 # Tests kill the server and never the machine: what was written survives in the page cache.
-_OPTIONS = ("-c", "fsync=off", "-c", "full_page_writes=off")
+# Databases of tests are too small and too short-lived for autovacuum, whose workers visit each of them.
+_OPTIONS = ("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "autovacuum=off")
 _NUMBERS = itertools.count(1)
 
 
@@ -70,3 +71,18 @@ def new_postgresql_database(server: str, name: str = "", *, template: str = "tem
     with psycopg.connect(f"{server.replace('+psycopg', '')}/postgres", autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     return f"{server}/{name}"
+
+
+def empty_postgresql_database(url: str) -> None:
+    """Remove all rows of a migrated database: a tenth of the time that a copy of its template takes.
+
+    Connections that an earlier test left open are ended, because their locks would be waited for.
+    """
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        deletions = [f'DELETE FROM "{name}"' for (name,) in tables if name != "alembic_version"]
+        connection.execute("; ".join(deletions).encode())
