@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Final
 
 import sqlalchemy as sa
-from dbos import error as dbos_errors
 
+from imagesmith.engine.dbos_import import dbos_errors
 from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.retries import Failure, constant, retrying
 from imagesmith.store.outage import StoreUnavailable

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
-from dbos import DBOS
+from imagesmith.engine.dbos_import import DBOS
 
 _POLL_SECONDS: Final = 0.002
 """Between the end of a wait and the poll."""

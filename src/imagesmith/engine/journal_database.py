@@ -7,8 +7,8 @@ from typing import Any
 
 import pysqlite3
 import sqlalchemy as sa
-from dbos import DBOSConfig
 
+from imagesmith.engine.dbos_import import DBOSConfig
 from imagesmith.store.database import SESSION_OPTIONS
 
 _SCHEMA = "imagesmith_engine"

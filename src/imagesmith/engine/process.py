@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 from sqlalchemy.engine import make_url
 
 from imagesmith.engine import dbos_private
 from imagesmith.engine.active_runs import ActiveRuns
 from imagesmith.engine.background_retries import AWAY, RETRY_SECONDS, BackgroundRetries
+from imagesmith.engine.dbos_import import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 from imagesmith.engine.heartbeat import HeartbeatCallbacks, HeartbeatThread
 from imagesmith.engine.journal_database import open_journal, waiting_queues
 from imagesmith.engine.membership import Membership

@@ -15,9 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from dbos import DBOS
-
 from imagesmith.builds.journal import takes_no_slot
+from imagesmith.engine.dbos_import import DBOS
 from imagesmith.recipes.kinds import CONTAINER, IMAGE_KINDS
 
 BUILDS: Final = "builds"

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from dbos import DBOS
-from dbos import error as dbos_errors
 
 from imagesmith.builds.journal import Json, Poll, Runs, Work, WorkFailed
+from imagesmith.engine.dbos_import import DBOS, dbos_errors
 from imagesmith.processes import Cancelled
 from imagesmith.store.runs import Fence, FenceLost
 

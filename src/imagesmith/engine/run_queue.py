@@ -16,10 +16,10 @@ from functools import partial
 from typing import Any, Final
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSClient, EnqueueOptions, SetEnqueueOptions, SetWorkflowID
 
 from imagesmith.engine.active_runs import ActiveRuns
 from imagesmith.engine.background_retries import AWAY, BackgroundRetries
+from imagesmith.engine.dbos_import import DBOS, DBOSClient, EnqueueOptions, SetEnqueueOptions, SetWorkflowID
 from imagesmith.engine.membership import Membership
 from imagesmith.engine.queue_poller import QueuePoller
 from imagesmith.engine.queues import TIMERS, queue_of

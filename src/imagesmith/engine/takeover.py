@@ -12,8 +12,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from dbos import DBOS
-
+from imagesmith.engine.dbos_import import DBOS
 from imagesmith.engine.membership import Membership
 from imagesmith.engine.queues import BUILDS, PARTS, TIMERS, own_queue, parts_queue
 
