@@ -11,9 +11,9 @@ import json, sys
 import imagesmith.engine.process
 before = "psycopg" in sys.modules
 from dbos import _sys_db, _utils
-seen = [_sys_db.pg_errors.LockNotAvailable, _utils.psycopg.OperationalError, _utils.psycopg.errors.ConnectionTimeout]
+seen = [_sys_db.pg_errors.LockNotAvailable, _utils.psycopg.OperationalError, _utils.psycopg.errors.Error]
 import psycopg
-real = [psycopg.errors.LockNotAvailable, psycopg.OperationalError, psycopg.errors.ConnectionTimeout]
+real = [psycopg.errors.LockNotAvailable, psycopg.OperationalError, psycopg.errors.Error]
 print(json.dumps([before, seen == real, sys.modules["psycopg"] is psycopg]))
 """
 

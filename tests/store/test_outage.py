@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from imagesmith.store.database import CountOnce, Database, persistent
+from imagesmith.store.database import Database
 from imagesmith.store.outage import (
     StoreAway,
     StoreBusy,
@@ -20,6 +20,7 @@ from imagesmith.store.outage import (
     StoreUnavailable,
     is_outage,
 )
+from imagesmith.store.patience import CountOnce, persistent
 from testing.postgresql import new_postgresql_database
 from testing.small_disk import fill, small_disk_at
 

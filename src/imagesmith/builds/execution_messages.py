@@ -16,9 +16,10 @@ from sqlalchemy.engine import Connection
 
 from imagesmith.builds.executions import is_cancelled
 from imagesmith.store import executions
-from imagesmith.store.database import Database, persistent
+from imagesmith.store.database import Database
 from imagesmith.store.execution_state import PartStart, WorkflowResult
 from imagesmith.store.executions import WorkflowExecution
+from imagesmith.store.patience import persistent
 from imagesmith.store.records import microseconds
 from imagesmith.store.step_state import StepAnswer
 from imagesmith.values.arn import Arn

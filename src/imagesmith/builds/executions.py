@@ -24,10 +24,11 @@ from imagesmith.events.messages import step_waiting
 from imagesmith.recipes.plan import PlannedWorkflow
 from imagesmith.store import executions, queries
 from imagesmith.store.build_outcome import StepFacts
-from imagesmith.store.database import CountOnce, Database, persistent
+from imagesmith.store.database import Database
 from imagesmith.store.events import put_event
 from imagesmith.store.execution_state import ExecutionState, PartStart
 from imagesmith.store.executions import StepExecution, WorkflowExecution
+from imagesmith.store.patience import CountOnce, persistent
 from imagesmith.store.records import microseconds
 from imagesmith.store.step_state import MESSAGE_LIMIT, StepState, WorkflowStepResult
 from imagesmith.values.arn import Arn

@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from imagesmith.store import queries
-from imagesmith.store.database import Database, persistent
+from imagesmith.store.database import Database
 from imagesmith.store.findings import put_findings
+from imagesmith.store.patience import persistent
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import shortened_reason
 from imagesmith.values.states import FINAL_IMAGE, ScanStatus

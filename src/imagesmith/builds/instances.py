@@ -28,8 +28,9 @@ from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation
 from imagesmith.store import instances as rows
-from imagesmith.store.database import Database, persistent
+from imagesmith.store.database import Database
 from imagesmith.store.instances import StoredInstance
+from imagesmith.store.patience import persistent
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import sha256_hex
 

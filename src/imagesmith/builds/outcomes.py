@@ -11,7 +11,8 @@ from sqlalchemy.engine import Connection
 
 from imagesmith.store import queries
 from imagesmith.store.build_outcome import BuildOutcome
-from imagesmith.store.database import CountOnce, Database, StoreUnavailable, persistent
+from imagesmith.store.database import Database, StoreUnavailable
+from imagesmith.store.patience import CountOnce, persistent
 from imagesmith.values.arn import Arn
 
 

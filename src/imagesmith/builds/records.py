@@ -21,7 +21,8 @@ from imagesmith.builds.journal import retry_key
 from imagesmith.builds.pipeline_counts import count_run
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.store import queries
-from imagesmith.store.database import Database, persistent
+from imagesmith.store.database import Database
+from imagesmith.store.patience import persistent
 from imagesmith.store.records import Build, Record
 from imagesmith.store.runs import retry_numbers
 from imagesmith.values.arn import Arn

@@ -15,21 +15,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from imagesmith.retries import Failure, retrying
 from imagesmith.store import groups
 from imagesmith.store.groups import GroupWriter, TurnNotCome
 from imagesmith.store.outage import StoreAway as StoreAway
 from imagesmith.store.outage import StoreBusy as StoreBusy
 from imagesmith.store.outage import StoreUnavailable as StoreUnavailable
 from imagesmith.store.outage import outage
+from imagesmith.store.patience import Patience, Value, persistently
 from imagesmith.store.prepared import on_driver
 from imagesmith.values.names import sha256_hex
 
@@ -44,21 +44,6 @@ SESSION_OPTIONS = (
 
 Guard = Callable[[Connection], None]
 """Check in the transaction of a write, before the write; raises to refuse the write."""
-
-Value = TypeVar("Value")
-Given = ParamSpec("Given")
-
-
-class Patience(Protocol):
-    """Waiting for the database during an outage."""
-
-    def wait(self, error: BaseException) -> None:
-        """Wait a moment; raises a BaseException that is not an Exception when the caller should stop waiting."""
-        ...
-
-    def over(self) -> None:
-        """The database answered; called whether or not there was an outage."""
-        ...
 
 
 def make_engine(url: str) -> Engine:
@@ -117,7 +102,7 @@ class Database:
         """The result of `action`; with patience it is retried during an outage of the database."""
         if self._patience is None:
             return action()
-        return _persistently(action, self._patience)
+        return persistently(action, self._patience)
 
     def query(self, query: Callable[[Connection], Value]) -> Value:
         """The result of a query, in a transaction of its own that may be repeated."""
@@ -153,7 +138,7 @@ class Database:
         """A transaction that begins as soon as possible."""
         try:
             with ExitStack() as stack:
-                connection = _persistently(lambda: stack.enter_context(begin()), patience)
+                connection = persistently(lambda: stack.enter_context(begin()), patience)
                 patience.over()
                 yield connection
         except StoreUnavailable as error:
@@ -232,30 +217,6 @@ class Database:
         self.engine.dispose()
 
 
-class _OutageOfAttempt(Exception):
-    """An attempt met an outage, perhaps in a BaseException."""
-
-    def __init__(self, outage: BaseException) -> None:
-        super().__init__(str(outage))
-        self.outage = outage
-
-
-def _persistently(action: Callable[[], Value], patience: Patience) -> Value:
-    """The result of `action`, which is retried while the database is unavailable."""
-
-    def attempt() -> Value:
-        try:
-            return action()
-        except (StoreUnavailable, StoreAway) as error:
-            raise _OutageOfAttempt(error) from error
-
-    def wait(failed: Failure, _pause: float) -> None:
-        assert isinstance(failed.error, _OutageOfAttempt)
-        patience.wait(failed.error.outage)
-
-    return retrying(attempt, retry=lambda failed: isinstance(failed.error, _OutageOfAttempt), before_retry=wait)
-
-
 class CommonCommit:
     """Changes that share one COMMIT and are not done before it. end() must follow, in any thread."""
 
@@ -273,49 +234,6 @@ class CommonCommit:
         """Commit. Raises StoreUnavailable: then none of the changes may be reported as done."""
         with self._convert_outages():
             self._group.end()
-
-
-class CountOnce:
-    """One increment of a stored number that repeated transactions apply only once.
-
-    A COMMIT without an answer may have succeeded; the stored number shows whether it did.
-    """
-
-    def __init__(self, by: int) -> None:
-        self._by = by
-        self._written: set[int] = set()
-
-    def after(self, stored: int) -> int:
-        """The number to store now; only one process may write the number meanwhile."""
-        if stored in self._written:
-            return stored
-        self._written.add(stored + self._by)
-        return stored + self._by
-
-
-class Stored(Protocol):
-    """An object whose methods read and write a database."""
-
-    @property
-    def database(self) -> Database: ...
-
-
-Owner = TypeVar("Owner", bound=Stored)
-
-
-def persistent(
-    method: Callable[Concatenate[Owner, Given], Value],
-) -> Callable[Concatenate[Owner, Given], Value]:
-    """Decorator for a repeatable method of one transaction: with patience it is retried until it succeeds.
-
-    It is also repeated when its end is unknown: the connection may break between the COMMIT and its answer.
-    """
-
-    @wraps(method)
-    def call(owner: Owner, /, *arguments: Given.args, **named: Given.kwargs) -> Value:
-        return owner.database.persist(lambda: method(owner, *arguments, **named))
-
-    return call
 
 
 def _wait_at_most(connection: Connection, patience: float) -> None:
