@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from imagesmith.artifacts.retry_policy import RetryPolicy
-from imagesmith.distribution.push import Pushed, PushFailed, push_image
+from imagesmith.distribution.push import Pushed, push_image
+from imagesmith.distribution.push_request import PushFailed
 from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.settings import Registry
 from testing.network import free_port

@@ -15,7 +15,8 @@ from imagesmith.artifacts.refusals import has_answered, is_away
 from imagesmith.artifacts.retry_policy import RetryPolicy, retry_after
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.distribution.client import RegistryClient, RegistryError
-from imagesmith.distribution.push import PushFailed, push_image
+from imagesmith.distribution.push import push_image
+from imagesmith.distribution.push_request import PushFailed
 from imagesmith.settings import Registry
 from testing.containers import exported
 from testing.registry_support import BusyProxy, RunningRegistry, write_layout

@@ -27,7 +27,7 @@ from imagesmith.builds.stores import advisories_folder
 from imagesmith.builds.work import Work
 from imagesmith.builds.worker_context import WorkerContext, instance_name
 from imagesmith.distribution.destinations.registry import push_built_image
-from imagesmith.distribution.push import PushFailed
+from imagesmith.distribution.push_request import PushFailed
 from imagesmith.inspection import provenance
 from imagesmith.inspection.inventory import Inventory, is_read, take_inventory
 from imagesmith.inspection.provenance import disk_provenance

@@ -16,7 +16,8 @@ from imagesmith.artifacts.layout import LayoutError
 from imagesmith.artifacts.referrers import attached
 from imagesmith.distribution.client import RegistryError
 from imagesmith.distribution.destination import Delivery, DistributionContext
-from imagesmith.distribution.push import Pushed, PushFailed, push_image
+from imagesmith.distribution.push import Pushed, push_image
+from imagesmith.distribution.push_request import PushFailed
 from imagesmith.distribution.referrers import push_referrers
 from imagesmith.distribution.role_access import refused_registry
 from imagesmith.settings import Registry
