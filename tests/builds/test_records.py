@@ -10,7 +10,7 @@ import pytest
 
 from imagesmith.builds.outcomes import BuildOutcomes
 from imagesmith.builds.records import ImageFailure, ImageRecords
-from imagesmith.store import queries, schedules
+from imagesmith.store import queries, schedules, stored_builds
 from imagesmith.store.build_outcome import BuildOutcome
 from imagesmith.store.database import Database
 from imagesmith.store.records import Build, Record
@@ -41,7 +41,7 @@ def store(database: Database, *, scheduled: bool = True, image: str = IMAGE, **p
                 **common,
             ),
         )  # fmt: skip
-        queries.put_build(tx, Build(image, {"scheduled": scheduled}))
+        stored_builds.put_build(tx, Build(image, {"scheduled": scheduled}))
 
 
 def get(database: Database, arn: str) -> Record:

@@ -10,7 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from imagesmith.store import queries
+from imagesmith.store import client_tokens, counters, queries
 from imagesmith.store.database import Database, StoreUnavailable
 from imagesmith.store.migrate import upgrade
 from imagesmith.store.queries import Selection
@@ -62,11 +62,11 @@ def test_an_exception_undoes_the_whole_unit_of_work(database: Database) -> None:
     """Nothing of a failed unit of work is stored."""
     with pytest.raises(KeyError), database.write("s") as tx:
         queries.insert(tx, record("web"))
-        queries.next_number(tx, "k")
+        counters.next_number(tx, "k")
         raise KeyError
     with database.write("s") as tx:
         assert queries.get(tx, record("web").arn) is None
-        assert queries.next_number(tx, "k") == 1
+        assert counters.next_number(tx, "k") == 1
 
 
 def test_pages_go_from_new_to_old_and_stay_stable_while_items_are_added(database: Database) -> None:
@@ -102,7 +102,7 @@ def test_counters_never_hand_out_a_number_twice_under_parallel_writers(database:
 
     def take() -> None:
         with database.write("scope") as tx:
-            number = queries.next_number(tx, "builds")
+            number = counters.next_number(tx, "builds")
         with lock:
             taken.append(number)
 
@@ -118,14 +118,14 @@ def test_tokens_are_forgotten_when_they_are_old(database: Database) -> None:
     """A token before the limit is as if it had never been: it is not found, may be used again, and goes."""
     day = timedelta(days=1)
     with database.write("s") as tx:
-        queries.remember_token(tx, "a", "r", "op", "t", fingerprint="f", response={"x": 1}, now=NOW)
-        assert queries.find_token(tx, "a", "r", "op", "t", not_before=NOW - day) == ("f", {"x": 1})
-        assert queries.find_token(tx, "a", "r", "op", "t", not_before=NOW + day) is None
-        assert queries.find_token(tx, "b", "r", "op", "t", not_before=NOW - day) is None
-        queries.remember_token(tx, "a", "r", "op", "t", fingerprint="g", response={}, now=NOW + 2 * day)
-        assert queries.find_token(tx, "a", "r", "op", "t", not_before=NOW + day) == ("g", {})
-        queries.forget_tokens(tx, NOW + 3 * day)
-        assert queries.find_token(tx, "a", "r", "op", "t", not_before=NOW) is None
+        client_tokens.remember_token(tx, "a", "r", "op", "t", fingerprint="f", response={"x": 1}, now=NOW)
+        assert client_tokens.find_token(tx, "a", "r", "op", "t", not_before=NOW - day) == ("f", {"x": 1})
+        assert client_tokens.find_token(tx, "a", "r", "op", "t", not_before=NOW + day) is None
+        assert client_tokens.find_token(tx, "b", "r", "op", "t", not_before=NOW - day) is None
+        client_tokens.remember_token(tx, "a", "r", "op", "t", fingerprint="g", response={}, now=NOW + 2 * day)
+        assert client_tokens.find_token(tx, "a", "r", "op", "t", not_before=NOW + day) == ("g", {})
+        client_tokens.forget_tokens(tx, NOW + 3 * day)
+        assert client_tokens.find_token(tx, "a", "r", "op", "t", not_before=NOW) is None
 
 
 def test_deleting_a_resource_frees_what_it_needed(database: Database) -> None:

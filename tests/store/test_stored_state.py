@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesmith.store import executions, queries
+from imagesmith.store import executions, queries, stored_builds
 from imagesmith.store.build_outcome import BuildOutcome, BuildParent, Retry, StepFacts, UnpackedDisk
 from imagesmith.store.database import Database
 from imagesmith.store.execution_state import ExecutionState, PartStart, WorkflowResult
@@ -57,7 +57,7 @@ def test_the_outcome_of_a_build_of_an_earlier_version_is_read(database: Database
         row = {"image_arn": IMAGE, "plan": {}, "outcome": OUTCOME, "cancel_requested": False}
         tx.execute(sa.insert(builds), row)
     with database.read() as tx:
-        build = queries.get_build(tx, IMAGE)
+        build = stored_builds.get_build(tx, IMAGE)
     assert build is not None and build.outcome == BuildOutcome(
         digest="sha256:a", size=7, parent_digest="sha256:p", stages={"commit": 1.5}, attempts={"keep": 2},
         parent=BuildParent(digest="sha256:p", image="3f"),
@@ -65,7 +65,7 @@ def test_the_outcome_of_a_build_of_an_earlier_version_is_read(database: Database
         retry=Retry(2, ImageStatus.TESTING, 2), ended_in="TESTING",
     )  # fmt: skip
     with database.write("s") as tx:
-        queries.change_outcome(tx, IMAGE, lambda outcome: outcome.with_stages({"commit": 1, "export": 2}))
+        stored_builds.change_outcome(tx, IMAGE, lambda outcome: outcome.with_stages({"commit": 1, "export": 2}))
     with database.read() as tx:
         stored = tx.execute(sa.select(builds.c.outcome)).scalar_one()
     parent = {**OUTCOME["parent"], "triggers": []}
@@ -75,10 +75,10 @@ def test_the_outcome_of_a_build_of_an_earlier_version_is_read(database: Database
 def test_a_new_build_stores_nothing_and_is_no_retry(database: Database) -> None:
     """Members that are empty are not stored: the list of retried images looks for those that are."""
     with database.write("s") as tx:
-        queries.put_build(tx, Build(IMAGE, {}))
+        stored_builds.put_build(tx, Build(IMAGE, {}))
     with database.read() as tx:
         assert tx.execute(sa.select(builds.c.outcome)).scalar_one() == {}
-        assert queries.get_build(tx, IMAGE) == Build(IMAGE, {}, BuildOutcome())
+        assert stored_builds.get_build(tx, IMAGE) == Build(IMAGE, {}, BuildOutcome())
 
 
 @given(

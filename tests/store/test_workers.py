@@ -19,9 +19,9 @@ from imagesmith.store import runs, tables, workers
 from imagesmith.store.database import Database
 from imagesmith.store.instances import StoredInstance, instances_at_rest, put_instance
 from imagesmith.store.migrate import upgrade
-from imagesmith.store.queries import put_build
 from imagesmith.store.records import Build
 from imagesmith.store.runs import Fence, FenceLost
+from imagesmith.store.stored_builds import put_build
 from imagesmith.store.workers import StoredWorker, WorkerNameTaken
 from testing.postgresql import new_postgresql_database
 

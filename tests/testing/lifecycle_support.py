@@ -16,7 +16,7 @@ from imagesmith.builds.worker_context import WorkerContext
 from imagesmith.lifecycle.execution import LifecycleRuns
 from imagesmith.processes import Cancellation
 from imagesmith.recipes.kinds import KindName
-from imagesmith.store import amis, queries
+from imagesmith.store import amis, queries, stored_builds
 from imagesmith.store.amis import Ami, ami_id_for
 from imagesmith.store.database import Database
 from imagesmith.store.records import Build, Record
@@ -142,7 +142,7 @@ def add_image(
         build=int(build), kind=kind, parent=planned,
         machine=PLAN.machine if type == "AMI" else None,
     )  # fmt: skip
-    queries.put_build(tx, Build(arn, plan.to_json()))
+    stored_builds.put_build(tx, Build(arn, plan.to_json()))
     return record
 
 

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 
 from imagesmith.events.messages import step_waiting
 from imagesmith.recipes.plan import PlannedWorkflow
-from imagesmith.store import executions, queries
+from imagesmith.store import executions, stored_builds
 from imagesmith.store.build_outcome import StepFacts
 from imagesmith.store.database import Database
 from imagesmith.store.events import put_event
@@ -57,7 +57,7 @@ def step_id(execution: str, name: str) -> str:
 
 def is_cancelled(tx: Connection, image_arn: str, execution_id: str) -> bool:
     """Whether a cancel of the image or of the run was requested, or either is gone."""
-    build = queries.get_build(tx, image_arn)
+    build = stored_builds.get_build(tx, image_arn)
     if build is None or build.cancel_requested:
         return True
     execution = executions.get_execution(tx, execution_id)
@@ -180,7 +180,7 @@ class ExecutionRecords:
             self._end(tx, step, result)
             learned = facts or StepFacts()
             if stages or learned != StepFacts():
-                queries.change_outcome(
+                stored_builds.change_outcome(
                     tx, self._image_arn, lambda outcome: learned.added_to(outcome).with_stages(stages or {})
                 )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.engine import Connection
 
-from imagesmith.store import queries
+from imagesmith.store import stored_builds
 from imagesmith.store.build_outcome import BuildOutcome
 from imagesmith.store.database import Database, StoreUnavailable
 from imagesmith.store.patience import CountOnce, persistent
@@ -25,14 +25,14 @@ class BuildOutcomes:
     @persistent
     def get(self, image_arn: str) -> BuildOutcome:
         with self.database.read() as tx:
-            build = queries.get_build(tx, image_arn)
+            build = stored_builds.get_build(tx, image_arn)
         return BuildOutcome() if build is None else build.outcome
 
     @persistent
     def keep_output(self, image_arn: str, *, digest: str, size: int, parent_digest: str) -> None:
         """Record the output image and its parent."""
         with self._scope(image_arn) as tx:
-            queries.change_outcome(
+            stored_builds.change_outcome(
                 tx,
                 image_arn,
                 lambda outcome: replace(outcome, digest=digest, size=size, parent_digest=parent_digest),
@@ -53,7 +53,7 @@ class BuildOutcomes:
             return outcome.with_attempts(name, step.after(outcome.attempts.get(name, 0)))
 
         with self._scope(image_arn) as tx:
-            counted = queries.change_outcome(tx, image_arn, count) or count(BuildOutcome())
+            counted = stored_builds.change_outcome(tx, image_arn, count) or count(BuildOutcome())
         return counted.attempts[name]
 
     @persistent
@@ -61,7 +61,7 @@ class BuildOutcomes:
         """Add times of parts of the run."""
         if seconds:
             with self._scope(image_arn) as tx:
-                queries.change_outcome(tx, image_arn, lambda outcome: outcome.with_stages(seconds))
+                stored_builds.change_outcome(tx, image_arn, lambda outcome: outcome.with_stages(seconds))
 
     def _scope(self, image_arn: str) -> AbstractContextManager[Connection]:
         return self.database.write(Arn.parse(image_arn).scope)

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 from imagesmith.builds.journal import retry_key
 from imagesmith.builds.pipeline_counts import count_run
 from imagesmith.recipes.plan import BuildPlan
-from imagesmith.store import queries
+from imagesmith.store import queries, stored_builds
 from imagesmith.store.database import Database
 from imagesmith.store.patience import persistent
 from imagesmith.store.records import Build, Record
@@ -70,20 +70,20 @@ class ImageRecords:
     def plan(self, image_arn: str) -> BuildPlan | None:
         """The plan of a build; None if its image was deleted."""
         with self.database.read() as tx:
-            build = queries.get_build(tx, image_arn)
+            build = stored_builds.get_build(tx, image_arn)
         return None if build is None else BuildPlan.from_json(build.plan)
 
     @persistent
     def build(self, image_arn: str) -> Build | None:
         """The plan and the outcome of a build; None if its image was deleted."""
         with self.database.read() as tx:
-            return queries.get_build(tx, image_arn)
+            return stored_builds.get_build(tx, image_arn)
 
     @persistent
     def is_running(self, image_arn: str, number: int) -> bool:
         """Whether the image has not ended and its latest run has this number (builds/retry.py)."""
         with self.database.read() as tx:
-            record, build = queries.get(tx, image_arn), queries.get_build(tx, image_arn)
+            record, build = queries.get(tx, image_arn), stored_builds.get_build(tx, image_arn)
         if record is None or build is None or record.status in FINAL_IMAGE:
             return False
         return build.outcome.retry.number == number
@@ -92,7 +92,7 @@ class ImageRecords:
     def is_cancelled(self, image_arn: str) -> bool:
         """Whether a cancel was requested, or the image is gone."""
         with self.database.read() as tx:
-            build = queries.get_build(tx, image_arn)
+            build = stored_builds.get_build(tx, image_arn)
         return build is None or build.cancel_requested
 
     @persistent
@@ -125,7 +125,7 @@ class ImageRecords:
                 return False
             if status != ImageStatus.AVAILABLE:
                 ended_in = record.status
-                queries.change_outcome(tx, image_arn, lambda outcome: replace(outcome, ended_in=ended_in))
+                stored_builds.change_outcome(tx, image_arn, lambda outcome: replace(outcome, ended_in=ended_in))
             state = {"status": status, **(failure.to_json() if failure is not None else {})}
             document = dict(record.document)
             if outputs is not None:
@@ -149,7 +149,7 @@ class ImageRecords:
         return [retry_key(image_arn, numbers.get(image_arn, 0)) for image_arn in found]
 
     def _number(self, tx: Connection, image_arn: str) -> int:
-        build = queries.get_build(tx, image_arn)
+        build = stored_builds.get_build(tx, image_arn)
         return build.outcome.retry.number if build else 0
 
     def _scope(self, image_arn: str) -> AbstractContextManager[Connection]:
@@ -165,7 +165,7 @@ class ImageRecords:
             queries.replace(tx, replace(pipeline, document=changed))
 
     def _count(self, tx: Connection, record: Record, status: ImageStatus, pipeline: Record) -> RunEffect:
-        build = queries.get_build(tx, record.arn)
+        build = stored_builds.get_build(tx, record.arn)
         # a cascade starts a SCHEDULED run that does not belong to the pipeline's own schedule
         other: Trigger = "event" if record.document.get("buildType") == "SCHEDULED" else "manual"
         trigger: Trigger = "schedule" if build and build.plan.get("scheduled") else other

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from imagesmith.settings import Settings
-from imagesmith.store import queries
+from imagesmith.store import queries, stored_builds
 from imagesmith.store.build_outcome import BuildOutcome
 from imagesmith.store.database import Database
 
@@ -30,7 +30,7 @@ def read_facts(settings: Settings, image_arn: str) -> ShownFacts:
     database = Database(settings.store_url)
     try:
         with database.read() as tx:
-            build = queries.get_build(tx, image_arn)
+            build = stored_builds.get_build(tx, image_arn)
             packages = queries.get_inventory(tx, image_arn)
     finally:
         database.close()

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from imagesmith.policies.document import grants_access
 from imagesmith.recipes.plan import BuildPlan
-from imagesmith.store import amis, queries
+from imagesmith.store import amis, queries, stored_builds
 from imagesmith.store.policies import get_policy
 from imagesmith.store.records import Record
 from imagesmith.values.states import UNFINISHED_IMAGE
@@ -34,7 +34,7 @@ def user_of_disk(tx: Connection, digest: str, *, image_arn: str) -> str:
     if others:
         return f"The AMI {others[0].ami_id} has the same disk."
     for plan in _running(tx, image_arn):
-        build = queries.get_build(tx, plan.image_arn)
+        build = stored_builds.get_build(tx, plan.image_arn)
         if digest in (plan.parent.digest, build.outcome.digest if build else "", build_parent(tx, plan.image_arn)):
             return f"The running build {plan.image_arn} uses the disk."
     return ""
@@ -42,7 +42,7 @@ def user_of_disk(tx: Connection, digest: str, *, image_arn: str) -> str:
 
 def build_parent(tx: Connection, image_arn: str) -> str:
     """The digest that a build has started on."""
-    build = queries.get_build(tx, image_arn)
+    build = stored_builds.get_build(tx, image_arn)
     return build.outcome.parent.digest if build else ""
 
 
@@ -57,7 +57,7 @@ def _running(tx: Connection, image_arn: str) -> list[BuildPlan]:
     """The plans of the other builds that have not ended."""
     found = []
     for record in queries.by_status(tx, "image", UNFINISHED_IMAGE):
-        build = queries.get_build(tx, record.arn) if record.arn != image_arn else None
+        build = stored_builds.get_build(tx, record.arn) if record.arn != image_arn else None
         if build is not None:
             found.append(BuildPlan.from_json(build.plan))
     return found

@@ -16,7 +16,7 @@ from imagesmith.resources.call import Call
 from imagesmith.resources.resolution import exact_version
 from imagesmith.resources.roles import planned_role
 from imagesmith.resources.runs import PreparedRun, store_runs
-from imagesmith.store import queries
+from imagesmith.store import counters, queries
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument
 from imagesmith.values.arn import slug_of
@@ -55,7 +55,7 @@ def start_disk_run(call: Call, run: DiskRun) -> Record:
     slug = _NOT_IN_SLUGS.sub("-", slug_of(run.name))
     version = exact_version(run.version)
     spelling = _spelling(call, slug, version) or run.version
-    build = queries.next_number(call.tx, f"{call.account}/{call.region}/{KIND}/{slug}/{version}")
+    build = counters.next_number(call.tx, f"{call.account}/{call.region}/{KIND}/{slug}/{version}")
     plan = _plan(call, run, slug=slug, version=spelling, build=build)
     record = Record(
         arn=plan.image_arn, account=call.account, region=call.region, kind=KIND, slug=slug, name=run.name,

@@ -21,7 +21,7 @@ from imagesmith.resources.run_members import check_members
 from imagesmith.resources.run_plans import RunOrder
 from imagesmith.resources.runs import start_run
 from imagesmith.resources.shared import is_shared
-from imagesmith.store import queries
+from imagesmith.store import queries, stored_builds
 from imagesmith.store.image_removal import forget_image
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
@@ -71,13 +71,13 @@ def cancel(call: Call, request: ApiRequest) -> ApiResponse:
     record = find(call, request[_ARN], path=_ARN, kind=KIND)
     if record.status in FINAL_IMAGE:
         raise invalid_value(_ARN, "The image is in a terminal state and cannot be cancelled.")
-    queries.request_cancel(call.tx, record.arn)
+    stored_builds.request_cancel(call.tx, record.arn)
     if record.status == ImageStatus.PENDING:
         document = {**record.document, "state": {"status": ImageStatus.CANCELLED}}
         queries.replace(call.tx, replace(record, document=document, status=ImageStatus.CANCELLED))
         follow_pipeline(call, record, ImageStatus.CANCELLED)
     if call.builds is not None:
-        build = queries.get_build(call.tx, record.arn)
+        build = stored_builds.get_build(call.tx, record.arn)
         key = current_key(build) if build else record.arn
         call.afterwards(EffectKind.CANCEL, key, partial(call.builds.cancel, key))
     return {_ARN: record.arn}

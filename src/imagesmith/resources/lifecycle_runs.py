@@ -9,7 +9,7 @@ from imagesmith.lifecycle.daily import next_daily
 from imagesmith.lifecycle.order import Order
 from imagesmith.resources.call import Call, EffectKind
 from imagesmith.resources.roles import planned_role
-from imagesmith.store import lifecycle, queries
+from imagesmith.store import counters, lifecycle, queries
 from imagesmith.store.lifecycle import LifecycleExecution
 from imagesmith.store.records import Record
 from imagesmith.values.names import sha256_hex
@@ -20,7 +20,7 @@ KIND = "lifecycle-policy"
 
 def start_execution(call: Call, subject: str, order: Order) -> LifecycleExecution:
     """Store an execution; the engine starts it after the commit. `subject`: the ARN of the policy or image."""
-    number = queries.next_number(call.tx, f"{subject}/lifecycle-execution")
+    number = counters.next_number(call.tx, f"{subject}/lifecycle-execution")
     execution = LifecycleExecution(
         id=execution_id(subject, number), account=call.account, region=call.region, subject=subject,
         status=LifecycleStatus.IN_PROGRESS, started=call.now, document=order.to_json(),

@@ -25,7 +25,7 @@ from imagesmith.resources.errors import (
 from imagesmith.resources.lists import FilterTable, empty_page, list_given, list_stored
 from imagesmith.resources.resolution import find, refuse_wildcard, resolve
 from imagesmith.resources.shared import is_shared, listed
-from imagesmith.store import queries
+from imagesmith.store import counters, queries
 from imagesmith.store.internal_members import NO_INTERNAL_MEMBERS, InternalMembers
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
@@ -78,7 +78,7 @@ def create(
         raise quota_exceeded(kind.plural, limit)
     call.stop_if_dry_run()
     for prefix, number in _automatic_keys(kind, call, slug, version):
-        queries.raise_counter(call.tx, prefix, number)
+        counters.raise_counter(call.tx, prefix, number)
     document = {
         "arn": str(arn), "name": request["name"], "version": spelling, "owner": call.account,
         "dateCreated": call.stamp, **content,
@@ -121,7 +121,7 @@ def _automatic_keys(kind: RecipeKind, call: Call, slug: str, version: Version) -
 def _spent(kind: RecipeKind, call: Call, slug: str, pattern: VersionPattern) -> list[Version]:
     prefix = pattern.prefix
     key = f"{call.account}/{call.region}/{kind.kind}/{slug}/{'.'.join(map(str, prefix))}"
-    number = queries.counter(call.tx, key)
+    number = counters.counter(call.tx, key)
     if number is None:
         return []
     nodes = [*prefix, number, 0, 0][:3]

@@ -13,7 +13,7 @@ from imagesmith.resources.errors import invalid_request
 from imagesmith.resources.planned_workflows import planned_workflows
 from imagesmith.resources.resolution import MANAGED_OWNER, resolve
 from imagesmith.resources.run_members import check_references, stored_document
-from imagesmith.store import queries
+from imagesmith.store import stored_builds
 from imagesmith.store.parameters import get_parameter
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest
@@ -100,7 +100,7 @@ def planned_image(call: Call, text: str, *, path: str) -> tuple[PlannedParent, R
         raise invalid_request(f"The {noun} {record.arn} is {record.status}, so it cannot be built on.")
     if record.account == MANAGED_OWNER:
         return PlannedParent("managed", record.arn, source=call.managed.sources[record.slug]), record
-    build = queries.get_build(call.tx, record.arn)
+    build = stored_builds.get_build(call.tx, record.arn)
     digest = build.outcome.digest if build else ""
     return PlannedParent("image", record.arn, digest), record
 

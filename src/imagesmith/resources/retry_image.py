@@ -19,7 +19,7 @@ from imagesmith.resources.errors import ApiError, invalid_request
 from imagesmith.resources.images import KIND as IMAGE
 from imagesmith.resources.images import follow_pipeline
 from imagesmith.resources.resolution import find
-from imagesmith.store import amis, executions, queries
+from imagesmith.store import amis, executions, queries, stored_builds
 from imagesmith.store.records import Build, Record
 from imagesmith.values.api import ApiRequest, ApiResponse
 from imagesmith.values.states import UNSUCCESSFUL_IMAGE, ExecutionStatus, ImageStatus, ScanStatus
@@ -35,12 +35,12 @@ def retry(call: Call, request: ApiRequest) -> ApiResponse:
         raise invalid_request(
             f"The image {image.arn} is {image.status}; only a failed or cancelled one is retried."
         )
-    build = queries.get_build(call.tx, image.arn)
+    build = stored_builds.get_build(call.tx, image.arn)
     if build is None:
         raise invalid_request(f"The image {image.arn} was not built here, so there is no phase to repeat.")
     phase = _phase(call, image, build)
     again = build.outcome.retry.next(phase)
-    queries.reopen_build(call.tx, image.arn, again)
+    stored_builds.reopen_build(call.tx, image.arn, again)
     executions.mark_retried(call.tx, image.arn, REPEATED[phase])
     _move(call, image, phase)
     if call.builds is not None:

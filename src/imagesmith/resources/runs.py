@@ -17,7 +17,7 @@ from imagesmith.resources.image_documents import pending_image
 from imagesmith.resources.resolved_runs import ResolvedRun, resolve_run
 from imagesmith.resources.roles import planned_role
 from imagesmith.resources.run_plans import RunOrder, make_plan
-from imagesmith.store import queries
+from imagesmith.store import counters, queries, stored_builds
 from imagesmith.store.numbers import Numbers
 from imagesmith.store.records import Build, Record
 
@@ -40,7 +40,7 @@ def start_run(call: Call, order: RunOrder) -> Record:
 def store_runs(call: Call, prepared: Sequence[PreparedRun]) -> None:
     """Write images and plans; the engine is notified after the commit."""
     queries.insert_many(call.tx, [run.image for run in prepared])
-    queries.put_builds(call.tx, [Build(run.image.arn, run.plan.to_json()) for run in prepared])
+    stored_builds.put_builds(call.tx, [Build(run.image.arn, run.plan.to_json()) for run in prepared])
     if call.builds is not None and prepared:
         arns = [run.image.arn for run in prepared]
         call.afterwards(EffectKind.START, ", ".join(arns), partial(call.builds.start_many, arns))
@@ -56,6 +56,6 @@ def prepare_run(
     role = planned_role(call, order.members.get("executionRole", ""))
     recipe = resolved.recipe
     key = f"{call.account}/{call.region}/image/{recipe.slug}/{recipe.version}"
-    build = queries.next_number(call.tx, key) if numbers is None else numbers.next(key)
+    build = counters.next_number(call.tx, key) if numbers is None else numbers.next(key)
     plan = make_plan(call, order, resolved, build=build, role=role)
     return PreparedRun(pending_image(call, order, resolved, plan), plan)

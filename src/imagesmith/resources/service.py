@@ -28,7 +28,7 @@ from imagesmith.resources.managed import ManagedContent
 from imagesmith.resources.operations import BuiltOperation, built_operations
 from imagesmith.resources.sources import ReadSource, s3_reader
 from imagesmith.settings import Settings
-from imagesmith.store import queries
+from imagesmith.store import client_tokens, counters
 from imagesmith.store.database import CommonCommit, Database, StoreBusy, StoreUnavailable
 from imagesmith.store.outage import StoreDamaged, StoreFull
 from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
@@ -187,7 +187,7 @@ class Service:
         """Delete expired tokens now and then: until then they are ignored, but kept."""
         if self._tokens_due is None or call.now >= self._tokens_due:
             self._tokens_due = call.now + _FORGET_TOKENS_EVERY
-            queries.forget_tokens(call.tx, call.tokens_since)
+            client_tokens.forget_tokens(call.tx, call.tokens_since)
 
     def _replayed(self, operation: str, caller: Caller, request: ApiRequest) -> ApiResponse | None:
         """The answer of an already executed call: its source may no longer exist, and is not read again."""
@@ -216,7 +216,7 @@ def _fingerprint(request: ApiRequest) -> str:
 
 def _remembered(call: Call, token: str, fingerprint: str) -> ApiDocument | None:
     """The stored answer of a token, or None for a new token. Raises ApiError for another request's token."""
-    known = queries.find_token(
+    known = client_tokens.find_token(
         call.tx, call.account, call.region, call.operation, token, not_before=call.tokens_since
     )
     if known is None:
@@ -232,7 +232,7 @@ def _answer_once(call: Call, built: BuiltOperation, token: str) -> ApiDocument:
     if known is not None:
         return known
     answer = built.handler(call, call.request)
-    queries.remember_token(
+    client_tokens.remember_token(
         call.tx, call.account, call.region, call.operation, token,
         fingerprint=fingerprint,
         response={**answer, "requestId": call.caller.request_id},
@@ -282,8 +282,8 @@ class _ServiceBatch:
 def _shared_secret(database: Database) -> bytes:
     """The key that seals page tokens: one per database, so that several servers accept each other's tokens."""
     with database.write("page-secret") as tx:
-        number = queries.counter(tx, _PAGE_SECRET)
+        number = counters.counter(tx, _PAGE_SECRET)
         if number is None:
             number = secrets.randbits(62)
-            queries.raise_counter(tx, _PAGE_SECRET, number)
+            counters.raise_counter(tx, _PAGE_SECRET, number)
     return number.to_bytes(8, "big")

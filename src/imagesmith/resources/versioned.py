@@ -25,7 +25,7 @@ from imagesmith.resources.errors import (
 from imagesmith.resources.lists import FilterTable, empty_page, list_given, list_stored
 from imagesmith.resources.resolution import exact_version, find, parse_arn, refuse_wildcard
 from imagesmith.resources.shared import is_shared, listed
-from imagesmith.store import queries
+from imagesmith.store import counters, queries
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
 from imagesmith.values.arn import slug_of
@@ -71,7 +71,7 @@ def create_build(
     # two spellings of one number are one version: the first spelling stays
     spelling = earlier[0].parsed.version if earlier else request["semanticVersion"]
     path = "/".join(part for part in (kind.kind, family, slug) if part)
-    build = queries.next_number(call.tx, f"{call.account}/{call.region}/{path}/{version}")
+    build = counters.next_number(call.tx, f"{call.account}/{call.region}/{path}/{version}")
     arn = call.arn(kind.kind, slug, version=spelling, build=build, family=family or None)
     document = {
         "arn": str(arn), "name": request["name"], "version": spelling, **content,

@@ -24,7 +24,7 @@ from imagesmith.resources.run_members import RECIPE_MEMBERS, recipe_member
 from imagesmith.schedule.decide import Check, check_dependencies
 from imagesmith.schedule.dependencies import Change, Dependency, Inputs
 from imagesmith.settings import Schedules
-from imagesmith.store import queries, schedules
+from imagesmith.store import queries, schedules, stored_builds
 from imagesmith.store.records import Record
 
 _FOR_UPDATES: Final = "EXPRESSION_MATCH_AND_DEPENDENCY_UPDATES_AVAILABLE"
@@ -115,7 +115,7 @@ def baselines(tx: Connection, pipeline_arns: Sequence[str]) -> dict[str, Baselin
 def _baseline(tx: Connection, image: Record, copy: Mapping[str, Any], recipe: Record | None) -> Baseline:
     parent = copy["parentImage"]
     if is_moving_tag(parent):
-        build = queries.get_build(tx, image.arn)
+        build = stored_builds.get_build(tx, image.arn)
         parent = (build.outcome.parent_digest if build else "") or parent
     built = [entry["componentArn"] for entry in copy.get("components", ())]
     # A deleted recipe cannot be the current one; the change of the recipe is the update to report.

@@ -1,25 +1,22 @@
-"""Typed queries on resources, links, tokens, counters and builds, within an open unit of work."""
+"""Typed queries on resources and their links and inventories, within an open unit of work."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from dataclasses import replace as replace_members
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import IntegrityError
 
-from imagesmith.store.build_outcome import BuildOutcome, Retry
 from imagesmith.store.internal_members import InternalMembers, without_internal_members
 from imagesmith.store.prepared import Prepared
-from imagesmith.store.records import Build, Cursor, Record, from_microseconds, microseconds
-from imagesmith.store.tables import builds, counters, inventories, links, resource_policies, resources, tokens
-from imagesmith.store.upsert import counting, for_dialect, inserting, upserting, upserts
-from imagesmith.values.api import ApiDocument, ApiResponse
+from imagesmith.store.records import Cursor, Record, from_microseconds, microseconds
+from imagesmith.store.tables import builds, inventories, links, resource_policies, resources
+from imagesmith.store.upsert import inserting
+from imagesmith.values.api import ApiDocument
 from imagesmith.values.version import Version
 
 # built once: see store.upsert
@@ -60,30 +57,13 @@ _NEWEST_OF_SOURCE = (
     .limit(1)
 )
 _INSERT_LINKS = sa.insert(links)
-_COUNT = counting(counters)
 _INSERT_ROWS = inserting(resources)
-_PUT_BUILDS = upserting(builds)
-_GET_OUTCOME = Prepared(sa.select(builds.c.outcome).where(builds.c.image_arn == sa.bindparam("wanted")))
-_SET_OUTCOME = Prepared(
-    sa.update(builds).where(builds.c.image_arn == sa.bindparam("changed")).values(outcome=sa.bindparam("outcome"))
-)
-_GET_BUILD = Prepared(sa.select(builds).where(builds.c.image_arn == sa.bindparam("wanted")))
 
 
 class DuplicateRecord(ValueError):
     """A resource with this ARN, or with this version in another spelling, is stored already."""
 
 
-_FIND_TOKEN = Prepared(
-    sa.select(tokens).where(
-        tokens.c.account == sa.bindparam("in_account"),
-        tokens.c.region == sa.bindparam("in_region"),
-        tokens.c.operation == sa.bindparam("of_operation"),
-        tokens.c.token == sa.bindparam("wanted"),
-    )
-)
-_FORGET_TOKENS = Prepared(sa.delete(tokens).where(tokens.c.created < sa.bindparam("moment")))
-_REMEMBER_TOKEN = Prepared(upserts(tokens))
 _LINKS_OF = Prepared(sa.select(links.c.to_arn).where(links.c.from_arn == sa.bindparam("wanted")))
 _DELETE_LINKS = sa.delete(links).where(links.c.from_arn == sa.bindparam("wanted"))
 
@@ -225,106 +205,6 @@ def by_status(tx: Connection, kind: str, statuses: Sequence[str]) -> list[Record
 def newest_of_source(tx: Connection, source: str) -> Record | None:
     row = tx.execute(_NEWEST_OF_SOURCE, {"wanted": source}).first()
     return None if row is None else _record(row)
-
-
-def next_number(tx: Connection, key: str) -> int:
-    """Hand out the next number of a counter, starting at 1; numbers are not reused (spec/api.md 3.3)."""
-    return int(tx.execute(for_dialect(tx, _COUNT), {"key": key, "value": 1}).scalar_one())
-
-
-def raise_counter(tx: Connection, key: str, at_least: int) -> None:
-    """Raise a counter, so that it never hands out a number up to `at_least` again."""
-    row = tx.execute(sa.select(counters.c.value).where(counters.c.key == key)).first()
-    if row is None:
-        tx.execute(sa.insert(counters).values(key=key, value=at_least))
-    elif int(row.value) < at_least:
-        tx.execute(sa.update(counters).where(counters.c.key == key).values(value=at_least))
-
-
-def counter(tx: Connection, key: str) -> int | None:
-    row = tx.execute(sa.select(counters.c.value).where(counters.c.key == key)).first()
-    return None if row is None else int(row.value)
-
-
-def find_token(
-    tx: Connection, account: str, region: str, operation: str, token: str, *, not_before: datetime
-) -> tuple[str, ApiResponse] | None:
-    """Fingerprint and answer of an earlier call with this client token, unless the call is too old."""
-    key = {"in_account": account, "in_region": region, "of_operation": operation, "wanted": token}
-    row = _FIND_TOKEN.first(tx, key)
-    if row is None or int(row.created) < microseconds(not_before):
-        return None
-    return row.fingerprint, dict(row.response)
-
-
-def remember_token(
-    tx: Connection,
-    account: str,
-    region: str,
-    operation: str,
-    token: str,
-    *,
-    fingerprint: str,
-    response: ApiResponse,
-    now: datetime,
-) -> None:
-    """Store the answer of a call, over the answer of an expired token."""
-    values = {
-        "account": account, "region": region, "operation": operation, "token": token,
-        "fingerprint": fingerprint, "response": response, "created": microseconds(now),
-    }  # fmt: skip
-    _REMEMBER_TOKEN.run(tx, values)
-
-
-def forget_tokens(tx: Connection, not_before: datetime) -> None:
-    """Delete the answers of expired tokens."""
-    _FORGET_TOKENS.run(tx, {"moment": microseconds(not_before)})
-
-
-def put_build(tx: Connection, build: Build) -> None:
-    put_builds(tx, [build])
-
-
-def put_builds(tx: Connection, plans: Sequence[Build]) -> None:
-    values = [
-        {
-            "image_arn": build.image_arn,
-            "plan": dict(build.plan),
-            "outcome": build.outcome.to_json(),
-            "cancel_requested": build.cancel_requested,
-        }
-        for build in plans
-    ]
-    _PUT_BUILDS.write(tx, values)
-
-
-def get_build(tx: Connection, image_arn: str) -> Build | None:
-    row = _GET_BUILD.first(tx, {"wanted": image_arn})
-    if row is None:
-        return None
-    return Build(row.image_arn, dict(row.plan), BuildOutcome.from_json(row.outcome), bool(row.cancel_requested))
-
-
-def change_outcome(
-    tx: Connection, image_arn: str, change: Callable[[BuildOutcome], BuildOutcome]
-) -> BuildOutcome | None:
-    """Apply `change` to the outcome of a build and return the new outcome; None when the build is gone."""
-    row = _GET_OUTCOME.first(tx, {"wanted": image_arn})
-    if row is None:
-        return None
-    outcome = change(BuildOutcome.from_json(row.outcome))
-    _SET_OUTCOME.run(tx, {"changed": image_arn, "outcome": outcome.to_json()})
-    return outcome
-
-
-def request_cancel(tx: Connection, image_arn: str) -> None:
-    tx.execute(sa.update(builds).where(builds.c.image_arn == image_arn).values(cancel_requested=True))
-
-
-def reopen_build(tx: Connection, image_arn: str, retry: Retry) -> None:
-    """Reopen a build that ended for a retry: clear its cancel request and its attempts."""
-    tx.execute(sa.update(builds).where(builds.c.image_arn == image_arn).values(cancel_requested=False))
-    change_outcome(tx, image_arn, lambda outcome: replace_members(outcome, retry=retry, attempts={}))
 
 
 def put_inventory(tx: Connection, image_arn: str, packages: Sequence[Mapping[str, Any]]) -> None:
