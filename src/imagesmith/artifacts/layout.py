@@ -18,39 +18,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagesmith.artifacts.layout_files import INDEX_TYPE as INDEX_TYPE
 from imagesmith.artifacts.layout_files import LayoutError as LayoutError
-from imagesmith.artifacts.layout_files import LayoutFiles, is_digest
-from imagesmith.artifacts.oci import Configuration, Descriptor, Manifest, digest_of
-from imagesmith.artifacts.plain_images import CONFIG_TYPE as CONFIG_TYPE
+from imagesmith.artifacts.layout_files import LayoutFiles
+from imagesmith.artifacts.layout_index import SUBJECT as SUBJECT
+from imagesmith.artifacts.layout_index import LayoutIndex
+from imagesmith.artifacts.layout_intake import Intake
+from imagesmith.artifacts.layout_layers import recorded_digest
+from imagesmith.artifacts.oci import Configuration, Descriptor, Manifest
 from imagesmith.artifacts.plain_images import MANIFEST_TYPE as MANIFEST_TYPE
-from imagesmith.artifacts.plain_images import OddConfiguration, layers_of, with_docker_members
 from imagesmith.artifacts.shared import SharedStoreError
-from imagesmith.artifacts.storage import ContainerStorage, StorageError, reported
-from imagesmith.files import move_atomically, share_file
-from imagesmith.layers.compression import GZIP, compression_of, pack_archive
+from imagesmith.artifacts.storage import ContainerStorage, StorageError
 from imagesmith.layers.records import LayerBlob
 from imagesmith.processes import Cancellation
-from imagesmith.retries import retrying
-
-LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
-REFERENCE = "org.opencontainers.image.ref.name"
-SUBJECT = "imagesmith.subject"
-"""Annotation of an index entry that is not an image: the digest of the image that it describes."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,254}")
-_COPY_SECONDS = 3600.0
-_COPY_ATTEMPTS = 3
-
-
-class _LayerGone(Exception):
-    """A layer was collected between the copy of an image and its naming: copy again."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +72,8 @@ class OciLayout:
         self.path = path
         self.files = LayoutFiles(path)
         self._obtain = obtain
+        self._index = LayoutIndex(self.files)
+        self._intake = Intake(self.files, self._index)
 
     # Images in and out
 
@@ -105,7 +92,9 @@ class OciLayout:
         `annotations` are those of its manifest.
         Raises StorageError (disk full, damaged storage), LayoutError, Cancelled; the layout is then as before.
         """
-        return self._retried(image_id, lambda: self._export(storage, image_id, ref, annotations, cancellation))
+        return self.read(
+            self._intake.export_image(storage, image_id, ref, annotations=annotations, cancellation=cancellation)
+        )
 
     def import_source(
         self,
@@ -117,57 +106,7 @@ class OciLayout:
     ) -> ImageArtifact:
         """Like export_image, from any source that skopeo reads (`oci:...`, `docker-archive:...`). Raises
         ProcessFailed too."""
-        return self._retried(source, lambda: self._import(storage, source, ref, cancellation))
-
-    def _retried(self, image: str, work: Callable[[], ImageArtifact]) -> ImageArtifact:
-        try:
-            return retrying(
-                work, retry=lambda failure: isinstance(failure.error, _LayerGone), attempts=_COPY_ATTEMPTS
-            )
-        except _LayerGone as error:
-            raise LayoutError(
-                f"image {image}: layers of the layout {self.path} vanish as fast as they are copied"
-            ) from error
-
-    def _export(
-        self, storage: ContainerStorage, image_id: str, ref: str | None, annotations: Mapping[str, str] | None,
-        cancellation: Cancellation | None,
-    ) -> ImageArtifact:  # fmt: skip
-        config = storage.config_bytes(image_id)
-        with ExitStack() as stack:
-            stack.enter_context(reported(f"taking image {image_id} into the layout"))
-            work = stack.enter_context(self.files.work_folder(cancellation=cancellation))
-            blobs = work / "blobs" / "sha256"
-            blobs.mkdir(parents=True)
-            parts: list[Descriptor] = []
-            for layer in storage.layer_blobs(image_id):
-                known = self._known_layer(layer.diff_id, cancellation=cancellation)
-                if known is None:
-                    blob = storage.layer_blob(image_id, layer, cancellation=cancellation)
-                    known = _gzip_blob(blob, layer, blobs, cancellation)
-                parts.append(known)
-            return self._keep(work, ref, config, parts, annotations)
-
-    def _import(
-        self, storage: ContainerStorage, source: str, ref: str | None, cancellation: Cancellation | None
-    ) -> ImageArtifact:
-        with self.files.work_folder() as work:
-            blobs = work / "blobs" / "sha256"
-            blobs.mkdir(parents=True)
-            original = storage.source_config(source)
-            # An empty file stands for each known layer: skopeo skips a blob that exists, and the
-            # manifest is rewritten below, so it is never read. A layer with a damaged blob is copied.
-            for diff_id in _diff_ids(original):
-                if self._known_layer(diff_id, cancellation=cancellation) is not None:
-                    (blobs / diff_id.removeprefix("sha256:")).touch()
-            storage.tool(
-                [
-                    "skopeo", "copy", "--quiet", "--format=oci", "--dest-compress-format=gzip",
-                    source, f"oci:{work}:image",
-                ],
-                what=f"copying image {source} into the layout", timeout=_COPY_SECONDS, cancellation=cancellation,
-            )  # fmt: skip
-            return self._adopt(work, ref, original)
+        return self.read(self._intake.import_source(storage, source, ref, cancellation=cancellation))
 
     def ensure_in_storage(
         self, storage: ContainerStorage, digest: str, *, cancellation: Cancellation | None = None
@@ -255,16 +194,11 @@ class OciLayout:
 
     def resolve(self, ref: str) -> str | None:
         """The digest of a name or digest in the layout; None if it is missing."""
-        for entry in self.files.read_index():
-            if ref in (entry["digest"], entry.get("annotations", {}).get(REFERENCE)):
-                return str(entry["digest"])
-        return None
+        return self._index.resolve(ref)
 
     def references(self) -> dict[str, str]:
         """Name -> digest, for every named image."""
-        entries = self.files.read_index()
-        names = {entry.get("annotations", {}).get(REFERENCE): entry["digest"] for entry in entries}
-        return {str(name): str(digest) for name, digest in names.items() if name}
+        return self._index.references()
 
     def read(self, digest: str) -> ImageArtifact:
         """The record of an image. Raises LayoutError if it is missing."""
@@ -310,7 +244,7 @@ class OciLayout:
 
     def artifacts(self, subject: str) -> list[Descriptor]:
         """The index entries of an image's attached documents, oldest first (artifacts/referrers.py)."""
-        return [entry for entry in self.files.read_index() if entry.get("annotations", {}).get(SUBJECT) == subject]
+        return self._index.artifacts(subject)
 
     def total_size(self) -> int:
         """Bytes of all blobs; shared blobs count once."""
@@ -324,47 +258,24 @@ class OciLayout:
         if self.resolve(ref) == digest:
             return
         with self.files.locked():
-            self._name(digest, ref)
+            self._index.name(digest, ref)
 
     def add_artifact(self, entry: Descriptor, blobs: Sequence[bytes]) -> None:
         """Keep an artifact: its blobs, with the manifest, and its index entry, which replaces one of the same type
         and annotations."""
-
-        def same(other: Descriptor) -> bool:
-            return all(other.get(name) == entry.get(name) for name in ("artifactType", "annotations"))
-
-        with self.files.locked():
-            for data in blobs:
-                self.files.put(data)
-            self.files.write_index([*(other for other in self.files.read_index() if not same(other)), entry])
+        self._index.add_artifact(entry, blobs)
 
     def delete(self, ref: str) -> bool:
         """Remove a name, or by digest an image with all its names; False if there was none. collect_garbage removes
         the blobs."""
-        with self.files.locked():
-            before = self.files.read_index()
-            kept = [
-                entry for entry in before
-                if ref not in (entry["digest"], entry.get("annotations", {}).get(REFERENCE))
-            ]  # fmt: skip
-            if len(kept) != len(before):
-                self.files.write_index(kept)
-        return len(kept) != len(before)
+        return self._index.remove(ref)
 
     def collect_garbage(self) -> int:
         """Remove blobs that no image needs, and remains of interrupted work; returns the freed bytes."""
         with self.files.locked():
             needed: set[str] = set()
             unknown = False
-            entries = self.files.read_index()
-            here = {entry["digest"] for entry in entries}
-            # The documents of a removed image are removed with it.
-            kept = [
-                entry for entry in entries if entry.get("annotations", {}).get(SUBJECT, entry["digest"]) in here
-            ]
-            if len(kept) != len(entries):
-                self.files.write_index(kept)
-            for entry in kept:
+            for entry in self._index.drop_orphans():
                 try:
                     manifest = self.manifest(entry["digest"])
                 except LayoutError:
@@ -376,116 +287,6 @@ class OciLayout:
                 # an image whose manifest is restored from a backup finds its layers
                 needed |= {f"sha256:{blob.name}" for blob in self.files.blobs.iterdir()}
             for record in self.files.layers.iterdir():
-                if _recorded(record) not in needed:
+                if recorded_digest(record) not in needed:
                     record.unlink()
             return self.files.remove_others(needed)
-
-    # Inside
-
-    def _adopt(self, work: Path, ref: str | None, original: bytes) -> ImageArtifact:
-        """Take skopeo's output in; `original` is the configuration before skopeo made one of OCI of it."""
-        copied = json.loads((work / "index.json").read_text())["manifests"][0]
-        draft_path = work / "blobs" / "sha256" / str(copied["digest"]).removeprefix("sha256:")
-        draft: Manifest = json.loads(draft_path.read_text())
-        config_blob = work / "blobs" / "sha256" / str(draft["config"]["digest"]).removeprefix("sha256:")
-        try:
-            config = with_docker_members(config_blob.read_bytes(), original)
-        except OddConfiguration as error:
-            raise LayoutError(f"the configuration {draft['config']['digest']} is refused: {error}") from error
-        return self._keep(work, ref, config, draft["layers"], _annotations(draft))
-
-    def _keep(
-        self, work: Path, ref: str | None, config: bytes, parts: Sequence[Descriptor],
-        annotations: Mapping[str, str] | None = None,
-    ) -> ImageArtifact:  # fmt: skip
-        """Write the manifest of a configuration and of layers whose new blobs are in the work folder."""
-        diff_ids = _diff_ids(config)
-        if len(diff_ids) != len(parts):
-            raise LayoutError(f"image {digest_of(config)} names {len(diff_ids)} layers, not {len(parts)}")
-        with self.files.locked():
-            layers = [self._adopt_layer(work, part, diff_id) for part, diff_id in zip(parts, diff_ids, strict=True)]
-            manifest: Manifest = {
-                "schemaVersion": 2,
-                "mediaType": MANIFEST_TYPE,
-                "config": {"digest": self.files.put(config), "mediaType": CONFIG_TYPE, "size": len(config)},
-                "layers": layers,
-            }
-            if annotations:
-                manifest["annotations"] = dict(annotations)
-            data = json.dumps(manifest, separators=(",", ":"), sort_keys=True).encode()
-            digest = self.files.put(data)
-            self._name(digest, ref)
-        return self.read(digest)
-
-    def _adopt_layer(self, work: Path, layer: Descriptor, diff_id: str) -> Descriptor:
-        known = self._known_layer(diff_id)
-        if known is not None:
-            return known
-        blob = work / "blobs" / "sha256" / str(layer["digest"]).removeprefix("sha256:")
-        if not blob.exists() or blob.stat().st_size == 0:
-            raise _LayerGone(diff_id)
-        descriptor: Descriptor = {"digest": layer["digest"], "mediaType": LAYER_TYPE, "size": blob.stat().st_size}
-        self.files.adopt(blob)
-        self.files.write(self._record(diff_id), json.dumps(descriptor, sort_keys=True).encode())
-        return descriptor
-
-    def _known_layer(self, diff_id: str, *, cancellation: Cancellation | None = None) -> Descriptor | None:
-        """The descriptor of a layer whose compressed blob is present and intact.
-
-        A record is only a hint: a wrong one would put another layer's blob into the image.
-        """
-        digest = _recorded(self._record(diff_id))
-        if not digest or not self.files.is_layer(digest, diff_id, cancellation=cancellation):
-            return None
-        return {"digest": digest, "mediaType": LAYER_TYPE, "size": self.files.place(digest).stat().st_size}
-
-    def _record(self, diff_id: str) -> Path:
-        return self.files.layers / f"{self.files.place(diff_id).name}.json"
-
-    def _name(self, digest: str, ref: str | None) -> None:
-        if ref is not None and not _NAME.fullmatch(ref):
-            raise LayoutError(f"{ref!r} is not a name of an image: letters, digits and ._/:@+- only")
-        entries = self.files.read_index()
-        if ref is not None:
-            entries = [entry for entry in entries if entry.get("annotations", {}).get(REFERENCE) != ref]
-        elif any(entry["digest"] == digest for entry in entries):
-            return
-        entry: Descriptor = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": len(self.files.read(digest))}
-        if ref is not None:
-            entry["annotations"] = {REFERENCE: ref}
-        self.files.write_index([*entries, entry])
-
-
-def _gzip_blob(blob: Path, layer: LayerBlob, folder: Path, cancellation: Cancellation | None) -> Descriptor:
-    """Put a layer of the storage into a folder, as a file that is named by its digest: the same one if it is
-    compressed by gzip already."""
-    with blob.open("rb") as file:
-        if compression_of(file.read(4)) == GZIP:
-            share_file(blob, folder / blob.name)
-            return {"digest": layer.digest, "mediaType": LAYER_TYPE, "size": layer.size}
-        with (folder / "gzip").open("xb") as packed:
-            made = pack_archive(file, packed, check=cancellation.check if cancellation else lambda: None)
-    move_atomically(folder / "gzip", folder / made.digest.removeprefix("sha256:"))
-    return {"digest": made.digest, "mediaType": LAYER_TYPE, "size": made.blob_size}
-
-
-def _diff_ids(config: bytes) -> list[str]:
-    """The digests of an image's uncompressed layers, lowest first. Raises LayoutError."""
-    try:
-        return layers_of(config)
-    except OddConfiguration as error:
-        raise LayoutError(f"the configuration of the image is refused: {error}") from error
-
-
-def _recorded(record: Path) -> str:
-    """The recorded digest of a layer; empty if the record is missing or incomplete."""
-    try:
-        digest = json.loads(record.read_bytes())["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    return digest if isinstance(digest, str) and is_digest(digest) else ""
-
-
-def _annotations(manifest: Manifest) -> dict[str, str]:
-    """The annotations without empty ones, which buildah writes about an unnamed base."""
-    return {key: value for key, value in (manifest.get("annotations") or {}).items() if value}
