@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesmith.store import schedules
+from imagesmith.store import scheduled_runs, schedules
 from imagesmith.store.database import Database
 from imagesmith.values.schedule import parse_schedule
 from testing.clock_support import NOON, Factory, SetClock
@@ -70,7 +70,7 @@ def runs(database: Database, arns: dict[str, tuple[str, str]]) -> Counter[tuple[
     found: Counter[tuple[str, datetime]] = Counter()
     with database.read() as tx:
         for arn in arns:
-            noted = schedules.runs_of(tx, arn)
+            noted = scheduled_runs.runs_of(tx, arn)
             found.update((arn, run.scheduled_for) for run in noted)
             assert len({run.image_arn for run in noted}) == len(noted)
     return found

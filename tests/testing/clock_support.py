@@ -14,7 +14,7 @@ from imagesmith.cli.server import make_scheduler
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.service import Service
 from imagesmith.settings import Quotas, Registry, Schedules, Settings
-from imagesmith.store import queries, schedules
+from imagesmith.store import queries, scheduled_runs, schedules
 from imagesmith.store.database import Database
 from imagesmith.store.events import Event, newest_events
 from imagesmith.store.records import Record
@@ -193,7 +193,7 @@ class Factory:
     def runs(self, arn: str) -> list[tuple[datetime, str]]:
         """Every instant that was run and the image it made."""
         with self.database.read() as tx:
-            return [(run.scheduled_for, run.image_arn) for run in schedules.runs_of(tx, arn)]
+            return [(run.scheduled_for, run.image_arn) for run in scheduled_runs.runs_of(tx, arn)]
 
     def images(self, arn: str) -> list[str]:
         """Every image of a pipeline, oldest first."""

@@ -14,10 +14,11 @@ import stat
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
-from imagesmith.artifacts.disks import DiskError
+from imagesmith.artifacts.ext4_attributes import attributes_in
+from imagesmith.artifacts.ext4_inode import Inode as Inode
+from imagesmith.artifacts.ext4_inode import UnreadableFileSystem as UnreadableFileSystem
 from imagesmith.artifacts.partitions import Readable
 
 ROOT_INODE: Final = 2
@@ -44,44 +45,7 @@ _CHUNKS: Final = 128
 _LARGEST_READ: Final = 4 * 1024 * 1024
 _LARGEST_FOLDER: Final = 256 * 1024 * 1024
 _LONGEST_LINK: Final = 4096
-_LARGEST_ATTRIBUTE: Final = 64 * 1024
 _XATTR_MAGIC: Final = 0xEA020000
-_PREFIXES: Final = {1: "user.", 6: "security."}
-"""Names of `trusted.` are left out: they control the file system that they are copied to, such as an overlay."""
-_ACLS: Final = {2: "system.posix_acl_access", 3: "system.posix_acl_default"}
-_ACL_IDS: Final = (0x02, 0x08)
-"""Tags of an access control list that name a user or a group."""
-
-
-class UnreadableFileSystem(DiskError):
-    """A file system that is damaged, or has a feature that this reader does not support."""
-
-
-@dataclass(frozen=True)
-class Inode:
-    """A file, folder, link or device, as stored."""
-
-    number: int
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    modified_ns: int
-    links: int
-    flags: int
-    block: bytes
-    """Extents, text of a short link, or device number."""
-    attributes_block: int
-    tail: bytes
-    """The bytes behind the fixed fields: extended attributes, if any."""
-
-    @property
-    def device(self) -> tuple[int, int]:
-        """Major and minor number."""
-        old, new = struct.unpack_from("<II", self.block)
-        if old:
-            return (old >> 8) & 0xFF, old & 0xFF
-        return (new & 0xFFF00) >> 8, (new & 0xFF) | ((new >> 12) & 0xFFF00)
 
 
 class Ext4:
@@ -189,12 +153,12 @@ class Ext4:
         """Extended attributes in the form that setxattr accepts."""
         found: dict[str, bytes] = {}
         if len(inode.tail) >= 8 and struct.unpack_from("<I", inode.tail)[0] == _XATTR_MAGIC:
-            found |= _attributes(inode, inode.tail, 4, base=4)
+            found |= attributes_in(inode, inode.tail, 4, base=4)
         if inode.attributes_block:
             block = self._bytes(inode.attributes_block * self.block_size, self.block_size)
             if struct.unpack_from("<I", block)[0] != _XATTR_MAGIC:
                 raise UnreadableFileSystem(f"the attributes of inode {inode.number} are damaged")
-            found |= _attributes(inode, block, 32, base=0)
+            found |= attributes_in(inode, block, 32, base=0)
         return found
 
     def find(self, path: str) -> Inode | None:
@@ -277,40 +241,6 @@ def _require_supported(incompatible: int) -> None:
         names = [name for bit, name in _NAMES.items() if unknown & bit]
         what = ", ".join(names) or hex(unknown)
         raise UnreadableFileSystem(f"the file system has features that are not known here: {what}")
-
-
-def _attributes(inode: Inode, data: bytes, at: int, *, base: int) -> dict[str, bytes]:
-    found = {}
-    while at + 16 <= len(data) and any(data[at : at + 4]):
-        name_length, index, offset, value_inode, size = struct.unpack_from("<BBHII", data, at)
-        name = data[at + 16 : at + 16 + name_length]
-        at += (16 + name_length + 3) & ~3
-        start = base + offset
-        if value_inode or size > _LARGEST_ATTRIBUTE or start + size > len(data) or len(name) != name_length:
-            raise UnreadableFileSystem(f"the attributes of inode {inode.number} are damaged, or stored apart")
-        value = data[start : start + size]
-        if index in _ACLS:
-            found[_ACLS[index]] = _access_list(inode, value)
-        elif index in _PREFIXES:
-            found[_PREFIXES[index] + name.decode(errors="surrogateescape")] = value
-    return found
-
-
-def _access_list(inode: Inode, value: bytes) -> bytes:
-    """The list in the form of setxattr: ext4 leaves out the ids of entries that need none."""
-    out = bytearray(struct.pack("<I", 2))
-    at = 4
-    while at + 4 <= len(value):
-        tag, rights = struct.unpack_from("<HH", value, at)
-        at += 4
-        id = 0xFFFFFFFF
-        if tag in _ACL_IDS:
-            if at + 4 > len(value):
-                raise UnreadableFileSystem(f"the access control list of inode {inode.number} is damaged")
-            (id,) = struct.unpack_from("<I", value, at)
-            at += 4
-        out += struct.pack("<HHI", tag, rights, id)
-    return bytes(out)
 
 
 def _uuid_text(data: bytes) -> str:

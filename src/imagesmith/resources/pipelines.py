@@ -11,11 +11,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from imagesmith.build_logs import pipeline_log
-from imagesmith.resources import run_members, runs
+from imagesmith.resources import pipeline_schedules, run_members, runs
 from imagesmith.resources.call import Call, EffectKind
 from imagesmith.resources.configurations import select_members
 from imagesmith.resources.errors import already_exists, client_error, invalid_request, invalid_value, quota_exceeded
@@ -27,17 +27,13 @@ from imagesmith.resources.resolved_runs import ResolvedRun, resolve_run
 from imagesmith.resources.roles import check_role
 from imagesmith.resources.run_plans import RunOrder
 from imagesmith.settings import Settings
-from imagesmith.store import queries, schedules
-from imagesmith.store.internal_members import InternalMembers
+from imagesmith.store import queries, scheduled_runs, schedules
 from imagesmith.store.numbers import Numbers
 from imagesmith.store.queries import Selection
 from imagesmith.store.records import Record
-from imagesmith.store.schedules import ArmedSchedule
-from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
+from imagesmith.values.api import ApiRequest, ApiResponse
 from imagesmith.values.arn import Arn, slug_of
-from imagesmith.values.endings import why_over
-from imagesmith.values.names import iso_instant, parse_instant
-from imagesmith.values.schedule import Schedule, ScheduleError, UnknownZone, parse_schedule
+from imagesmith.values.schedule import Schedule, ScheduleError, UnknownZone
 from imagesmith.values.states import ImageStatus, PipelineStatus
 
 _log = logging.getLogger(__name__)
@@ -59,9 +55,6 @@ _FILTERS = {
     )
 }  # fmt: skip
 
-_read_schedule = lru_cache(maxsize=1024)(parse_schedule)
-"""An update seldom changes the schedule, and many pipelines share one; parsed schedules are frozen."""
-
 
 def create(call: Call, request: ApiRequest) -> ApiResponse:
     schedule = _check(call, request)
@@ -78,11 +71,11 @@ def create(call: Call, request: ApiRequest) -> ApiResponse:
     record = Record(
         arn=arn, account=call.account, region=call.region, kind=KIND, slug=slug_of(request["name"]),
         name=request["name"], created=call.now, document=document, tags=request.get("tags", {}),
-        status=document["status"], internal=_internal_members(call, document, None),
+        status=document["status"], internal=pipeline_schedules.internal_members(call, document, None),
     )  # fmt: skip
     queries.insert(call.tx, record, needs)
     _warn_of_parent(call, record, recipe)
-    _arm(call, record, schedule)
+    pipeline_schedules.arm(call, record, schedule)
     return {_ARN: arn}
 
 
@@ -105,10 +98,13 @@ def update(call: Call, request: ApiRequest) -> ApiResponse:
     kept = select_members(record.document, _RUN_STATE)
     document = _document(call, request, platform=platform, kept=kept)
     updated = replace(
-        record, document=document, status=document["status"], internal=_internal_members(call, document, record)
+        record,
+        document=document,
+        status=document["status"],
+        internal=pipeline_schedules.internal_members(call, document, record),
     )
     queries.replace(call.tx, updated, needs)
-    _arm(call, updated, schedule)
+    pipeline_schedules.arm(call, updated, schedule)
     return {_ARN: record.arn}
 
 
@@ -134,7 +130,7 @@ def _check(call: Call, request: ApiRequest) -> Schedule | None:
     if "scheduleExpression" not in schedule:
         raise invalid_value("schedule.scheduleExpression", "schedule.scheduleExpression cannot be null.")
     try:
-        return _read_schedule(
+        return pipeline_schedules.read_schedule(
             schedule["scheduleExpression"],
             schedule.get("timezone"),
             lenient=call.settings.schedules.lenient_cron,
@@ -172,39 +168,6 @@ def _document(
     return document
 
 
-def _internal_members(call: Call, document: ApiDocument, earlier: Record | None) -> InternalMembers:
-    version = 1 + (earlier.internal.schedule_version if earlier else 0)
-    if "schedule" not in document:
-        return InternalMembers(schedule_version=version)
-    return InternalMembers(schedule_version=version, schedule_anchor=_anchor(call, document["schedule"], earlier))
-
-
-def _anchor(call: Call, schedule: Mapping[str, Any], earlier: Record | None) -> str:
-    """The same rate text keeps its anchor over an update (spec/pipelines.md 2.3)."""
-    if earlier is not None and earlier.internal.schedule_anchor:
-        before = earlier.document.get("schedule", {}).get("scheduleExpression")
-        if before == schedule["scheduleExpression"]:
-            return earlier.internal.schedule_anchor
-    # runs are shown and planned in whole minutes (spec/pipelines.md 10, no. 11)
-    return iso_instant(call.now.replace(second=0, microsecond=0))
-
-
-def armed_schedule(record: Record, since: datetime, next_fire: datetime | None) -> ArmedSchedule | None:
-    """The schedule row of a pipeline that fires at `next_fire`; None for None. `since`: see store.schedules."""
-    if next_fire is None:
-        return None
-    document = record.document
-    return ArmedSchedule(
-        record.arn, record.account, record.region,
-        expression=document["schedule"]["scheduleExpression"],
-        timezone=document["schedule"]["timezone"],
-        anchor=parse_instant(record.internal.schedule_anchor),
-        version=record.internal.schedule_version,
-        since=since,
-        next_fire=next_fire,
-    )  # fmt: skip
-
-
 def _warn_of_parent(call: Call, pipeline: Record, recipe: Record) -> None:
     warning = parent_warning(call, recipe.document["parentImage"])
     if warning:
@@ -215,50 +178,9 @@ def _warn_of_parent(call: Call, pipeline: Record, recipe: Record) -> None:
         call.afterwards(EffectKind.PIPELINE_LOG, pipeline.arn, log)
 
 
-def _arm(call: Call, record: Record, schedule: Schedule | None) -> None:
-    """Store the next fire time for the clock, in the same unit of work (spec/pipelines.md 1)."""
-    following = None
-    if schedule is not None and record.status == PipelineStatus.ENABLED:
-        following = _next_run(schedule, call.now, record.internal.schedule_anchor)
-        if following is None:
-            reason = why_over(schedule, call.now)
-            line = f"warning: {record.document['schedule']['scheduleExpression']}: {reason}"
-            log = partial(pipeline_log.append_lines, call.settings, record, ("schedule", line), now=call.now)
-            call.afterwards(EffectKind.PIPELINE_LOG, record.arn, log)
-    row = armed_schedule(record, call.now, following)
-    if row is None:
-        schedules.disarm(call.tx, [record.arn])
-        return
-    schedules.arm(call.tx, [row])
-    if call.wake_clock is not None:
-        call.afterwards(EffectKind.CLOCK, record.arn, partial(call.wake_clock, row.next_fire))
-
-
-def _next_run(schedule: Schedule, now: datetime, anchor: str) -> datetime | None:
-    following = _run_after_minute(schedule, now.replace(second=0, microsecond=0), anchor)
-    if following is None or following > now:
-        return following
-    return schedule.next_after(now, anchor=parse_instant(anchor))  # an anchor within a minute
-
-
-@lru_cache(maxsize=1024)
-def _run_after_minute(schedule: Schedule, minute: datetime, anchor: str) -> datetime | None:
-    """Runs are whole minutes: many updates of one minute ask for the same one."""
-    return schedule.next_after(minute, anchor=parse_instant(anchor))
-
-
-def _with_next_runs(call: Call, shown: Sequence[ApiDocument]) -> list[ApiDocument]:
-    """Pipelines as Get and List show them: dateNextRun comes from the clock's row and is absent without a row."""
-    following = schedules.next_fires(call.tx, [item["arn"] for item in shown])
-    return [
-        {**item, "dateNextRun": iso_instant(following[item["arn"]])} if item["arn"] in following else item
-        for item in shown
-    ]
-
-
 def get(call: Call, request: ApiRequest) -> ApiResponse:
     record = require(call, request[_ARN], KIND, path=_ARN)
-    return {"imagePipeline": _with_next_runs(call, [record.to_api()])[0]}
+    return {"imagePipeline": pipeline_schedules.with_next_runs(call, [record.to_api()])[0]}
 
 
 def delete(call: Call, request: ApiRequest) -> ApiResponse:
@@ -266,7 +188,7 @@ def delete(call: Call, request: ApiRequest) -> ApiResponse:
     record = require(call, request[_ARN], KIND, path=_ARN)
     queries.delete(call.tx, record.arn)
     schedules.disarm(call.tx, [record.arn])
-    schedules.forget_runs(call.tx, record.arn)
+    scheduled_runs.forget_runs(call.tx, record.arn)
     return {_ARN: record.arn}
 
 
@@ -274,7 +196,7 @@ def list_all(call: Call, _request: ApiRequest) -> ApiResponse:
     """Full pipelines, not summaries."""
     key = "imagePipelineList"
     page = list_stored(call, call.own(KIND), key=key, filters=_FILTERS, show=lambda record: record.to_api())
-    return {**page, key: _with_next_runs(call, page[key])}
+    return {**page, key: pipeline_schedules.with_next_runs(call, page[key])}
 
 
 def list_images(call: Call, request: ApiRequest) -> ApiResponse:

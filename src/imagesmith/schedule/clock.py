@@ -31,7 +31,7 @@ from imagesmith.schedule.effects import Effects
 from imagesmith.schedule.rearm import rearm_all
 from imagesmith.schedule.start_condition import moving_tag
 from imagesmith.schedule.tick import Fired, fire_all
-from imagesmith.store import cascades, queries, schedules
+from imagesmith.store import cascades, queries, scheduled_runs, schedules
 from imagesmith.store.database import Database
 from imagesmith.store.events import forget_events_before
 from imagesmith.store.outage import is_outage
@@ -123,7 +123,7 @@ class Scheduler:
     def recompute(self) -> None:
         """Recompute all fire times at a start: zone rules may have changed since. Raises StoreUnavailable."""
         with self._database.write("schedules") as tx:
-            schedules.forget_runs_before(tx, self._clock() - _KEPT)
+            scheduled_runs.forget_runs_before(tx, self._clock() - _KEPT)
             forget_events_before(tx, self._clock() - _KEPT)
         rearm_all(self._database, now=self._clock, stop=self._stopping.is_set)
 

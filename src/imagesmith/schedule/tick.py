@@ -23,16 +23,18 @@ from imagesmith.builds.pipeline_counts import count_run
 from imagesmith.resources import pipelines
 from imagesmith.resources.call import Call, EffectKind
 from imagesmith.resources.errors import ApiError
+from imagesmith.resources.pipeline_schedules import armed_schedule
 from imagesmith.resources.pipelines import PipelineRun
 from imagesmith.resources.resolved_runs import ResolvedRun
 from imagesmith.schedule.decide import Decision, PipelineState, Tick, after_check, at_tick
 from imagesmith.schedule.parsed import ParsedSchedules
 from imagesmith.schedule.resolver import Resolver
 from imagesmith.schedule.start_condition import Baseline, baselines, check_condition, has_condition
-from imagesmith.store import queries, schedules
+from imagesmith.store import queries, scheduled_runs, schedules
 from imagesmith.store.numbers import Numbers
 from imagesmith.store.records import Record
-from imagesmith.store.schedules import ArmedSchedule, ScheduledRun
+from imagesmith.store.scheduled_runs import ScheduledRun
+from imagesmith.store.schedules import ArmedSchedule
 from imagesmith.values.names import iso_instant, parse_instant
 from imagesmith.values.schedule import UnknownZone
 from imagesmith.values.states import ImageStatus, PipelineStatus
@@ -80,7 +82,7 @@ def fire_all(
     pipelines.store_pipeline_runs(call, [item.started for item in fired if item.started is not None])
     schedules.arm(call.tx, [item.row for item in fired if item.row is not None])
     schedules.disarm(call.tx, [item.pipeline_arn for item in fired if item.row is None])
-    schedules.note_runs(
+    scheduled_runs.note_runs(
         call.tx,
         [
             ScheduledRun(item.pipeline_arn, item.decision.scheduled_for, item.image_arn)
@@ -125,7 +127,7 @@ class _Batch:
         records = queries.get_many(call.tx, wanted)
         compared = [arn for arn, record in records.items() if has_condition(record.document)]
         # a tick covers an instant between the armed one and now
-        done = schedules.runs_between(call.tx, wanted, min(row.next_fire for row in due), call.now)
+        done = scheduled_runs.runs_between(call.tx, wanted, min(row.next_fire for row in due), call.now)
         found = baselines(call.tx, compared) if compared else {}
         return cls(
             records=records,
@@ -175,12 +177,12 @@ def _started(call: Call, record: Record, decision: Decision, resolved: ResolvedR
         tags=record.document.get("imageTags", {}), build_type="SCHEDULED", numbers=numbers,
         because=("tick", _line(decision)),
     )  # fmt: skip
-    return Fired(record.arn, decision, pipelines.armed_schedule(record, call.now, decision.next_fire), started)
+    return Fired(record.arn, decision, armed_schedule(record, call.now, decision.next_fire), started)
 
 
 def _skip(call: Call, record: Record, decision: Decision) -> Fired:
     _log_decision(call, record, decision)
-    return Fired(record.arn, decision, pipelines.armed_schedule(record, call.now, decision.next_fire))
+    return Fired(record.arn, decision, armed_schedule(record, call.now, decision.next_fire))
 
 
 def _fail(call: Call, record: Record, decision: Decision, why: str) -> Fired:
@@ -193,7 +195,7 @@ def _fail(call: Call, record: Record, decision: Decision, why: str) -> Fired:
         next_fire=None if effect.disable else decision.next_fire,
     )
     _log_decision(call, record, failed)
-    row = pipelines.armed_schedule(record, call.now, failed.next_fire)
+    row = armed_schedule(record, call.now, failed.next_fire)
     return Fired(record.arn, failed, row, failed=True)
 
 
@@ -207,7 +209,7 @@ def _drop(
     # not from now: instants since the change count as missed
     since = min(max(armed.since, parse_instant(record.document["dateUpdated"])), call.now)
     following = state.schedule.next_after(since, state.anchor)
-    return Fired(armed.pipeline_arn, decision, pipelines.armed_schedule(record, since, following))
+    return Fired(armed.pipeline_arn, decision, armed_schedule(record, since, following))
 
 
 def _log_decision(call: Call, record: Record, decision: Decision) -> None:

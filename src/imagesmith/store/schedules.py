@@ -1,4 +1,4 @@
-"""Typed queries on armed schedules and on the instants that were run, within an open unit of work.
+"""Typed queries on armed schedules, within an open unit of work.
 
 A pipeline has a row while it is ENABLED and its schedule fires again; the row changes in the transaction that
 changes the pipeline's schedule or status. The fire time is stored only here and answers read it from here, so
@@ -19,8 +19,8 @@ from sqlalchemy.engine import Connection, Row
 from imagesmith.store import queries
 from imagesmith.store.prepared import Prepared
 from imagesmith.store.records import Record, from_microseconds, microseconds
-from imagesmith.store.tables import resources, scheduled_runs, schedules
-from imagesmith.store.upsert import inserting_if_absent, upserting, upserts
+from imagesmith.store.tables import resources, schedules
+from imagesmith.store.upsert import upserting, upserts
 from imagesmith.values.states import BUILT_IMAGE, UNFINISHED_IMAGE
 
 # built once: see store.upsert
@@ -33,7 +33,6 @@ _KEEP_TIME = Prepared(
 )
 """Most updates of a pipeline keep its next fire time; SQLite would rewrite the index of a named column."""
 _DISARM = sa.delete(schedules).where(schedules.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)))
-_NOTE_RUNS = inserting_if_absent(scheduled_runs)
 _EARLIEST = sa.select(sa.func.min(schedules.c.next_fire)).where(schedules.c.next_fire > sa.bindparam("moment"))
 _DUE = (
     sa.select(schedules.c.pipeline_arn, schedules.c.account, schedules.c.region)
@@ -77,10 +76,6 @@ _DISARM_AS_READ = sa.delete(schedules).where(
     schedules.c.next_fire == sa.bindparam("was_next_fire"),
     schedules.c.version == sa.bindparam("was_version"),
 )
-_RUNS_BETWEEN = sa.select(scheduled_runs.c.pipeline_arn, scheduled_runs.c.scheduled_for).where(
-    scheduled_runs.c.pipeline_arn.in_(sa.bindparam("wanted", expanding=True)),
-    scheduled_runs.c.scheduled_for.between(sa.bindparam("since"), sa.bindparam("until")),
-)
 _PIPELINES = resources.alias("pipelines")
 NEWEST_BUILT = sa.select(
     _PIPELINES.c.arn,
@@ -120,15 +115,6 @@ class DuePipeline:
     pipeline_arn: str
     account: str
     region: str
-
-
-@dataclass(frozen=True)
-class ScheduledRun:
-    """An instant of a pipeline that was run; `image_arn` is empty when no image could be started."""
-
-    pipeline_arn: str
-    scheduled_for: datetime
-    image_arn: str
 
 
 def arm(tx: Connection, rows: Iterable[ArmedSchedule]) -> None:
@@ -236,46 +222,6 @@ def rearm(tx: Connection, moved: Sequence[Rearmed]) -> int:
     names = ("since", "next_fire", "arn", "was_since", "was_next_fire", "version")
     columns = {name: list(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
     return done + tx.execute(_REARM_MANY, columns).rowcount
-
-
-def note_runs(tx: Connection, noted: Iterable[ScheduledRun]) -> None:
-    """Record instants that were run, in the transaction that starts their runs."""
-    values = [
-        {
-            "pipeline_arn": run.pipeline_arn,
-            "scheduled_for": microseconds(run.scheduled_for),
-            "image_arn": run.image_arn,
-        }
-        for run in noted
-    ]
-    _NOTE_RUNS.write(tx, values)
-
-
-def runs_between(
-    tx: Connection, arns: Sequence[str], since: datetime, until: datetime
-) -> set[tuple[str, datetime]]:
-    """(pipeline, instant) of the runs of pipelines between two instants, both included."""
-    rows = tx.execute(_RUNS_BETWEEN, {"wanted": arns, "since": microseconds(since), "until": microseconds(until)})
-    return {(row.pipeline_arn, from_microseconds(row.scheduled_for)) for row in rows}
-
-
-def runs_of(tx: Connection, pipeline_arn: str) -> list[ScheduledRun]:
-    """Every instant of a pipeline that was run, oldest first."""
-    table = scheduled_runs
-    query = sa.select(table).where(table.c.pipeline_arn == pipeline_arn).order_by(table.c.scheduled_for)
-    return [
-        ScheduledRun(row.pipeline_arn, from_microseconds(row.scheduled_for), row.image_arn)
-        for row in tx.execute(query)
-    ]
-
-
-def forget_runs(tx: Connection, pipeline_arn: str) -> None:
-    """Delete the runs of a deleted pipeline: a later one with the same ARN is another pipeline."""
-    tx.execute(sa.delete(scheduled_runs).where(scheduled_runs.c.pipeline_arn == pipeline_arn))
-
-
-def forget_runs_before(tx: Connection, moment: datetime) -> None:
-    tx.execute(sa.delete(scheduled_runs).where(scheduled_runs.c.scheduled_for < microseconds(moment)))
 
 
 def newest_built(tx: Connection, pipeline_arns: Sequence[str]) -> dict[str, Record]:
