@@ -3,7 +3,8 @@
     --file-queue FOLDER    take the next file that no other process has taken, until none is left
 
 A taken file is a note in the folder; the process that takes it writes there what became of it. Files that take long
-(durations.json) come first, so that no process begins one while the others have nothing left.
+(durations.json) come first, so that no process begins one while the others have nothing left. A file that is not
+listed counts as a long one for the same reason.
 
 Coverage, where it runs, is measured in some folders of fast tests: the tracer takes half as long again, and the
 processes that tests start are not measured.
@@ -26,7 +27,7 @@ TALLY = "tally"
 MEASURED = tuple(
     f"tests/{folder}/" for folder in ("components", "documents", "resources", "store", "wire", "workflow_documents")
 )
-_UNKNOWN_SECONDS = 10.0
+_UNKNOWN_SECONDS = 60.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
