@@ -170,14 +170,9 @@ def run(
         cancellation.check()
     started = time.monotonic()
     process = start(
-        supervised(argv, tree=tree, cwd=cwd),
-        env=env,
-        cwd=cwd,
-        stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=pass_fds,
-    )
+        supervised(argv, tree=tree, cwd=cwd), env=env, cwd=cwd, pass_fds=pass_fds, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+    )  # fmt: skip
     tails: dict[Stream, Tail] = {"stdout": Tail(limit), "stderr": Tail(limit)}
     assert process.stdout is not None and process.stderr is not None
     timed_out = True
@@ -190,30 +185,39 @@ def run(
             )  # fmt: skip
     finally:
         stopped = cancellation is not None and cancellation.requested
-        if leave and not timed_out and not stopped:
-            process.wait()
-            if tails["stdout"].cut:
-                _read_to_the_end(process.stdout)
-            if tails["stderr"].cut:
-                _read_to_the_end(process.stderr)
-        else:
-            kill_group(process)
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        _end(process, tails, leave=leave and not timed_out and not stopped)
     if cancellation is not None and cancellation.requested:
         raise Cancelled
+    return _completed(argv, process, tails, seconds=time.monotonic() - started, timed_out=timed_out)
+
+
+def _end(process: subprocess.Popen[bytes], tails: Mapping[Stream, Tail], *, leave: bool) -> None:
+    """Kill the process group; with `leave`, the program has ended and what it left behind keeps running."""
+    assert process.stdout is not None and process.stderr is not None
+    if leave:
+        process.wait()
+        if tails["stdout"].cut:
+            _read_to_the_end(process.stdout)
+        if tails["stderr"].cut:
+            _read_to_the_end(process.stderr)
+    else:
+        kill_group(process)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def _completed(
+    argv: Sequence[str], process: subprocess.Popen[bytes], tails: Mapping[Stream, Tail], *, seconds: float,
+    timed_out: bool,
+) -> Completed:  # fmt: skip
     return Completed(
-        argv=tuple(argv),
-        returncode=process.returncode,
-        stdout=tails["stdout"].value(),
-        stderr=tails["stderr"].value(),
-        seconds=time.monotonic() - started,
-        timed_out=timed_out,
+        argv=tuple(argv), returncode=process.returncode, stdout=tails["stdout"].value(),
+        stderr=tails["stderr"].value(), seconds=seconds, timed_out=timed_out,
         dropped=tails["stdout"].dropped + tails["stderr"].dropped,
         cut=tails["stdout"].cut or tails["stderr"].cut,
-    )
+    )  # fmt: skip
 
 
 def _read_to_the_end(pipe: IO[bytes]) -> None:

@@ -76,13 +76,7 @@ def pump(
     deadline = None if timeout is None else now() + timeout
     pending = memoryview(data) if data is not None else None
     with selectors.DefaultSelector() as selector:
-        for name, pipe in outputs.items():
-            os.set_blocking(pipe.fileno(), False)
-            selector.register(pipe, selectors.EVENT_READ, name)
-        if stdin is not None:
-            os.set_blocking(stdin.fileno(), False)
-            selector.register(stdin, selectors.EVENT_WRITE, "stdin")
-        selector.register(ended, selectors.EVENT_READ, "end")
+        _register(selector, stdin, outputs, ended)
         while True:
             wait = _POLL_SECONDS if deadline is None else min(_POLL_SECONDS, deadline - now())
             over = False
@@ -102,6 +96,18 @@ def pump(
                 return True
             if stop():
                 return False
+
+
+def _register(
+    selector: selectors.BaseSelector, stdin: IO[bytes] | None, outputs: Mapping[Stream, IO[bytes]], ended: int
+) -> None:
+    for name, pipe in outputs.items():
+        os.set_blocking(pipe.fileno(), False)
+        selector.register(pipe, selectors.EVENT_READ, name)
+    if stdin is not None:
+        os.set_blocking(stdin.fileno(), False)
+        selector.register(stdin, selectors.EVENT_WRITE, "stdin")
+    selector.register(ended, selectors.EVENT_READ, "end")
 
 
 def _read_late(

@@ -15,6 +15,7 @@ import struct
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from imagesmith import processes
@@ -140,20 +141,7 @@ def assemble(
     with disk.open("wb") as file:
         file.truncate(DISK_BYTES)
 
-    def tool(argv: list[str], what: str, *, input: bytes | None = None, tree: bool = False) -> None:
-        try:
-            processes.check(
-                argv,
-                what=what,
-                input=input,
-                tree=tree,
-                timeout=_SECONDS,
-                env=environment,
-                cancellation=cancellation,
-            )
-        except (ProcessFailed, FileNotFoundError) as error:
-            raise DiskAssemblyFailed(str(error)) from error
-
+    tool = partial(_tool, environment=environment, cancellation=cancellation)
     tool(["sfdisk", "--quiet", str(disk)], "partitioning the disk", input=_partition_table(root).encode())
     folder = work / "unpacked"
     folder.mkdir()
@@ -168,6 +156,24 @@ def assemble(
     tool(["mcopy", "-i", esp, str(work / "boot.efi"), "::/EFI/BOOT/BOOTX64.EFI"], "copying the EFI boot loader")
     install_bios_loader(disk, (work / "boot.img").read_bytes(), (work / "core.img").read_bytes())
     return disk
+
+
+def _tool(
+    argv: list[str],
+    what: str,
+    *,
+    environment: Mapping[str, str],
+    cancellation: Cancellation | None,
+    input: bytes | None = None,
+    tree: bool = False,
+) -> None:
+    """Run a program of this computer. Raises DiskAssemblyFailed, Cancelled."""
+    try:
+        processes.check(
+            argv, what=what, input=input, tree=tree, timeout=_SECONDS, env=environment, cancellation=cancellation
+        )
+    except (ProcessFailed, FileNotFoundError) as error:
+        raise DiskAssemblyFailed(str(error)) from error
 
 
 def install_bios_loader(disk: Path, boot: bytes, core: bytes) -> None:

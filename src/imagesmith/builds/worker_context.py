@@ -78,13 +78,9 @@ class WorkerContext:
         exchange = open_exchange(settings)
         layout = open_layout(settings, exchange)
         bases = Bases(
-            storage,
-            layout,
-            folder=settings.data_dir / "bases",
-            debian_mirror=settings.debian_mirror,
-            max_age_seconds=settings.builds.base_max_age_days * 86400,
-            now=time.time,
-        )
+            storage, layout, folder=settings.data_dir / "bases", debian_mirror=settings.debian_mirror,
+            max_age_seconds=settings.builds.base_max_age_days * 86400, now=time.time,
+        )  # fmt: skip
         disks = open_disks(settings, exchange)
         machine_bases = MachineBases(
             disks, folder=settings.data_dir / "bases", debian_mirror=settings.debian_mirror,
@@ -103,23 +99,11 @@ class WorkerContext:
         instances = Instances(records.database, storage, limits_of(settings), machines=machines, worker=worker)
         reserve = EmergencyDiskSpace(settings.data_dir)
         return cls(
-            settings=settings,
-            records=records,
-            storage=storage,
-            layout=layout,
-            bases=bases,
-            disks=disks,
-            machine_bases=machine_bases,
-            overlays=overlays,
-            layer_cache=layer_cache,
-            machines=machines,
-            instances=instances,
-            reserve=reserve,
-            clock=clock,
-            exchange=exchange,
-            worker=worker,
+            settings=settings, records=records, storage=storage, layout=layout, bases=bases, disks=disks,
+            machine_bases=machine_bases, overlays=overlays, layer_cache=layer_cache, machines=machines,
+            instances=instances, reserve=reserve, clock=clock, exchange=exchange, worker=worker,
             sender=LogSender(exchange.store, settings.data_dir / "logs", worker) if exchange and worker else None,
-        )
+        )  # fmt: skip
 
     def under(self, image_arn: str, *, fence: Fence | None, pause: Callable[[], None]) -> WorkerContext:
         """These tools for one run, which waits during an outage of the database; `pause` raises to end the run.

@@ -119,17 +119,14 @@ def run_loaded(
             clock=clock,
             ids=lambda: str(uuid.uuid4()),
             options=RunOptions(
-                execution_id=execution_id,
-                working_directory=request.working_directory,
-                services=_services(request, settings, instance),
-                account=settings.account,
-                region=settings.region,
-                log_url=str(logs.path) if logs else "",
+                execution_id=execution_id, working_directory=request.working_directory,
+                services=_services(request, settings, instance), account=settings.account,
+                region=settings.region, log_url=str(logs.path) if logs else "",
             ),
             reporter=Several(view, *([logs] if logs else []), *([listener] if listener else [])),
             cancellation=cancellation,
             journal=journal,
-        )
+        )  # fmt: skip
         if logs is not None:
             logs.finish(result)
     if request.as_json:

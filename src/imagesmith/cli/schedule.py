@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -126,14 +126,18 @@ def next_times(
     if as_json:
         echo(json.dumps([_instant(moment) for moment in instants]))
     else:
-        echo(parsed.explain())
-        if not instants:
-            echo(f"No time after {_instant(start)}.")
-        for moment in instants:
-            echo(f"  {_instant(moment)}{_local(moment, parsed)}")
+        _show_times(parsed, start, instants)
     if isinstance(parsed, Cron) and parsed.timezone != "UTC":
         # not in the answer, which programs read
         echo(f"time zones: {zone_data()}", err=True)
+
+
+def _show_times(parsed: Schedule, start: datetime, instants: Sequence[datetime]) -> None:
+    echo(parsed.explain())
+    if not instants:
+        echo(f"No time after {_instant(start)}.")
+    for moment in instants:
+        echo(f"  {_instant(moment)}{_local(moment, parsed)}")
 
 
 @schedule.command("list")

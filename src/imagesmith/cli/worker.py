@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,10 @@ def list_all(database_url: str | None, data_dir: Path, as_json: bool) -> None:
     ).show(as_json=as_json)  # fmt: skip
     if as_json:
         return
+    _warn_of_zone_data(found)
+
+
+def _warn_of_zone_data(found: Sequence[SeenWorker]) -> None:
     versions = {seen.worker.zone_data for seen in found if seen.worker.state != "gone" and seen.worker.zone_data}
     if len(versions) > 1:
         echo(

@@ -159,12 +159,7 @@ def plan(
     loaded = _find_document(file, kind)
     document = loaded.parsed.document
     if document is None:
-        if as_json:
-            assert loaded.parsed.first is not None
-            raise CommandFailed(f"{loaded.source}: {refusal(loaded.parsed.first)}")
-        show_problems(loaded.source, loaded.text, loaded.parsed.errors)
-        show_verdict(len(loaded.parsed.errors))
-        raise SystemExit(1)
+        raise _invalid(loaded, as_json=as_json)
     try:
         values = bind_parameters(document, parameter_texts(parameters))
     except ParameterError as error:
@@ -176,6 +171,16 @@ def plan(
         show_plan(loaded.source, loaded.kind, planned)
     if planned.fails:
         raise SystemExit(1)
+
+
+def _invalid(loaded: _Loaded, *, as_json: bool) -> SystemExit:
+    """The end of a command for a document that is not valid, whose problems are shown. Raises CommandFailed."""
+    if as_json:
+        assert loaded.parsed.first is not None
+        raise CommandFailed(f"{loaded.source}: {refusal(loaded.parsed.first)}")
+    show_problems(loaded.source, loaded.text, loaded.parsed.errors)
+    show_verdict(len(loaded.parsed.errors))
+    return SystemExit(1)
 
 
 @workflow.command()

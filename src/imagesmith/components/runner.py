@@ -43,22 +43,14 @@ def run_documents(
     book = journal or NoJournal()
     execution_id, progress = _opened(book, documents, phases, chosen.execution_id, ids)
     reporting = reporter or NullReporter()
+    surroundings = StepEnvironment(
+        instance=instance, services=chosen.services, environment=chosen.environment,
+        working_directory=chosen.working_directory, reporter=reporting, clock=clock,
+        cancellation=cancellation or Cancellation(), progress=progress,
+        restarts=Restarts(chosen.max_reboots, progress.reboots),
+    )  # fmt: skip
     execution = Execution(
-        step_environment=StepEnvironment(
-            instance=instance,
-            services=chosen.services,
-            environment=chosen.environment,
-            working_directory=chosen.working_directory,
-            reporter=reporting,
-            clock=clock,
-            cancellation=cancellation or Cancellation(),
-            progress=progress,
-            restarts=Restarts(chosen.max_reboots, progress.reboots),
-        ),
-        options=chosen,
-        ids=ids,
-        secrets=Secrets(),
-        nested=run_nested_document,
+        step_environment=surroundings, options=chosen, ids=ids, secrets=Secrets(), nested=run_nested_document
     )
     _report_start(reporting, documents)
     result = execution.run(documents, phases, execution_id, after_document=after_document)

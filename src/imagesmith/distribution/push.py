@@ -66,19 +66,10 @@ def push_image(
     leave them). Raises PushFailed, and Cancelled when `cancellation` is requested.
     """
     push = Push(
-        layout=layout,
-        reference=reference,
-        digest=digest,
-        registry=registry,
-        repository=repository,
-        tags=tuple(dict.fromkeys(tags)),
-        retry_policy=retry_policy,
-        cancellation=cancellation,
-        on_line=on_line,
-        environment=environment,
-        timeout=timeout,
-        scratch=scratch,
-    )
+        layout=layout, reference=reference, digest=digest, registry=registry, repository=repository,
+        tags=tuple(dict.fromkeys(tags)), retry_policy=retry_policy, cancellation=cancellation, on_line=on_line,
+        environment=environment, timeout=timeout, scratch=scratch,
+    )  # fmt: skip
     problem = name_problem(push) or layout_problem(push)
     if problem is not None:
         push.fail(problem, tag="", attempt=0)

@@ -182,16 +182,10 @@ def _run_all(
     if made.returncode != 0:
         raise StepFailed(f"the working directory {directory} cannot be used: {made.tail(3)}")
     reporter = _LogReporter(run)
-    nested = [document for component in plan.components for document in component.documents]
     options = RunOptions(
         environment=component_environment(run, stage),
         working_directory=directory,
-        services=Services(
-            components=RunDocuments(plan, nested, run.worker_context.records.database, run.note),
-            parameters=StoredParameters(run.worker_context.records.database.read, plan.account, plan.region),
-            metadata=InstanceMetadata(plan.account, plan.region, instance, instance_id),
-            s3=s3_of(plan, run.worker_context.s3),
-        ),
+        services=_services(run, instance, instance_id),
         account=plan.account,
         region=plan.region,
     )
@@ -209,6 +203,17 @@ def _run_all(
     if result.status != "success":
         raise component_failure(result, "\n".join(reporter.tail))
     return result
+
+
+def _services(run: StepRun, instance: Instance, instance_id: str) -> Services:
+    plan, database = run.plan, run.worker_context.records.database
+    nested = [document for component in plan.components for document in component.documents]
+    return Services(
+        components=RunDocuments(plan, nested, database, run.note),
+        parameters=StoredParameters(database.read, plan.account, plan.region),
+        metadata=InstanceMetadata(plan.account, plan.region, instance, instance_id),
+        s3=s3_of(plan, run.worker_context.s3),
+    )
 
 
 def parse_documents(plan: BuildPlan) -> Sequence[DocumentRun]:
