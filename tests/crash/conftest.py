@@ -14,7 +14,7 @@ from testing.crash_support import DATABASES, Tally
 from testing.file_queue import TALLY
 from testing.leaks import assert_clean
 from testing.pipeline_support import REGION, RunningServer
-from testing.postgresql import new_postgresql_database
+from testing.postgresql import OwnPostgresql, new_postgresql_database
 from testing.registry_support import RunningRegistry
 from testing.socket_proxy import Gate, gate
 
@@ -54,6 +54,14 @@ def server(crash_server: RunningServer, registry_gate: Gate) -> Iterator[Running
         crash_server.start()
     yield crash_server
     assert_clean(crash_server)
+
+
+@pytest.fixture(scope="module")
+def own_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPostgresql]:
+    """A PostgreSQL that may be stopped."""
+    own = OwnPostgresql(tmp_path_factory.mktemp("database"))
+    yield own
+    own.end()
 
 
 @pytest.fixture(scope="session")

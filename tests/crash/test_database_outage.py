@@ -16,10 +16,9 @@ from testing.postgresql import OwnPostgresql
 from testing.socket_proxy import Gate
 from testing.vulnerable import debian, feed
 from testing.workflow_support import (
-    TEST,
-    TEST_LAUNCH,
     build_document,
     executions,
+    run_members,
     run_with,
     shell,
     workflow,
@@ -29,14 +28,6 @@ pytestmark = pytest.mark.tool
 
 _STAGES = ("parent", "dockerfile", "components", "export", "test", "push")
 _AWAY = "the database does not answer; the build waits for it"
-
-
-@pytest.fixture(scope="module")
-def own_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPostgresql]:
-    """A PostgreSQL that may be stopped."""
-    own = OwnPostgresql(tmp_path_factory.mktemp("database"))
-    yield own
-    own.end()
 
 
 @pytest.fixture(scope="module")
@@ -129,18 +120,7 @@ def test_a_parallel_group_waits_for_its_database(
     server = outage_server
     forge = server.forge
     names = [forge.name("member") for _ in range(3)]
-    entries = [
-        {
-            "workflowArn": workflow(
-                forge,
-                "TEST",
-                TEST + TEST_LAUNCH + shell("Work", f"{HOLD.format(name=name)}; true") + shell("After", "true"),
-            ),
-            "parallelGroup": "g",
-        }
-        for name in names
-    ]
-    arn = run_with(forge, *entries)
+    arn = run_members(forge, names, shell("After", "true"))
     for name in names:
         held(name)
 

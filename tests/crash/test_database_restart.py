@@ -29,14 +29,6 @@ _AWAY_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
-def own_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPostgresql]:
-    """A PostgreSQL that may be stopped."""
-    own = OwnPostgresql(tmp_path_factory.mktemp("database"))
-    yield own
-    own.end()
-
-
-@pytest.fixture(scope="module")
 def database_server(
     tmp_path_factory: pytest.TempPathFactory, tiny_parent: str, own_database: OwnPostgresql
 ) -> Iterator[RunningServer]:

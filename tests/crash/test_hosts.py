@@ -19,16 +19,16 @@ import pytest
 
 from imagesmith.values.states import FINAL_IMAGE
 from testing.hosts_support import SOON_SECONDS, RunningWorker, Site
-from testing.object_store import object_store
+from testing.object_store import object_store, store_settings
 from testing.pipeline_support import HOLD, Forge, RunningServer, eventually, find_processes, held, release, uris
 from testing.postgresql import new_postgresql_database
 from testing.registry_support import RunningRegistry
 from testing.workflow_support import (
     TEST,
-    TEST_LAUNCH,
     answer,
     build_document,
     executions,
+    run_members,
     run_with,
     shell,
     steps,
@@ -61,9 +61,7 @@ def site(
     open_registry: RunningRegistry,
 ) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
-    secret = folder / "secret"
-    secret.write_text("s")
-    settings = f's3_endpoint_url = "{bucket}"\ns3_access_key_id = "k"\ns3_secret_key_file = "{secret}"\n'
+    settings = store_settings(bucket, folder)
     with Site(
         folder, database_url=new_postgresql_database(postgresql, "site"), artifacts="s3://golden/artifacts",
         parent=tiny_parent, registry=open_registry.host, settings=settings,
@@ -246,16 +244,7 @@ def test_a_parallel_group_spreads_over_workers(site: Site, front: RunningServer,
     """Members run on any worker and the image ends once, also when one of the workers dies meanwhile."""
     forge = front.forge
     names = [forge.name("hold") for _ in range(3)]
-    entries = [
-        {
-            "workflowArn": workflow(
-                forge, "TEST", TEST + TEST_LAUNCH + shell("Work", f"{HOLD.format(name=name)}; true")
-            ),
-            "parallelGroup": "g",
-        }
-        for name in names
-    ]
-    arn = run_with(forge, *entries)
+    arn = run_members(forge, names)
     for name in names:
         held(name)
     busy = Counter({name: seen.running for name, seen in site.workers().items()})

@@ -13,7 +13,7 @@ from testing.crash_support import DATABASES, Tally
 from testing.disks import raw_disk
 from testing.leaks import assert_clean
 from testing.machine_images import add_disk_file
-from testing.object_store import object_store
+from testing.object_store import object_store, store_settings
 from testing.pipeline_support import REGION, Forge, RunningServer, eventually
 from testing.postgresql import new_postgresql_database
 from testing.socket_proxy import Gate, gate
@@ -41,11 +41,7 @@ def bucket_gate(bucket: Any) -> Iterator[Gate]:
 def disk_server(
     request: pytest.FixtureRequest, tmp_path: Path, tiny_parent: str, bucket_gate: Gate
 ) -> Iterator[RunningServer]:
-    (tmp_path / "secret").write_text("b\n")
-    settings = (
-        f's3_endpoint_url = "http://{bucket_gate.host}"\ns3_access_key_id = "a"\n'
-        f's3_secret_key_file = "{tmp_path / "secret"}"\n'
-    )
+    settings = store_settings(f"http://{bucket_gate.host}", tmp_path)
     if request.param == "postgresql":
         url = new_postgresql_database(request.getfixturevalue("postgresql"))
         settings = f'database_url = "{url}"\n{settings}'

@@ -9,7 +9,7 @@ import pytest
 
 from testing.disks import disk_of
 from testing.leaks import assert_clean
-from testing.machine_images import add_disk
+from testing.machine_images import Base, add, add_disk
 from testing.pipeline_support import REGION, Forge, RunningServer
 from testing.registry_support import RunningRegistry
 from testing.scan_samples import STATUS
@@ -32,6 +32,12 @@ def forge(server: RunningServer) -> Iterator[Forge]:
     """Makes and builds things on the server; no build may leave anything behind."""
     yield server.forge
     assert_clean(server)
+
+
+@pytest.fixture
+def base(forge: Forge, disk_file: Path) -> Base:
+    """The AMI of a disk with a system and packages."""
+    return add(forge, disk_file)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 
 from testing.disks import raw_disk
 from testing.leaks import assert_clean
-from testing.machine_images import Base, add, built, registering, root_of
-from testing.object_store import object_store
+from testing.machine_images import Base, built, registering, root_of
+from testing.object_store import object_store, store_settings
 from testing.pipeline_support import REGION, Forge, RunningServer
 from testing.workflow_support import ROLE
 
@@ -32,20 +32,11 @@ def bucket() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_parent: str, bucket: Any) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("imports")
-    (folder / "secret").write_text("b\n")
-    settings = (
-        f's3_endpoint_url = "{bucket.meta.endpoint_url}"\ns3_access_key_id = "a"\n'
-        f's3_secret_key_file = "{folder / "secret"}"\n'
-    )
+    settings = store_settings(bucket.meta.endpoint_url, folder)
     with RunningServer(folder / "data", parent=tiny_parent, settings=settings) as running:
         yield running.start()
         running.stop()
         assert_clean(running)
-
-
-@pytest.fixture
-def base(forge: Forge, disk_file: Path) -> Base:
-    return add(forge, disk_file)
 
 
 def put(bucket: Any, path: Path, key: str) -> str:

@@ -26,11 +26,6 @@ SCANNING = {"imageScanningEnabled": True}
 TESTS = {"imageTestsEnabled": True}
 
 
-@pytest.fixture
-def base(forge: Forge, disk_file: Path) -> Base:
-    return add(forge, disk_file)
-
-
 def packages(forge: Forge, arn: str) -> set[str]:
     found = forge.client.list_image_packages(imageBuildVersionArn=arn)["imagePackageList"]
     return {item["packageName"] for item in found}

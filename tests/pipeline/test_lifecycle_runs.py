@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from imagesmith.build_logs.logs import log_path
-from testing.machine_images import ADOPT, Base, add, start
+from testing.machine_images import ADOPT, Base, start
 from testing.pipeline_support import REGION, Forge, eventually, image_digest, uris
 from testing.refusals import refused
 from testing.registry_support import RunningRegistry
@@ -19,11 +18,6 @@ from testing.workflow_support import ROLE
 pytestmark = pytest.mark.tool
 
 CONTAINERS = {"containers": True}
-
-
-@pytest.fixture
-def base(forge: Forge, disk_file: Path) -> Base:
-    return add(forge, disk_file)
 
 
 def ended(forge: Forge, id: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from botocore.credentials import Credentials
 from imagesmith.cli.context import ServerAddress
 from imagesmith.wire.keys import KeyRing
 from testing.leaks import assert_clean
-from testing.object_store import object_store
+from testing.object_store import object_store, store_settings
 from testing.pipeline_support import (
     ACCOUNT,
     COMMAND,
@@ -50,12 +50,7 @@ def logging_server(
 ) -> Iterator[RunningServer]:
     """A server that knows the bucket, and a role that may use it."""
     folder = tmp_path_factory.mktemp("logging")
-    secret = folder / "secret-key"
-    secret.write_text("b\n")
-    settings = (
-        f's3_endpoint_url = "{bucket[0]}"\ns3_access_key_id = "a"\ns3_secret_key_file = "{secret}"\n'
-        f'log_groups = "s3://logs/groups"\n{ROLES}'
-    )
+    settings = f'{store_settings(bucket[0], folder)}log_groups = "s3://logs/groups"\n{ROLES}'
     with RunningServer(folder / "data", parent=tiny_parent, settings=settings) as running:
         yield running.start()
         running.stop()

@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from testing.leaks import assert_clean
-from testing.machine_images import ADOPT, Base, add, built, registering, root_of, start
-from testing.object_store import object_store
+from testing.machine_images import ADOPT, Base, built, registering, root_of, start
+from testing.object_store import object_store, store_settings
 from testing.pipeline_support import ACCOUNT, REGION, Forge, RunningServer, eventually
 from testing.postgresql import new_postgresql_database
 from testing.refusals import refused
@@ -91,11 +91,8 @@ def server(
 ) -> Iterator[RunningServer]:
     """On SQLite, where a test does not ask for another database."""
     folder = tmp_path_factory.mktemp("retries")
-    (folder / "secret").write_text("b\n")
-    settings = (
-        f's3_endpoint_url = "{buckets.meta.endpoint_url}"\ns3_access_key_id = "a"\n'
-        f's3_secret_key_file = "{folder / "secret"}"\n[hooks.gate]\ncommand = ["{outside.program}"]\n'
-    )
+    settings = store_settings(buckets.meta.endpoint_url, folder)
+    settings += f'[hooks.gate]\ncommand = ["{outside.program}"]\n'
     if getattr(request, "param", "sqlite") == "postgresql":
         url = new_postgresql_database(request.getfixturevalue("postgresql"), "retries")
         settings = f'database_url = "{url}"\n{settings}'
@@ -103,11 +100,6 @@ def server(
         yield running.start()
         running.stop()
         assert_clean(running)
-
-
-@pytest.fixture
-def base(forge: Forge, disk_file: Path) -> Base:
-    return add(forge, disk_file)
 
 
 def asking(name: str) -> str:

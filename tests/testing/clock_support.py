@@ -20,30 +20,13 @@ from imagesmith.store.events import Event, newest_events
 from imagesmith.store.records import Record
 from imagesmith.values.names import iso_instant
 from imagesmith.values.states import ImageStatus
+from testing.api import DOCUMENT, TEMPLATE
 from testing.loaded import managed_content
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 OWN = f"arn:aws:imagebuilder:{REGION}:{ACCOUNT}"
 MANAGED = f"arn:aws:imagebuilder:{REGION}:aws"
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-
-DOCUMENT = """\
-name: hello
-schemaVersion: 1.0
-phases:
-  - name: build
-    steps:
-      - name: Hello
-        action: ExecuteBash
-        inputs:
-          commands:
-            - echo hello
-"""
-TEMPLATE = """\
-FROM {{{ imagebuilder:parentImage }}}
-{{{ imagebuilder:environments }}}
-{{{ imagebuilder:components }}}
-"""
 
 
 @dataclass

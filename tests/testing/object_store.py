@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -27,3 +28,10 @@ def object_store(*buckets: str) -> Iterator[Any]:
         client.close()
     finally:
         server.stop()
+
+
+def store_settings(endpoint: str, folder: Path) -> str:
+    """The lines of a settings file that name a store; its secret key becomes a file of the folder."""
+    secret = folder / "secret-key"
+    secret.write_text("b\n")
+    return f's3_endpoint_url = "{endpoint}"\ns3_access_key_id = "a"\ns3_secret_key_file = "{secret}"\n'

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from testing.pipeline_support import Forge, eventually
+from testing.pipeline_support import HOLD, Forge, eventually
 
 ROLE = "builder"
 BUILD = """\
@@ -55,6 +55,18 @@ def run_with(forge: Forge, *entries: str | Mapping[str, Any], recipe: str = "", 
     listed = [entry if isinstance(entry, Mapping) else {"workflowArn": entry} for entry in entries]
     recipe = recipe or forge.recipe(forge.component(build="true"))
     return forge.start(recipe, workflows=listed, executionRole=ROLE, **members)
+
+
+def run_members(forge: Forge, names: Sequence[str], more: str = "") -> str:
+    """Start an image with a parallel group of TEST workflows that are held until their names are released.
+
+    `more`: the steps of each behind that. Gives the image's ARN.
+    """
+    held = [TEST + TEST_LAUNCH + shell("Work", f"{HOLD.format(name=name)}; true") + more for name in names]
+    return run_with(
+        forge,
+        *({"workflowArn": workflow(forge, "TEST", document), "parallelGroup": "g"} for document in held),
+    )
 
 
 def executions(forge: Forge, image: str) -> list[dict[str, Any]]:

@@ -48,13 +48,7 @@ def _record(tx: Connection, arn: Arn, name: str) -> Record:
 
 
 def _call(tx: Connection, settings: Settings, arn: Arn, now: datetime) -> Call:
-    caller = Caller(
-        account=arn.owner,
-        region=arn.region,
-        principal=f"arn:{arn.partition}:iam::{arn.owner}:root",
-        request_id="",
-        partition=arn.partition,
-    )
+    caller = Caller.owner(arn.owner, arn.region, arn.partition)
     return Call(
         operation="PlanPipeline", caller=caller, request={}, now=now, tx=tx, settings=settings,
         managed=managed_content(settings.managed_images), page_secret=b"",

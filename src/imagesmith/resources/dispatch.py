@@ -22,6 +22,17 @@ class Caller:
     access_key_id: str = ""
     """The key id that signed the request; empty when signatures are not verified."""
 
+    @classmethod
+    def owner(cls, account: str, region: str, partition: str) -> Caller:
+        """The owner of an account, for work that no request asked for."""
+        return cls(
+            account=account,
+            region=region,
+            principal=f"arn:{partition}:iam::{account}:root",
+            request_id="",
+            partition=partition,
+        )
+
 
 class NotNow(Exception):
     """Another writer holds the database; each call must wait for it alone."""

@@ -217,7 +217,7 @@ class Scheduler:
             call.effects.clear()
             return done
 
-        done: list[Done] = self._service.scoped("ScheduledRun", _caller(scope), work)
+        done: list[Done] = self._service.scoped("ScheduledRun", Caller.owner(*scope), work)
         self._effects.begin(effects)
         return done
 
@@ -230,7 +230,7 @@ class Scheduler:
             documents = queries.documents(call.tx, arns)
             return {arn: moving_tag(call, documents[arn]) for arn in arns if arn in documents}
 
-        found: dict[str, str] = self._service.reading("ScheduledRun", _caller(scope), work)
+        found: dict[str, str] = self._service.reading("ScheduledRun", Caller.owner(*scope), work)
         return {arn: tag for arn, tag in found.items() if tag}
 
     def _read_tags(self, tags: Set[str]) -> None:
@@ -286,18 +286,6 @@ class Scheduler:
         if following is None:
             return _LONGEST_SLEEP
         return min(max((following - self._clock()).total_seconds(), _SHORTEST_SLEEP), _LONGEST_SLEEP)
-
-
-def _caller(scope: Scope) -> Caller:
-    """The caller for the scheduler's requests in a scope."""
-    account, region, partition = scope
-    return Caller(
-        account=account,
-        region=region,
-        principal=f"arn:{partition}:iam::{account}:root",
-        request_id="",
-        partition=partition,
-    )
 
 
 def _scope(due: DuePipeline) -> Scope:

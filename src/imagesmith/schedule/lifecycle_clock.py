@@ -52,7 +52,9 @@ class LifecycleClock:
             due = lifecycle.due_policies(tx, self._clock(), _BATCH)
         for text in due:
             try:
-                self._service.scoped("LifecycleRun", _caller(Arn.parse(text)), partial(_run, text))
+                arn = Arn.parse(text)
+                caller = Caller.owner(arn.owner, arn.region, arn.partition)
+                self._service.scoped("LifecycleRun", caller, partial(_run, text))
             except ApiError as error:
                 _log.error("the lifecycle policy %s cannot run: %s", text, error.message)
 
@@ -61,13 +63,3 @@ def _run(text: str, call: Call) -> None:
     """Run a policy unless another server has done it meanwhile."""
     if lifecycle.is_due(call.tx, text, call.now):
         run_policy(call, text)
-
-
-def _caller(arn: Arn) -> Caller:
-    return Caller(
-        account=arn.owner,
-        region=arn.region,
-        principal=f"arn:{arn.partition}:iam::{arn.owner}:root",
-        request_id="",
-        partition=arn.partition,
-    )
