@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesmith.locks import LockHeld, file_lock, is_locked, sole_lock
+from imagesmith.locks import LockHeld, exclusive_lock, file_lock, is_locked
 from imagesmith.processes import Cancellation, Cancelled
 
 
@@ -66,12 +66,12 @@ def test_waiting_can_be_cancelled(tmp_path: Path) -> None:
 def test_a_sole_lock_is_refused_at_once_and_names_its_holder(tmp_path: Path) -> None:
     """The second one learns who is there."""
     with (
-        sole_lock(tmp_path / "lock"),
+        exclusive_lock(tmp_path / "lock"),
         pytest.raises(LockHeld, match=r"held by process [0-9]+"),
-        sole_lock(tmp_path / "lock"),
+        exclusive_lock(tmp_path / "lock"),
     ):
         pass
-    with sole_lock(tmp_path / "lock"):
+    with exclusive_lock(tmp_path / "lock"):
         pass
 
 

@@ -38,7 +38,7 @@ def file_lock(path: Path, *, cancellation: Cancellation | None = None) -> Iterat
 
 
 @contextmanager
-def sole_lock(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on a file, and write the holder into it. Raises LockHeld without waiting."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesmith.builds.journal import image_of, is_part, part_key, part_of, retry_key
+from imagesmith.builds.journal import child_key, child_of, image_of, is_child, retry_key
 from imagesmith.builds.retry import phase_to_repeat
 from imagesmith.recipes.plan import BuildPlan, PlannedParent, PlannedScan, PlannedWorkflow
 from imagesmith.store.build_outcome import Retry
@@ -77,7 +77,7 @@ def test_no_two_runs_of_a_workflow_share_a_record(phases: list[ImageStatus]) -> 
 def test_keys_of_runs_tell_what_they_are_for(number: int, part: str) -> None:
     """Retries and parts are runs of their own, and all of them say which image they belong to."""
     key = retry_key(ARN, number)
-    assert (image_of(key), part_of(key), is_part(key)) == (ARN, "", False)
+    assert (image_of(key), child_of(key), is_child(key)) == (ARN, "", False)
     assert (key == ARN) == (number == 0)
-    key = part_key(ARN, part)
-    assert (image_of(key), part_of(key), is_part(key)) == (ARN, part, True)
+    key = child_key(ARN, part)
+    assert (image_of(key), child_of(key), is_child(key)) == (ARN, part, True)

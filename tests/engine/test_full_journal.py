@@ -42,7 +42,7 @@ def test_a_build_goes_on_when_its_journal_can_be_written_again(small_disk: Path)
 
         journal.step("one", notes.step(key, "one"))
         journal.step("two", work)
-        journal.conclude("end", end)
+        journal.finalize("end", end)
 
     engine = EngineProcess(f"sqlite:///{small_disk / 'journal.sqlite'}", program, concurrency=1)
     engine.launch()
@@ -67,7 +67,7 @@ def test_room_for_the_journal_is_asked_for_before_every_write(tmp_path: Path) ->
     def program(key: str, journal: Journal) -> None:
         for name in ("one", "two"):
             journal.step(name, notes.step(key, name))
-        journal.conclude("end", notes.end(key, "ok"))
+        journal.finalize("end", notes.end(key, "ok"))
 
     engine = EngineProcess(
         f"sqlite:///{tmp_path / 'journal.sqlite'}", program,

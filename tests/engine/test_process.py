@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesmith.builds.journal import Journal, Json, part_key
+from imagesmith.builds.journal import Journal, Json, child_key
 from imagesmith.engine.process import EngineProcess
 from imagesmith.engine.run_execution import Program
 from imagesmith.processes import Cancellation, Cancelled
@@ -49,7 +49,7 @@ def test_a_run_does_its_steps_in_order_and_once(database_url: str, tmp_path: Pat
 
     def program(key: str, journal: Journal) -> None:
         results = [journal.step(name, notes.step(key, name)) for name in ("one", "two")]
-        journal.conclude("end", notes.end(key, " ".join(result["name"] for result in results)))
+        journal.finalize("end", notes.end(key, " ".join(result["name"] for result in results)))
 
     with running(journal_of(database_url, tmp_path), program) as engine:
         for _ in range(3):
@@ -67,7 +67,7 @@ def test_runs_that_are_started_together_run_once_each(database_url: str, tmp_pat
 
     def program(key: str, journal: Journal) -> None:
         journal.step("one", notes.step(key, "one"))
-        journal.conclude("end", notes.end(key, "ok"))
+        journal.finalize("end", notes.end(key, "ok"))
 
     keys = [f"image-{number}" for number in range(20)]
     with running(journal_of(database_url, tmp_path), program, concurrency=4) as engine:
@@ -94,9 +94,9 @@ def test_a_cancelled_run_concludes_and_the_queue_goes_on(tmp_path: Path) -> None
         try:
             journal.step("one", notes.step(key, "one", until_cancelled if key == "image-slow" else lambda _: None))
         except Cancelled:
-            journal.conclude("end", notes.end(key, "cancelled"))
+            journal.finalize("end", notes.end(key, "cancelled"))
             return
-        journal.conclude("end", notes.end(key, "ok"))
+        journal.finalize("end", notes.end(key, "ok"))
 
     with running(f"sqlite:///{tmp_path / 'journal.sqlite'}", program) as engine:
         engine.queue.start("image-slow")
@@ -116,7 +116,7 @@ def test_closing_interrupts_a_step_that_runs_again_after_the_next_launch(databas
     def program(key: str, journal: Journal) -> None:
         journal.step("one", notes.step(key, "one"))
         journal.step("two", notes.step(key, "two", until_cancelled if patient else lambda _: None))
-        journal.conclude("end", notes.end(key, "ok"))
+        journal.finalize("end", notes.end(key, "ok"))
 
     url = journal_of(database_url, tmp_path)
     with running(url, program) as engine:
@@ -143,9 +143,9 @@ def test_a_waiting_run_takes_no_place_and_goes_on_when_it_is_woken(database_url:
                 polls.append(key)
                 return {"said": answers[key]} if key in answers else None
 
-            journal.conclude("end", notes.end(key, journal.wait("answer", poll, seconds=600)["said"]))
+            journal.finalize("end", notes.end(key, journal.wait("answer", poll, seconds=600)["said"]))
         else:
-            journal.conclude("end", notes.end(key, "ok"))
+            journal.finalize("end", notes.end(key, "ok"))
 
     with running(journal_of(database_url, tmp_path), program) as engine:
         engine.queue.start("image-waits")
@@ -177,7 +177,7 @@ def test_a_wake_during_the_look_is_not_lost(tmp_path: Path) -> None:
             return {}
 
         journal.wait("answer", poll, seconds=600)
-        journal.conclude("end", notes.end(key, "ok"))
+        journal.finalize("end", notes.end(key, "ok"))
 
     with running(f"sqlite:///{tmp_path / 'journal.sqlite'}", program) as engine:
         engine.queue.start("image-a")
@@ -197,7 +197,7 @@ def test_a_wait_ends_with_its_time_also_over_a_restart(database_url: str, tmp_pa
 
     def program(key: str, journal: Journal) -> None:
         late = journal.wait("answer", poll, seconds=3.1)
-        journal.conclude("end", notes.end(key, f"late {late}"))
+        journal.finalize("end", notes.end(key, f"late {late}"))
 
     url = journal_of(database_url, tmp_path)
     with running(url, program) as engine:
@@ -221,7 +221,7 @@ def test_a_cancelled_wait_ends_at_once(tmp_path: Path) -> None:
         try:
             journal.wait("answer", poll, seconds=600)
         except Cancelled:
-            journal.conclude("end", notes.end(key, "cancelled"))
+            journal.finalize("end", notes.end(key, "cancelled"))
 
     with running(f"sqlite:///{tmp_path / 'journal.sqlite'}", program) as engine:
         engine.queue.start("image-a")
@@ -238,10 +238,10 @@ def test_parts_of_a_run_go_on_while_it_waits_for_them(database_url: str, tmp_pat
     def program(key: str, journal: Journal) -> None:
         if "#" in key:
             journal.step("work", notes.step(key, "work", lambda _: time.sleep(0.1)))
-            journal.conclude("end", notes.end(key, "ok"))
+            journal.finalize("end", notes.end(key, "ok"))
             journal.wake("image-a")
             return
-        parts = [part_key(key, name) for name in "abc"]
+        parts = [child_key(key, name) for name in "abc"]
 
         def poll(_: Cancellation) -> Json | None:
             for part in parts:
@@ -249,7 +249,7 @@ def test_parts_of_a_run_go_on_while_it_waits_for_them(database_url: str, tmp_pat
             return {} if all(part in notes.ended for part in parts) else None
 
         journal.wait("parts", poll, seconds=600)
-        journal.conclude("end", notes.end(key, "ok"))
+        journal.finalize("end", notes.end(key, "ok"))
 
     with running(journal_of(database_url, tmp_path), program) as engine:
         engine.queue.start("image-a")

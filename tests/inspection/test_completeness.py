@@ -77,7 +77,7 @@ def test_what_could_not_be_read_is_a_problem(tmp_path: Path, root: dict[str, str
     write(tmp_path, root)
     found = inventory_of(tmp_path)
     assert problem in "; ".join(found.problems)
-    assert f"warning: {found.problems[0]}" in found.words()
+    assert f"warning: {found.problems[0]}" in found.summary()
 
 
 def test_names_that_apk_keeps_by_other_packages_are_there(tmp_path: Path) -> None:

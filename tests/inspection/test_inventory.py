@@ -194,7 +194,7 @@ def test_the_inventory_of_a_root_of_all_kinds(tmp_path: Path) -> None:
     with Root(tmp_path) as root:
         inventory = take_inventory(root, Cancellation())
     assert [item.kind for item in inventory.packages] == ["apk", "apk", "deb", "pypi", "rpm"]
-    assert inventory.words() == (
+    assert inventory.summary() == (
         "2 apk, 1 deb, 1 pypi, 1 rpm packages on Debian 12; warning: 1 entry of lib/apk/db/installed cannot be read"
     )
     assert json.loads(json.dumps(inventory.rows())) == inventory.rows()

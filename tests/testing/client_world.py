@@ -14,7 +14,7 @@ from imagesmith.inspection.scanning.advisories import Advisory
 from imagesmith.inspection.scanning.findings import Finding, VulnerablePackage
 from imagesmith.inspection.scanning.severities import Severity
 from imagesmith.recipes.plan import PlannedWorkflow
-from imagesmith.store import lifecycle, queries
+from imagesmith.store import lifecycle, queries, stored_builds
 from imagesmith.store.lifecycle import LifecycleExecution, LifecycleResource
 from imagesmith.store.records import Record
 from imagesmith.values.names import iso_instant
@@ -82,7 +82,9 @@ def _images(tx: Connection, available: str, failed: str, running: str, *, create
 def _fail_distribution(tx: Connection, image: Record) -> None:
     state = {"status": "FAILED", "reason": "no", "failureContext": {"imageStatus": "DISTRIBUTING"}}
     queries.replace(tx, replace(image, document={**image.document, "state": state}))
-    queries.change_outcome(tx, image.arn, lambda outcome: replace(outcome, digest=DIGEST, ended_in="DISTRIBUTING"))
+    stored_builds.change_outcome(
+        tx, image.arn, lambda outcome: replace(outcome, digest=DIGEST, ended_in="DISTRIBUTING")
+    )
 
 
 def _lifecycle(tx: Connection, account: Account, image: str, *, started: datetime) -> tuple[str, str]:

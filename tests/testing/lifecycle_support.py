@@ -51,7 +51,7 @@ class MemoryJournal:
             self.ended[name] = work(Cancellation())
         return self.ended[name]
 
-    conclude = step
+    finalize = step
 
     def wait(self, name: str, poll: Poll, *, seconds: float) -> Json:
         if name not in self.ended:

@@ -60,7 +60,8 @@ class Intake:
             )
         except LayerGone as error:
             raise LayoutError(
-                f"image {image}: layers of the layout {self._files.path} vanish as fast as they are copied"
+                f"image {image}: layers of the layout {self._files.path} were deleted during the copy, "
+                f"{_COPY_ATTEMPTS} times in a row; is garbage collection running?"
             ) from error
 
     def _export(

@@ -25,7 +25,7 @@ from imagesmith.builds.disk_runs import distribute_disk, import_disk
 from imagesmith.builds.entries import Entry, outputs_of_type
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.image_end import ImageResult, end_image
-from imagesmith.builds.journal import Journal, Json, image_of, part_of
+from imagesmith.builds.journal import Journal, Json, child_of, image_of
 from imagesmith.builds.parallel_tests import PartRun, run_group, time_limit, units
 from imagesmith.builds.retry import current_key
 from imagesmith.builds.run_base import RunBase
@@ -56,7 +56,7 @@ class ImageRuns:
         image_arn = image_of(key)
         worker_context = self._worker_context.under(image_arn, fence=journal.fence, pause=journal.pause)
         build = worker_context.records.build(image_arn)
-        execution = part_of(key)
+        execution = child_of(key)
         # a run that was followed by a retry must not change the image
         if build is None or (not execution and key != current_key(build)):
             return
@@ -68,7 +68,7 @@ class ImageRuns:
             try:
                 run.run()
             except FenceLost:
-                self._worker_context.abandon(plan, execution)
+                self._worker_context.release_local(plan, execution)
                 raise
 
     @contextlib.contextmanager
@@ -104,7 +104,7 @@ class ImageRun(RunBase):
                 raise StoreAway(str(error)) from error
             _log.error("the run of %s failed in an unexpected way", self.arn, exc_info=True)
             result = ImageResult(ImageStatus.FAILED, "", f"the run failed in an unexpected way: {error}")
-        self.journal.conclude("finish", partial(end_image, self, result))
+        self.journal.finalize("finish", partial(end_image, self, result))
 
     def _begin(self, _: Cancellation) -> Json:
         if self.retry.number:

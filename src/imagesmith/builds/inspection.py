@@ -79,7 +79,7 @@ def keep_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> None:
         (SPDX_TYPE, spdx_document(image, inventory, cancellation)),
     ):
         attach(worker_context.layout, artifact.digest, Document(kind, kind, data))
-    work.log.line("inventory", inventory.words())
+    work.log.line("inventory", inventory.summary())
 
 
 def keep_provenance(
@@ -225,7 +225,7 @@ def _disk_facts(work: Work, digest: str, started: datetime) -> dict[str, Any]:
     image = DescribedImage.of(work.plan.layout_reference, digest, iso_instant(started))
     disks.attach(digest, "cyclonedx.json", cyclonedx_document(image, inventory, work.cancellation))
     disks.attach(digest, "spdx.json", spdx_document(image, inventory, work.cancellation))
-    facts = {"rows": inventory.rows(), "osVersion": inventory.system.os_version, "words": inventory.words()}
+    facts = {"rows": inventory.rows(), "osVersion": inventory.system.os_version, "words": inventory.summary()}
     disks.attach(digest, _INVENTORY, json.dumps(facts).encode())
     return facts
 

@@ -223,7 +223,7 @@ class Instances:
         with self.database.read() as tx:
             return rows.instances_at_rest(tx, self._worker)
 
-    def abandon(self, image_arn: str, execution: str = "") -> None:
+    def release_local(self, image_arn: str, execution: str = "") -> None:
         """Remove attached instances of a build that another worker took over; the rows belong to that worker."""
         with self._lock:
             ids = [id for id, (image, run) in self._owners.items() if image == image_arn and execution in ("", run)]

@@ -9,7 +9,7 @@ A key names a run permanently:
 
     <image ARN>           the run of an image
     <image ARN>~<number>  the same image once more: its first, second, ... retry
-    <image ARN>#<name>    one of its parallel parts, whose name no other run of the image has
+    <image ARN>#<name>    one of its child runs, whose name no other run of the image has
     lce-<uuid>            a lifecycle execution
 """
 
@@ -70,7 +70,7 @@ class Journal(Runs, Protocol):
         """
         ...
 
-    def conclude(self, name: str, work: Work) -> Json:
+    def finalize(self, name: str, work: Work) -> Json:
         """A step that a cancel does not end: its cancellation is requested only if the process stops."""
         ...
 
@@ -82,8 +82,8 @@ class Journal(Runs, Protocol):
         ...
 
 
-def part_key(image_arn: str, name: str) -> str:
-    """The key of a part of an image's run."""
+def child_key(image_arn: str, name: str) -> str:
+    """The key of a child run of an image."""
     return f"{image_arn}#{name}"
 
 
@@ -97,12 +97,12 @@ def image_of(key: str) -> str:
     return key.partition("#")[0].partition("~")[0]
 
 
-def part_of(key: str) -> str:
-    """The name of a part; empty for the run of an image."""
+def child_of(key: str) -> str:
+    """The name of a child run; empty for the run of an image."""
     return key.partition("#")[2]
 
 
-def is_part(key: str) -> bool:
+def is_child(key: str) -> bool:
     return "#" in key
 
 
@@ -111,5 +111,5 @@ LIFECYCLE_KEY = "lce-"
 
 
 def takes_no_slot(key: str) -> bool:
-    """Whether a run is short work beside the builds: a part, or a lifecycle execution."""
-    return is_part(key) or key.startswith(LIFECYCLE_KEY)
+    """Whether a run is short work beside the builds: a child run, or a lifecycle execution."""
+    return is_child(key) or key.startswith(LIFECYCLE_KEY)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from imagesmith.artifacts.storage import StorageError
 from imagesmith.builds.entries import Entry
-from imagesmith.builds.journal import Journal, Json, part_key
+from imagesmith.builds.journal import Journal, Json, child_key
 from imagesmith.builds.run_base import RunBase
 from imagesmith.builds.step_work import RunContext
 from imagesmith.builds.worker_context import WorkerContext
@@ -80,13 +80,13 @@ def _supervise(run: RunBase, unit: Sequence[Entry], start: PartStart) -> Json | 
     if cancelled or aborted:
         run.messages.request_cancel([entry.id for entry in running])
         for entry in running:
-            run.journal.cancel(part_key(run.arn, entry.id))
+            run.journal.cancel(child_key(run.arn, entry.id))
     else:
         waiting = [entry for entry in unit if entry not in opened][: _AT_ONCE - len(running)]
         for entry in waiting:
             run.open(entry, ExecutionStatus.PENDING, start)
         for entry in (*running, *waiting):
-            run.journal.start(part_key(run.arn, entry.id))
+            run.journal.start(child_key(run.arn, entry.id))
         running += waiting
     if running:
         return None
@@ -121,7 +121,7 @@ class PartRun(RunBase):
         start = self.messages.start(self._id)
         assert start is not None, "a part is opened before it is started"
         run_context = RunContext(
-            id=self._id, position=entry.position, key=part_key(self.arn, self._id), workflow_outputs=start.outputs,
+            id=self._id, position=entry.position, key=child_key(self.arn, self._id), workflow_outputs=start.outputs,
             digest=start.digest, until=start.until, limit=time_limit(self.plan),
         )  # fmt: skip
         try:
@@ -133,7 +133,7 @@ class PartRun(RunBase):
                 raise StoreAway(str(error)) from error
             _log.error("a part of %s failed in an unexpected way", self.arn, exc_info=True)
             ended = WorkflowResult.failed(f"the workflow failed in an unexpected way: {error}")
-        self.journal.conclude("over", partial(self._leave, ended))
+        self.journal.finalize("over", partial(self._leave, ended))
 
     def _leave(self, ended: WorkflowResult, _: Cancellation) -> Json:
         if ended.status == ExecutionStatus.CANCELLED:

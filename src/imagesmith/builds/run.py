@@ -141,7 +141,7 @@ class WorkflowRun:
                 return self._roll_back(name, "", ran, scope, result)
             facts = {**facts, **result.facts}
         completed = ExecutionStatus.COMPLETED
-        self._journal.conclude(f"{self._tag} over", lambda _: self._close(completed, "", outputs))
+        self._journal.finalize(f"{self._tag} over", lambda _: self._close(completed, "", outputs))
         return WorkflowResult(
             status=completed, outputs=outputs, containers=containers, digest=facts.get("digest", "")
         )
@@ -190,7 +190,7 @@ class WorkflowRun:
             **({"stepExecutionId": id, "failedStep": name} if id else {}),
             **more,
         }
-        undone = self._journal.conclude(f"{self._tag} rollback", lambda _: self._undo(reason, ran, scope))
+        undone = self._journal.finalize(f"{self._tag} rollback", lambda _: self._undo(reason, ran, scope))
         status = ExecutionStatus(undone["status"])
         return WorkflowResult(status=status, reason=reason, context=context, containers=result.containers)
 

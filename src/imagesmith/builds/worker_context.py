@@ -131,9 +131,9 @@ class WorkerContext:
         if self.fence is not None:
             self.records.database.query(self.fence.check)
 
-    def abandon(self, plan: BuildPlan, execution: str = "") -> None:
+    def release_local(self, plan: BuildPlan, execution: str = "") -> None:
         """Remove local resources of a run that another worker took over; the rows belong to that worker."""
-        self.instances.abandon(plan.image_arn, execution)
+        self.instances.release_local(plan.image_arn, execution)
         if not execution:
             self._remove_working_containers(plan)
 

@@ -26,7 +26,7 @@ from imagesmith.engine.membership import Membership
 from imagesmith.engine.process import EngineProcess
 from imagesmith.engine.queues import CAPABILITIES, Queues
 from imagesmith.engine.run_execution import Program
-from imagesmith.locks import sole_lock
+from imagesmith.locks import exclusive_lock
 from imagesmith.settings import Settings, SettingsError
 from imagesmith.store.database import Database
 from imagesmith.store.migrate import upgrade
@@ -93,7 +93,7 @@ def make_build_runtime(
     data_directory.prepare(settings.data_dir)
     with ExitStack() as stack:
         # two engines on one journal would run the same builds, and each would remove the mounts of the other
-        stack.enter_context(sole_lock(settings.data_dir / "server.lock"))
+        stack.enter_context(exclusive_lock(settings.data_dir / "server.lock"))
         EmergencyDiskSpace(settings.data_dir).require()
         data_directory.require_databases(settings, new=new)
         database = Database(settings.store_url)

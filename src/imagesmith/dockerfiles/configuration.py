@@ -53,7 +53,7 @@ def parse_arg(statement: InstructionLine) -> ArgInstruction | None:
     for word in words:
         name, equals, value = word.text.partition("=")
         if not name:
-            statement.tell("variable-name", "a variable has no name", word.offset, "write ARG NAME=VALUE")
+            statement.report("variable-name", "a variable has no name", word.offset, "write ARG NAME=VALUE")
             return None
         default = statement.token(Word(value, word.offset + len(name) + 1)) if equals else None
         found.append(Declaration(statement.token(Word(name, word.offset)), default))
@@ -85,7 +85,7 @@ def parse_maintainer(statement: InstructionLine) -> MaintainerInstruction | None
         return None
     hint = "use LABEL org.opencontainers.image.authors=..."
     offset = statement.command.keyword.offset
-    statement.tell("deprecated", "MAINTAINER is deprecated", offset, hint, "warning")
+    statement.report("deprecated", "MAINTAINER is deprecated", offset, hint, "warning")
     return MaintainerInstruction(statement.source, maintainer)
 
 
@@ -99,7 +99,7 @@ def parse_volume(statement: InstructionLine) -> VolumeInstruction | None:
         return None
     for word in words:
         if not word.text.strip(SPACE):
-            statement.tell("empty", "the path of a VOLUME is empty", word.offset)
+            statement.report("empty", "the path of a VOLUME is empty", word.offset)
             return None
     return VolumeInstruction(statement.source, statement.tokens(words))
 
@@ -133,12 +133,12 @@ def parse_shell(statement: InstructionLine) -> ShellInstruction | None:
     if not command.is_exec:
         hint = 'write SHELL ["/bin/bash", "-c"]'
         if statement.rest.text:
-            statement.tell("json", "SHELL takes an array of JSON", statement.rest.offset, hint)
+            statement.report("json", "SHELL takes an array of JSON", statement.rest.offset, hint)
         else:
             statement.needs("an array of JSON")
         return None
     if not command.words:
-        statement.tell("arguments", "the array of SHELL is empty", statement.rest.offset)
+        statement.report("arguments", "the array of SHELL is empty", statement.rest.offset)
         return None
     return ShellInstruction(statement.source, command.words)
 
@@ -151,21 +151,21 @@ def parse_healthcheck(statement: InstructionLine) -> HealthcheckInstruction | No
     rest = Word(text[after:], statement.rest.offset + after)
     if kind == "NONE":
         if rest.text:
-            statement.tell("arguments", "HEALTHCHECK NONE takes no arguments", rest.offset)
+            statement.report("arguments", "HEALTHCHECK NONE takes no arguments", rest.offset)
             return None
         for flag in statement.command.flags:
-            statement.tell("no-effect", "HEALTHCHECK NONE takes no flags", flag.offset, severity="warning")
+            statement.report("no-effect", "HEALTHCHECK NONE takes no flags", flag.offset, severity="warning")
         return HealthcheckInstruction(statement.source, None)
     flags = statement.flags(_HEALTH)
     if kind != "CMD":
         message = f"'{text[:end][:40]}' is not a kind of health check" if kind else "HEALTHCHECK takes CMD or NONE"
-        statement.tell("arguments", message, statement.rest.offset, "write HEALTHCHECK CMD command")
+        statement.report("arguments", message, statement.rest.offset, "write HEALTHCHECK CMD command")
         return None
     command = statement.command_line(rest)
     if command is None:
         return None
     if not command.words:
-        statement.tell("arguments", "HEALTHCHECK CMD has no command", statement.rest.offset)
+        statement.report("arguments", "HEALTHCHECK CMD has no command", statement.rest.offset)
         return None
     interval, timeout, start_period, start_interval = (_time(flags, name) for name in _TIMES)
     return HealthcheckInstruction(
@@ -184,9 +184,9 @@ def _time(flags: Flags, name: str) -> int:
         value = nanoseconds(word.text)
         if value is None and word.text:
             message = f"'{word.text[:40]}' is not a duration"
-            flags.statement.tell("duration", message, word.offset, "write a number with a unit, like 30s")
+            flags.statement.report("duration", message, word.offset, "write a number with a unit, like 30s")
         elif value and value < _SHORTEST:
-            flags.statement.tell("duration", f"--{name} cannot be less than 1ms", word.offset)
+            flags.statement.report("duration", f"--{name} cannot be less than 1ms", word.offset)
         return value or 0
     return 0
 
@@ -195,7 +195,7 @@ def _retries(flags: Flags) -> int:
     for word in flags.words.get("retries", ()):
         found = re.fullmatch(r"[-+]?[0-9]{1,10}", word.text, re.ASCII)
         if word.text and (found is None or not 0 <= int(word.text) < 2**31):
-            flags.statement.tell("number", f"'{word.text[:40]}' is not a number of retries", word.offset)
+            flags.statement.report("number", f"'{word.text[:40]}' is not a number of retries", word.offset)
             return 0
         return int(word.text or "0")
     return 0
@@ -215,10 +215,10 @@ def _pairs(statement: InstructionLine) -> tuple[Pair, ...] | None:
         key, equals, value = word.text.partition("=")
         if not equals:
             hint = "put values with spaces into quotes"
-            statement.tell("pair", f"'{word.text[:40]}' is not of the form key=value", word.offset, hint)
+            statement.report("pair", f"'{word.text[:40]}' is not of the form key=value", word.offset, hint)
             return None
         if not key:
-            statement.tell("variable-name", f"a name of {statement.name} is empty", word.offset)
+            statement.report("variable-name", f"a name of {statement.name} is empty", word.offset)
             return None
         value_word = Word(value, word.offset + len(key) + 1)
         pairs.append(Pair(statement.token(Word(key, word.offset)), statement.token(value_word)))
@@ -230,7 +230,7 @@ def _old_pair(statement: InstructionLine) -> tuple[Pair, ...] | None:
     gap = _GAP.search(rest.text)
     if gap is None:
         message = f"'{rest.text[:40]}' has no value"
-        statement.tell("pair", message, rest.offset, f"write {statement.name} NAME=VALUE")
+        statement.report("pair", message, rest.offset, f"write {statement.name} NAME=VALUE")
         return None
     key = statement.token(Word(rest.text[: gap.start()], rest.offset))
     return (Pair(key, statement.token(Word(rest.text[gap.end() :], rest.offset + gap.end()))),)

@@ -45,14 +45,14 @@ def parse_from(statement: InstructionLine) -> FromInstruction | None:
         else:
             hint = "it begins with a letter; letters, digits, '-', '_' and '.' follow"
             message = f"'{words[2].text[:40]}' cannot be the name of a stage"
-            statement.tell("stage-name", message, words[2].offset, hint)
+            statement.report("stage-name", message, words[2].offset, hint)
     elif len(words) != 1:
-        statement.tell("arguments", "FROM takes an image, or an image and AS with a name", words[1].offset)
+        statement.report("arguments", "FROM takes an image, or an image and AS with a name", words[1].offset)
     platform = flags.text("platform")
     if platform and "$" not in platform.text and not is_platform(platform.text):
         offset = flags.words["platform"][0].offset
         message = f"'{platform.text[:40]}' is not a platform"
-        statement.tell("platform", message, offset, "write --platform=linux/amd64")
+        statement.report("platform", message, offset, "write --platform=linux/amd64")
     return FromInstruction(statement.source, statement.token(words[0]), stage, platform)
 
 
@@ -127,7 +127,7 @@ def _sources(statement: InstructionLine) -> tuple[tuple[Token, ...], tuple[Hered
         statement.needs("at least one source and a destination")
         return None
     if parse_mark(words[-1].text):
-        statement.tell("heredoc", "a here-document cannot be the destination", words[-1].offset)
+        statement.report("heredoc", "a here-document cannot be the destination", words[-1].offset)
         return None
     plain, documents = _told_apart(statement, words[:-1])
     return statement.tokens(plain), documents, statement.token(words[-1])
@@ -150,4 +150,4 @@ def _one_of(flags: Flags, name: str, known: Sequence[str]) -> None:
     for word in flags.words.get(name, ()):
         if word.text not in known:
             message = f"'{word.text[:40]}' cannot be the {name} of a RUN"
-            flags.statement.tell("flag-value", message, word.offset, f"it is {' or '.join(known)}")
+            flags.statement.report("flag-value", message, word.offset, f"it is {' or '.join(known)}")

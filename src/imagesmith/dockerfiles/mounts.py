@@ -47,7 +47,7 @@ def parse_mount(statement: InstructionLine, word: Word) -> RunMount | None:
     reader = _MountReader(statement.token(word))
     mount = reader.read()
     for message, offset, hint in reader.problems:
-        statement.tell("mount", message, word.offset + offset, hint)
+        statement.report("mount", message, word.offset + offset, hint)
     return mount
 
 
@@ -88,32 +88,32 @@ class _MountReader:
                 mount = replace(mount, **{_MEMBERS[name]: value})
         for name, field in given.items():
             if not self.problems and mount.kind not in _ONLY_FOR.get(name, MOUNT_KINDS):
-                self._tell(f"a mount of type {mount.kind} has no '{name}'", field)
+                self._report(f"a mount of type {mount.kind} has no '{name}'", field)
         if not self.problems and mount.kind == "secret" and not (mount.source or mount.target or mount.id):
             self.problems.append(("a mount of type secret needs an id", 0, ""))
         return None if self.problems else mount
 
-    def _tell(self, message: str, field: str, hint: str = "") -> None:
+    def _report(self, message: str, field: str, hint: str = "") -> None:
         self.problems.append((message, max(self._text.find(field), 0), hint))
 
     def _member(self, field: str) -> tuple[str, Any] | None:
         key, separator, value = field.partition("=")
         name = _ALIASES.get(key.lower(), key.lower())
         if name not in _MEMBERS:
-            self._tell(f"a mount has no member '{key[:40]}'", field, suggestion(name, _MEMBERS))
+            self._report(f"a mount has no member '{key[:40]}'", field, suggestion(name, _MEMBERS))
             return None
         if not separator and name not in _ALONE:
-            self._tell(f"the member '{name}' of a mount has no value", field, f"write {name}=VALUE")
+            self._report(f"the member '{name}' of a mount has no value", field, f"write {name}=VALUE")
             return None
         if name in _ALONE:
             told = _BOOLEANS.get(value) if separator else True
             if told is None:
-                self._tell(f"'{name}' is true or false, not '{value[:40]}'", field)
+                self._report(f"'{name}' is true or false, not '{value[:40]}'", field)
                 return None
             return name, told != (name == "readwrite")
         problem = _value_problem(name, value)
         if problem:
-            self._tell(problem, field)
+            self._report(problem, field)
             return None
         return name, value.lower() if name in ("type", "sharing") else value
 

@@ -103,7 +103,7 @@ def _parse(statement: InstructionLine) -> Instruction | None:
     close = close_word(statement.name, _KNOWN)
     hint = f"did you mean '{close}'?" if close else ""
     message = f"there is no instruction {statement.name[:40]}"
-    statement.tell("unknown-instruction", message, statement.command.keyword.offset, hint)
+    statement.report("unknown-instruction", message, statement.command.keyword.offset, hint)
     return None
 
 
@@ -116,7 +116,7 @@ def _onbuild(statement: InstructionLine) -> OnbuildInstruction | None:
     inner = split_command(statement.line.text, rest.offset)
     if inner.keyword.text.upper() in _NO_TRIGGERS:
         message = f"{inner.keyword.text.upper()} cannot be a trigger"
-        statement.tell("onbuild", message, inner.keyword.offset)
+        statement.report("onbuild", message, inner.keyword.offset)
         return None
     source = InstructionSource(statement.source.text, statement.token(inner.keyword), statement.source.line, inner)
     trigger = _parse(

@@ -43,13 +43,13 @@ class InstructionLine:
     def tokens(self, words: Sequence[Word]) -> tuple[Token, ...]:
         return tuple(map(self.token, words))
 
-    def tell(self, code: str, message: str, offset: int, hint: str = "", severity: Severity = "error") -> None:
+    def report(self, code: str, message: str, offset: int, hint: str = "", severity: Severity = "error") -> None:
         place = self.line.at(min(offset, max(len(self.line.text) - 1, 0)))
         self.problems.append(Problem(code=code, message=message, position=place, hint=hint, severity=severity))
 
     def needs(self, count: str) -> None:
         """Tell that arguments are missing or too many."""
-        self.tell("arguments", f"{self.name} takes {count}", self.command.keyword.offset)
+        self.report("arguments", f"{self.name} takes {count}", self.command.keyword.offset)
 
     def only_one(self) -> Token | None:
         """The whole rest as the one argument that there must be."""
@@ -86,30 +86,30 @@ class InstructionLine:
         before = self.line.text[keyword.offset + len(keyword.text) : self.rest.offset]
         if not before.translate(_MICRO).isascii():
             # the builder looks for white space byte by byte and would end a flag elsewhere
-            self.tell("flag-value", "flags and the spaces around them are written in ASCII", keyword.offset)
+            self.report("flag-value", "flags and the spaces around them are written in ASCII", keyword.offset)
         for flag in self.command.flags:
             name, separator, value = flag.text[2:].partition("=")
             kind = known.get(name)
             if kind is None:
                 hint = suggestion(name, known) if known else f"{self.name} has no flags"
-                self.tell("unknown-flag", f"{self.name} has no flag '--{name[:40]}'", flag.offset, hint)
+                self.report("unknown-flag", f"{self.name} has no flag '--{name[:40]}'", flag.offset, hint)
                 continue
             if name in found and kind != "texts":
-                self.tell("flag-twice", f"the flag '--{name}' is given twice", flag.offset)
+                self.report("flag-twice", f"the flag '--{name}' is given twice", flag.offset)
                 continue
             if (kind != "switch" and not separator) or (separator and not value):
                 hint = f"write --{name}=VALUE"
-                self.tell("flag-value", f"the flag '--{name}' has no value", flag.offset, hint)
+                self.report("flag-value", f"the flag '--{name}' has no value", flag.offset, hint)
                 if kind != "switch" and not separator:
                     continue
             if kind == "switch" and value and value.lower() not in _BOOLEANS:
                 message = f"the flag '--{name}' is true or false, not '{value[:40]}'"
-                self.tell("flag-value", message, flag.offset)
+                self.report("flag-value", message, flag.offset)
             found.setdefault(name, []).append(Word(value, flag.offset + 3 + len(name)))
         return Flags(self, found)
 
     def _tell_no_strings(self) -> None:
-        self.tell("json", "an array of JSON here contains only strings", self.rest.offset, 'write "1" for 1')
+        self.report("json", "an array of JSON here contains only strings", self.rest.offset, 'write "1" for 1')
 
 
 @dataclass(frozen=True)

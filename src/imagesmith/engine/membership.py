@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from imagesmith.builds.journal import image_of, part_of
+from imagesmith.builds.journal import child_of, image_of
 from imagesmith.engine.queues import capability, own_queue, queue_of
 from imagesmith.store import runs, workers
 from imagesmith.store.database import Database, StoreBusy
@@ -107,7 +107,7 @@ class Membership:
         """The queue for a run: of the worker that has its instance, else of all capable workers."""
         image_arn = image_of(key)
         with self._database.read() as tx:
-            home = runs.worker_with_instance(tx, image_arn, part_of(key))
+            home = runs.worker_with_instance(tx, image_arn, child_of(key))
             kinds = {} if home else runs.kinds_of(tx, [image_arn])
         return queue_of(key, own_queue(home) if home else capability(kinds.get(image_arn, "")))
 

@@ -36,7 +36,7 @@ class RunJournal:
     def step(self, name: str, work: Work) -> Json:
         return _journalled(name, lambda: self.do(work, True))
 
-    def conclude(self, name: str, work: Work) -> Json:
+    def finalize(self, name: str, work: Work) -> Json:
         return _journalled(name, lambda: self.do(work, False))
 
     def wait(self, name: str, poll: Poll, *, seconds: float) -> Json:

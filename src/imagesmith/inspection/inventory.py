@@ -34,7 +34,7 @@ class Inventory:
         """Plain data for the store."""
         return [package.to_json() for package in self.packages]
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """`92 deb, 3 pypi packages on Debian 12`, and the unreadable parts."""
         kinds = Counter(package.kind for package in self.packages)
         counts = ", ".join(f"{kinds[kind]} {kind}" for kind in sorted(kinds))

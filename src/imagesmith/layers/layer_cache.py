@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from imagesmith.files import write_atomically
 from imagesmith.layers.records import LayerBlob, RecordDamaged, blobs_of
-from imagesmith.locks import LockHeld, file_lock, sole_lock
+from imagesmith.locks import LockHeld, exclusive_lock, file_lock
 from imagesmith.values.cache_reasons import age_text, changed_names
 from imagesmith.values.names import canonical_json, sha256_hex
 
@@ -130,7 +130,7 @@ class LayerCache:
         while True:
             with contextlib.ExitStack() as stack:
                 try:
-                    stack.enter_context(sole_lock(path))
+                    stack.enter_context(exclusive_lock(path))
                 except LockHeld:
                     waited = True
                 else:
@@ -147,7 +147,7 @@ class LayerCache:
         with file_lock(self.folder / "lock"):
             removed = self._trim()
             for place in self.folder.glob("*.running"):
-                with contextlib.suppress(LockHeld), sole_lock(place):
+                with contextlib.suppress(LockHeld), exclusive_lock(place):
                     place.unlink(missing_ok=True)
             # whoever writes has the lock
             for draft in self.folder.glob(".*"):

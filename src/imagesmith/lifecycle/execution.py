@@ -87,7 +87,7 @@ class _Run:
                 self._journal.wait("time of the update", self._is_time, seconds=begun["seconds"] + 1.0)
             number = 0
             # a cancel ends no action: each image of a batch looks for it in the store
-            while self._journal.conclude(f"batch {number}", self._batch)["left"]:
+            while self._journal.finalize(f"batch {number}", self._batch)["left"]:
                 number += 1
         except Cancelled:
             pass
@@ -96,7 +96,7 @@ class _Run:
                 raise StoreAway(str(error)) from error
             _log.error("the lifecycle execution %s failed in an unexpected way", self._id, exc_info=True)
             problem = f"The execution failed in an unexpected way: {error}"
-        self._journal.conclude("finish", partial(self._finish, problem))
+        self._journal.finalize("finish", partial(self._finish, problem))
 
     # Selection
 

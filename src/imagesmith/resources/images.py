@@ -61,7 +61,7 @@ def create(call: Call, request: ApiRequest) -> ApiResponse:
 def get(call: Call, request: ApiRequest) -> ApiResponse:
     record = resolve(call, request[_ARN], path=_ARN, kind=KIND)
     return {
-        "image": _shown(call, record.to_api()),
+        "image": _to_api(call, record.to_api()),
         "latestVersionReferences": record.parsed.latest_references(),
     }
 
@@ -124,13 +124,13 @@ def list_builds(call: Call, request: ApiRequest) -> ApiResponse:
 
 def summary(call: Call, record: Record) -> ApiDocument:
     return {
-        **_shown(call, select_members(record.document, _SUMMARY)),
+        **_to_api(call, select_members(record.document, _SUMMARY)),
         "owner": record.document.get("owner", record.account),
         "tags": dict(record.tags),
     }
 
 
-def _shown(call: Call, members: Mapping[str, Any]) -> ApiDocument:
+def _to_api(call: Call, members: Mapping[str, Any]) -> ApiDocument:
     """An image as shown: the time of deprecation is an instant in the API."""
     shown = _with_current_layout(call, members)
     deprecated = shown.get("deprecationTime")

@@ -21,7 +21,7 @@ _ARN = "resourceArn"
 
 
 def get(call: Call, request: ApiRequest) -> ApiResponse:
-    return {"lifecycleExecution": _shown(call, _execution(call, request[_ID]))}
+    return {"lifecycleExecution": _to_api(call, _execution(call, request[_ID]))}
 
 
 def list_all(call: Call, request: ApiRequest) -> ApiResponse:
@@ -33,7 +33,7 @@ def list_all(call: Call, request: ApiRequest) -> ApiResponse:
 
     def fetch(after: Cursor | None, limit: int) -> Sequence[tuple[Cursor, ApiDocument]]:
         found = lifecycle.list_executions(call.tx, call.account, call.region, text, after=after, limit=limit)
-        return [(execution.cursor, _shown(call, execution)) for execution in found]
+        return [(execution.cursor, _to_api(call, execution)) for execution in found]
 
     answer = list_keyed(call, fetch, key="lifecycleExecutions")
     if not answer["lifecycleExecutions"] and not queries.exists(call.tx, text):
@@ -74,7 +74,7 @@ def _execution(call: Call, id: str) -> LifecycleExecution:
     return found
 
 
-def _shown(call: Call, execution: LifecycleExecution) -> ApiDocument:
+def _to_api(call: Call, execution: LifecycleExecution) -> ApiDocument:
     counts = lifecycle.count_outcomes(call.tx, execution.id)
     impacted = sum(count for status, count in counts.items() if status != LifecycleOutcome.SKIPPED)
     return {

@@ -56,7 +56,7 @@ def _content(request: ApiRequest) -> ApiDocument:
 
 def get(call: Call, request: ApiRequest) -> ApiResponse:
     record = require(call, request[_ARN], KIND, path=_ARN)
-    return {"lifecyclePolicy": _shown(record, tuple(record.document))}
+    return {"lifecyclePolicy": _to_api(record, tuple(record.document))}
 
 
 def update(call: Call, request: ApiRequest) -> ApiResponse:
@@ -94,11 +94,11 @@ def list_all(call: Call, _request: ApiRequest) -> ApiResponse:
         call.own(KIND),
         key="lifecyclePolicySummaryList",
         filters={name: member(name) for name in ("name", "resourceType", "status")},
-        show=lambda record: _shown(record, _SUMMARY),
+        show=lambda record: _to_api(record, _SUMMARY),
     )
 
 
-def _shown(record: Record, names: tuple[str, ...]) -> ApiDocument:
+def _to_api(record: Record, names: tuple[str, ...]) -> ApiDocument:
     """Members of a policy with its tags; dates are instants in the API."""
     members = select_members(record.document, names)
     dates: ApiDocument = {name: parse_instant(members[name]) for name in _DATES if name in members}

@@ -18,7 +18,7 @@ def collect_metadata(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
         inventory = take_inventory(root, run.cancellation)
     os_version = inventory.system.os_version
     run.worker_context.inspections.put_inventory(run.plan.image_arn, inventory.rows(), os_version=os_version)
-    run.log.line("inventory", inventory.words())
+    run.log.line("inventory", inventory.summary())
     return Outcome({"osVersion": os_version, "associationId": run.command_id})
 
 

@@ -90,7 +90,7 @@ def collect_metadata(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     if not facts:
         inventory = _inventory(run, machine)
         facts = {
-            "rows": inventory.rows(), "osVersion": inventory.system.os_version, "words": inventory.words(),
+            "rows": inventory.rows(), "osVersion": inventory.system.os_version, "words": inventory.summary(),
         }  # fmt: skip
         if machine.disk.state is not None:
             disk_cache.keep_facts(run, machine.disk.state, "inventory", facts, now=run.worker_context.clock())
