@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imagesmith.namespaces.id_maps import IdMap, own_ids, range_of_its_own
-from imagesmith.namespaces.user_namespace import ROOT, NamespaceError, RootLayers, UserNamespace
+from imagesmith.namespaces.maker import NamespaceError
+from imagesmith.namespaces.user_namespace import ROOT, RootLayers, UserNamespace
 
 
 @contextmanager

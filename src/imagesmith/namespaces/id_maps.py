@@ -78,26 +78,49 @@ def own_ids() -> IdMap:
     return user_ids(user, os.getgid(), name=name)
 
 
-@contextmanager
-def range_of_its_own(table: Path, *, first: int = FIRST_ID, most: int = MOST_RANGES) -> Iterator[IdMap]:
-    """Hold a range that no other namespace of the machine has. `table`: a folder that all servers share.
+def lease_range(table: Path, *, first: int = FIRST_ID, most: int = MOST_RANGES) -> tuple[IdMap, int]:
+    """A range that no other namespace of the machine has, and the lock that holds it until its last copy is closed.
 
-    Raises NoIds when all are held.
+    `table`: a folder that all servers share. Raises NoIds when all are held.
     """
     table.mkdir(parents=True, exist_ok=True, mode=0o700)
     for number in range(most):
-        descriptor = os.open(table / str(first + number * SIZE), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        start = first + number * SIZE
+        descriptor = os.open(table / str(start), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            part = IdRange(0, first + number * SIZE, SIZE)
-            yield IdMap(users=(part,), groups=(part,), privileged=True)
-            return
-        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             os.close(descriptor)
-    raise NoIds(f"all {most} ranges of ids are held by running builds")
+            continue
+        part = IdRange(0, start, SIZE)
+        return IdMap(users=(part,), groups=(part,), privileged=True), descriptor
+    raise NoIds(f"all {most} ranges of ids are held by running builds: wait for some to end")
+
+
+@contextmanager
+def range_of_its_own(table: Path, *, first: int = FIRST_ID, most: int = MOST_RANGES) -> Iterator[IdMap]:
+    """Hold a range that no other namespace of the machine has, during the block. Raises NoIds."""
+    ids, descriptor = lease_range(table, first=first, most=most)
+    try:
+        yield ids
+    finally:
+        os.close(descriptor)
+
+
+def nested_ids(users: Path = Path("/proc/self/uid_map"), groups: Path = Path("/proc/self/gid_map")) -> IdMap | None:
+    """The map of a namespace in the one of this process, with the same ids; None: this process has all ids of the
+    machine, and a build gets a range of its own."""
+    found = [
+        tuple(
+            IdRange(inside, inside, min(count, SIZE - inside))
+            for inside, _, count in (map(int, line.split()) for line in path.read_text().splitlines())
+            if inside < SIZE
+        )
+        for path in (users, groups)
+    ]
+    if any(path.read_text().split() == ["0", "0", "4294967295"] for path in (users, groups)):
+        return None
+    return IdMap(users=found[0], groups=found[1], privileged=False)
 
 
 def _subordinate(path: Path, name: str, user: int) -> int:

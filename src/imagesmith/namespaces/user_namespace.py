@@ -25,6 +25,7 @@ from typing import Any
 
 from imagesmith import processes
 from imagesmith.namespaces.id_maps import IdMap, IdRange
+from imagesmith.namespaces.maker import NamespaceError
 
 ROOT = "/run/root"
 """The root of the image in the mounts of the namespace."""
@@ -35,10 +36,6 @@ _PROGRAM = Path(__file__).with_name("holder_program.py")
 _ANSWER_SECONDS = 60.0
 _END_SECONDS = 30.0
 _LARGEST = 1 << 20
-
-
-class NamespaceError(OSError):
-    """A namespace could not be made or has ended; the text says which step failed and what to try."""
 
 
 @dataclass(frozen=True)

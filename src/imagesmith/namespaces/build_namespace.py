@@ -1,0 +1,139 @@
+"""The user namespace of a build: uid 0 in it is an ordinary id of the machine, and files on disk keep theirs.
+
+lease a range of ids --> NamespaceMaker --> BuildNamespace --overlay--> the root of a container, with its ids
+                                                          --view-----> mounts for the tools that enter it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from imagesmith.namespaces.host_ids import HostIds
+from imagesmith.namespaces.id_maps import IdMap, IdRange
+from imagesmith.namespaces.maker import NamespaceError, NamespaceMaker
+from imagesmith.namespaces.mount_trees import NO_DEVICES, clone_own_file, clone_tree
+
+_PLACE: Final = "/run"
+"""Where maker_program.py puts the trees of a view."""
+_CURES: Final = {
+    errno.ENOSPC: "`sysctl user.max_user_namespaces` is the most that this machine allows: raise it",
+    errno.ENOSYS: "Linux 6.1 or newer is needed",
+    errno.EINVAL: "this needs Linux 6.1 or newer, and the data directory on ext4, xfs or btrfs",
+    errno.EPERM: "a container or security module forbids it: run imagesmith on the machine itself",
+}
+
+
+@dataclass(frozen=True)
+class ViewPlace:
+    """A folder or file that tools inside see: a root whose files have the ids of the namespace, or our own."""
+
+    source: Path
+    writable: bool
+
+
+@dataclass(frozen=True)
+class NamespaceView:
+    """A mount namespace (a descriptor, which the caller closes), and the paths of its places there."""
+
+    descriptor: int
+    paths: tuple[Path, ...]
+
+
+class BuildNamespace:
+    """A user namespace held by a descriptor; close() ends it once nothing runs in it. Make one with `start`."""
+
+    def __init__(self, maker: NamespaceMaker, descriptor: int, ids: IdMap, lease: int) -> None:
+        self.descriptor = descriptor
+        self.lease = lease
+        """The lock on the range of ids; programs inside hold it as well. -1: there is none."""
+        self.host_ids = HostIds(ids.users[0].outside if ids.privileged else 0)
+        self._maker = maker
+        self._maps_files = ids.privileged
+        self._lock = threading.Lock()
+
+    @classmethod
+    def start(cls, maker: NamespaceMaker, ids: IdMap, *, lease: int = -1) -> BuildNamespace:
+        """Make the namespace, which owns the lease from now on. Raises NamespaceError."""
+        try:
+            request = {"do": "make", "uid": _rows(ids.users), "gid": _rows(ids.groups)}
+            with _explained():
+                descriptor = maker.ask(request)
+        except BaseException:
+            if lease >= 0:
+                os.close(lease)
+            raise
+        return cls(maker, descriptor, ids, lease)
+
+    @property
+    def path(self) -> str:
+        """A path to the namespace, for programs that enter it as root outside."""
+        return f"/proc/{os.getpid()}/fd/{self.descriptor}"
+
+    @property
+    def files(self) -> int:
+        """The namespace for clone_tree, where a folder of this machine is given its ids; -1: it has them."""
+        return self.descriptor if self._maps_files else -1
+
+    def overlay(self, store: Path, folder: Path, options: str) -> int:
+        """A detached overlay of a container's folder below the store's; the caller closes it.
+
+        On disk, files are numbered from 0. Raises NamespaceError.
+        """
+        with _explained():
+            tree = clone_tree(store, namespace=self.files)
+            try:
+                request = {"do": "overlay", "folder": str(folder.relative_to(store)), "options": options}
+                return self._maker.ask(request, [self.descriptor, tree])
+            finally:
+                os.close(tree)
+
+    def view(self, places: Sequence[ViewPlace]) -> NamespaceView:
+        """Mounts of this machine, with places added that the user of the namespace can reach. Raises
+        NamespaceError."""
+        with _explained(), ExitStack() as stack:
+            trees = []
+            for place in places:
+                tree = (
+                    clone_tree(place.source, NO_DEVICES) if place.writable
+                    else clone_own_file(place.source, self.files)
+                )  # fmt: skip
+                stack.callback(os.close, tree)
+                trees.append(tree)
+            found = self._maker.ask({"do": "view"}, [self.descriptor, *trees])
+        return NamespaceView(found, tuple(Path(_PLACE, str(number)) for number in range(len(places))))
+
+    def close(self) -> None:
+        with self._lock:
+            descriptors, self.descriptor, self.lease = (self.descriptor, self.lease), -1, -1
+        for descriptor in descriptors:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def __enter__(self) -> BuildNamespace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def _explained() -> Any:
+    """Errors of the block say what to try."""
+    try:
+        yield
+    except OSError as error:
+        cure = _CURES.get(error.errno or 0, "")
+        text = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
+        raise NamespaceError(error.errno or errno.EIO, f"{text}; {cure}" if cure else text) from error
+
+
+def _rows(parts: Sequence[IdRange]) -> list[list[int]]:
+    return [[part.inside, part.outside, part.count] for part in parts]
