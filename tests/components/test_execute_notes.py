@@ -18,16 +18,6 @@ class Container(HostInstance):
         return "container"
 
 
-def test_sudo_that_is_refused_in_a_container_is_explained(run_text: RunText, tmp_path: Path) -> None:
-    """sudo's own words speak of a flag; the log says what to do instead."""
-    words = 'sudo: The "no new privileges" flag is set, which prevents sudo from running as root.'
-    inputs = {"commands": [f"echo '{words}' >&2; exit 1"]}
-    ran = run_text(one_step("ExecuteBash", inputs), instance=Container(tmp_path))
-    assert ran.status == "failed" and "do not use sudo" in ran.log
-    ran = run_text(one_step("ExecuteBash", inputs), instance=HostInstance(tmp_path))
-    assert "do not use sudo" not in ran.log
-
-
 @pytest.mark.parametrize(
     "words",
     [

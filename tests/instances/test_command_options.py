@@ -45,10 +45,11 @@ def test_a_tree_is_mounted_for_one_command(instance: ContainerInstance, tmp_path
     source = tmp_path / "root" / "data"
     source.mkdir(parents=True)
     (source / "file").write_text("content\n")
+    os.chown(source, instance.ids.first, instance.ids.first)
     tree = detached_mount(tmp_path / "root", "/data", read_only=read_only)
     changed = instance.root.stat().st_mtime_ns
     try:
-        with mount_targets(instance.root, [("/a/b", True)]):
+        with mount_targets(instance.root, [("/a/b", True)], ids=instance.ids):
             said = shell(instance, "cat /a/b/file; echo x >/a/b/new", mounts=[MountedTree("/a/b", tree)])
     finally:
         os.close(tree)
@@ -68,7 +69,8 @@ def test_a_source_cannot_be_a_link_out_of_its_root(tmp_path: Path) -> None:
 
 def test_what_is_written_to_a_view_is_thrown_away(instance: ContainerInstance, tmp_path: Path) -> None:
     """The root below it stays as it is."""
-    with thrown_away(instance.root, tmp_path) as view, mount_targets(instance.root, [("/m", True)]):
+    targets = mount_targets(instance.root, [("/m", True)], ids=instance.ids)
+    with thrown_away(instance.root, tmp_path, instance.ids) as view, targets:
         tree = detached_mount(view, "/etc", read_only=False)
         try:
             said = shell(instance, "echo x >/m/os-release; cat /m/os-release", mounts=[MountedTree("/m", tree)])
@@ -80,7 +82,7 @@ def test_what_is_written_to_a_view_is_thrown_away(instance: ContainerInstance, t
 
 def test_a_folder_in_memory_is_empty_and_bounded(instance: ContainerInstance) -> None:
     """It ends with its command."""
-    with mount_targets(instance.root, [("/m", True)]):
+    with mount_targets(instance.root, [("/m", True)], ids=instance.ids):
         folder = MemoryFolder("/m", 65536)
         said = shell(instance, "ls /m; dd if=/dev/zero of=/m/x bs=1024 count=100", mounts=[folder])
         assert "No space left" in said
@@ -110,11 +112,11 @@ def test_folders_are_made_inside_the_root(launch: Launch) -> None:
     """A link leads to its target in the root, and new folders are their user's."""
     instance = launch(name="folders")
     shell(instance, "mkdir /real; ln -s /real /link")
-    assert make_folders(instance.root, "/link/a/b", uid=12, gid=13)
+    assert make_folders(instance.root, "/link/a/b", uid=12, gid=13, ids=instance.ids)
     assert shell(instance, "stat -c '%u:%g %a' /real/a/b /real") == "12:13 755\n0:0 755\n"
-    assert not make_folders(instance.root, "/link/a", uid=0, gid=0)
+    assert not make_folders(instance.root, "/link/a", uid=0, gid=0, ids=instance.ids)
     with pytest.raises(InstanceError, match="is not a folder"):
-        make_folders(instance.root, "/etc/os-release/x", uid=0, gid=0)
+        make_folders(instance.root, "/etc/os-release/x", uid=0, gid=0, ids=instance.ids)
 
 
 def test_other_kinds_refuse_what_only_a_container_does(tmp_path: Path) -> None:

@@ -36,12 +36,12 @@ def store(tmp_path: Path) -> Iterator[LayerStore]:
         made.remove(name)
 
 
-def archive_of(files: dict[str, str]) -> bytes:
+def archive_of(files: dict[str, str], *, owner: int = 0) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, text in files.items():
             info = tarfile.TarInfo(name)
-            info.size, info.mode = len(text), 0o644
+            info.size, info.mode, info.uid = len(text), 0o644, owner
             tar.addfile(info, io.BytesIO(text.encode()))
     return out.getvalue()
 
@@ -176,6 +176,8 @@ def test_layers_are_shared_and_collected_with_their_last_user(store: LayerStore)
         (b"x" * 600, "checksum"),
         (archive_of({"../a": ""}), "could lead out"),
         (archive_of({"a": "x"})[:700], "middle"),
+        (archive_of({"a": "x"}, owner=65536), "'/a' belongs to 65536:0, beyond the ids of a build"),
+        (archive_of({"a": "x"}, owner=2_000_000), "beyond the ids of a build: change its owner"),
     ],
 )
 def test_a_refused_layer_leaves_nothing(store: LayerStore, archive: bytes, words: str) -> None:

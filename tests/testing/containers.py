@@ -17,9 +17,9 @@ from imagesmith.instances.container import ContainerInstance
 from imagesmith.trees import remove_tree
 
 TOOLS = (
-    "sh", "bash", "cat", "chmod", "chroot", "cp", "cut", "dd", "env", "grep", "head", "id", "kill", "ln", "ls",
-    "mkdir", "mknod", "mount", "mv", "nohup", "nsenter", "pwd", "readlink", "rm", "rmdir", "sed", "setsid", "sleep",
-    "sort", "stat", "tail", "test", "touch", "tr", "true", "umount", "uname", "unshare", "wc", "yes",
+    "sh", "bash", "cat", "chmod", "chown", "chroot", "cp", "cut", "dd", "env", "grep", "head", "id", "kill", "ln",
+    "ls", "mkdir", "mknod", "mount", "mv", "nohup", "nsenter", "pwd", "readlink", "rm", "rmdir", "sed", "setsid",
+    "sleep", "sort", "stat", "tail", "test", "touch", "tr", "true", "umount", "uname", "unshare", "wc", "yes",
 )  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from imagesmith.copying.copier import FileCopier
 from imagesmith.dockerfile_builds.build import DockerfileBuild
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfiles.template import check_template
+from imagesmith.namespaces.build_namespace import BuildNamespace
 from testing.dockerfile_oracle import BuildahBuilds, ComparedImage, compared_image, differences
 from testing.dockerfile_rows import OracleRow
 from testing.oracle_downloads import HOME, served_to, served_to_buildah
@@ -65,11 +67,17 @@ class OwnBuilds:
         try:
             if HOME not in text:
                 return OwnResult(self._exported(build.whole()))
-            copier = FileCopier("oracle-downloads", disk=self.storage.root, network="outbound")
-            with copier, served_to(copier):
-                return OwnResult(self._exported(replace(build, copier=copier).whole()))
+            return OwnResult(self._exported(replace(build, make_copier=self._downloading_copier).whole()))
         except DockerfileFailed as error:
             return OwnResult(failed=str(error))
+
+    @contextmanager
+    def _downloading_copier(self, namespace: BuildNamespace) -> Iterator[FileCopier]:
+        copier = FileCopier(
+            "oracle-downloads", disk=self.storage.root, network="outbound", namespace=namespace
+        )  # fmt: skip
+        with copier, served_to(copier):
+            yield copier
 
     def _parent(self, changes: Mapping[str, Any]) -> PlainImage:
         key = json.dumps(changes, sort_keys=True)

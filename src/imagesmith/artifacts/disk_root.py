@@ -98,15 +98,17 @@ def find_root(disk: BlockDevice) -> DiskRoot:
 
 
 def unpack(
-    root: DiskRoot, folder: Path, *, wanted: Wanted | None = None, cancellation: Cancellation | None = None
-) -> int:
+    root: DiskRoot, folder: Path, *, wanted: Wanted | None = None, ids: int = 1 << 32,
+    cancellation: Cancellation | None = None,
+) -> int:  # fmt: skip
     """Copy the files of a root into an empty folder, as root, with all attributes that ext4 stores.
 
-    Returns the number of files. Raises DiskError, OSError, Cancelled.
+    Files of users and groups from `ids` on are refused. Returns the number of files. Raises DiskError, OSError,
+    Cancelled.
     """
     top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return _Unpacking(root.system, wanted, cancellation).run(top)
+        return _Unpacking(root.system, wanted, ids, cancellation).run(top)
     finally:
         os.close(top)
 
@@ -114,7 +116,8 @@ def unpack(
 class _Unpacking:
     """One copy. Folders are made and entered by descriptor, so no link of the disk is ever followed."""
 
-    def __init__(self, system: Ext4, wanted: Wanted | None, cancellation: Cancellation | None) -> None:
+    def __init__(self, system: Ext4, wanted: Wanted | None, ids: int, cancellation: Cancellation | None) -> None:
+        self._ids = ids
         self._system = system
         self._wanted = wanted
         self._cancellation = cancellation
@@ -145,6 +148,10 @@ class _Unpacking:
             self._count += 1
             if self._count > _MOST_FILES:
                 raise UnreadableFileSystem(f"the file system has more than {_MOST_FILES} files")
+            if max(inode.uid, inode.gid) >= self._ids:
+                raise UnreadableFileSystem(
+                    f"{inside} belongs to {inode.uid}:{inode.gid}, beyond the ids of a build"
+                )
             if is_folder:
                 if number in above:
                     raise UnreadableFileSystem(f"the folder {inside} contains itself")

@@ -44,6 +44,9 @@ from imagesmith.layers.overlay_mounts import overlay_options, unmount
 from imagesmith.layers.records import LayerBlob
 from imagesmith.layers.store import LayerStore, NameInUse
 from imagesmith.locks import file_lock
+from imagesmith.namespaces.build_namespace import BuildNamespace
+from imagesmith.namespaces.id_maps import ID_TABLE, lease_range, nested_ids
+from imagesmith.namespaces.maker import NamespaceMaker
 from imagesmith.processes import Cancellation, Completed, OnOutput
 from imagesmith.trees import remove_tree
 
@@ -82,6 +85,7 @@ class ContainerStorage:
         self.key = storage_key(root)
         self._now = now
         self._store = LayerStore(root)
+        self._maker = NamespaceMaker()
         self._intact = IntactFiles()
 
     @classmethod
@@ -147,9 +151,20 @@ class ContainerStorage:
         with reported(f"making container {name} from image {image}"):
             self._store.create(name, config, layers)
 
-    def mount(self, name: str) -> Path:
+    def new_namespace(self) -> BuildNamespace:
+        """A user namespace for containers of a build, with ids that no other has; the caller closes it."""
+        with reported("making the user namespace of a build"):
+            ids = nested_ids()
+            if ids is not None:
+                return BuildNamespace.start(self._maker, ids)
+            ids, lease = lease_range(ID_TABLE)
+            return BuildNamespace.start(self._maker, ids, lease=lease)
+
+    def mount(self, name: str, namespace: BuildNamespace | None = None) -> Path:
+        """The root of a container. With a namespace, its files have the ids that they have there, and nothing may
+        use it yet; without, those that they have on disk, unless it is mounted already."""
         with reported(f"mounting container {_check_name(name)}"):
-            return self._store.mount(name)
+            return self._store.mount(name, namespace)
 
     def unmount(self, name: str) -> None:
         with reported(f"unmounting container {_check_name(name)}"):
@@ -182,15 +197,17 @@ class ContainerStorage:
         labels: Mapping[str, str] | None = None,
         created_by: str = "",
         cancellation: Cancellation | None = None,
+        namespace: BuildNamespace | None = None,
     ) -> str:
         """Write the container's changes as one layer of a new image; returns its id. Raises Cancelled.
 
-        `created` is the time of the image, and no file of the layer is later. The container goes on above it.
+        `created` is the time of the image, and no file of the layer is later. The container goes on above it, and
+        is mounted in the namespace again if it was.
         """
         with reported(f"committing container {_check_name(name)}"):
             base = self._store.container_config(name)
             latest = int(created.timestamp()) if created else None
-            made = self._store.commit(name, latest=latest, cancellation=cancellation)
+            made = self._store.commit(name, latest=latest, cancellation=cancellation, namespace=namespace)
             with self._store.lease(made.layers):
                 config = committed_config(
                     base, [layer.diff_id for layer in made.layers], created=created or self._now(),
@@ -198,14 +215,16 @@ class ContainerStorage:
                 )  # fmt: skip
                 return self._store.put_image(config, made.layers)
 
-    def commit_layers(self, name: str, *, cancellation: Cancellation | None = None) -> tuple[LayerBlob, ...]:
+    def commit_layers(
+        self, name: str, *, cancellation: Cancellation | None = None, namespace: BuildNamespace | None = None
+    ) -> tuple[LayerBlob, ...]:
         """Write the container's changes as one layer, if there are any; returns all its layers, lowest first, which
         the container holds. Raises Cancelled."""
         with reported(f"committing container {_check_name(name)}"):
             if not any(self._store.upper(name).iterdir()):
                 # what runs inside goes on: a commit would mount it anew
                 return self._store.container(name).layers
-            return self._store.commit(name, cancellation=cancellation).layers
+            return self._store.commit(name, cancellation=cancellation, namespace=namespace).layers
 
     def replace_layers(self, name: str, layers: Sequence[LayerBlob]) -> None:
         """Put other layers, which the caller holds, in place of a container's; its configuration stays."""
@@ -387,9 +406,10 @@ class ContainerStorage:
         return _mounted_below(self.root)
 
     def close(self) -> None:
-        """Unmount all mounts of this storage."""
+        """Unmount all mounts of this storage, and end what makes its namespaces."""
         for place in self.mounted():
             _detach(place)
+        self._maker.close()
 
 
 def storage_key(root: Path) -> str:

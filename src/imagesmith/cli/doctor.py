@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def examine(settings: Settings) -> Iterator[HealthCheck]:
             "true",
         ],
     )
-    yield replace(_attempt("user namespaces", _user_namespace), needed=False)
+    yield _attempt("user namespaces", lambda: _user_namespace(settings.data_dir))
     yield _attempt("storage", _storage)
     for name, argv, hint in MACHINE_TOOLS:
         yield replace(_tool(name, argv, hint), needed=False)
@@ -145,19 +145,38 @@ def _storage() -> str:
         return "a container was made, mounted and committed"
 
 
-def _user_namespace() -> str:
-    """Hold a root in a user namespace, as this user."""
-    from imagesmith.namespaces.id_maps import ID_TABLE, own_ids, range_of_its_own
+def _user_namespace(data_dir: Path) -> str:
+    """Mount a container in a user namespace, on the file system of the data directory."""
+    from imagesmith.artifacts.storage import SCRATCH, ContainerStorage
+    from imagesmith.namespaces.id_maps import SIZE
+
+    if os.geteuid():
+        return _own_namespace()
+    place = data_dir if data_dir.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="imagesmith-doctor-", dir=place) as folder:
+        storage = ContainerStorage.open(Path(folder) / "containers")
+        try:
+            with storage.new_namespace() as namespace:
+                storage.create("doctor", SCRATCH)
+                storage.mount("doctor", namespace)
+                storage.remove("doctor")
+                first = namespace.host_ids.first
+        finally:
+            storage.close()
+        return f"root inside has one of the machine's {SIZE} ids from {first} on"
+
+
+def _own_namespace() -> str:
+    """Hold a root in a user namespace, as an ordinary user."""
+    from imagesmith.namespaces.id_maps import own_ids
     from imagesmith.namespaces.user_namespace import RootLayers, UserNamespace
 
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagesmith-doctor-")))
+    with tempfile.TemporaryDirectory(prefix="imagesmith-doctor-") as folder:
         for name in ("layer", "changes/upper", "changes/work"):
-            (folder / name).mkdir(parents=True)
-        ids = own_ids() if os.geteuid() else stack.enter_context(range_of_its_own(ID_TABLE))
-        UserNamespace.start(RootLayers([folder / "layer"], folder / "changes"), ids).close()
-        first = ids.users[-1]
-        return f"{first.count} ids of the machine from {first.outside} on"
+            (Path(folder) / name).mkdir(parents=True)
+        ids = own_ids()
+        UserNamespace.start(RootLayers([Path(folder) / "layer"], Path(folder) / "changes"), ids).close()
+        return f"{ids.users[-1].count} ids of the machine from {ids.users[-1].outside} on"
 
 
 def _machines(settings: Settings) -> HealthCheck:

@@ -38,9 +38,8 @@ $ imagesmith component run web.yml --on machine:debian-12-x86               # wh
 | Background programs | A process that a step leaves running (`nohup app &`) runs until the instance ends; on this \
 computer it is not stopped. A timeout and a cancel end all processes of the step. Output after the end \
 of the step is logged for up to three seconds, until it pauses for one; a line of the log says if more can follow. |
-| sudo | In containers commands run as root and cannot gain privileges: `sudo` works for root only \
-(with a warning that it cannot send an audit message). Run privileged commands in the step itself, and drop \
-privileges with `su` or `setpriv`. |
+| sudo | In containers commands run as root. `sudo` and other set-user-id programs work for every user, and give \
+the rights of root inside the container; `sudo` warns that it cannot send an audit message. |
 | WebDownload, S3Download, S3Upload | Executed by the worker, so the instance needs neither tools nor \
 credentials. Addresses of the worker itself are refused. |
 | `aws:ssm:` | The values of `imagesmith parameter put`, of the account and Region of the build. Those put with \

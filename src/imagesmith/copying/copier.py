@@ -35,6 +35,7 @@ from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.sandbox import HOLDER, Sandbox
 from imagesmith.instances.view import program_binds
+from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.processes import Cancellation
 
 _PROGRAM: Final = Path(__file__).with_name("program")
@@ -53,16 +54,19 @@ class FileCopier:
     """Copies files for one build; close() ends its sandbox. Use it as a context manager."""
 
     def __init__(
-        self, name: str, *, disk: Path, network: NetworkKind = "outbound", limits: ResourceLimits | None = None
-    ) -> None:
+        self, name: str, *, disk: Path, network: NetworkKind = "outbound", limits: ResourceLimits | None = None,
+        namespace: BuildNamespace | None = None,
+    ) -> None:  # fmt: skip
         """`name` is the sandbox's: `<run-time folder's name>-<build id>-files`, so that a sweep finds its groups.
 
-        `disk` is the folder that holds the roots: see Sandbox.start. Nothing is started before the first copy.
+        `disk` is the folder that holds the roots: see Sandbox.start. `namespace` is that of the roots; None: they
+        are folders of this machine. Nothing is started before the first copy.
         """
         self.name = name
         self.disk = disk
         self.network: NetworkKind = network
         self.limits = limits or ResourceLimits()
+        self._namespace = namespace
         self._sandbox: Sandbox | None = None
         self._program: CopyProgram | None = None
 
@@ -117,7 +121,7 @@ class FileCopier:
         if self._sandbox is None:
             self._sandbox = Sandbox.start(
                 self.name, view=View(program_binds(_PROGRAM, _PLACE)), holder=HOLDER,
-                network=network, limits=self.limits, disk=self.disk,
+                network=network, limits=self.limits, disk=self.disk, namespace=self._namespace,
             )  # fmt: skip
             self._program = CopyProgram.start(self._sandbox, f"{_PLACE}/start.py")
         return self._sandbox

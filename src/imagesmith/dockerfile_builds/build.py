@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from imagesmith.artifacts.cache_use import CacheUse
 from imagesmith.artifacts.storage import ContainerStorage
@@ -29,6 +30,7 @@ from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph
 from imagesmith.dockerfiles.model import Placeholder
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.network import NetworkKind
+from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.processes import Cancellation, OnOutput
 
 
@@ -52,8 +54,8 @@ class DockerfileBuild:
     network: NetworkKind = "outbound"
     cache: CacheUse | None = None
     """Results of earlier builds; None: every instruction is carried out, and nothing is kept."""
-    copier: FileCopier | None = None
-    """Carries out COPY and ADD; None: some in the network of the build, which end with it."""
+    make_copier: Callable[[BuildNamespace], AbstractContextManager[FileCopier]] | None = None
+    """Makes what carries out COPY and ADD for the roots of a namespace; None: with the network of the build."""
     at_once: int = 1
     """The most stages that are carried out at the same time, each within the limits."""
     cancellation: Cancellation | None = None
@@ -126,17 +128,22 @@ class DockerfileBuild:
     def _context(self) -> Iterator[BuildContext]:
         with ExitStack() as stack:
             work = stack.enter_context(self.storage.scratch())
-            copiers = stack.enter_context(closing(Copiers(self._own_copier, given=self.copier)))
+            namespace = stack.enter_context(self.storage.new_namespace())
+            given = stack.enter_context(self.make_copier(namespace)) if self.make_copier else None
+            make = partial(self._own_copier, namespace)
+            copiers = stack.enter_context(closing(Copiers(make, given=given)))
             yield BuildContext(
                 storage=self.storage, name=self.name, limits=self.limits, network=self.network,
                 timeout=self.timeout, until=self.clock() + self.timeout, clock=self.clock, now=self.now,
                 cancellation=self.cancellation, on_output=self.on_output, copiers=copiers, work=work,
-                caches=CacheMountLocks(), at_once=self.at_once,
+                caches=CacheMountLocks(), at_once=self.at_once, namespace=namespace,
             )  # fmt: skip
 
-    def _own_copier(self, number: int) -> FileCopier:
+    def _own_copier(self, namespace: BuildNamespace, number: int) -> FileCopier:
         name = f"{self.storage.key}-{self.name}-files{number or ''}"
-        return FileCopier(name, disk=self.storage.root, network=self.network, limits=self.limits)
+        return FileCopier(
+            name, disk=self.storage.root, network=self.network, limits=self.limits, namespace=namespace
+        )
 
 
 def _is_parent_itself(stage: DockerfileStage) -> bool:

@@ -15,6 +15,7 @@ from imagesmith.copying.copiers import Copiers
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.network import NetworkKind
+from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.processes import Cancellation, OnOutput
 
 _POLL_SECONDS: Final = 0.1
@@ -58,6 +59,8 @@ class BuildContext:
     cancellation: Cancellation | None
     on_output: OnOutput | None
     copiers: Copiers
+    namespace: BuildNamespace
+    """Of all its stages: files keep their owners from one to another."""
     work: Path
     """A folder of its own beside the storage."""
     caches: CacheMountLocks

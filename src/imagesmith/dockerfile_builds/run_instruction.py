@@ -26,7 +26,7 @@ def carry_out_run(stage: StageBuild, placed: PlacedInstruction, run: RunInstruct
     config, context = stage.config, stage.context
     user = stage.find_user(config.user)
     folder = config.working_dir or "/"
-    make_folders(stage.instance.root, folder, uid=user.identity.uid, gid=user.identity.gid)
+    make_folders(stage.instance.root, folder, uid=user.identity.uid, gid=user.identity.gid, ids=stage.instance.ids)
     words, script = run_words(config, run)
     variables = {"PATH": DEFAULT_PATH, "HOME": user.home, **arguments_of(placed), **config.env}
     # it makes /dev and /proc where the image has none: as targets of mounts they would be removed below it

@@ -46,7 +46,7 @@ def run_mounts(
                 raise _refused(mount, error) from error
             found.append(made)
             targets.append((made.target, not isinstance(made, MountedTree) or made.is_folder))
-        stack.enter_context(mount_targets(stage.instance.root, targets))
+        stack.enter_context(mount_targets(stage.instance.root, targets, ids=stage.instance.ids))
         yield found
 
 
@@ -82,7 +82,7 @@ def _mount(stage: StageBuild, stack: ExitStack, mount: RunMount, root_of: RootOf
     root = root_of(mount)
     read_only = mount.read_only is not False
     if not read_only:
-        root = stack.enter_context(thrown_away(root, stage.context.work))
+        root = stack.enter_context(thrown_away(root, stage.context.work, stage.context.namespace.host_ids))
     try:
         return _tree(stack, target, root, mount.source or "/", read_only=read_only)
     except FileNotFoundError as error:
@@ -105,7 +105,8 @@ def _cache(stage: StageBuild, mount: RunMount, root_of: RootOf) -> Path:
     if not folder.exists():
         folder.mkdir(parents=True)
         folder.chmod(int(mount.mode, 8) if mount.mode else _CACHE_MODE)
-        os.chown(folder, int(mount.uid or 0), int(mount.gid or 0))
+        ids = stage.context.namespace.host_ids
+        os.chown(folder, ids.outside(int(mount.uid or 0)), ids.outside(int(mount.gid or 0)))
         if mount.image:
             request = CopyRequest(sources=(PathSource(mount.source or "/"),), destination="/")
             source = root_of(mount)

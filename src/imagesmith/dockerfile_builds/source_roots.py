@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,11 @@ class SourceRoots:
         """The root that an instruction takes files from; None: the build context. Raises DockerfileFailed."""
         if taken is None:
             context = self._context.work / "context"
-            context.mkdir(exist_ok=True)
+            with self._lock:
+                if not context.exists():
+                    first = self._context.namespace.host_ids.first
+                    context.mkdir()
+                    os.chown(context, first, first)
             return context
         root = self._stage(taken.stage).source_root() if taken.stage >= 0 else None
         return root or self._view(self.layers(taken))
@@ -63,7 +68,7 @@ class SourceRoots:
             storage.remove(name)
             storage.create(name, layers)
             self._views[layers] = (name, Path())
-            self._views[layers] = (name, storage.mount(name))
+            self._views[layers] = (name, storage.mount(name, self._context.namespace))
         except StorageError as error:
             raise DockerfileFailed(f"an image of the Dockerfile cannot be opened: {error}") from error
         return self._views[layers][1]

@@ -53,8 +53,9 @@ class StageBuild:
             self._instance = ContainerInstance.launch(
                 self.context.storage, self.layers or SCRATCH, name=self._name, network=self.context.network,
                 limits=self.context.limits, cancellation=self.context.cancellation, variables=(),
+                namespace=self.context.namespace,
             )  # fmt: skip
-            self._rights = _rights(self._instance.root)
+            self._rights = _rights(self._instance)
         return self._instance
 
     def rest(self) -> None:
@@ -141,7 +142,7 @@ class StageBuild:
 
     def _warn_of_root(self) -> None:
         """Docker loses a change of the root itself as well, and says nothing."""
-        now = _rights(self._instance.root) if self._instance is not None else self._rights
+        now = _rights(self._instance) if self._instance is not None else self._rights
         if now != self._rights:
             self.context.tell(
                 f"warning: no layer carries the mode and owner of /: {now} is {self._rights} in the image"
@@ -166,10 +167,10 @@ def arguments_of(placed: PlacedInstruction) -> Mapping[str, str]:
     return {name: values[name] for name in sorted(scope.arguments - scope.fixed) if name in values}
 
 
-def _rights(root: Path) -> str:
-    """Mode and owner of a folder, as `0755 0:0`."""
-    status = root.stat()
-    return f"{stat.S_IMODE(status.st_mode):04o} {status.st_uid}:{status.st_gid}"
+def _rights(instance: ContainerInstance) -> str:
+    """Mode and owner of a root, as `0755 0:0`."""
+    status, ids = instance.root.stat(), instance.ids
+    return f"{stat.S_IMODE(status.st_mode):04o} {ids.inside(status.st_uid)}:{ids.inside(status.st_gid)}"
 
 
 def _table(root: Root, path: str) -> bytes:

@@ -146,7 +146,7 @@ class StageRunner:
             carry_out_copy(build, placed, item, self._sources.of(_taken(stage, placed, None)))
         else:
             user = build.find_user(build.config.user).identity
-            make_folders(build.root(), build.config.working_dir, uid=user.uid, gid=user.gid)
+            make_folders(build.root(), build.config.working_dir, uid=user.uid, gid=user.gid, ids=build.instance.ids)
 
     def _inputs(self, build: StageBuild, stage: DockerfileStage, placed: PlacedInstruction) -> StepInputs | str:
         """What the result of an instruction depends on, or why it is not kept."""

@@ -76,10 +76,11 @@ def read_documents(text: bytes) -> dict[str, Any]:
     return members
 
 
-def outer_arguments(view: View, files: Sequence[int], info: int) -> list[str]:
+def outer_arguments(view: View, files: Sequence[int], info: int, *, lease: int = -1) -> list[str]:
     """The outer namespaces of a sandbox: the tools read-only, generated files, the view, and nothing else.
 
-    `files` are the descriptors of resolv.conf and hosts, `info` is the file that names the first process.
+    `files` are the descriptors of resolv.conf and hosts, `info` is the file that names the first process, which
+    keeps the `lease`: no program that it starts has it.
     No process here ends with its parent, see sandbox.py. The holder keeps its capabilities: it makes the namespaces
     of commands, which drop theirs.
     """
@@ -106,5 +107,7 @@ def outer_arguments(view: View, files: Sequence[int], info: int) -> list[str]:
         "--unshare-pid",
         "--unshare-net",
     ]
+    if lease >= 0:
+        arguments += ["--sync-fd", str(lease)]
     arguments += ["--unshare-ipc", "--unshare-uts", "--hostname", "localhost", "--unshare-cgroup"]
     return [*arguments, "--cap-add", "ALL"]

@@ -39,6 +39,8 @@ from imagesmith.instances.shell_files import ShellFiles
 from imagesmith.instances.spawner import Spawner, spawner_binds
 from imagesmith.instances.view import INSIDE, command_view
 from imagesmith.layers.records import LayerBlob
+from imagesmith.namespaces.build_namespace import BuildNamespace
+from imagesmith.namespaces.host_ids import HostIds
 from imagesmith.processes import Cancellation, Completed, OnOutput
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -51,9 +53,11 @@ class ContainerInstance(ShellFiles):
 
     def __init__(
         self, storage: ContainerStorage, name: str, *, network: NetworkKind, limits: ResourceLimits,
-        cancellation: Cancellation | None, own_names: bool = False,
+        cancellation: Cancellation | None, own_names: bool = False, namespace: BuildNamespace | None = None,
     ) -> None:  # fmt: skip
         self.storage = storage
+        self._namespace = namespace
+        self._owns_namespace = namespace is None
         self._own_names = own_names
         self._lent: tuple[Lent, ...] = ()
         self.name = name
@@ -81,14 +85,18 @@ class ContainerInstance(ShellFiles):
         limits: ResourceLimits | None = None,
         cancellation: Cancellation | None = None,
         variables: Sequence[str] | None = None,
+        namespace: BuildNamespace | None = None,
     ) -> ContainerInstance:
         """Start a container named `name` (`<build id>-<role>`) on an image or layers of the storage, or on SCRATCH.
 
         A container of the same name, left by a killed attempt, is replaced. With `variables` (`NAME=value`), these
         are its environment instead of the image's, its sandbox starts with its first command, and the image needs
-        no shell. Raises InstanceError, Cancelled.
+        no shell. Its user namespace is its own unless one is given. Raises InstanceError, Cancelled.
         """
-        instance = cls(storage, name, network=network, limits=limits or ResourceLimits(), cancellation=cancellation)
+        instance = cls(
+            storage, name, network=network, limits=limits or ResourceLimits(), cancellation=cancellation,
+            namespace=namespace,
+        )  # fmt: skip
         try:
             instance._create(image, variables)
         except BaseException:
@@ -128,6 +136,7 @@ class ContainerInstance(ShellFiles):
             if not self._closed:
                 self._closed = True
                 self._stop()
+                self._leave()
 
     def use(self, cancellation: Cancellation) -> None:
         """End later calls with this cancellation instead of the previous one."""
@@ -143,6 +152,13 @@ class ContainerInstance(ShellFiles):
         if self._root is None:
             raise InstanceError(f"container {self.name} is closed")
         return self._root
+
+    @property
+    def ids(self) -> HostIds:
+        """Which ids of this machine the files of its root have."""
+        if self._namespace is None:
+            raise InstanceError(f"container {self.name} is closed")
+        return self._namespace.host_ids
 
     @property
     def upper(self) -> Path:
@@ -217,7 +233,7 @@ class ContainerInstance(ShellFiles):
         if any(self.upper.iterdir()):
             self.rest()
         try:
-            return self.storage.commit_layers(self.name, cancellation=self._cancellation)
+            return self.storage.commit_layers(self.name, cancellation=self._cancellation, namespace=self._namespace)
         except StorageError as error:
             raise InstanceError(f"container {self.name} cannot be committed: {error}") from error
 
@@ -227,7 +243,7 @@ class ContainerInstance(ShellFiles):
             self._stop()
             try:
                 self.storage.replace_layers(self.name, layers)
-                self._root = self.storage.mount(self.name)
+                self._root = self.storage.mount(self.name, self._namespace)
             except StorageError as error:
                 raise InstanceError(f"container {self.name} cannot go on over other layers: {error}") from error
 
@@ -240,6 +256,7 @@ class ContainerInstance(ShellFiles):
             try:
                 self.storage.remove(self.name)
             finally:
+                self._release()
                 for image in self._snapshots:
                     self.storage.remove_image(image)
 
@@ -258,9 +275,12 @@ class ContainerInstance(ShellFiles):
         """Make and mount the working container, and start its sandbox while the image's variables are read."""
         try:
             with ThreadPoolExecutor(1) as pool:
+                made = pool.submit(self.storage.new_namespace) if self._namespace is None else None
                 variables = pool.submit(read_variables)
                 make()
-                self._root = self.storage.mount(self.name)
+                if made is not None:
+                    self._namespace = made.result()
+                self._root = self.storage.mount(self.name, self._namespace)
                 # an image without a shell is an instance as well: only its first command fails
                 if starts and self.has_shell:
                     self._start()
@@ -293,11 +313,12 @@ class ContainerInstance(ShellFiles):
         if self._needs_shell and not self.has_shell:
             raise InstanceError("the image has no /bin/sh: components need a POSIX shell")
         points = () if self._own_names else MOUNT_POINTS
-        self._placed = prepare_root(self.root, points=points)
-        if self._own_names:
-            self._lent = lend_names(
-                self.root, resolver=resolver_text(self.network), hosts=hosts_text("localhost")
-            )  # fmt: skip
+        with self.ids.acting():
+            self._placed = prepare_root(self.root, points=points)
+            if self._own_names:
+                self._lent = lend_names(
+                    self.root, resolver=resolver_text(self.network), hosts=hosts_text("localhost")
+                )  # fmt: skip
         with ExitStack() as stack:
             info_read, info_write = _pipe(stack)
             lent, holder = lent_holder()
@@ -316,11 +337,11 @@ class ContainerInstance(ShellFiles):
                 view=View(binds=(Bind(self.root, INSIDE, writable=True), *spawner_binds())),
                 holder=["/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--", *holder],
                 network=self.network, limits=self.limits, disk=self.storage.root,
-                pass_fds=(options, seccomp, info_write),
+                pass_fds=(options, seccomp, info_write), namespace=self._namespace,
             )  # fmt: skip
             # The holder runs, so bubblewrap has written its whole output.
             status = _read_all(info_read)
-        self._spawner = Spawner.start(self._sandbox, int(str(status["child-pid"])))
+        self._spawner = Spawner.start(self._sandbox, int(str(status["child-pid"])), ids=self.ids)
 
     def _stop(self) -> None:
         """End every program inside and remove imagesmith's files from the root."""
@@ -330,10 +351,24 @@ class ContainerInstance(ShellFiles):
         if self._spawner is not None:
             self._spawner.close()
             self._spawner = None
-        if self._root is not None:
-            return_names(self._root, self._lent)
-            restore_root(self._root, self._placed)
+        if self._root is not None and (self._lent or self._placed != Placed()):
+            with self.ids.acting():
+                return_names(self._root, self._lent)
+                restore_root(self._root, self._placed)
         self._placed, self._lent = Placed(), ()
+
+    def _leave(self) -> None:
+        """Unmount the root: outside of the namespace, its files are to have the ids of the disk."""
+        try:
+            if self._root is not None:
+                self.storage.unmount(self.name)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        namespace, self._namespace, self._root = self._namespace, None, None
+        if namespace is not None and self._owns_namespace:
+            namespace.close()
 
     def _commit(self, labels: Mapping[str, str], created_by: str, created: datetime | None) -> str:
         with self._lock:
@@ -353,6 +388,7 @@ class ContainerInstance(ShellFiles):
                     created_by=created_by,
                     created=created,
                     cancellation=self._cancellation,
+                    namespace=self._namespace,
                 )
             except StorageError as error:
                 raise InstanceError(f"container {self.name} cannot be committed: {error}") from error

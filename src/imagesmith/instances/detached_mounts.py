@@ -17,21 +17,12 @@ from typing import Final
 
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.instances.protocol import InstanceError
+from imagesmith.namespaces.host_ids import DISK_IDS, HostIds
+from imagesmith.namespaces.mount_trees import NO_DEVICES, NO_SET_USER_ID, READ_ONLY, clone_tree
 from imagesmith.trees import temporary_tree
 
-_SYS_OPEN_TREE: Final = 428
-_SYS_MOUNT_SETATTR: Final = 442
-_OPEN_TREE_CLONE: Final = 1
-_AT_EMPTY_PATH: Final = 0x1000
-_ATTR_READ_ONLY: Final = 1
-_ATTR_NO_SET_USER_ID: Final = 2
-_ATTR_NO_DEVICES: Final = 4
 _MS_NODEV: Final = 4
 _DETACH: Final = 2
-
-
-class _MountAttributes(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "namespace"))
 
 
 def detached_mount(root: Path, source: str, *, read_only: bool) -> int:
@@ -40,20 +31,23 @@ def detached_mount(root: Path, source: str, *, read_only: bool) -> int:
     with Root(root) as opened:
         place = opened.open(source or "/", os.O_PATH)
     try:
-        return _clone(place, read_only=read_only)
+        attributes = NO_SET_USER_ID | NO_DEVICES | (READ_ONLY if read_only else 0)
+        return clone_tree(place, attributes)
     finally:
         os.close(place)
 
 
 @contextlib.contextmanager
-def thrown_away(root: Path, work: Path) -> Iterator[Path]:
-    """A writable view of a root; what is written to it is gone with the block. `work` is a folder on a disk.
+def thrown_away(root: Path, work: Path, ids: HostIds = DISK_IDS) -> Iterator[Path]:
+    """A writable view of a root; what is written to it is gone with the block. `work` is a folder on a disk,
+    `ids` are those of the root.
 
     Raises InstanceError.
     """
     with temporary_tree(prefix="view-", folder=work) as folder:
         for name in ("upper", "work", "merged"):
             (folder / name).mkdir()
+        os.chown(folder / "upper", ids.first, ids.first)
         with _descriptor(root) as lower:
             options = f"lowerdir=/proc/self/fd/{lower},upperdir={folder / 'upper'},workdir={folder / 'work'}"
             libc = ctypes.CDLL(None, use_errno=True)
@@ -76,24 +70,3 @@ def _descriptor(folder: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _clone(place: int, *, read_only: bool) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    flags = _OPEN_TREE_CLONE | _AT_EMPTY_PATH | os.O_CLOEXEC
-    tree = libc.syscall(
-        ctypes.c_long(_SYS_OPEN_TREE), ctypes.c_int(place), ctypes.c_char_p(b""), ctypes.c_uint(flags)
-    )
-    if tree < 0:
-        raise OSError(ctypes.get_errno(), f"open_tree: {os.strerror(ctypes.get_errno())}")
-    wanted = _ATTR_NO_SET_USER_ID | _ATTR_NO_DEVICES | (_ATTR_READ_ONLY if read_only else 0)
-    attributes = _MountAttributes(wanted, 0, 0, 0)
-    failed = libc.syscall(
-        ctypes.c_long(_SYS_MOUNT_SETATTR), ctypes.c_int(tree), ctypes.c_char_p(b""), ctypes.c_uint(_AT_EMPTY_PATH),
-        ctypes.byref(attributes), ctypes.c_size_t(ctypes.sizeof(attributes)),
-    )  # fmt: skip
-    if failed:
-        code = ctypes.get_errno()
-        os.close(tree)
-        raise OSError(code, f"mount_setattr: {os.strerror(code)}")
-    return int(tree)

@@ -17,6 +17,7 @@ from typing import Final
 
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.instances.protocol import InstanceError
+from imagesmith.namespaces.host_ids import DISK_IDS, HostIds
 
 _FOLDER_MODE: Final = 0o755
 
@@ -31,17 +32,21 @@ class MadeTarget:
 
 
 @contextlib.contextmanager
-def mount_targets(root: Path, targets: list[tuple[str, bool]]) -> Iterator[None]:
-    """Have targets in a root during the block; each is a path and whether it is a folder. Nothing may run inside
-    before and after. Raises InstanceError."""
+def mount_targets(
+    root: Path, targets: list[tuple[str, bool]], *, ids: HostIds = DISK_IDS
+) -> Iterator[None]:  # fmt: skip
+    """Have targets in a root with these ids during the block; each is a path and whether it is a folder. Nothing
+    may run inside before and after. Raises InstanceError."""
     made: list[MadeTarget] = []
     with Root(root) as opened:
         try:
-            for target, is_folder in targets:
-                make_target(opened, target, is_folder=is_folder, made=made)
+            with ids.acting():
+                for target, is_folder in targets:
+                    make_target(opened, target, is_folder=is_folder, made=made)
             yield
         finally:
-            remove_targets(opened, made)
+            with ids.acting():
+                remove_targets(opened, made)
 
 
 def remove_targets(root: Root, made: Sequence[MadeTarget]) -> None:
@@ -51,17 +56,18 @@ def remove_targets(root: Root, made: Sequence[MadeTarget]) -> None:
             _remove(root, item)
 
 
-def make_folders(root: Path, path: str, *, uid: int, gid: int) -> bool:
-    """Make a folder and those above it that are missing, owned by a user; links are followed inside the root.
+def make_folders(root: Path, path: str, *, uid: int, gid: int, ids: HostIds = DISK_IDS) -> bool:
+    """Make a folder and those above it that are missing, owned by a user; links are followed inside the root, which
+    has these ids.
 
     Returns False if it exists. Raises InstanceError.
     """
     made: list[MadeTarget] = []
-    with Root(root) as opened:
+    with Root(root) as opened, ids.acting():
         make_target(opened, path, is_folder=True, made=made)
         for item in made:
             with opened.folder(item.folder, follow=True) as folder:
-                os.chown(item.name, uid, gid, dir_fd=folder, follow_symlinks=False)
+                os.chown(item.name, ids.outside(uid), ids.outside(gid), dir_fd=folder, follow_symlinks=False)
     return bool(made)
 
 

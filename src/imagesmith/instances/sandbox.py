@@ -30,7 +30,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imagesmith import processes
@@ -47,6 +47,7 @@ from imagesmith.instances.network import (
 )  # fmt: skip
 from imagesmith.instances.orphans import tool_environment
 from imagesmith.instances.protocol import InstanceError
+from imagesmith.namespaces.build_namespace import BuildNamespace, ViewPlace
 from imagesmith.streams import wait_readable
 
 _NAMESPACES = {"mnt": "mount", "pid": "pid", "net": "net", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup"}
@@ -83,11 +84,14 @@ class SandboxedProgram:
 class Sandbox:
     """Running namespaces; close() ends everything in them. Make one with `start`."""
 
-    def __init__(self, name: str, limits: ResourceLimits, network: NetworkKind, disk: Path) -> None:
+    def __init__(
+        self, name: str, limits: ResourceLimits, network: NetworkKind, disk: Path, namespace: BuildNamespace | None
+    ) -> None:  # fmt: skip
         self.name = name
         self.limits = limits
         self.network = network
         self.disk = disk
+        self._namespace = namespace
         self.groups: ControlGroups = make_groups(name, limits)
         self.pid = 0
         """Process 1 of the outer namespaces, as the host counts."""
@@ -114,15 +118,19 @@ class Sandbox:
         limits: ResourceLimits,
         disk: Path,
         pass_fds: Sequence[int] = (),
+        namespace: BuildNamespace | None = None,
     ) -> Sandbox:
         """Make the namespaces and start `holder` in them. Raises InstanceError.
 
         `disk` is where the sandbox writes: when less than `limits.free_disk_mb` is free there, it is ended.
 
+        With `namespace`, everything in it is in that user namespace, whose root is not root outside, and the binds
+        that can be written are its roots.
+
         The holder is a program of the tools' root that writes a line when it runs and then reads its input, a
         pipe that we hold, to its end: see HOLDER.
         """
-        sandbox = cls(name, limits, network, disk)
+        sandbox = cls(name, limits=limits, network=network, disk=disk, namespace=namespace)
         try:
             sandbox._launch(view, holder, pass_fds)
         except BaseException:
@@ -157,9 +165,13 @@ class Sandbox:
             (
                 "sh", "-c", _JOIN, "join", groups, str(self.limits.file_mb * _MIB // 512),
                 str(_at_most(resource.RLIMIT_NOFILE, self.limits.open_files)), "nsenter",
-                *(f"--{flag}={self.namespace(kind)}" for kind, flag in _NAMESPACES.items()), "--", *argv,
+                *(f"--{flag}={self.namespace(kind)}" for kind, flag in self._kinds.items()), "--", *argv,
             )
         )  # fmt: skip
+
+    @property
+    def _kinds(self) -> Mapping[str, str]:
+        return _NAMESPACES if self._namespace is None else {"user": "user", **_NAMESPACES}
 
     def inner_namespace(self, pid: int, kind: str) -> int:
         """Open a namespace (`pid`, `mnt`) of a process that the outer namespaces count as `pid`."""
@@ -193,10 +205,12 @@ class Sandbox:
         info = os.memfd_create("info")
         files = [memory_file("resolv.conf", resolver_text(self.network).encode())]
         files.append(memory_file("hosts", hosts_text("localhost").encode()))
-        arguments = outer_arguments(view, files, info)
-        options = memory_file("outer", pack_arguments(arguments))
-        argv = ["bwrap", "--args", str(options), "--", "/bin/sh", "-c", _GUARD, "guard", *holder]
-        descriptors = (info, options, *files, *pass_fds)
+        lease = self._namespace.lease if self._namespace is not None else -1
+        opened: list[int] = []
+        entry, view = self._way_in(view, opened)
+        options = memory_file("outer", pack_arguments(outer_arguments(view, files, info, lease=lease)))
+        argv = [*entry, "bwrap", "--args", str(options), "--", "/bin/sh", "-c", _GUARD, "guard", *holder]
+        descriptors = (info, options, *files, *pass_fds, *([lease] if lease >= 0 else []))
         self._keeper = threading.Thread(
             target=self._keep, args=(argv, descriptors, info), name=f"sandbox-{self.name}", daemon=True
         )
@@ -206,10 +220,22 @@ class Sandbox:
             if not self._started.wait(_START_SECONDS * 2):
                 raise InstanceError(f"the sandbox {self.name} did not start within {_START_SECONDS * 2:.0f} s")
         finally:
-            for descriptor in (options, *files, info):
+            for descriptor in (options, *files, info, *opened):
                 os.close(descriptor)
         if self._failure is not None:
             raise InstanceError(f"the sandbox {self.name} did not start: {self._failure}") from self._failure
+
+    def _way_in(self, view: View, opened: list[int]) -> tuple[list[str], View]:
+        """How to enter the user namespace, and the view with paths that its user can reach there."""
+        if self._namespace is None:
+            return [], view
+        found = self._namespace.view([ViewPlace(bind.source, bind.writable) for bind in view.binds])
+        opened.append(found.descriptor)
+        ways = [f"--user={self._namespace.path}", f"--mount=/proc/{os.getpid()}/fd/{found.descriptor}"]
+        pairs = zip(view.binds, found.paths, strict=True)
+        return ["nsenter", *ways, "--"], replace(
+            view, binds=tuple(replace(bind, source=place) for bind, place in pairs)
+        )
 
     def _keep(self, argv: list[str], descriptors: Sequence[int], info: int) -> None:
         """The keeper: starts the processes and waits for their end."""
@@ -240,7 +266,7 @@ class Sandbox:
             if self._process.poll() is None and text.strip():
                 self.pid = int(json.loads(text)["child-pid"])
                 self._init = os.pidfd_open(self.pid)
-        for kind in _NAMESPACES:
+        for kind in self._kinds:
             self._descriptors[kind] = os.open(f"/proc/{self.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
         # Not before the holder runs: bubblewrap sets up the loopback interface, and so does slirp4netns.
         if self.network == "outbound":

@@ -33,6 +33,7 @@ from imagesmith.instances.protocol import InstanceError
 from imagesmith.instances.sandbox import Sandbox
 from imagesmith.instances.seccomp import filter_program
 from imagesmith.instances.view import CAPABILITY_MASK, program_binds, python_program
+from imagesmith.namespaces.host_ids import HostIds
 from imagesmith.processes import Cancellation, Cancelled, Completed
 from imagesmith.streams import OnOutput, Stream, Tail, pump
 
@@ -60,17 +61,22 @@ class Spawner:
         control: socket.socket,
         said: int,
         *,
+        ids: HostIds,
         now: Callable[[], float],
     ) -> None:
         self._now = now
+        self._ids = ids
         self._sandbox = sandbox
         self._process = process
         self._control = control
         self._said = said
 
     @classmethod
-    def start(cls, sandbox: Sandbox, holder: int, *, now: Callable[[], float] = time.monotonic) -> Spawner:
-        """Start the program in the sandbox, for the namespaces of `holder`, a process id inside the sandbox.
+    def start(
+        cls, sandbox: Sandbox, holder: int, *, ids: HostIds, now: Callable[[], float] = time.monotonic
+    ) -> Spawner:  # fmt: skip
+        """Start the program in the sandbox, for the namespaces of `holder`, a process id inside the sandbox. `ids`
+        are those of commands.
 
         Does not wait for it: requests do. Raises InstanceError, OSError.
         """
@@ -98,7 +104,7 @@ class Spawner:
                 entry.argv, env=entry.environment, pass_fds=descriptors, stdout=said, stderr=said, cwd="/",
             )  # fmt: skip
             failed.pop_all()
-        return cls(sandbox, process, control, said, now=now)
+        return cls(sandbox, process, control, said, ids=ids, now=now)
 
     def run(self, command: Command, on_output: OnOutput | None, *, cancellation: Cancellation | None) -> Completed:
         """Run a program to its end; `command` names the whole environment. Raises InstanceError, Cancelled."""
@@ -109,7 +115,7 @@ class Spawner:
         started = self._now()
         tails: dict[Stream, Tail] = {"stdout": Tail(command.limit), "stderr": Tail(command.limit)}
         with ExitStack() as stack:
-            pipes = _Pipes.open(stack, with_input=command.input is not None)
+            pipes = _Pipes.open(stack, self._ids, with_input=command.input is not None)
             with self._asked(_body(command), pipes, command) as answers:
                 timed_out = pump(
                     pipes.stdin, {"stdout": pipes.stdout, "stderr": pipes.stderr}, answers.fileno(), tails,
@@ -234,13 +240,15 @@ class _Pipes:
         self.passed = passed
 
     @classmethod
-    def open(cls, stack: ExitStack, *, with_input: bool) -> _Pipes:
+    def open(cls, stack: ExitStack, ids: HostIds, *, with_input: bool) -> _Pipes:
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         read, write = os.pipe()
         if not with_input:  # an empty pipe: through a descriptor of /dev/null, root inside could change the host's
             os.close(write)
             write = -1
+        for end in (read, out_write, err_write):  # so that root inside can open /dev/stdout
+            os.fchown(end, ids.first, ids.first)
         pipes = cls(stack, write, (out_read, err_read), [read, out_write, err_write])
         stack.callback(pipes.close_passed)
         return pipes

@@ -67,7 +67,6 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
-PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
 CAPABILITY_VERSION_3 = 0x20080522
 DESCRIPTORS = 5
@@ -78,6 +77,9 @@ CHUNK = 65536
 OOM_SCORE = "/proc/self/oom_score_adj"
 DRAINED = 256
 """Most streams that are read for processes left behind; beyond it, the oldest are closed."""
+
+PREFERRED = "500"
+"""How much sooner than this program the memory limit hits a command, in thousandths of the limit."""
 
 HOLDER = "/dev/holder"
 """The files of the holder (holder.py)."""
@@ -127,10 +129,11 @@ class Confinement:
         """Give up all rights but those of a command, and become its user: one that is not root keeps none."""
         for number in self.dropped:
             call("bounds", LIBC.prctl, PR_CAPBSET_DROP, number, 0, 0, 0)
-        call("privileges", LIBC.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        # set-user-id programs and sudo work: what they gain ends at the bounds above and the namespace of users.
+        # A filter without `no new privileges` needs a right that a user who is not root loses
+        call("filter", LIBC.prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(self.program[1]), 0, 0)
         if user is not None:
             become_user(user)
-        call("filter", LIBC.prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(self.program[1]), 0, 0)
         is_root = user is None or user["uid"] == 0
         call("capabilities", LIBC.capset, self.header, self.sets if is_root else bytes(len(self.sets)))
 
@@ -437,7 +440,8 @@ def protect_from_memory_limit() -> str:
         with open(OOM_SCORE, "w") as file:
             file.write("-1000")
     except OSError:
-        return "0"
+        # in a user namespace nothing can be protected, but commands can be preferred
+        return PREFERRED
     return score
 
 
@@ -462,6 +466,8 @@ def seal_devices(mounts: int) -> None:
             flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC
             for name in DEVICES:
                 call("devices", LIBC.mount, None, f"/dev/{name}".encode(), None, flags, None)
+            # bubblewrap allows no set-user-id files, which are those of the image here
+            call("devices", LIBC.mount, None, b"/", None, MS_REMOUNT | MS_BIND | MS_NODEV, None)
             for name in os.listdir(HOLDER):
                 call("devices", LIBC.umount2, f"{HOLDER}/{name}".encode(), MNT_DETACH)
                 os.unlink(f"{HOLDER}/{name}")

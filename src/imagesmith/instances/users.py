@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from imagesmith.instances.command import Identity
+from imagesmith.namespaces.id_maps import SIZE
 
-_MOST: Final = 2**31 - 1
+_MOST: Final = SIZE - 1
 _MOST_GROUPS: Final = 1000
 _SHOWN: Final = 80
 
@@ -82,5 +83,7 @@ def _number(text: str) -> int | None:
 
 def _bounded(number: int | None, name: str) -> int:
     if number is None or number > _MOST:
-        raise UnknownUser(f"'{name[:_SHOWN]}' is not a number of a user or group: the greatest is {_MOST}")
+        raise UnknownUser(
+            f"'{name[:_SHOWN]}' is not a number of a user or group: the greatest of a build is {_MOST}"
+        )
     return number

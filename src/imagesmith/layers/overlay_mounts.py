@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from imagesmith.layers.overlay_form import OverlayForm
+from imagesmith.namespaces.build_namespace import BuildNamespace
+from imagesmith.namespaces.mount_trees import attach_tree
 
 MOST_LAYERS = 120
 _MS_NODEV = 4
@@ -27,16 +29,34 @@ def mount_overlay(folder: Path, layers: Sequence[Path], form: OverlayForm) -> No
 
     Device nodes cannot be opened in it. Raises OSError.
     """
-    links = folder / "l"
-    links.mkdir(exist_ok=True)
-    for number, layer in enumerate(layers):
-        (links / str(number)).unlink(missing_ok=True)
-        (links / str(number)).symlink_to(layer)
+    _link_layers(folder, layers)
     options = overlay_options(len(layers), form)
     _in_folder(folder, lambda libc: libc.mount(b"overlay", b"merged", b"overlay", _MS_NODEV, options.encode()))
 
 
-def overlay_options(layers: int, form: OverlayForm = OverlayForm.TRUSTED) -> str:
+def mount_inside(
+    namespace: BuildNamespace, store: Path, folder: Path, layers: Sequence[Path], form: OverlayForm
+) -> None:
+    """Like mount_overlay, for a namespace: its uid 0 owns there what uid 0 owns on disk. `store` holds the folder
+    and the layers. Raises OSError."""
+    _link_layers(folder, layers)
+    tree = namespace.overlay(store, folder, overlay_options(len(layers), form))
+    try:
+        attach_tree(tree, folder / "merged")
+    finally:
+        os.close(tree)
+
+
+def _link_layers(folder: Path, layers: Sequence[Path]) -> None:
+    """Name the layers by short links. They are relative: the folders may be mounted elsewhere."""
+    links = folder / "l"
+    links.mkdir(exist_ok=True)
+    for number, layer in enumerate(layers):
+        (links / str(number)).unlink(missing_ok=True)
+        (links / str(number)).symlink_to(os.path.relpath(layer, links))
+
+
+def overlay_options(layers: int, form: OverlayForm = OverlayForm.USER) -> str:
     """The options of a mount that is made in a container's folder, over this number of layers."""
     lower = ":".join(f"l/{number}" for number in range(layers))
     options = f"lowerdir={lower},upperdir=upper,workdir=work,{_OPTIONS}"

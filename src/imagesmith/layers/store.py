@@ -31,7 +31,7 @@ from imagesmith.layers.compression import CountedFile, Decompressed, compression
 from imagesmith.layers.entries import LayerError
 from imagesmith.layers.layer_cache import held_layers
 from imagesmith.layers.overlay_form import OverlayForm
-from imagesmith.layers.overlay_mounts import MOST_LAYERS, is_mounted, mount_overlay, unmount
+from imagesmith.layers.overlay_mounts import MOST_LAYERS, is_mounted, mount_inside, mount_overlay, unmount
 from imagesmith.layers.records import (
     ContainerRecord,
     ImageRecord,
@@ -46,6 +46,8 @@ from imagesmith.layers.records import (
 from imagesmith.layers.unpacker import UnpackLimits, copy_metadata, unpack_layer
 from imagesmith.layers.writer import WriterSettings
 from imagesmith.locks import file_lock, is_locked
+from imagesmith.namespaces.build_namespace import BuildNamespace
+from imagesmith.namespaces.id_maps import SIZE
 from imagesmith.processes import Cancellation
 from imagesmith.trees import remove_tree
 
@@ -73,13 +75,14 @@ class LayerStore:
     """Safe for several threads and processes. Every method raises LayerError and OSError."""
 
     def __init__(
-        self, root: Path, *, form: OverlayForm = OverlayForm.TRUSTED, limits: UnpackLimits | None = None,
+        self, root: Path, *, form: OverlayForm = OverlayForm.USER, limits: UnpackLimits | None = None,
         boot: str = "",
     ) -> None:  # fmt: skip
         self.root = root
         self._form = form
-        self._limits = limits
-        self._boot = boot or _BOOT.read_text().strip()
+        self._limits = limits or UnpackLimits(ids=SIZE)
+        # what marks a removed folder differs between the forms: layers of another one are unpacked again
+        self._boot = f"{boot or _BOOT.read_text().strip()} {form.value}"
         self._layers, self._blobs, self._images = root / "layers", root / "blobs", root / "images"
         self._roots, self._leases, self._tmp = root / "roots", root / "leases", root / "tmp"
         self.cache = root / "cache"
@@ -302,19 +305,26 @@ class LayerStore:
     def containers(self) -> tuple[str, ...]:
         return tuple(sorted(found.name for found in self._roots.iterdir()))
 
-    def mount(self, name: str) -> Path:
-        """The merged root of a container, mounted unless it is. Raises NotInStore."""
+    def mount(self, name: str, namespace: BuildNamespace | None = None) -> Path:
+        """The merged root of a container, mounted unless it is; with a namespace, mounted anew with its ids, so
+        nothing may use it. Raises NotInStore."""
         folder = self._roots / name
         record = self.container(name)
         if is_mounted(folder / "merged"):
-            return folder / "merged"
+            if namespace is None:
+                return folder / "merged"
+            self.unmount(name)
         lowers = self.require_layers(record.layers)
         # left by an earlier mount, which may have ended with its process
         shutil.rmtree(folder / "work", ignore_errors=True)
         (folder / "work").mkdir()
         if not lowers:
             (folder / "nothing").mkdir(exist_ok=True)
-        mount_overlay(folder, lowers or (folder / "nothing",), self._form)
+        layers = lowers or (folder / "nothing",)
+        if namespace is None:
+            mount_overlay(folder, layers, self._form)
+        else:
+            mount_inside(namespace, self.root, folder, layers, self._form)
         return folder / "merged"
 
     def upper(self, name: str) -> Path:
@@ -333,10 +343,12 @@ class LayerStore:
             remove_tree(gone)
 
     def commit(
-        self, name: str, *, latest: int | None = None, cancellation: Cancellation | None = None
-    ) -> Committed:
+        self, name: str, *, latest: int | None = None, cancellation: Cancellation | None = None,
+        namespace: BuildNamespace | None = None,
+    ) -> Committed:  # fmt: skip
         """Make a layer of a container's changes: its upper folder becomes the layer's, and the container goes on
-        with a new one. Nothing may run in it meanwhile. Raises NotInStore, Cancelled."""
+        with a new one. If it was mounted, it is mounted again, in this namespace. Nothing may run in it meanwhile.
+        Raises NotInStore, Cancelled."""
         record, folder = self.container(name), self._roots / name
         mounted = is_mounted(folder / "merged")
         with self.lease(record.layers):
@@ -346,7 +358,7 @@ class LayerStore:
                 return self._commit(record, folder, lowers, latest, cancellation)
             finally:
                 if mounted:
-                    self.mount(name)
+                    self.mount(name, namespace)
 
     def _commit(
         self, record: ContainerRecord, folder: Path, lowers: tuple[Path, ...], latest: int | None,

@@ -61,6 +61,8 @@ class UnpackLimits:
     ratio: int = 250
     ratio_free: int = 1 << 30
     depth: int = MOST_DEPTH
+    ids: int = 1 << 32
+    """Users and groups that a file may belong to: 0 to the one below."""
     seconds: float = 3600.0
 
 
@@ -156,6 +158,8 @@ class _Unpacker:
             if self.entries > self._limits.entries:
                 raise LayerError(f"the layer has more than {self._limits.entries} entries")
             self._pause()
+            if max(found.entry.uid, found.entry.gid) >= self._limits.ids:
+                raise _beyond(found.entry)
             try:
                 self._apply(found, reader)
             except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -526,9 +530,14 @@ def _own(place: int | bytes, entry: LayerEntry, parent: int | None = None) -> No
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        raise LayerError(
-            f"{shown(entry.path)} belongs to {entry.uid}:{entry.gid}, beyond the ids that this server may use"
-        ) from error
+        raise _beyond(entry) from error
+
+
+def _beyond(entry: LayerEntry) -> LayerError:
+    return LayerError(
+        f"{shown(entry.path)} belongs to {entry.uid}:{entry.gid}, beyond the ids of a build: change its owner in "
+        "the image that it comes from"
+    )
 
 
 def _set_xattr(file: int | bytes, name: str, value: bytes, path: bytes) -> None:

@@ -19,6 +19,7 @@ from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.machine_source import Source, planned
 from imagesmith.builds.steps.context import Outcome, StepRun
 from imagesmith.instances.machine.options import MachineOptions
+from imagesmith.namespaces.id_maps import SIZE
 from imagesmith.store.build_outcome import StepFacts, UnpackedDisk
 
 _GIB = 1024**3
@@ -40,7 +41,7 @@ def launch(run: StepRun, source: Source, options: MachineOptions) -> Outcome:
     def fill(folder: Path) -> None:
         with open_root(source.disk.path) as root:
             root.require_all()
-            count = unpack(root, folder, cancellation=run.cancellation)
+            count = unpack(root, folder, ids=SIZE, cancellation=run.cancellation)
         run.note(f"unpacked {count} files of {source.disk.digest}")
 
     try:

@@ -31,8 +31,6 @@ REBOOT_STATUS: Final = 194
 _MISSING: Final = 127
 _NOT_EXECUTABLE: Final = 126
 
-_SUDO_REFUSED: Final = '"no new privileges" flag is set'
-"""The error of sudo for users other than root in a container."""
 _SUDO_MISSING: Final = re.compile(r"\bsudo: (command )?not found|'sudo': No such file")
 """What shells and env say in the images that have none."""
 
@@ -126,11 +124,7 @@ def _finished(context: ActionContext, completed: Completed) -> ActionResult:
 
 
 def _explain_sudo(context: ActionContext, stderr: str) -> None:
-    if _SUDO_REFUSED in stderr:
-        context.note(
-            "processes in a container cannot gain privileges: steps run as root; do not use sudo as another user"
-        )
-    elif _SUDO_MISSING.search(stderr):
+    if _SUDO_MISSING.search(stderr):
         context.note("this image has no sudo, and steps in a container run as root: leave sudo out")
 
 
