@@ -13,14 +13,23 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from imagesmith.values.states import FINAL_IMAGE
 from testing.hosts_support import SOON_SECONDS, RunningWorker, Site
 from testing.object_store import object_store, store_settings
-from testing.pipeline_support import HOLD, Forge, RunningServer, eventually, find_processes, held, release, uris
+from testing.pipeline_support import (
+    HOLD,
+    Forge,
+    RunningServer,
+    eventually,
+    find_processes,
+    held,
+    let_go,
+    release,
+    uris,
+)
 from testing.postgresql import new_postgresql_database
 from testing.registry_support import RunningRegistry
 from testing.workflow_support import (
@@ -111,10 +120,6 @@ def any_ended(site: Site, workers: Workers, arn: str) -> bool:
 
 def all_held(name: str) -> list[int]:
     return find_processes(lambda words: words[-1] == f"hold-{name}" and words[0].endswith("sh"))
-
-
-def let_go(process: int) -> None:
-    Path(f"/proc/{process}/root/dev/shm/go").touch()
 
 
 def test_an_image_of_one_worker_is_the_parent_on_another(

@@ -62,11 +62,13 @@ class BuildNamespace:
     @classmethod
     def start(cls, maker: NamespaceMaker, ids: IdMap, *, lease: int = -1) -> BuildNamespace:
         """Make the namespace, which owns the lease from now on. Raises NamespaceError."""
+        maker.use()
         try:
             request = {"do": "make", "uid": _rows(ids.users), "gid": _rows(ids.groups)}
             with _explained():
                 descriptor = maker.ask(request)
         except BaseException:
+            maker.release()
             if lease >= 0:
                 os.close(lease)
             raise
@@ -116,6 +118,8 @@ class BuildNamespace:
         for descriptor in descriptors:
             if descriptor >= 0:
                 os.close(descriptor)
+        if descriptors[0] >= 0:
+            self._maker.release()
 
     def __enter__(self) -> BuildNamespace:
         return self

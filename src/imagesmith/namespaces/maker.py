@@ -31,10 +31,11 @@ class NamespaceError(OSError):
 
 
 class NamespaceMaker:
-    """Thread-safe. The program is started by the first request, in the mounts that this process has then."""
+    """Thread-safe. The program runs while somebody uses it, in the mounts that this process has at its start."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._users = 0
         self._control: socket.socket | None = None
         self.pid = 0
         """The program, once it has been started."""
@@ -59,6 +60,18 @@ class NamespaceMaker:
         if "errno" in answer:
             raise NamespaceError(answer["errno"], str(answer["error"]))
         return found[0]
+
+    def use(self) -> None:
+        """Have the program run until as many calls of release()."""
+        with self._lock:
+            self._users += 1
+
+    def release(self) -> None:
+        """End the program if nobody uses it any more: a server without builds has no other process."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._stop()
 
     def close(self) -> None:
         """End the program; a later request starts another."""
