@@ -1,4 +1,4 @@
-"""ImportVmImage and ImportDiskImage over HTTP; the import itself is in tests/pipeline."""
+"""ImportVmImage and ImportDiskImage over HTTP; import and installation are in tests/pipeline."""
 
 from __future__ import annotations
 
@@ -130,18 +130,47 @@ def test_an_import_that_cannot_work_is_refused(api: Api, members: dict[str, Any]
             "'loggingConfiguration.logGroupName'",
         ),
         ({"infrastructureConfigurationArn": "GONE"}, "ResourceNotFoundException", "configuration/gone"),
-        ({}, "ClientException", "ImportVmImage"),
-        ({"uri": "s3://isos/win11.ISO"}, "ClientException", "s3://isos/win11.ISO"),
-        ({"registerImageOptions": {"uefiData": "x"}}, "ClientException", "not installed from an ISO"),
+        ({"registerImageOptions": {"uefiData": "x"}}, "ClientException", "uefiData cannot be obeyed"),
     ],
 )  # fmt: skip
-def test_an_iso_is_checked_and_then_refused_by_name(
+def test_an_iso_that_cannot_be_installed_is_refused(
     api: Api, members: dict[str, Any], code: str, told: str
 ) -> None:
-    """The error of the wrong member first; a request without one learns what this version does not do."""
+    """With the member and what to write; nothing is stored or started."""
     if members.get("infrastructureConfigurationArn") == "GONE":
         members = {"infrastructureConfigurationArn": api.arn("infrastructure-configuration", "gone")}
     with refused(code) as refusal:
         installed(api, **members)
     assert told in refusal.message
     assert api.client.list_images()["imageVersionList"] == [] and api.builds.started == []
+
+
+def test_an_iso_becomes_a_pending_image_of_its_own(api: Api) -> None:
+    """With the hardware of the infrastructure, the edition and the options of the request in its plan."""
+    infrastructure = api.infrastructure(instanceTypes=["m5.large"])
+    answer = installed(
+        api, infrastructureConfigurationArn=infrastructure, uri="s3://isos/win11.ISO", description="d",
+        windowsConfiguration={"imageIndex": 3}, registerImageOptions={"secureBootEnabled": False},
+        executionRole="importer", tags={"a": "b"}, clientToken="t-1",
+    )  # fmt: skip
+    arn = answer["imageBuildVersionArn"]
+    assert arn == api.arn("image", "my-windows/1.0.0/1") and answer["clientToken"] == "t-1"
+    found = shown(api, arn)
+    assert (found["buildType"], found["imageSource"], found["platform"], found["osVersion"]) == (
+        "IMPORT_ISO", "IMPORTED", "Windows", "Microsoft Windows 11",
+    )  # fmt: skip
+    assert found["executionRole"] == "importer" and found["tags"] == {"a": "b"}
+    assert api.builds.started == [arn]
+    plan = api.records.plan(arn)
+    assert plan is not None and plan.machine is not None
+    assert (plan.purpose, plan.parent.reference) == ("install", "s3://isos/win11.ISO")
+    assert (plan.machine.instance_types, plan.machine.image_index, plan.machine.secure_boot) == (
+        ("m5.large",), 3, False,
+    )  # fmt: skip
+
+
+def test_an_iso_without_options_installs_the_first_edition_for_secure_boot(api: Api) -> None:
+    """The defaults of the service."""
+    plan = api.records.plan(installed(api)["imageBuildVersionArn"])
+    assert plan is not None and plan.machine is not None
+    assert (plan.machine.image_index, plan.machine.secure_boot) == (1, True)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from testing.disks import raw_disk
+from testing.installer_iso import installer_iso
 from testing.leaks import assert_clean
 from testing.machine_images import Base, built, registering, root_of
 from testing.object_store import object_store, store_settings
@@ -101,6 +102,28 @@ def test_a_disk_of_a_bucket_becomes_an_ami_that_recipes_build_on(
     snapshot = Base(made["image"], found["digest"])
     child = built(forge, Base(arn, snapshot.digest), registering(forge, root_of(snapshot)))
     assert child["imageRecipe"]["parentImage"] == arn
+
+
+@pytest.mark.parametrize("writes", [True, False], ids=["installs", "only-ends"])
+def test_an_iso_of_a_bucket_is_installed_and_its_disk_becomes_an_ami(
+    forge: Forge, bucket: Any, tmp_path: Path, writes: bool
+) -> None:
+    """A machine starts from it; a medium that installs nothing makes the image FAILED."""
+    address = put(bucket, installer_iso(tmp_path / "iso", writes=writes), f"windows-{writes}.iso")
+    made = forge.client.import_disk_image(
+        name=forge.name("windows"), semanticVersion="1.0.0", platform="Windows", uri=address,
+        osVersion="Microsoft Windows 11", infrastructureConfigurationArn=forge.infrastructure(),
+    )  # fmt: skip
+    arn = made["imageBuildVersionArn"]
+    image = forge.finished(arn, "AVAILABLE" if writes else "FAILED")
+    assert "install | starting machine" in forge.server.log(arn)
+    if not writes:
+        assert f"{address} was not installed: the machine switched itself off" in image["state"]["reason"]
+        assert image["outputResources"]["amis"] == []
+        return
+    [ami] = image["outputResources"]["amis"]
+    found = details(forge, ami["image"])
+    assert (found["platform"], found["bootMode"], found["secureBoot"]) == ("Windows", "uefi", True)
 
 
 def test_a_raw_disk_is_taken_too(forge: Forge, bucket: Any, tmp_path: Path) -> None:

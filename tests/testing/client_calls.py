@@ -327,10 +327,9 @@ def _imports() -> Iterator[ClientCall]:
     )  # fmt: skip
     yield from changed(disk, description="another")
     yield call("GetImage", imageBuildVersionArn="@disk")
-    yield fails(
-        "ClientException", "ImportDiskImage", name="windows", semanticVersion="1.0.0", platform="Windows",
-        osVersion="Microsoft Windows 11", uri="s3://isos/win11.iso",
-        infrastructureConfigurationArn="@infrastructure",
+    yield call(
+        "ImportDiskImage", name="windows", semanticVersion="1.0.0", platform="Windows", uri="s3://isos/win11.iso",
+        osVersion="Microsoft Windows 11", infrastructureConfigurationArn="@infrastructure",
     )  # fmt: skip
     marketplace = f"{OWNED}-marketplace:component/monitor/1.0.0/1"
     yield fails(

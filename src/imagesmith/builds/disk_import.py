@@ -33,7 +33,7 @@ def take_object(work: Work) -> str:
     address = work.plan.parent.reference
     disks, outcomes = work.worker_context.disks, work.worker_context.outcomes
     with work.timed("import"), disks.draft() as draft:
-        _download(work, address, draft)
+        download(work, address, draft)
         try:
             disk = disks.take(draft, name=address, cancellation=work.cancellation)
         except DiskError as error:
@@ -46,7 +46,8 @@ def take_object(work: Work) -> str:
     return disk.digest
 
 
-def _download(work: Work, text: str, target: Path) -> None:
+def download(work: Work, text: str, target: Path) -> None:
+    """Write the object at an `s3://` address to a file. Raises StepFailed, Cancelled."""
     # imported late: other runs do not need it
     from botocore.exceptions import BotoCoreError, ClientError
 

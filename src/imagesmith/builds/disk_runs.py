@@ -2,6 +2,7 @@
 
 distribute   PENDING -> DISTRIBUTING (the disk becomes the image's AMI; copies) -> INTEGRATING -> AVAILABLE
 import       PENDING (the object becomes a disk, and the disk an AMI) -> AVAILABLE
+install      PENDING (the object is installed on a disk, and the disk becomes an AMI) -> AVAILABLE
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from imagesmith.builds.disk_import import take_object
 from imagesmith.builds.image_end import ImageResult
+from imagesmith.builds.iso_install import install_object
 from imagesmith.builds.run_base import RunBase
 from imagesmith.builds.work import Work
 from imagesmith.values.states import ImageStatus
@@ -43,4 +45,12 @@ def import_disk(run: RunBase) -> ImageResult:
     taken = run.stage("import", ImageStatus.PENDING, lambda work: {"digest": take_object(work)})
     if not taken.ok:
         return ImageResult.failed(ImageStatus.PENDING, taken)
+    return ImageResult(ImageStatus.AVAILABLE)
+
+
+def install_iso(run: RunBase) -> ImageResult:
+    """Install the ISO that the plan names; the disk is the image's AMI."""
+    made = run.stage("install", ImageStatus.PENDING, lambda work: {"digest": install_object(work)})
+    if not made.ok:
+        return ImageResult.failed(ImageStatus.PENDING, made)
     return ImageResult(ImageStatus.AVAILABLE)

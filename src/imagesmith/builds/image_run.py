@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from imagesmith.build_logs.log_groups import enter_image_log
-from imagesmith.builds.disk_runs import distribute_disk, import_disk
+from imagesmith.builds.disk_runs import distribute_disk, import_disk, install_iso
 from imagesmith.builds.entries import Entry, outputs_of_type
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.image_end import ImageResult, end_image
@@ -136,6 +136,8 @@ class ImageRun(RunBase):
             return distribute_disk(self)
         if self.plan.purpose == "import":
             return import_disk(self)
+        if self.plan.purpose == "install":
+            return install_iso(self)
         entries = self.entries()
         builds = [entry for entry in entries if entry.planned.type == "BUILD"]
         tests = [entry for entry in entries if entry.planned.type == "TEST"]

@@ -14,7 +14,7 @@ from imagesmith.recipes.kinds import IMAGE_KINDS, ImageKind, KindName
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import canonical_json, sha256_hex
 
-RunPurpose = Literal["build", "distribute", "import"]
+RunPurpose = Literal["build", "distribute", "import", "install"]
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,10 @@ class PlannedMachine:
     """Build components change the root file system in a sandbox, and no machine starts before the tests."""
     tokens_required: bool = False
     """`instanceMetadataOptions.httpTokens` of the infrastructure is `required`."""
+    image_index: int = 1
+    """The edition that an installation takes from its ISO."""
+    secure_boot: bool = False
+    """Recorded with the AMI of an installation."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PlannedMachine:

@@ -46,6 +46,10 @@ class DiskRun:
     """The document of a distribution configuration."""
     execution_role: str = ""
     log_group: str = ""
+    instance_types: tuple[str, ...] = ()
+    image_index: int = 1
+    secure_boot: bool = False
+    """The last three: of an installation."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -74,12 +78,15 @@ def _spelling(call: Call, slug: str, version: Version) -> str:
 
 def _plan(call: Call, run: DiskRun, *, slug: str, version: str, build: int) -> BuildPlan:
     entries = (run.distribution or {}).get("distributions", ())
-    machine = PlannedMachine(distributions=tuple(entries), description=run.description)
+    machine = PlannedMachine(
+        distributions=tuple(entries), description=run.description, instance_types=run.instance_types,
+        image_index=run.image_index, secure_boot=run.secure_boot,
+    )  # fmt: skip
     return BuildPlan(
         image_arn=str(call.arn(KIND, slug, version=version, build=build)),
         account=call.account, region=call.region, name=run.name, version=version, build=build, kind="machine",
         parent=run.parent, components=(), dockerfile="", working_directory="/tmp",  # noqa: S108 (spec/api.md 4.1)
-        tests_enabled=False, tests_timeout_minutes=0, collect_metadata=run.purpose == "import", targets=(),
+        tests_enabled=False, tests_timeout_minutes=0, collect_metadata=run.purpose != "distribute", targets=(),
         execution_role=run.execution_role, role=planned_role(call, run.execution_role), log_group=run.log_group,
         variables={"platform": run.platform, "dateTime": call.stamp}, machine=machine, unused=_unused(entries),
         purpose=run.purpose,

@@ -53,7 +53,7 @@ def import_vm(call: Call, request: ApiRequest) -> ApiResponse:
 
 
 def import_iso(call: Call, request: ApiRequest) -> ApiResponse:
-    """Check a request for an installation from an ISO, and refuse it: that is not built. Raises ApiError."""
+    """Start an installation from an ISO; returns the new image, which is PENDING until its AMI exists."""
     exact_version(request["semanticVersion"])
     if request["platform"] != _WINDOWS:
         raise invalid_value("platform", f"The only platform of an ISO is {_WINDOWS}.")
@@ -66,8 +66,23 @@ def import_iso(call: Call, request: ApiRequest) -> ApiResponse:
         raise invalid_combination("registerImageOptions.uefiData", "uefiData needs Secure Boot.")
     check_log_groups(request)
     check_role(call, request)
-    require(call, request[_INFRASTRUCTURE], "infrastructure-configuration", path=_INFRASTRUCTURE)
-    raise client_error(
-        f"Windows is not installed from an ISO by this version, so {request['uri']} cannot be imported. Install it "
-        "on a machine, put its disk into a bucket, and import that with ImportVmImage."
-    )
+    found = require(call, request[_INFRASTRUCTURE], "infrastructure-configuration", path=_INFRASTRUCTURE)
+    if "uefiData" in options:
+        raise client_error(
+            "Machines here start with the variables of their firmware, so registerImageOptions.uefiData cannot be "
+            "obeyed; leave it out."
+        )
+    image = start_disk_run(
+        call,
+        DiskRun(
+            purpose="install", parent=PlannedParent("object", request["uri"]), name=request["name"],
+            version=request["semanticVersion"], platform=_WINDOWS, os_version=_WINDOWS_11, build_type="IMPORT_ISO",
+            image_source="IMPORTED", description=request.get("description", ""),
+            execution_role=request.get("executionRole", ""),
+            log_group=request.get("loggingConfiguration", {}).get("logGroupName", ""), tags=request.get("tags", {}),
+            instance_types=tuple(found.document.get("instanceTypes", ())),
+            image_index=request.get("windowsConfiguration", {}).get("imageIndex", 1),
+            secure_boot=options.get("secureBootEnabled", True),
+        ),
+    )  # fmt: skip
+    return {"imageBuildVersionArn": image.arn}

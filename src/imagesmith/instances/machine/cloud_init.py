@@ -49,7 +49,7 @@ def write_seed(
         "user-data": user_data or b"#cloud-config\n{}\n",
         "vendor-data": b"#cloud-config-archive\n" + json.dumps(parts).encode() + b"\n",
     }
-    _write_fat(path, files)
+    write_fat(path, files)
 
 
 def cloud_config(identity: MachineIdentity, *, every_module: bool) -> Mapping[str, Any]:
@@ -68,11 +68,11 @@ def cloud_config(identity: MachineIdentity, *, every_module: bool) -> Mapping[st
     }
 
 
-def _write_fat(path: Path, files: Mapping[str, bytes]) -> None:
-    """Make a FAT file system labelled `cidata` that holds `files`."""
+def write_fat(path: Path, files: Mapping[str, bytes], *, label: str = "cidata") -> None:
+    """Make a FAT file system that holds `files`. Raises InstanceError."""
     sectors = _SPARE_SECTORS + sum(len(data) for data in files.values()) // _SECTOR_BYTES
     path.unlink(missing_ok=True)
-    _tool(["mformat", "-i", str(path), "-C", "-T", str(sectors), "-v", "cidata", "::"])
+    _tool(["mformat", "-i", str(path), "-C", "-T", str(sectors), "-v", label, "::"])
     for name, data in files.items():
         _tool(["mcopy", "-i", str(path), "-", f"::{name}"], data)
 

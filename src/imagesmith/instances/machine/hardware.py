@@ -1,7 +1,8 @@
 """Builds the command line of QEMU for one machine. Pure.
 
-Every device is virtio, there are no default devices, and only the host paths named here are opened. The serial
-console is QEMU's standard output; QMP is a socket in the machine's folder, which QEMU sees as FOLDER.
+Every device is virtio, except on a machine that is installed, and only the host paths named here are opened; there
+are no default devices. The serial console is QEMU's standard output; QMP is a socket in the machine's folder, which
+QEMU sees as FOLDER.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Literal
 
 Acceleration = Literal["kvm", "tcg"]
 Firmware = Literal["bios", "uefi"]
+Bus = Literal["virtio", "sata", "cd", "usb"]
+"""How a disk is attached: every system has drivers for all but the first."""
 
 PROGRAM = "qemu-system-x86_64"
 FOLDER = "/machine"
@@ -46,6 +49,7 @@ class Drive:
     file: str
     format: Literal["qcow2", "raw"] = "qcow2"
     read_only: bool = False
+    bus: Bus = "virtio"
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,11 @@ class Hardware:
     """The serial console is a socket for a client such as `ami boot`; QEMU waits for the connection."""
     kernel: Kernel | None = None
 
+    @property
+    def installing(self) -> bool:
+        """Whether an installer runs, for which there are no virtio drivers."""
+        return any(drive.bus == "cd" for drive in self.drives)
+
 
 def command_line(hardware: Hardware, acceleration: Acceleration) -> Sequence[str]:
     """The argv of QEMU; paths are those inside its sandbox."""
@@ -84,7 +93,7 @@ def command_line(hardware: Hardware, acceleration: Acceleration) -> Sequence[str
         *_firmware(hardware.firmware), *_kernel(hardware.kernel),
         "-chardev", _console(hardware.interactive), "-serial", "chardev:console",
         "-qmp", f"unix:{FOLDER}/qmp,server=on,wait=off",
-        "-device", "virtio-rng-pci", *_network(hardware.outbound),
+        "-device", "virtio-rng-pci", *_network(hardware), *_for_installers(hardware.installing),
         *(word for index, drive in enumerate(hardware.drives) for word in _drive(drive, index)),
         *(word for name in hardware.strings for word in ("-smbios", f"type=11,path={FOLDER}/{name}")),
     ]  # fmt: skip
@@ -120,12 +129,18 @@ def _kernel(kernel: Kernel | None) -> list[str]:
     ]  # fmt: skip
 
 
-def _network(outbound: bool) -> list[str]:
+def _for_installers(installing: bool) -> list[str]:
+    """A screen that setup programs draw on, and the bus of the stick with the answers."""
+    return ["-device", "VGA", "-device", "qemu-xhci"] if installing else []
+
+
+def _network(hardware: Hardware) -> list[str]:
     # 10.0.3.2, QEMU's address for the loopback of its host, is the namespace's loopback: nothing listens there.
-    options = f"user,id=network,net={GUEST_NETWORK},ipv6=off,restrict={'off' if outbound else 'on'}"
+    options = f"user,id=network,net={GUEST_NETWORK},ipv6=off,restrict={'off' if hardware.outbound else 'on'}"
     ports = {SSH_PORT: 22, **OWN_SSH_PORTS}
     forwarded = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in ports.items())
-    return ["-netdev", f"{options}{forwarded}", "-device", "virtio-net-pci,netdev=network,romfile="]
+    card = "e1000e" if hardware.installing else "virtio-net-pci"
+    return ["-netdev", f"{options}{forwarded}", "-device", f"{card},netdev=network,romfile="]
 
 
 def _drive(drive: Drive, index: int) -> list[str]:
@@ -134,8 +149,21 @@ def _drive(drive: Drive, index: int) -> list[str]:
     file = f"driver=file,node-name={drive.name}-file,filename={FOLDER}/{drive.file},cache.no-flush=on"
     node = f"driver={drive.format},node-name={drive.name},file={drive.name}-file,read-only={readonly}"
     trim = "" if drive.read_only else ",discard=unmap"
-    boot = ",bootindex=1" if index == 0 else ""
+    # an installed disk comes before the installer that made it
+    boot = f",bootindex={index + 1}" if index == 0 or drive.bus == "cd" else ""
     return [
         "-blockdev", f"{file},read-only={readonly}{trim}", "-blockdev", f"{node}{trim}",
-        "-device", f"virtio-blk-pci,drive={drive.name},serial={drive.name}{boot}",
+        "-device", f"{_device(drive, index)},drive={drive.name},serial={drive.name}{boot}",
     ]  # fmt: skip
+
+
+def _device(drive: Drive, index: int) -> str:
+    match drive.bus:
+        case "sata":
+            return f"ide-hd,bus=ide.{index}"
+        case "cd":
+            return f"ide-cd,bus=ide.{index}"
+        case "usb":
+            return "usb-storage,removable=on"
+        case "virtio":
+            return "virtio-blk-pci"
