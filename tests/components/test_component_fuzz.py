@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagesmith.components.expressions import parse_reference
-from imagesmith.components.grammar import folded_message, parse_component
+from imagesmith.components.grammar import parse_component
+from imagesmith.components.parsed import folded_message
 from imagesmith.components.runner import run_documents
 from imagesmith.components.services import SystemClock
 from imagesmith.instances.host import HostInstance

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from imagesmith.components.grammar import folded_message, parse_component
+from imagesmith.components.grammar import parse_component
 from imagesmith.components.model import component_type, parameter_details
+from imagesmith.components.parsed import folded_message
 from testing.component_support import bash, document
 
 GOOD = document(bash("true"))

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from imagesmith.components.grammar import folded_message, parse_component
+from imagesmith.components.grammar import parse_component
+from imagesmith.components.parsed import folded_message
 from testing.component_support import bash, document, one_step, with_text
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from imagesmith.builds.new_attempts import inherited_state, new_step_state, with_answers
 from imagesmith.events.messages import step_waiting
 from imagesmith.recipes.plan import PlannedWorkflow
 from imagesmith.store import executions, stored_builds
@@ -30,7 +31,7 @@ from imagesmith.store.execution_state import ExecutionState, PartStart
 from imagesmith.store.executions import StepExecution, WorkflowExecution
 from imagesmith.store.patience import CountOnce, persistent
 from imagesmith.store.records import microseconds
-from imagesmith.store.step_state import MESSAGE_LIMIT, StepState, WorkflowStepResult
+from imagesmith.store.step_state import MESSAGE_LIMIT, WorkflowStepResult
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import iso_instant
 from imagesmith.values.states import (
@@ -41,7 +42,7 @@ from imagesmith.values.states import (
     StepStatus,
     StepVerdict,
 )
-from imagesmith.workflow_documents.document import Step, WorkflowDocument
+from imagesmith.workflow_documents.document import WorkflowDocument
 
 _NEVER = 0
 
@@ -109,7 +110,7 @@ class ExecutionRecords:
         steps = [
             StepExecution(
                 id=step_id(id, step.name), execution_id=id, image_arn=self._image_arn, account=account,
-                region=region, position=number, status=step_status, started=_NEVER, state=_new_state(step),
+                region=region, position=number, status=step_status, started=_NEVER, state=new_step_state(step),
             )
             for number, step in enumerate(document.steps)
         ]  # fmt: skip
@@ -118,8 +119,8 @@ class ExecutionRecords:
             if earlier is not None and earlier.status in FINAL_EXECUTION:
                 return
             if earlier is not None:
-                state = _new_attempt(state, earlier.state)
-                steps = _with_answers(steps, executions.steps_of(tx, id))
+                state = inherited_state(state, earlier.state)
+                steps = with_answers(steps, executions.steps_of(tx, id))
             execution = WorkflowExecution(
                 id=id, image_arn=self._image_arn, account=account, region=region, position=position,
                 status=status, state=state,
@@ -286,27 +287,3 @@ class ExecutionRecords:
 
     def _writing(self) -> AbstractContextManager[Connection]:
         return self.database.write(self._arn.scope)
-
-
-def _new_attempt(state: ExecutionState, earlier: ExecutionState) -> ExecutionState:
-    """The state of a new attempt of a run, which inherits some members of the attempt before."""
-    return replace(
-        state,
-        start_time=earlier.start_time or state.start_time,
-        start=earlier.start or state.start,
-        deaths=earlier.deaths,
-        cancel_requested=earlier.cancel_requested,
-    )
-
-
-def _with_answers(steps: Sequence[StepExecution], earlier: Sequence[StepExecution]) -> list[StepExecution]:
-    """Keep answers that were given before a crash, so that approvers are not asked twice."""
-    answers = {step.id: step.state.answer for step in earlier}
-    return [replace(step, state=replace(step.state, answer=answers.get(step.id))) for step in steps]
-
-
-def _new_state(step: Step) -> StepState:
-    return StepState(
-        name=step.name, action=step.action, on_failure=step.on_failure, timeout_seconds=step.timeout_seconds,
-        description=step.description[:MESSAGE_LIMIT],
-    )  # fmt: skip

@@ -11,7 +11,7 @@ from imagesmith.cli.component_documents import RunRequest, load, problems_member
 from imagesmith.cli.context import data_dir_option, json_option, print_json
 from imagesmith.cli.screen import echo
 from imagesmith.cli.starters import quoted, write_starter
-from imagesmith.components.grammar import folded_message
+from imagesmith.components.parsed import folded_message
 
 STARTER = """\
 # A component document: phases of steps that change or test an instance.

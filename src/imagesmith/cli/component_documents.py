@@ -13,8 +13,9 @@ from typing import Any
 from imagesmith.cli.component_view import problem_json, show_problems
 from imagesmith.cli.context import CommandFailed
 from imagesmith.components.declarations import ComponentParameterError, variable_values
-from imagesmith.components.grammar import Parsed, parse_component
+from imagesmith.components.grammar import parse_component
 from imagesmith.components.model import ComponentDocument
+from imagesmith.components.parsed import Parsed
 from imagesmith.documents.fields import suggestion
 
 

@@ -19,6 +19,7 @@ from imagesmith.components.inputs import parse_assertion, parse_inputs, script_l
 from imagesmith.components.loops import parse_loop
 from imagesmith.components.model import NO_TIMEOUT, ComponentDocument, ComponentStep, OnFailure, Phase, Platform
 from imagesmith.components.operators import parse_guard
+from imagesmith.components.parsed import Parsed
 from imagesmith.components.phases import STAGE_PHASES, idle_hint, idle_reason
 from imagesmith.components.reference_checks import check_references
 from imagesmith.documents.fields import Fields, suggestion
@@ -57,18 +58,6 @@ _STEP_KEYS: Final = (
 _DEFAULT_TIMEOUT: Final = 7200
 
 
-@dataclass(frozen=True)
-class Parsed:
-    """`document` is None when a problem is an error; `problems` holds warnings too, in order of position."""
-
-    document: ComponentDocument | None
-    problems: tuple[Problem, ...]
-
-    @property
-    def errors(self) -> tuple[Problem, ...]:
-        return errors_of(self.problems)
-
-
 def parse_component(
     text: str | bytes,
     *,
@@ -94,16 +83,6 @@ def parse_component(
         problems.append(Problem("wrong-type", message, loaded.root.position, "begin with 'schemaVersion: 1.0'"))
     problems.sort(key=lambda problem: problem.position or Position(0, 0))
     return Parsed(None if errors_of(problems) else document, tuple(problems))
-
-
-def folded_message(problems: tuple[Problem, ...] | list[Problem]) -> str:
-    """All errors as the one sentence of CreateComponent; the first three are complete, with their lines."""
-    errors = errors_of(problems)
-    listed = "; ".join(
-        (f"line {problem.position.line}: " if problem.position else "") + problem.one_line for problem in errors[:3]
-    )
-    more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""
-    return f"Failed to parse document. Error: {listed}{more}"
 
 
 _Item = TypeVar("_Item", Phase, ComponentStep)

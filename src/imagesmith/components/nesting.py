@@ -9,8 +9,9 @@ from typing import Final
 
 from imagesmith.components.actions.base import ActionFailed, ActionResult, NestedRequest
 from imagesmith.components.execution import DocumentRun, Execution
-from imagesmith.components.grammar import folded_message, parse_component
+from imagesmith.components.grammar import parse_component
 from imagesmith.components.model import MAX_NESTED
+from imagesmith.components.parsed import folded_message
 from imagesmith.components.results import ExecutionResult, FailedStep
 from imagesmith.components.s3 import S3Error, read_object
 from imagesmith.components.services import NotConfigured, SourceDocument

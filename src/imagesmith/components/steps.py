@@ -12,11 +12,10 @@ attempt 1..maxAttempts            each with its own time limit over all its iter
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from imagesmith.components.actions.assertions import ASSERT, InstanceProbe
 from imagesmith.components.actions.base import (
@@ -27,38 +26,21 @@ from imagesmith.components.actions.base import (
     NestedRequest,
 )
 from imagesmith.components.actions.registry import action_registry
+from imagesmith.components.attempt import StepAttempt
 from imagesmith.components.inputs import recorded_inputs, resolve_data, typed_inputs
 from imagesmith.components.loops import Iteration, loop_record, loop_values
 from imagesmith.components.model import NO_TIMEOUT, ComponentStep, GuardAction
 from imagesmith.components.operators import ComponentConditionError, is_true
-from imagesmith.components.outputs import JoinedOutputs
 from imagesmith.components.reporting import OutputLines, StepPlace
-from imagesmith.components.results import StepResult, StepStatus, printable
+from imagesmith.components.results import StepResult, printable
 from imagesmith.components.schema import ActionInputError
 from imagesmith.components.scope import DocumentScope, StepRecord, UnresolvedReference
 from imagesmith.components.step_environment import StepEnvironment
-from imagesmith.documents.nodes import Data
-from imagesmith.instances.protocol import CannotReboot, InstanceError
+from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Stream
 from imagesmith.values.expansion import TooLarge
 
-_KEPT_STDERR: Final = 64 * 1024
-_BASH_LINE: Final = re.compile(r"^/dev/fd/9: line ([0-9]{1,6}):", re.MULTILINE)
 _GUARD_SECONDS: Final = 300.0
-
-
-@dataclass
-class _Attempt:
-    """The result of one attempt."""
-
-    status: StepStatus = "success"
-    message: str = ""
-    error: str = ""
-    stderr: str = ""
-    started: bool = False
-    inputs: list[Data] = field(default_factory=list)
-    outputs: JoinedOutputs = field(default_factory=JoinedOutputs)
-    detailed: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -89,17 +71,17 @@ class ComponentStepRun:
         try:
             chosen = self._guard()
         except (UnresolvedReference, ComponentConditionError, InstanceError, ActionFailed) as error:
-            failed = _Attempt(status="failed", message=str(error), error=str(error))
+            failed = StepAttempt(status="failed", message=str(error), error=str(error))
             return self._result(failed, started, attempts=0)
         if chosen == "Skip":
-            return self._result(_Attempt(status="skipped"), started, attempts=0)
+            return self._result(StepAttempt(status="skipped"), started, attempts=0)
         if chosen == "Abort":
             message = "the condition of the step returned Abort"
-            return self._result(_Attempt(status="failed", message=message, error=message), started, attempts=0)
+            return self._result(StepAttempt(status="failed", message=message, error=message), started, attempts=0)
         try:
             values = self._loop_values()
         except (UnresolvedReference, TooLarge, InstanceError) as error:
-            failed = _Attempt(status="failed", message=str(error), error=str(error))
+            failed = StepAttempt(status="failed", message=str(error), error=str(error))
             return self._result(failed, started, attempts=0)
         return self._attempts(values, started)
 
@@ -136,8 +118,8 @@ class ComponentStepRun:
             return None
         return loop_values(self.step.loop, self.scope.resolver(self.phase, self.step))
 
-    def _attempt(self, values: Sequence[str | int] | None, number: int) -> _Attempt:
-        attempt = _Attempt()
+    def _attempt(self, values: Sequence[str | int] | None, number: int) -> StepAttempt:
+        attempt = StepAttempt()
         done = self.step_environment.progress.iterations(self.key, number)
         for entry in done:
             attempt.outputs.add(entry["outputs"])
@@ -155,7 +137,7 @@ class ComponentStepRun:
                 if result.reboot == "next":
                     self.step_environment.reboot(self.key)
             except ActionTimedOut as failure:
-                self._fail(attempt, failure, iteration, status="timedOut")
+                attempt.time_out(failure, iteration, seconds=self.step.timeout_seconds)
                 break
             except (
                 ActionFailed,
@@ -164,13 +146,13 @@ class ComponentStepRun:
                 ActionInputError,
                 ComponentConditionError,
             ) as failure:
-                self._fail(attempt, failure, iteration, status="failed")
+                attempt.fail(failure, iteration)
                 break
             attempt.outputs.add(result.outputs)
             attempt.detailed += result.detailed
         return attempt
 
-    def _record_iteration(self, attempt: _Attempt, number: int, index: int, result: ActionResult) -> None:
+    def _record_iteration(self, attempt: StepAttempt, number: int, index: int, result: ActionResult) -> None:
         self.step_environment.progress.record(
             "iteration",
             self.key,
@@ -181,7 +163,7 @@ class ComponentStepRun:
         )
 
     def _iterate(
-        self, attempt: _Attempt, iteration: Iteration | None, remaining: Callable[[], float | None]
+        self, attempt: StepAttempt, iteration: Iteration | None, remaining: Callable[[], float | None]
     ) -> ActionResult:
         """Run the action until it no longer requests to run again after a reboot."""
         while True:
@@ -194,7 +176,7 @@ class ComponentStepRun:
             remaining = self._budget()
 
     def _run_action(
-        self, attempt: _Attempt, iteration: Iteration | None, remaining: Callable[[], float | None]
+        self, attempt: StepAttempt, iteration: Iteration | None, remaining: Callable[[], float | None]
     ) -> ActionResult:
         action = action_registry()[self.step.action]
         resolve = self.scope.resolver(self.phase, self.step, iteration)
@@ -253,32 +235,7 @@ class ComponentStepRun:
 
         return remaining
 
-    def _fail(
-        self, attempt: _Attempt, failure: Exception, iteration: Iteration | None, *, status: StepStatus
-    ) -> None:
-        timed_out = status == "timedOut"
-        attempt.status = status
-        attempt.error = f"timed out after {self.step.timeout_seconds} seconds" if timed_out else str(failure)
-        if isinstance(failure, CannotReboot):
-            attempt.error = f"the step requests a reboot: {failure}"
-        attempt.message = attempt.error
-        if iteration is not None and timed_out:
-            attempt.message = f"the loop timed out in the iteration with index {iteration.index}"
-        elif iteration is not None:
-            attempt.message = f"the iteration with index {iteration.index} failed"
-        if isinstance(failure, ActionFailed):
-            attempt.stderr = failure.stderr[-_KEPT_STDERR:]
-            attempt.detailed += failure.detailed
-            if iteration is None:
-                attempt.outputs.add(failure.outputs)
-
-    def _script_line(self, attempt: _Attempt) -> int:
-        """The line of the document in bash's last error."""
-        lines_named = [int(number) for number in _BASH_LINE.findall(attempt.stderr[-_KEPT_STDERR:])]
-        lines = self.step.script_lines
-        return lines[lines_named[-1] - 1] if lines_named and 0 < lines_named[-1] <= len(lines) else 0
-
-    def _result(self, attempt: _Attempt, started: datetime, *, attempts: int) -> StepOutcome:
+    def _result(self, attempt: StepAttempt, started: datetime, *, attempts: int) -> StepOutcome:
         status = attempt.status
         if status in ("failed", "timedOut") and self.step.on_failure == "Ignore":
             status = "ignoredFailure"
@@ -304,7 +261,7 @@ class ComponentStepRun:
             loop=mask(loop_record(self.step.loop)),
             detailed=tuple(attempt.detailed),
             attempts=attempts,
-            script_line=self._script_line(attempt),
+            script_line=attempt.script_line(self.step.script_lines),
             executed=attempt.started,
         )
         return StepOutcome(result, StepRecord(status, attempt.inputs, outputs))

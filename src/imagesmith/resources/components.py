@@ -39,8 +39,9 @@ def create(call: Call, request: ApiRequest) -> ApiResponse:
 
 def store_document(call: Call, request: ApiRequest, *, text: str, path: str) -> ApiResponse:
     """Check a document and store it; `path` is the member of the request that it comes from. Raises ApiError."""
-    from imagesmith.components.grammar import folded_message, parse_component  # late: cli/startup.py
+    from imagesmith.components.grammar import parse_component  # late: cli/startup.py
     from imagesmith.components.model import component_type, parameter_details
+    from imagesmith.components.parsed import folded_message
 
     parsed = parse_component(text, platform=request["platform"])
     if parsed.document is None or errors_of(parsed.problems):

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
 from imagesmith.values.cron_days import FIRST_YEAR, LAST_YEAR, FiringDays, firing_days, high_bit, low_bit
-from imagesmith.values.cron_grammar import CronFields, read_fields
+from imagesmith.values.cron_fields import CronFields
+from imagesmith.values.cron_grammar import read_fields
 from imagesmith.values.cron_words import sentence
 from imagesmith.values.recurrence import Recurrence, require_aware
 from imagesmith.values.zones import end_of_irregular, is_irregular, offsets_of, zone_named

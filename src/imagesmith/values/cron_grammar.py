@@ -12,12 +12,9 @@ rule about the two day fields is checked after the last field. Letters may have 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from imagesmith.values.cron_days import (
-    FIRST_YEAR,
-    LAST_YEAR,
     BeforeLast,
     DayRule,
     LastWeekday,
@@ -27,10 +24,8 @@ from imagesmith.values.cron_days import (
     OnDays,
     OnWeekdays,
 )
+from imagesmith.values.cron_fields import DAY, HOUR, MINUTE, MONTH, WEEKDAY, YEAR, CronField, CronFields
 from imagesmith.values.recurrence import ScheduleError
-
-MONTH_NAMES: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-WEEKDAY_NAMES: Final = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 
 _PREFIX: Final = "cron("
 _DIGITS: Final = frozenset("0123456789")
@@ -38,63 +33,6 @@ _LETTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 _LONGEST_NUMBER: Final = 9
 """A number with more digits is too large for any field."""
 _LARGEST_OFFSET: Final = 30
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """One of the six fields of a cron expression, and the values it takes."""
-
-    label: str
-    """Its name in error texts."""
-    low: int
-    high: int
-    names: tuple[str, ...] = ()
-    """Names of the values, the lowest first."""
-    wraps: bool = False
-    """Whether a range may run past the highest value."""
-    zero: int = 0
-    """The value of bit 0 of the mask."""
-
-    @property
-    def size(self) -> int:
-        return self.high - self.low + 1
-
-    def mask(self, first: int, last: int, step: int) -> int:
-        """The values from first to last; `last` may exceed `high` by a lap for a range that wraps around."""
-        bits = 0
-        for value in range(first, last + 1, step):
-            bits |= 1 << ((value - self.low) % self.size + self.low - self.zero)
-        return bits
-
-    @property
-    def every(self) -> int:
-        return ((1 << self.size) - 1) << (self.low - self.zero)
-
-
-_MINUTE: Final = _Field("Minute", 0, 59, wraps=True)
-_HOUR: Final = _Field("Hour", 0, 23, wraps=True)
-_DAY: Final = _Field("Day of month", 1, 31)
-_MONTH: Final = _Field("Month", 1, 12, MONTH_NAMES, wraps=True)
-_WEEKDAY: Final = _Field("Day-of-Week", 1, 7, WEEKDAY_NAMES, wraps=True)
-_YEAR: Final = _Field("Year", FIRST_YEAR, LAST_YEAR, zero=FIRST_YEAR)
-
-EVERY_MINUTE: Final = _MINUTE.every
-EVERY_HOUR: Final = _HOUR.every
-EVERY_DAY: Final = _DAY.every
-EVERY_MONTH: Final = _MONTH.every
-EVERY_WEEKDAY: Final = _WEEKDAY.every
-EVERY_YEAR: Final = _YEAR.every
-
-
-@dataclass(frozen=True, slots=True)
-class CronFields:
-    """A parsed expression: bit masks by value (years: bit y - 1970), and the rule of the one day field."""
-
-    minutes: int
-    hours: int
-    day_rule: DayRule
-    months: int
-    years: int
 
 
 def read_fields(expression: str, *, lenient: bool) -> CronFields:
@@ -108,28 +46,28 @@ class _CronReader:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
-        self._field = _MINUTE
+        self._field = MINUTE
         """The field that is being read."""
 
     def fields(self, *, lenient: bool) -> CronFields:
-        minutes = self._masked(_MINUTE)
+        minutes = self._masked(MINUTE)
         self._blank()
-        hours = self._masked(_HOUR)
+        hours = self._masked(HOUR)
         self._blank()
         start = self._at
         by_day = self._day()
         every_day = self._text[start : self._at] == "*"
         self._blank()
-        months = self._masked(_MONTH)
+        months = self._masked(MONTH)
         self._blank()
         start = self._at
         by_weekday = self._weekday()
         every_weekday = self._text[start : self._at] == "*"
         if lenient and self._at == len(self._text):
-            years = EVERY_YEAR
+            years = YEAR.every
         else:
             self._blank()
-            years = self._masked(_YEAR)
+            years = self._masked(YEAR)
             self._end()
         if lenient and by_day and by_weekday:
             # Either of two stars may be dropped: both mean every day.
@@ -144,7 +82,7 @@ class _CronReader:
 
     def _day(self) -> DayRule | None:
         """The day of month field; None for `?`."""
-        self._field = _DAY
+        self._field = DAY
         start = self._at
         if self._accept("?"):
             return None
@@ -172,7 +110,7 @@ class _CronReader:
 
     def _weekday(self) -> DayRule | None:
         """The day of week field; None for `?`."""
-        self._field = _WEEKDAY
+        self._field = WEEKDAY
         start = self._at
         if self._accept("?"):
             return None
@@ -200,7 +138,7 @@ class _CronReader:
             self._fail(f"'{self._text[option].upper()}' option is not valid here", option)
         return rule
 
-    def _masked(self, field: _Field) -> int:
+    def _masked(self, field: CronField) -> int:
         self._field = field
         return self._elements()
 
@@ -259,7 +197,7 @@ class _CronReader:
         word = self._text[start:end]
         if word.upper() in ("L", "W", "LW", "WL"):
             self._stray()
-        if field is _WEEKDAY and len(word) == 4 and word.upper().endswith("L"):
+        if field is WEEKDAY and len(word) == 4 and word.upper().endswith("L"):
             word = word[:3]
         if word.upper() not in field.names:
             self._fail(f"Invalid {field.label} value: '{word}'", start)
@@ -304,7 +242,7 @@ class _CronReader:
             self._fail("Unexpected end of expression", len(self._text))
         if character.upper() in ("L", "W"):
             self._fail(f"'{character.upper()}' option is not valid here", self._at)
-        if character == "?" and self._field not in (_DAY, _WEEKDAY):
+        if character == "?" and self._field not in (DAY, WEEKDAY):
             self._fail("'?' can only be specified for Day-of-Month or Day-of-Week", self._at)
         self._fail(f"Unexpected character: {character}", self._at)
 

@@ -16,7 +16,7 @@ from imagesmith.values.cron_days import (
     OnDays,
     OnWeekdays,
 )
-from imagesmith.values.cron_grammar import (
+from imagesmith.values.cron_fields import (
     EVERY_DAY,
     EVERY_HOUR,
     EVERY_MINUTE,
