@@ -63,7 +63,7 @@ def test_waiting_can_be_cancelled(tmp_path: Path) -> None:
         pass
 
 
-def test_a_sole_lock_is_refused_at_once_and_names_its_holder(tmp_path: Path) -> None:
+def test_an_exclusive_lock_is_refused_at_once_and_names_its_holder(tmp_path: Path) -> None:
     """The second one learns who is there."""
     with (
         exclusive_lock(tmp_path / "lock"),
