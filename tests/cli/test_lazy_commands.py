@@ -29,6 +29,14 @@ def test_the_list_of_commands_says_what_each_command_says(group: click.Group) ->
         assert lazy.short_help == command.get_short_help_str(limit=1000), name
 
 
+@pytest.mark.parametrize("name", sorted(commands.list_commands(click.Context(commands))))
+def test_lists_of_commands_have_whole_sentences(name: str) -> None:
+    """click would end a longer one with three dots."""
+    command = commands.get_command(click.Context(commands), name)
+    if isinstance(command, click.Group):
+        assert "..." not in command.get_help(click.Context(command, info_name=name)).partition("Commands:")[2]
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

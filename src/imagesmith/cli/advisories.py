@@ -10,12 +10,13 @@ from rich.table import Table
 
 from imagesmith.builds.stores import advisories_folder
 from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, print_json, settings_of
+from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.screen import echo, make_console
 from imagesmith.inspection.scanning.database import AdvisoriesError, AdvisoryDatabase
 from imagesmith.inspection.scanning.feeds import Imported, import_advisories
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def advisories() -> None:
     """Import security advisories: OSV documents and the Debian security tracker."""
 

@@ -15,6 +15,7 @@ from imagesmith.artifacts.disks import EXPORT_FORMATS, DiskError
 from imagesmith.cli.console_relay import relay
 from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, print_json, settings_of
 from imagesmith.cli.disks import disk_store, find_ami, own_machines, used_disk
+from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.listing import Listing
 from imagesmith.cli.screen import echo
 from imagesmith.cli.store import opened_store
@@ -25,7 +26,7 @@ from imagesmith.store.amis import Ami
 from imagesmith.values.names import human_size, iso_instant
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def ami() -> None:
     """Machine images: the catalog, export, boot."""
 

@@ -10,6 +10,7 @@ import click
 from imagesmith.artifacts.bases import ParentError
 from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, print_json, settings_of
 from imagesmith.cli.disks import machine_bases, publish_disk
+from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.listing import Listing
 from imagesmith.cli.screen import echo
 from imagesmith.cli.store import changed_store, opened_store
@@ -20,7 +21,7 @@ from imagesmith.store import amis
 from imagesmith.store.amis import Ami, AmiNameTaken, ami_id_for
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def base() -> None:
     """Disks and images that builds start from."""
 

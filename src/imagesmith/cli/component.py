@@ -9,6 +9,7 @@ import click
 from imagesmith.cli.assignment import Assignment
 from imagesmith.cli.component_documents import RunRequest, load, problems_member, show_loaded, unique_parameters
 from imagesmith.cli.context import data_dir_option, json_option, print_json
+from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.screen import echo
 from imagesmith.cli.starters import quoted, write_starter
 from imagesmith.components.parsed import folded_message
@@ -82,7 +83,7 @@ def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 _FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def component() -> None:
     """Validate, run and create component documents, without a server."""
 

@@ -11,6 +11,7 @@ import click
 
 from imagesmith.cli.component_view import problem_json, show_problems
 from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, print_json
+from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.screen import echo
 from imagesmith.dockerfiles.parser import parse_dockerfile
 from imagesmith.dockerfiles.template import check_dockerfile, check_template
@@ -22,7 +23,7 @@ _ODD_ENDS: Final = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]|\r(?!\n)")
 """Line ends of Unicode that do not end a line of a Dockerfile."""
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def dockerfile() -> None:
     """Check and build Dockerfile templates, without a server."""
 

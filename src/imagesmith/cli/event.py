@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from imagesmith.cli.context import data_dir_option, json_option, settings_of
+from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.listing import Listing
 from imagesmith.cli.store import opened_store
 from imagesmith.events.messages import envelope
 from imagesmith.store.events import newest_events
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def event() -> None:
     """Show the events of this account."""
 
@@ -32,7 +33,8 @@ def list_events(count: int, data_dir: Path, as_json: bool) -> None:
       imagesmith event list --data-dir ./data
       imagesmith event list --json --data-dir ./data | jq '.[].detail'
 
-    Events are kept for 90 days. Reads the store, so no server needs to run.
+    Events are kept for 90 days. Reads the store, so no server needs to run. Two kinds are written: a step of a
+    workflow waits for an answer, and a pipeline was disabled because it failed too often.
     """
     settings = settings_of(data_dir)
     with opened_store(settings) as tx:

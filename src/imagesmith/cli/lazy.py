@@ -24,7 +24,24 @@ class LazyCommand:
         return found
 
 
-class LazyGroup(click.Group):
+_WHOLE = 1000
+"""Characters: more than the first sentence of any help has, so that click ends none with three dots."""
+
+
+class PlainGroup(click.Group):
+    """A group whose list of commands has whole sentences."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, self._short_help(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def _short_help(self, ctx: click.Context, name: str) -> str:
+        command = click.Group.get_command(self, ctx, name)
+        return command.get_short_help_str(_WHOLE) if command else ""
+
+
+class LazyGroup(PlainGroup):
     """A group of commands that are imported one by one; its help imports none."""
 
     def __init__(self, *arguments: Any, lazy: Mapping[str, LazyCommand], **options: Any) -> None:
@@ -47,14 +64,6 @@ class LazyGroup(click.Group):
             # click looks for similar names only among commands that are imported already
             raise click.NoSuchCommand(error.command_name, possibilities=self.list_commands(ctx), ctx=ctx) from None
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(name, self._short_help(ctx, name)) for name in self.list_commands(ctx)]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
     def _short_help(self, ctx: click.Context, name: str) -> str:
         lazy = self.lazy.get(name)
-        if lazy:
-            return lazy.short_help
-        command = super().get_command(ctx, name)
-        return command.get_short_help_str() if command else ""
+        return lazy.short_help if lazy else super()._short_help(ctx, name)

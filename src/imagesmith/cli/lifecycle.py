@@ -10,6 +10,7 @@ import click
 from sqlalchemy.engine import Connection
 
 from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, settings_of
+from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.listing import Listing
 from imagesmith.cli.screen import echo
 from imagesmith.cli.store import changed_store, opened_store
@@ -26,7 +27,7 @@ _KIND: Final = "lifecycle-policy"
 _MOST_NAMES: Final = 50
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def lifecycle() -> None:
     """Preview and run lifecycle policies."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, settings_of
+from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.listing import Listing
 from imagesmith.cli.screen import echo
 from imagesmith.cli.store import changed_store, opened_store
@@ -35,7 +36,7 @@ def _name(_context: click.Context, _parameter: click.Parameter, text: str) -> st
     return text
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def parameter() -> None:
     """Set and show stored parameters; a recipe can have one as parent, like ssm:/golden/debian-12."""
 

@@ -14,6 +14,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from imagesmith.build_logs.logs import log_path
 from imagesmith.cli.context import (
     CommandFailed,
     api_errors,
@@ -27,6 +28,7 @@ from imagesmith.cli.context import (
 from imagesmith.cli.facts import read_facts
 from imagesmith.cli.follow import follow_build
 from imagesmith.cli.image import describe
+from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.listing import Listing
 from imagesmith.cli.log_watch import RetryingClient
 from imagesmith.cli.screen import echo, make_console
@@ -35,7 +37,7 @@ from imagesmith.values.arn import slug_of
 from imagesmith.values.states import ImageStatus
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def pipeline() -> None:
     """Run and inspect pipelines."""
 
@@ -108,6 +110,10 @@ def run(name: str, follow: bool, cache: str, no_cache: bool, no_boot: bool, data
     settings = settings_of(data_dir)
     final = follow_build(RetryingClient(data_dir), image_arn, settings.data_dir, quiet=as_json, sleep=time.sleep)
     facts = read_facts(settings, image_arn)
+    if not as_json and not log_path(settings.data_dir / "logs", image_arn).exists():
+        echo(
+            f"no log lines: {settings.data_dir} is not the folder of this server; name it with --data-dir", err=True
+        )
     if as_json:
         print_json({**final, "build": facts.to_json()})
     else:

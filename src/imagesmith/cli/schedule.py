@@ -14,6 +14,7 @@ from zoneinfo import available_timezones
 import click
 
 from imagesmith.cli.context import data_dir_option, json_option, settings_of
+from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.listing import Listing
 from imagesmith.cli.screen import echo
 from imagesmith.values.endings import why_over
@@ -74,7 +75,7 @@ class Instant(click.ParamType[datetime]):
             self.fail(f"'{value}' is not a time; write 2026-01-31T18:00:00Z or 2026-01-31", param, ctx)
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def schedule() -> None:
     """Explain schedule expressions; list the next runs."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, settings_of
+from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.listing import Listing
 from imagesmith.cli.screen import echo
 from imagesmith.cli.store import changed_store, opened_store
@@ -15,7 +16,7 @@ from imagesmith.policies.document import PolicyRefused, parse_policy
 from imagesmith.store.policies import StoredPolicy, get_policy, policies_of_account, put_policy
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def share() -> None:
     """Show and promote what is shared with other accounts by resource policies."""
 

@@ -20,6 +20,7 @@ from imagesmith.cli.context import (
     settings_of,
     warn_of_variables,
 )
+from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.listing import Listing
 from imagesmith.cli.screen import echo, start_logging
 from imagesmith.cli.store import opened_store
@@ -31,7 +32,7 @@ _SHOWN_SECONDS = 86400
 _QUEUES = "container.x86_64,machine.x86_64"
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=PlainGroup, invoke_without_command=True)
 @click.option("--database-url", help="The database of the servers: postgresql+psycopg://USER:PASSWORD@HOST/NAME")
 @click.option("--artifacts", help="Where the hosts share artifacts: s3://BUCKET[/PREFIX], or a mounted folder.")
 @click.option(

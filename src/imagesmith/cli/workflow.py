@@ -13,6 +13,7 @@ import click
 from imagesmith.cli.assignment import Assignment
 from imagesmith.cli.component_view import problem_json, show_problems
 from imagesmith.cli.context import CommandFailed, json_option, print_json
+from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.screen import echo
 from imagesmith.cli.starters import quoted, write_starter
 from imagesmith.cli.workflow_view import plan_json, show_plan, show_verdict
@@ -86,7 +87,7 @@ class _Loaded:
     parsed: ParsedWorkflow
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def workflow() -> None:
     """Validate, plan and create workflow documents, without a server."""
 
