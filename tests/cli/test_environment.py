@@ -83,6 +83,17 @@ def test_the_environment_wins_over_a_default_data_directory_only(
     assert region == ("us-east-1" if own_key else "ap-south-1")
 
 
+@pytest.mark.parametrize(("url", "own_key"), [("http://here:2", False), ("http://elsewhere:1", True)])
+def test_keys_of_a_shell_go_with_its_data_directory_when_its_endpoint_does(
+    data_dir: Path, url: str, own_key: bool
+) -> None:
+    """`imagesmith env` names both; a shell that then takes the keys of another account keeps them."""
+    variables = {**ELSEWHERE, "AWS_ENDPOINT_URL_IMAGEBUILDER": url, "IMAGESMITH_DATA_DIR": str(data_dir)}
+    answer = CliRunner().invoke(told, [], env=variables, catch_exceptions=False)
+    shown, key, _ = answer.output.split()
+    assert (shown, key != "OTHERKEY") == ("http://here:2", own_key)
+
+
 def test_what_a_shell_had_is_unset(data_dir: Path) -> None:
     """A session token, its expiry, a profile: none is used with our key. Endpoints of other services are kept."""
     printed = CliRunner().invoke(env, ["--data-dir", str(data_dir)], catch_exceptions=False).output
@@ -96,6 +107,7 @@ def test_what_a_shell_had_is_unset(data_dir: Path) -> None:
     after = dict(pair.split("=", 1) for pair in listed.decode().split("\0") if "=" in pair)
     wanted = json.loads(CliRunner().invoke(env, ["--json", "--data-dir", str(data_dir)]).output)
     assert {name: after.get(name) for name in wanted} == wanted
+    assert after["IMAGESMITH_DATA_DIR"] == str(data_dir)
     assert after["AWS_ENDPOINT_URL_S3"] == "http://s3:9000"
     assert not foreign.keys() & after.keys()
 

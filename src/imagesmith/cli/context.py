@@ -118,11 +118,15 @@ def connect(data_dir: Path) -> ImagebuilderClient:
     --data-dir or IMAGESMITH_DATA_DIR given -> the server and the key pair of that data directory
     else an endpoint in the environment     -> that endpoint, with the environment's keys where it has some
     else                                    -> the server and the key pair of the default data directory
+
+    Beside IMAGESMITH_DATA_DIR the keys of the environment count too, if its endpoint is the server of that
+    directory: `imagesmith env` prints both, and a shell may then have the keys of another account.
     """
     settings = settings_of(data_dir)
     address = ServerAddress.read(data_dir)
     url = os.environ.get("AWS_ENDPOINT_URL_IMAGEBUILDER")
-    elsewhere = None if _is_named() else url or os.environ.get("AWS_ENDPOINT_URL")
+    beside = address is not None and url == address.url and _data_dir_source() == ParameterSource.ENVIRONMENT
+    elsewhere = url or os.environ.get("AWS_ENDPOINT_URL") if beside or not _is_named() else None
     if elsewhere:
         url = elsewhere
     elif address is not None:
@@ -164,8 +168,13 @@ def _is_loopback(url: str) -> bool:
 
 def _is_named() -> bool:
     """Whether the data directory was named, and is not the default."""
+    without_command = click.get_current_context(silent=True) is None
+    return without_command or _data_dir_source() not in (None, ParameterSource.DEFAULT)
+
+
+def _data_dir_source() -> ParameterSource | None:
     context = click.get_current_context(silent=True)
-    return context is None or context.get_parameter_source("data_dir") not in (None, ParameterSource.DEFAULT)
+    return context.get_parameter_source("data_dir") if context else None
 
 
 def first_key(data_dir: Path, settings: Settings) -> AccessKey:

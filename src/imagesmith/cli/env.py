@@ -17,6 +17,7 @@ from imagesmith.cli.context import (
     settings_of,
 )
 from imagesmith.cli.screen import echo
+from imagesmith.settings_loader import DATA_DIR_VARIABLE
 
 UNSET = (
     "AWS_SESSION_TOKEN",
@@ -40,6 +41,8 @@ def env(data_dir: Path, as_json: bool) -> None:
     \b
     Example:  eval "$(imagesmith env --data-dir ./data)"
               aws imagebuilder list-image-pipelines
+              imagesmith schedule list
+    The variable IMAGESMITH_DATA_DIR is for commands of imagesmith, which then need no --data-dir.
     """
     settings = settings_of(data_dir)
     if not data_dir.exists():
@@ -52,6 +55,7 @@ def env(data_dir: Path, as_json: bool) -> None:
         "AWS_SECRET_ACCESS_KEY": key.secret,
         "AWS_REGION": settings.region,
         "AWS_DEFAULT_REGION": settings.region,
+        DATA_DIR_VARIABLE: str(data_dir.absolute()),
     }
     if as_json:
         print_json(variables)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from imagesmith.cli.store import has_store, opened_store
 from imagesmith.settings import Settings
 from imagesmith.store import queries, stored_builds
 from imagesmith.store.build_outcome import BuildOutcome
-from imagesmith.store.database import Database
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,15 @@ class ShownFacts:
 
 
 def read_facts(settings: Settings, image_arn: str) -> ShownFacts:
-    database = Database(settings.store_url)
-    try:
-        with database.read() as tx:
-            build = stored_builds.get_build(tx, image_arn)
-            packages = queries.get_inventory(tx, image_arn)
-    finally:
-        database.close()
+    """What the database of the data directory holds; nothing where the server's data is elsewhere.
+
+    Raises CommandFailed.
+    """
+    if not has_store(settings):
+        return ShownFacts()
+    with opened_store(settings) as tx:
+        build = stored_builds.get_build(tx, image_arn)
+        packages = queries.get_inventory(tx, image_arn)
     outcome = build.outcome if build else BuildOutcome()
     return ShownFacts(
         digest=outcome.digest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -15,6 +16,16 @@ from imagesmith.store.files import is_empty, require_whole
 from imagesmith.store.migrate import require_known
 from imagesmith.store.outage import StoreDamaged, StoreNewer
 from imagesmith.values.damaged import RESTORE
+
+
+def has_store(settings: Settings) -> bool:
+    """Whether there is a database with anything in it: opening an absent one would make a file."""
+    file = _file(settings)
+    return bool(settings.database_url) or (file.exists() and not is_empty(file))
+
+
+def _file(settings: Settings) -> Path:
+    return settings.data_dir / "imagesmith.sqlite"
 
 
 @contextmanager
@@ -35,10 +46,11 @@ def changed_store(settings: Settings) -> Iterator[Connection]:
 @contextmanager
 def _database(settings: Settings, how: str) -> Iterator[Database]:
     hint = f"start a server once with: imagesmith serve --data-dir {settings.data_dir}"
-    file = settings.data_dir / "imagesmith.sqlite"
+    file = _file(settings)
     if not settings.database_url:
         if not file.exists():
-            raise CommandFailed(f"there is no database in {settings.data_dir}", hint)
+            named = f"name the folder of a server with --data-dir; or {hint}"
+            raise CommandFailed(f"there is no database in {settings.data_dir}", named)
         require_whole(file)
         if is_empty(file):
             raise CommandFailed(f"{file} is empty", f"{RESTORE}; or {hint}")
