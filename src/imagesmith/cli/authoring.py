@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.cli.context import settings_of
 from imagesmith.instances.sweep import sweep_instances
 from imagesmith.locks import visitor_lock
-from imagesmith.managed.bases import managed_base
+from imagesmith.managed.bases import managed_base, managed_bases
 from imagesmith.processes import Cancellation
 from imagesmith.settings import NoRegistry
 
@@ -56,6 +57,10 @@ def authoring_image(
     base = managed_base(reference)
     if base is not None:
         return bases.managed(base, on_line=on_line, cancellation=cancellation).image_id
+    names = [base.name for base in managed_bases() if base.kind == "container"]
+    for meant in get_close_matches(reference, names, 1, 0.8):
+        rule = "before the name of an image in a registry comes its host"
+        raise ParentError(f"there is no managed base {reference}; did you mean {meant}? ({rule})")
     if reference.startswith(("oci:", "oci-archive:", "docker-archive:")):
         return bases.local(reference, [Path("/")], cancellation=cancellation).image_id
     try:

@@ -68,6 +68,9 @@ def verify(reference: str, key_file: Path | None, data_dir: Path, as_json: bool)
     """
     settings = settings_of(data_dir)
     path = key_file or public_key_path(settings.data_dir)
+    if not path.exists():
+        hint = "name the folder of the server with --data-dir, or its public key with --key FILE"
+        raise CommandFailed(f"{reference} is not verified: there is no public key {path}", hint)
     try:
         key = PublicKey.read(path)
         found = _verified(_find(settings, reference), key)

@@ -63,7 +63,7 @@ class StageImages:
     def parent(self) -> StageImage:
         """Raises DockerfileFailed."""
         if not self._parent:
-            raise DockerfileFailed("the Dockerfile uses the parent image, and this build has none")
+            raise DockerfileFailed("the Dockerfile uses the parent image; this build has none: try --parent IMAGE")
         return self.stored(self._parent)
 
     def named(self, name: str) -> StageImage:
