@@ -19,7 +19,6 @@ LONG_MODULES = {
     "layers/store.py": 500,
     "layers/unpacker.py": 580,
     "layers/writer.py": 340,
-    "namespaces/holder_program.py": 320,
     "settings.py": 400,
     "store/tables.py": 320,
     "wire/app.py": 420,

@@ -19,6 +19,7 @@ from imagesmith.artifacts.bases import Bases, ParentError
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.cli.context import settings_of
+from imagesmith.cli.rights import become_root
 from imagesmith.instances.sweep import sweep_instances
 from imagesmith.locks import visitor_lock
 from imagesmith.managed.bases import managed_base, managed_bases
@@ -36,7 +37,11 @@ def instance_name() -> str:
 
 
 def authoring_storage(stack: ExitStack, data_dir: Path) -> ContainerStorage:
-    """The storage of such commands, in use until the stack ends; without the remains of killed ones."""
+    """The storage of such commands, in use until the stack ends; without the remains of killed ones.
+
+    Call it before any thread exists. Raises CommandFailed.
+    """
+    become_root()
     storage = ContainerStorage.for_data_dir(data_dir / "authoring")
 
     def tidy() -> None:

@@ -23,12 +23,6 @@ from imagesmith.wire.keys import KeysError
 _UMASK = 0o022
 
 
-def require_root() -> None:
-    """Raises CommandFailed."""
-    if os.geteuid() != 0:
-        raise CommandFailed("builds need root (mounts, namespaces)", "run it with sudo, or as a system service")
-
-
 def isolate_process() -> None:
     """Make results and mounts independent of the caller. Call it before any thread exists."""
     # results of builds must not depend on the user's umask; private files are made private one by one

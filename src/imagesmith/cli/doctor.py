@@ -75,9 +75,11 @@ def doctor(data_dir: Path, as_json: bool) -> None:
 
 def examine(settings: Settings) -> Iterator[HealthCheck]:
     """All checks of doctor, one after another."""
+    # first: it needs a process without threads, and what follows is tried with these rights
+    rights = _rights()
     for name, argv, hint in TOOLS:
         yield _tool(name, argv, hint)
-    yield HealthCheck("root", os.geteuid() == 0, f"user id {os.geteuid()}", hint="builds need root: use sudo")
+    yield rights
     yield _tried("namespaces", ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "true"])
     yield _tried(
         "sandbox",
@@ -97,6 +99,8 @@ def examine(settings: Settings) -> Iterator[HealthCheck]:
     )
     yield _attempt("user namespaces", lambda: _user_namespace(settings.data_dir))
     yield _attempt("storage", _storage)
+    yield _limits()
+    yield _network()
     for name, argv, hint in MACHINE_TOOLS:
         yield replace(_tool(name, argv, hint), needed=False)
     yield _machines(settings)
@@ -145,13 +149,47 @@ def _storage() -> str:
         return "a container was made, mounted and committed"
 
 
+def _rights() -> HealthCheck:
+    """Root of the machine, or of a user namespace that this process enters."""
+    from imagesmith.namespaces.own_namespace import enter_own_namespace
+
+    user = os.geteuid()
+    if user == 0:
+        return HealthCheck("root", True, "user id 0")
+    try:
+        ids = enter_own_namespace()
+    except OSError as error:
+        return HealthCheck("root", False, f"user id {user}: {error.strerror or error}", hint="or use sudo")
+    further = ids.users[-1]
+    return HealthCheck(
+        "root", True,
+        f"user id {user}, which is root of a namespace with {further.count} further ids from {further.outside} on",
+    )  # fmt: skip
+
+
+def _limits() -> HealthCheck:
+    """Whether processes and memory of builds are limited here."""
+    from imagesmith.instances.limits import ResourceLimits, make_groups
+
+    groups = make_groups(f"doctor-{os.getpid()}", ResourceLimits())
+    groups.remove()
+    hint = "builds run without it; start imagesmith as root to limit them" if groups.missing else ""
+    return HealthCheck("limits", not groups.missing, "; ".join(groups.missing), needed=False, hint=hint)
+
+
+def _network() -> HealthCheck:
+    """Whether the network of builds can be made."""
+    from imagesmith.instances.network import tunnel_fault
+
+    fault = tunnel_fault()
+    return HealthCheck("network", not fault, fault, hint="builds whose network is none do not need it")
+
+
 def _user_namespace(data_dir: Path) -> str:
     """Mount a container in a user namespace, on the file system of the data directory."""
     from imagesmith.artifacts.storage import SCRATCH, ContainerStorage
     from imagesmith.namespaces.id_maps import SIZE
 
-    if os.geteuid():
-        return _own_namespace()
     place = data_dir if data_dir.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="imagesmith-doctor-", dir=place) as folder:
         storage = ContainerStorage.open(Path(folder) / "containers")
@@ -163,20 +201,9 @@ def _user_namespace(data_dir: Path) -> str:
                 first = namespace.host_ids.first
         finally:
             storage.close()
-        return f"root inside has one of the machine's {SIZE} ids from {first} on"
-
-
-def _own_namespace() -> str:
-    """Hold a root in a user namespace, as an ordinary user."""
-    from imagesmith.namespaces.id_maps import own_ids
-    from imagesmith.namespaces.user_namespace import RootLayers, UserNamespace
-
-    with tempfile.TemporaryDirectory(prefix="imagesmith-doctor-") as folder:
-        for name in ("layer", "changes/upper", "changes/work"):
-            (Path(folder) / name).mkdir(parents=True)
-        ids = own_ids()
-        UserNamespace.start(RootLayers([Path(folder) / "layer"], Path(folder) / "changes"), ids).close()
-        return f"{ids.users[-1].count} ids of the machine from {ids.users[-1].outside} on"
+        return (
+            f"root inside is user {first} of the machine, the first of {SIZE}" if first else "with the ids of root"
+        )
 
 
 def _machines(settings: Settings) -> HealthCheck:

@@ -16,6 +16,7 @@ from imagesmith.cli.context import (
     settings_of,
     warn_of_variables,
 )
+from imagesmith.cli.rights import become_root
 from imagesmith.cli.screen import echo, start_logging
 from imagesmith.settings import Settings
 
@@ -69,7 +70,7 @@ def serve(
 def _serve(settings: Settings, queues: str | None, *, new: bool, builds: bool) -> None:
     startup.begin()
     # imported late: `imagesmith --help` should not load an engine
-    from imagesmith.cli.build_process import failures_as_sentences, isolate_process, require_root
+    from imagesmith.cli.build_process import failures_as_sentences, isolate_process
     from imagesmith.cli.build_runtime import parse_queues
     from imagesmith.cli.server import make_server
     from imagesmith.engine.queues import CAPABILITIES
@@ -81,7 +82,7 @@ def _serve(settings: Settings, queues: str | None, *, new: bool, builds: bool) -
         echo(f"listening on {url}")
         startup.finish(startup.load_documents, *((startup.load_builds,) if builds else ()))
 
-    require_root()
+    become_root()
     isolate_process()
     with failures_as_sentences(settings, holder="server", work="serve"):
         wanted = CAPABILITIES if queues is None else parse_queues(queues)

@@ -22,6 +22,7 @@ from imagesmith.cli.context import (
 )
 from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.listing import Listing
+from imagesmith.cli.rights import become_root
 from imagesmith.cli.screen import echo, start_logging
 from imagesmith.cli.store import opened_store
 from imagesmith.settings import Settings
@@ -90,10 +91,10 @@ def _work(
 def _run(settings: Settings, queues: str) -> None:
     startup.begin()
     # imported late: `imagesmith --help` should not load an engine
-    from imagesmith.cli.build_process import failures_as_sentences, isolate_process, require_root
+    from imagesmith.cli.build_process import failures_as_sentences, isolate_process
     from imagesmith.cli.build_runtime import make_build_runtime, parse_queues
 
-    require_root()
+    become_root()
     isolate_process()
     stop = Stop()
     with failures_as_sentences(settings, holder="server or worker", work="work"):

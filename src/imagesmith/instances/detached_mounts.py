@@ -49,7 +49,8 @@ def thrown_away(root: Path, work: Path, ids: HostIds = DISK_IDS) -> Iterator[Pat
             (folder / name).mkdir()
         os.chown(folder / "upper", ids.first, ids.first)
         with _descriptor(root) as lower:
-            options = f"lowerdir=/proc/self/fd/{lower},upperdir={folder / 'upper'},workdir={folder / 'work'}"
+            folders = f"lowerdir=/proc/self/fd/{lower},upperdir={folder / 'upper'},workdir={folder / 'work'}"
+            options = f"{folders},userxattr"
             libc = ctypes.CDLL(None, use_errno=True)
             target = os.fsencode(folder / "merged")
             if libc.mount(b"overlay", target, b"overlay", _MS_NODEV, os.fsencode(options)) != 0:

@@ -29,6 +29,7 @@ NAMESERVER = "10.0.2.3"
 """slirp4netns answers here and forwards to the host's name servers."""
 
 _READY_SECONDS = 10.0
+_TUNNEL = Path("/dev/net/tun")
 _CLONE_NEWNET = 0x40000000
 _LINK_LOCAL = "169.254.0.0/16"
 
@@ -54,12 +55,22 @@ class Slirp:
                 return
         finally:
             os.close(self.ready)
-        raise NetworkError("slirp4netns gave the sandbox no network: try running it by hand, or network='none'")
+        reason = tunnel_fault() or "try running it by hand, or network='none'"
+        raise NetworkError(f"slirp4netns gave the sandbox no network: {reason}")
 
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
         os.close(self.alive)
+
+
+def tunnel_fault() -> str:
+    """Why slirp4netns cannot work for this user, with the command that helps; empty if nothing is known."""
+    if os.access(_TUNNEL, os.R_OK | os.W_OK):
+        return ""
+    if not _TUNNEL.exists():
+        return f"{_TUNNEL} is missing: as root, `modprobe tun`"
+    return f"this user cannot open {_TUNNEL}: as root, `chmod 0666 {_TUNNEL}`"
 
 
 def start_slirp(namespace: Path) -> Slirp:

@@ -47,7 +47,7 @@ from imagesmith.layers.unpacker import UnpackLimits, copy_metadata, unpack_layer
 from imagesmith.layers.writer import WriterSettings
 from imagesmith.locks import file_lock, is_locked
 from imagesmith.namespaces.build_namespace import BuildNamespace
-from imagesmith.namespaces.id_maps import SIZE
+from imagesmith.namespaces.id_maps import SIZE, nested_ids
 from imagesmith.processes import Cancellation
 from imagesmith.trees import remove_tree
 
@@ -81,6 +81,8 @@ class LayerStore:
         self.root = root
         self._form = form
         self._limits = limits or UnpackLimits(ids=SIZE)
+        # only root of the machine makes device nodes: those of layers are left out elsewhere, their blobs keep them
+        self._devices = nested_ids() is None
         # what marks a removed folder differs between the forms: layers of another one are unpacked again
         self._boot = f"{boot or _BOOT.read_text().strip()} {form.value}"
         self._layers, self._blobs, self._images = root / "layers", root / "blobs", root / "images"
@@ -235,7 +237,7 @@ class LayerStore:
             try:
                 made = unpack_layer(
                     archive, draft / "diff", lowers=lowers, form=self._form, limits=self._limits,
-                    consumed=lambda: counted.count, check=check,
+                    devices=self._devices, consumed=lambda: counted.count, check=check,
                 )  # fmt: skip
             except LayerError as error:
                 raise LayerError(f"the layer {layer.digest} is refused: {error}") from error

@@ -13,8 +13,6 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,16 +93,6 @@ def lease_range(table: Path, *, first: int = FIRST_ID, most: int = MOST_RANGES) 
         part = IdRange(0, start, SIZE)
         return IdMap(users=(part,), groups=(part,), privileged=True), descriptor
     raise NoIds(f"all {most} ranges of ids are held by running builds: wait for some to end")
-
-
-@contextmanager
-def range_of_its_own(table: Path, *, first: int = FIRST_ID, most: int = MOST_RANGES) -> Iterator[IdMap]:
-    """Hold a range that no other namespace of the machine has, during the block. Raises NoIds."""
-    ids, descriptor = lease_range(table, first=first, most=most)
-    try:
-        yield ids
-    finally:
-        os.close(descriptor)
 
 
 def nested_ids(users: Path = Path("/proc/self/uid_map"), groups: Path = Path("/proc/self/gid_map")) -> IdMap | None:
