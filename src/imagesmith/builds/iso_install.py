@@ -60,8 +60,7 @@ def install_object(work: Work) -> str:
     work.cancellation.check()
     if machine.secure_boot:
         work.log.line("install", "Secure Boot is recorded with the AMI; machines here start without it")
-    more = {"bootMode": "uefi", "secureBoot": machine.secure_boot}
-    register_disk(work, disk, entry="cloud-init", more=more)
+    register_disk(work, disk, entry="cloud-init", more={"bootMode": "uefi", "secureBoot": machine.secure_boot})
     context.outcomes.keep_output(work.plan.image_arn, digest=disk.digest, size=disk.size, parent_digest="")
     inspection.keep_disk_inventory(work, disk.digest, context.clock())
     return disk.digest
