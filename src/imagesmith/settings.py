@@ -304,6 +304,8 @@ class Settings:
     partition: Annotated[str, Text(r"[a-z][a-z0-9-]{0,30}", "a partition, like aws")] = "aws"
     auth: AuthMode = "static"
     idempotency_hours: Annotated[int, Range(1, 8_784, "hours")] = 24
+    instance_profiles: Annotated[tuple[str, ...], _SOME] = ()
+    """Names that an infrastructure configuration may have; empty: any name."""
     artifacts: Annotated[
         str,
         Text(

@@ -34,11 +34,11 @@ class ConfigurationKind:
     list_member: str
     plural: str
     quota: Callable[[Call], int]
-    check: Callable[[Call, ApiRequest], None]
-    """Cross-member rules and references; raises ApiError."""
     document: Callable[[ApiRequest], ApiDocument]
     """Request -> the settable members of the document, defaults filled in."""
     summary: Callable[[Record], ApiDocument]
+    check: Callable[[Call, ApiRequest], None] = lambda _call, _request: None
+    """What needs more than the request: references and quotas. Raises ApiError."""
 
 
 def create(kind: ConfigurationKind, call: Call, request: ApiRequest) -> ApiResponse:

@@ -11,6 +11,7 @@ from imagesmith.resources.errors import invalid_combination, invalid_value
 from imagesmith.resources.lists import member
 from imagesmith.resources.recipes import RecipeKind
 from imagesmith.resources.sources import given_document
+from imagesmith.settings import Settings
 from imagesmith.store.internal_members import InternalMembers
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
@@ -38,34 +39,37 @@ KIND = RecipeKind(
     filters={name: member(name) for name in ("containerType", "name", "parentImage", "platform")},
     summary=_summary,
     kept_while_shared=True,
+    owners=("Self", "Shared", "Amazon"),
 )
+
+
+def check_members(request: ApiRequest, _settings: Settings) -> None:
+    """Rules between the members of a container recipe. Raises ApiError."""
+    if request.get("platformOverride") == "macOS":
+        raise invalid_value("platformOverride", "Container images cannot be built for macOS.")
+    check_repository("targetRepository", request.get("targetRepository", {}))
+    if is_public_ecr(request["parentImage"]) and "platformOverride" not in request:
+        raise invalid_combination(
+            "parentImage",
+            "You must specify a platform override when using ECR Public Repositories as your parent image.",
+        )
+    kind, version = classify_parent(request["parentImage"]).kind, request.get("imageOsVersionOverride")
+    if kind is ParentKind.REGISTRY and request.get("platformOverride") == "Windows" and version is None:
+        raise invalid_combination(
+            "parentImage",
+            "You must specify an image OsVersion override when using ECR Repositories as your parent image for "
+            "Windows Platform.",
+        )
+    if kind is ParentKind.IMAGE and version is not None:
+        raise invalid_combination("imageOsVersionOverride", "It is only valid with a parent image of a registry.")
 
 
 def create(call: Call, request: ApiRequest) -> ApiResponse:
     template, path = given_document(
         call, request, inline="dockerfileTemplateData", uri="dockerfileTemplateUri", noun="Dockerfile template"
     )
-    if request.get("platformOverride") == "macOS":
-        raise invalid_value("platformOverride", "Container images cannot be built for macOS.")
-    check_repository("targetRepository", request.get("targetRepository", {}))
     parent = recipes.check_parent(call, request["parentImage"], container=True)
-    platform = parent.platform or request.get("platformOverride")
-    if platform is None:
-        if is_public_ecr(request["parentImage"]):
-            raise invalid_combination(
-                "parentImage",
-                "You must specify a platform override when using ECR Public Repositories as your parent image.",
-            )
-        platform = "Linux"
-    registry = classify_parent(request["parentImage"]).kind is ParentKind.REGISTRY
-    if registry and platform == "Windows" and "imageOsVersionOverride" not in request:
-        raise invalid_combination(
-            "parentImage",
-            "You must specify an image OsVersion override when using ECR Repositories as your parent image for "
-            "Windows Platform.",
-        )
-    if parent.platform and "imageOsVersionOverride" in request:
-        raise invalid_combination("imageOsVersionOverride", "It is only valid with a parent image of a registry.")
+    platform = parent.platform or request.get("platformOverride", "Linux")
     facts = recipes.ParentFacts(platform, parent.os_version or request.get("imageOsVersionOverride"), parent.needs)
     entries, needs = recipes.check_components(call, request, facts, container=True)
     _check_template(template, path, has_components=bool(entries))

@@ -14,7 +14,6 @@ from imagesmith.resources.errors import invalid_request, invalid_value, not_foun
 from imagesmith.resources.resolution import MANAGED_OWNER, require
 from imagesmith.resources.resolved_runs import planned_image, stored_parameter
 from imagesmith.resources.roles import check_role
-from imagesmith.resources.run_members import check_log_groups
 from imagesmith.store import amis
 from imagesmith.store.amis import Ami, may_launch
 from imagesmith.values.api import ApiRequest, ApiResponse
@@ -38,7 +37,6 @@ class _SourceImage:
 
 def distribute(call: Call, request: ApiRequest) -> ApiResponse:
     """Start a run that only distributes; returns the new image, which tracks it."""
-    check_log_groups(request)
     check_role(call, request)
     configuration = require(call, request[_CONFIGURATION], "distribution-configuration", path=_CONFIGURATION)
     source = _source_image(call, request[_SOURCE])

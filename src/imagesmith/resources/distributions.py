@@ -11,6 +11,7 @@ from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import ConfigurationKind, select_members
 from imagesmith.resources.container_places import check_repository, check_tags
 from imagesmith.resources.errors import invalid_combination, invalid_value, quota_exceeded
+from imagesmith.settings import Settings
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest
 from imagesmith.values.names import REGION
@@ -22,9 +23,9 @@ _REGION = re.compile(REGION)
 _BUILD_DATE = re.compile(r"\{\{\s*imagebuilder:buildDate(:[^{}]*)?\s*\}\}")
 
 
-def _check(call: Call, request: ApiRequest) -> None:
+def check_members(request: ApiRequest, _settings: Settings) -> None:
+    """Rules between the members of a distribution configuration. Raises ApiError."""
     seen: set[str] = set()
-    accounts: set[str] = set()
     for index, entry in enumerate(request["distributions"]):
         path = f"distributions[{index}]"
         if not _REGION.fullmatch(entry["region"]):
@@ -38,14 +39,22 @@ def _check(call: Call, request: ApiRequest) -> None:
             raise invalid_value(
                 path, "One or more outputs should be provided for each region in a distribution configuration."
             )
+        _check_entry(entry, path)
+
+
+def _check_quotas(call: Call, request: ApiRequest) -> None:
+    quotas, accounts = call.settings.quotas, set[str]()
+    for entry in request["distributions"]:
         accounts |= set(entry.get("amiDistributionConfiguration", {}).get("targetAccountIds", ()))
-        _check_entry(call, entry, path)
-    limit = call.settings.quotas.target_accounts
-    if len(accounts) > limit:
-        raise quota_exceeded("target accounts per distribution configuration", limit)
+        if len(entry.get("launchTemplateConfigurations", ())) > quotas.launch_templates_per_region:
+            raise quota_exceeded("launch templates per Region", quotas.launch_templates_per_region)
+        if len(entry.get("ssmParameterConfigurations", ())) > quotas.ssm_parameters_per_region:
+            raise quota_exceeded("SSM parameters per Region", quotas.ssm_parameters_per_region)
+    if len(accounts) > quotas.target_accounts:
+        raise quota_exceeded("target accounts per distribution configuration", quotas.target_accounts)
 
 
-def _check_entry(call: Call, entry: Mapping[str, Any], path: str) -> None:
+def _check_entry(entry: Mapping[str, Any], path: str) -> None:
     container = entry.get("containerDistributionConfiguration", {})
     place = f"{path}.containerDistributionConfiguration"
     check_repository(f"{place}.targetRepository", container.get("targetRepository", {}))
@@ -69,11 +78,6 @@ def _check_entry(call: Call, entry: Mapping[str, Any], path: str) -> None:
                 f"{path}.fastLaunchConfigurations[{number}].launchTemplate",
                 "You can specify launchTemplateId or launchTemplateName, but not both.",
             )
-    quotas = call.settings.quotas
-    if len(entry.get("launchTemplateConfigurations", ())) > quotas.launch_templates_per_region:
-        raise quota_exceeded("launch templates per Region", quotas.launch_templates_per_region)
-    if len(entry.get("ssmParameterConfigurations", ())) > quotas.ssm_parameters_per_region:
-        raise quota_exceeded("SSM parameters per Region", quotas.ssm_parameters_per_region)
 
 
 def _document(request: ApiRequest) -> ApiDocument:
@@ -93,7 +97,7 @@ KIND = ConfigurationKind(
     list_member="distributionConfigurationSummaryList",
     plural="distribution configurations",
     quota=lambda call: call.settings.quotas.distribution_configurations,
-    check=_check,
+    check=_check_quotas,
     document=_document,
     summary=_summary,
 )

@@ -14,6 +14,7 @@ from imagesmith.resources.errors import invalid_combination, invalid_value
 from imagesmith.resources.lists import member
 from imagesmith.resources.parent_warnings import parent_warning
 from imagesmith.resources.recipes import RecipeKind
+from imagesmith.settings import Settings
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
 
@@ -41,6 +42,18 @@ KIND = RecipeKind(
 )
 
 
+def check_members(request: ApiRequest, _settings: Settings) -> None:
+    """Rules of the members of an image recipe. Raises ApiError."""
+    _check_user_data(request.get("additionalInstanceConfiguration", {}).get("userDataOverride"))
+    try:
+        read_devices(request.get("blockDeviceMappings", ()))
+    except DeviceRefused as error:
+        raise invalid_value(error.path, error.detail) from error
+    watermarks = request.get("amiWatermarks", ())
+    if len(set(watermarks)) != len(watermarks):
+        raise invalid_value("amiWatermarks", "A watermark is listed more than once.")
+
+
 def create(call: Call, request: ApiRequest) -> ApiResponse:
     parent = recipes.check_parent(call, request["parentImage"], container=False)
     warning = parent_warning(call, request["parentImage"])
@@ -52,14 +65,6 @@ def create(call: Call, request: ApiRequest) -> ApiResponse:
         raise invalid_combination(
             "additionalInstanceConfiguration.systemsManagerAgent", "It is not valid for Windows base images."
         )
-    _check_user_data(extra.get("userDataOverride"))
-    try:
-        read_devices(request.get("blockDeviceMappings", ()))
-    except DeviceRefused as error:
-        raise invalid_value(error.path, error.detail) from error
-    watermarks = request.get("amiWatermarks", ())
-    if len({str(name) for name in watermarks}) != len(watermarks):
-        raise invalid_value("amiWatermarks", "A watermark is listed more than once.")
     entries, needs = recipes.check_components(
         call, request, recipes.ParentFacts(platform, parent.os_version), container=False
     )

@@ -17,7 +17,6 @@ from imagesmith.resources.lifecycle_runs import cancel_executions
 from imagesmith.resources.lists import list_values, member, version_text
 from imagesmith.resources.resolution import find, refuse_wildcard, resolve
 from imagesmith.resources.roles import check_role
-from imagesmith.resources.run_members import check_members
 from imagesmith.resources.run_plans import RunOrder
 from imagesmith.resources.runs import start_run
 from imagesmith.resources.shared import is_shared
@@ -48,7 +47,6 @@ _SUMMARY = (
 
 def create(call: Call, request: ApiRequest) -> ApiResponse:
     """Build once from a recipe, without a pipeline."""
-    check_members(call, request)
     check_role(call, request)
     group = request.get("loggingConfiguration", {}).get("logGroupName")
     order = RunOrder(

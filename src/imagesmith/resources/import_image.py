@@ -15,7 +15,7 @@ from imagesmith.resources.disk_runs import DiskRun, start_disk_run
 from imagesmith.resources.errors import client_error, invalid_combination, invalid_value
 from imagesmith.resources.resolution import exact_version, require
 from imagesmith.resources.roles import check_role
-from imagesmith.resources.run_members import check_log_groups
+from imagesmith.settings import Settings
 from imagesmith.values.api import ApiRequest, ApiResponse
 
 _NAME: Final = re.compile(r"[-_A-Za-z0-9][-_A-Za-z0-9 ]{1,126}[-_A-Za-z0-9]")
@@ -26,34 +26,38 @@ _WINDOWS_11: Final = "Microsoft Windows 11"
 _INFRASTRUCTURE: Final = "infrastructureConfigurationArn"
 
 
-def import_vm(call: Call, request: ApiRequest) -> ApiResponse:
-    """Start the import of a disk; returns the new image, which is PENDING until its AMI exists."""
+def check_disk(request: ApiRequest, _settings: Settings) -> None:
+    """Members of ImportVmImage that can be told from the request alone. Raises ApiError."""
     name, task = request["name"], request["vmImportTaskId"]
     if not _NAME.fullmatch(name):
         raise invalid_value("name", f"name must match pattern ^{_NAME.pattern}$")
     if request["platform"] == "macOS":
         raise invalid_value("platform", "Disks of macOS cannot be imported; import one of Linux or Windows.")
-    check_log_groups(request, roles=False)
     if not _OBJECT.fullmatch(task):
         raise invalid_value(
             "vmImportTaskId",
             f"EC2's import tasks do not exist here, so '{task[:80]}' is unknown. Put the disk into a bucket and "
             "name it as s3://bucket/key.",
         )
+
+
+def import_vm(call: Call, request: ApiRequest) -> ApiResponse:
+    """Start the import of a disk; returns the new image, which is PENDING until its AMI exists."""
     image = start_disk_run(
         call,
         DiskRun(
-            purpose="import", parent=PlannedParent("object", task), name=name, version=request["semanticVersion"],
-            platform=request["platform"], os_version=request.get("osVersion", ""), build_type="IMPORT",
-            image_source="IMPORTED", description=request.get("description", ""),
+            purpose="import", parent=PlannedParent("object", request["vmImportTaskId"]), name=request["name"],
+            version=request["semanticVersion"], platform=request["platform"],
+            os_version=request.get("osVersion", ""), build_type="IMPORT", image_source="IMPORTED",
+            description=request.get("description", ""),
             log_group=request.get("loggingConfiguration", {}).get("logGroupName", ""), tags=request.get("tags", {}),
         ),
     )  # fmt: skip
     return {"imageArn": image.arn}
 
 
-def import_iso(call: Call, request: ApiRequest) -> ApiResponse:
-    """Start an installation from an ISO; returns the new image, which is PENDING until its AMI exists."""
+def check_iso(request: ApiRequest, _settings: Settings) -> None:
+    """Members of ImportDiskImage that can be told from the request alone. Raises ApiError."""
     exact_version(request["semanticVersion"])
     if request["platform"] != _WINDOWS:
         raise invalid_value("platform", f"The only platform of an ISO is {_WINDOWS}.")
@@ -64,7 +68,11 @@ def import_iso(call: Call, request: ApiRequest) -> ApiResponse:
     options = request.get("registerImageOptions", {})
     if "uefiData" in options and options.get("secureBootEnabled") is False:
         raise invalid_combination("registerImageOptions.uefiData", "uefiData needs Secure Boot.")
-    check_log_groups(request)
+
+
+def import_iso(call: Call, request: ApiRequest) -> ApiResponse:
+    """Start an installation from an ISO; returns the new image, which is PENDING until its AMI exists."""
+    options = request.get("registerImageOptions", {})
     check_role(call, request)
     found = require(call, request[_INFRASTRUCTURE], "infrastructure-configuration", path=_INFRASTRUCTURE)
     if "uefiData" in options:

@@ -6,6 +6,7 @@ from imagesmith.resources import configurations
 from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import ConfigurationKind, select_members
 from imagesmith.resources.errors import invalid_combination, invalid_request, invalid_value
+from imagesmith.settings import Settings
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest
 
@@ -20,7 +21,9 @@ _SUMMARY = (
 _RESERVED_TAGS = frozenset({"CreatedBy", "Ec2ImageBuilderArn", "Name", "Tags"})
 
 
-_UNUSED = ("instanceProfileName", "keyPair", "placement", "resourceTags", "securityGroupIds", "subnetId")
+_UNUSED = (
+    "instanceProfileName", "keyPair", "placement", "resourceTags", "securityGroupIds", "snsTopicArn", "subnetId",
+)  # fmt: skip
 _UNUSED_BY_CONTAINERS = ("instanceTypes", "instanceMetadataOptions")
 
 
@@ -39,7 +42,8 @@ def check_parent_instance(document: ApiRequest) -> None:
         )
 
 
-def _check(_call: Call, request: ApiRequest) -> None:
+def check_members(request: ApiRequest, _settings: Settings) -> None:
+    """Rules between the members of an infrastructure configuration. Raises ApiError."""
     check_parent_instance(request)
     if "subnetId" in request and "securityGroupIds" not in request:
         raise invalid_combination("subnetId", "You must specify securityGroupIds together with subnetId.")
@@ -54,6 +58,17 @@ def _check(_call: Call, request: ApiRequest) -> None:
             raise invalid_value("resourceTags", f"The tag key '{key}' is reserved.")
     if str(request.get("snsTopicArn", "")).endswith(".fifo"):
         raise invalid_value("snsTopicArn", "FIFO topics are not supported.")
+
+
+def _check_profile(call: Call, request: ApiRequest) -> None:
+    """An instance profile must be among those of the settings, where they name any (spec/api.md 4.4)."""
+    known = call.settings.instance_profiles
+    if known and request["instanceProfileName"] not in known:
+        raise invalid_value(
+            "instanceProfileName",
+            "The provided instance profile does not exist. Please specify a different instance profile and try "
+            "again.",
+        )
 
 
 def _document(request: ApiRequest) -> ApiDocument:
@@ -75,7 +90,7 @@ KIND = ConfigurationKind(
     list_member="infrastructureConfigurationSummaryList",
     plural="infrastructure configurations",
     quota=lambda call: call.settings.quotas.infrastructure_configurations,
-    check=_check,
+    check=_check_profile,
     document=_document,
     summary=_summary,
 )

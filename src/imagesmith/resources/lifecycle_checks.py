@@ -8,6 +8,7 @@ from typing import Any
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import invalid_combination, invalid_request
 from imagesmith.resources.resolution import reading_pattern
+from imagesmith.settings import Settings
 from imagesmith.values.api import ApiRequest
 from imagesmith.values.names import iso_instant
 from imagesmith.values.states import ImageStatus, LifecycleAction
@@ -15,7 +16,7 @@ from imagesmith.values.states import ImageStatus, LifecycleAction
 _CONTAINER = "CONTAINER_IMAGE"
 
 
-def check_policy(request: ApiRequest) -> None:
+def check_policy(request: ApiRequest, _settings: Settings) -> None:
     """Raises ApiError."""
     seen: set[str] = set()
     for index, detail in enumerate(request["policyDetails"]):
@@ -59,7 +60,7 @@ def _include_problem(include: Mapping[str, Any], *, container: bool, delete: boo
     return ""
 
 
-def check_update(call: Call, request: ApiRequest) -> None:
+def check_update(request: ApiRequest, _settings: Settings) -> None:
     """Rules of StartResourceStateUpdate that need no image. Raises ApiError."""
     status, included = request["state"].get("status", ""), "includeResources" in request
     if not status:
@@ -68,9 +69,13 @@ def check_update(call: Call, request: ApiRequest) -> None:
         raise invalid_request("executionRole and includeResources need each other.")
     if status == ImageStatus.DELETED and not included:
         raise invalid_request("The status DELETED needs includeResources; DeleteImage removes the record alone.")
-    moment = request.get("updateAt")
-    if moment is not None and status != ImageStatus.DEPRECATED:
+    if "updateAt" in request and status != ImageStatus.DEPRECATED:
         raise invalid_request("updateAt is only valid with the status DEPRECATED.")
+
+
+def check_moment(call: Call, request: ApiRequest) -> None:
+    """updateAt is in the future; no rule of the request alone, for a replay may come later. Raises ApiError."""
+    moment = request.get("updateAt")
     if moment is not None and moment <= call.now:
         raise invalid_request(f"updateAt must be in the future; it is {iso_instant(moment)}.")
 

@@ -8,7 +8,6 @@ from typing import Final
 from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import select_members
 from imagesmith.resources.errors import already_exists, invalid_combination, quota_exceeded
-from imagesmith.resources.lifecycle_checks import check_policy
 from imagesmith.resources.lifecycle_runs import KIND, arm_policy, cancel_executions
 from imagesmith.resources.lists import list_stored, member
 from imagesmith.resources.resolution import require
@@ -27,7 +26,6 @@ _SUMMARY: Final = ("arn", "name", "description", "status", "executionRole", "res
 
 
 def create(call: Call, request: ApiRequest) -> ApiResponse:
-    check_policy(request)
     check_role(call, request)
     arn = str(call.arn(KIND, slug_of(request["name"])))
     if queries.get(call.tx, arn) is not None:
@@ -61,7 +59,6 @@ def get(call: Call, request: ApiRequest) -> ApiResponse:
 
 def update(call: Call, request: ApiRequest) -> ApiResponse:
     """Replace everything but name, resourceType, dates of creation and run, and tags. Disabling cancels a run."""
-    check_policy(request)
     check_role(call, request)
     record = require(call, request[_ARN], KIND, path=_ARN)
     if request["resourceType"] != record.document["resourceType"]:

@@ -57,7 +57,7 @@ _FILTERS = {
 
 
 def create(call: Call, request: ApiRequest) -> ApiResponse:
-    schedule = _check(call, request)
+    check_role(call, request)
     arn = str(call.arn(KIND, slug_of(request["name"])))
     recipe, needs = run_members.check_references(call, request)
     if queries.get(call.tx, arn) is not None:
@@ -75,13 +75,13 @@ def create(call: Call, request: ApiRequest) -> ApiResponse:
     )  # fmt: skip
     queries.insert(call.tx, record, needs)
     _warn_of_parent(call, record, recipe)
-    pipeline_schedules.arm(call, record, schedule)
+    pipeline_schedules.arm(call, record, _schedule(request, call.settings))
     return {_ARN: arn}
 
 
 def update(call: Call, request: ApiRequest) -> ApiResponse:
     """Replace every settable member; a recipe of the other kind is refused (spec/api.md 4.2, 4.3)."""
-    schedule = _check(call, request)
+    check_role(call, request)
     if Arn.parse(request[_ARN]).owner == MANAGED_OWNER:
         raise client_error(
             f"The pipeline {request[_ARN]} belongs to the service; only pipelines of an account can be changed."
@@ -104,7 +104,7 @@ def update(call: Call, request: ApiRequest) -> ApiResponse:
         internal=pipeline_schedules.internal_members(call, document, record),
     )
     queries.replace(call.tx, updated, needs)
-    pipeline_schedules.arm(call, updated, schedule)
+    pipeline_schedules.arm(call, updated, _schedule(request, call.settings))
     return {_ARN: record.arn}
 
 
@@ -120,10 +120,12 @@ def _names_the_same(request: ApiRequest, document: Mapping[str, Any]) -> bool:
     return not Arn.parse(request[run_members.recipe_member(request)]).has_wildcard
 
 
-def _check(call: Call, request: ApiRequest) -> Schedule | None:
-    """Check the rules that need no other resource; returns the parsed schedule of the request."""
-    run_members.check_members(call, request)
-    check_role(call, request)
+def check_schedule(request: ApiRequest, settings: Settings) -> None:
+    """The schedule has an expression that can be read, and a known time zone. Raises ApiError."""
+    _schedule(request, settings)
+
+
+def _schedule(request: ApiRequest, settings: Settings) -> Schedule | None:
     schedule = request.get("schedule")
     if schedule is None:
         return None
@@ -133,7 +135,7 @@ def _check(call: Call, request: ApiRequest) -> Schedule | None:
         return pipeline_schedules.read_schedule(
             schedule["scheduleExpression"],
             schedule.get("timezone"),
-            lenient=call.settings.schedules.lenient_cron,
+            lenient=settings.schedules.lenient_cron,
         )
     except ScheduleError as error:
         raise invalid_value("schedule.scheduleExpression", error.detail) from error

@@ -17,7 +17,8 @@ from imagesmith.resources.errors import (
 )
 from imagesmith.resources.infrastructure import check_parent_instance
 from imagesmith.resources.resolution import require_stored, resolve
-from imagesmith.resources.workflow_members import check_entries, needed_arns, resolve_entries
+from imagesmith.resources.workflow_members import needed_arns, resolve_entries
+from imagesmith.settings import Settings
 from imagesmith.store import queries
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest
@@ -37,24 +38,33 @@ def recipe_member(request: ApiRequest) -> str:
     return given[0]
 
 
-def check_members(call: Call, request: ApiRequest) -> None:
-    """Check the cross-member rules that pipelines and images share (spec/api.md 4.3)."""
-    member = recipe_member(request)
-    check_entries(call, request)
-    check_log_groups(request)
-    _check_scanning(request, member)
+def one_recipe(request: ApiRequest, _settings: Settings) -> None:
+    """Exactly one recipe, of either kind. Raises ApiError."""
+    recipe_member(request)
 
 
-def check_log_groups(request: ApiRequest, *, roles: bool = True) -> None:
-    """Refuse a foreign log group without an execution role, or, if the operation has no `roles`, at all."""
+def log_groups_with_role(request: ApiRequest, _settings: Settings) -> None:
+    """A foreign log group needs an execution role. Raises ApiError."""
+    if "executionRole" not in request:
+        _refuse_foreign_groups(request, "needs executionRole")
+
+
+def own_log_groups(request: ApiRequest, _settings: Settings) -> None:
+    """An operation without an execution role takes the service's own log groups only. Raises ApiError."""
+    _refuse_foreign_groups(request, "is not allowed here")
+
+
+def _refuse_foreign_groups(request: ApiRequest, rule: str) -> None:
     for name, group in request.get("loggingConfiguration", {}).items():
-        if group.startswith(OWN_LOG_GROUPS) or (roles and "executionRole" in request):
-            continue
-        rule = "needs executionRole" if roles else "is not allowed here"
-        raise invalid_combination(f"loggingConfiguration.{name}", f"A log group outside {OWN_LOG_GROUPS} {rule}.")
+        if not group.startswith(OWN_LOG_GROUPS):
+            raise invalid_combination(
+                f"loggingConfiguration.{name}", f"A log group outside {OWN_LOG_GROUPS} {rule}."
+            )
 
 
-def _check_scanning(request: ApiRequest, member: str) -> None:
+def check_scanning(request: ApiRequest, _settings: Settings) -> None:
+    """Which members of a scan go together, and with which recipe and tests. Raises ApiError."""
+    member = recipe_member(request)
     scanning = request.get("imageScanningConfiguration", {})
     path = "imageScanningConfiguration"
     check_repository(f"{path}.ecrConfiguration", scanning.get("ecrConfiguration", {}))

@@ -1,6 +1,6 @@
 """Executes operations: idempotency, one unit of work per call, effects after the commit.
 
-    call --> token claimed --> source read (no transaction) --> BEGIN
+    call --> rules of its members --> token claimed --> source read (no transaction) --> BEGIN
                 token known? --> same request: stored answer | other request: mismatch
                 handler: checks, writes          --> remember the token --> COMMIT --> effects
 
@@ -112,6 +112,8 @@ class Service:
         built = self._operations.get(operation)
         if built is None:
             raise not_implemented(operation)
+        for rule in built.rules:
+            rule(request, self._settings)
         try:
             if built.writes:
                 return self._claimed(built, operation, caller, request)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imagesmith.resources.call import Call
-from imagesmith.resources.errors import ApiError, invalid_combination, invalid_value
+from imagesmith.resources.errors import ApiError, invalid_value
 from imagesmith.settings import Settings
 from imagesmith.values.api import ApiRequest
 
@@ -17,9 +17,10 @@ ReadSource = Callable[[str, str], str]
 def given_document(
     call: Call, request: ApiRequest, *, inline: str = "data", uri: str = "uri", noun: str = "document"
 ) -> tuple[str, str]:
-    """The text that one of two members holds or names, and the name of that member. Raises ApiError."""
-    if (inline in request) == (uri in request):
-        raise invalid_combination(inline, f"You must specify exactly one of {inline} and {uri}.")
+    """The text that one of two members holds or names, and the name of that member. Raises ApiError.
+
+    That exactly one is given is a rule of the operation (member_rules.one_source).
+    """
     if inline in request:
         return request[inline], inline
     text = call.fetched or ""

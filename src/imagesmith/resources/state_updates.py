@@ -9,7 +9,7 @@ from imagesmith.lifecycle.order import Order, StateUpdate
 from imagesmith.lifecycle.state_change import change_state, target_status
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import in_use, invalid_request, not_found, quota_exceeded
-from imagesmith.resources.lifecycle_checks import check_update, check_update_of
+from imagesmith.resources.lifecycle_checks import check_moment, check_update_of
 from imagesmith.resources.lifecycle_runs import start_execution
 from imagesmith.resources.resolution import find
 from imagesmith.resources.roles import check_role, planned_role
@@ -28,7 +28,7 @@ _ACTIONS: Final = {
 
 def start(call: Call, request: ApiRequest) -> ApiResponse:
     """Change the state at once, or start an execution where outputs are included or the time is later."""
-    check_update(call, request)
+    check_moment(call, request)
     check_role(call, request)
     image = find(call, request[_ARN], path=_ARN, kind="image")
     if image.account != call.account:

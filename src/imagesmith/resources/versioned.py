@@ -18,7 +18,6 @@ from imagesmith.resources.configurations import select_members
 from imagesmith.resources.errors import (
     already_exists,
     in_dependency,
-    invalid_combination,
     not_found,
     quota_exceeded,
 )
@@ -124,8 +123,6 @@ def list_versions(
 ) -> ApiResponse:
     """One entry per semantic version, or per name; `names` are the members that an entry shows."""
     by_name = bool(request.get("byName"))
-    if by_name and any(entry.get("name") == "version" for entry in request.get("filters", ())):
-        raise invalid_combination("filters", "byName cannot be combined with a filter on version.")
 
     def show(record: Record) -> ApiDocument:
         arn = record.parsed.with_version("x.x.x") if by_name else record.parsed.without_build

@@ -15,6 +15,7 @@ from imagesmith.recipes.kinds import kind_of_recipe
 from imagesmith.resources.call import Call
 from imagesmith.resources.errors import invalid_combination, invalid_value, quota_exceeded
 from imagesmith.resources.resolution import MANAGED_OWNER, resolve
+from imagesmith.settings import Settings
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiRequest
 from imagesmith.values.arn import Arn, ArnError
@@ -52,14 +53,11 @@ class UsedWorkflow:
         return kind
 
 
-def check_entries(call: Call, request: ApiRequest) -> None:
+def check_entries(request: ApiRequest, _settings: Settings) -> None:
     """Check the rules that need no stored document. Raises ApiError."""
     entries = request.get(_PATH, ())
     if entries and "executionRole" not in request:
         raise invalid_combination("executionRole", "An execution role is required to provide workflows.")
-    limit = call.settings.quotas.workflows_per_image
-    if len(entries) > limit:
-        raise quota_exceeded("workflows per image", limit)
     seen: set[str] = set()
     for index, entry in enumerate(entries):
         arn = _arn(entry["workflowArn"], f"{_PATH}[{index}].workflowArn")
@@ -76,6 +74,9 @@ def check_entries(call: Call, request: ApiRequest) -> None:
 
 def resolve_entries(call: Call, request: ApiRequest, recipe: Record) -> tuple[UsedWorkflow, ...]:
     """The documents that would run now, in the order of the request. Raises ApiError."""
+    limit = call.settings.quotas.workflows_per_image
+    if len(request.get(_PATH, ())) > limit:
+        raise quota_exceeded("workflows per image", limit)
     used = tuple(_used(call, entry, index) for index, entry in enumerate(request.get(_PATH, ())))
     _check_outputs(used, recipe)
     for index, workflow in enumerate(used):
