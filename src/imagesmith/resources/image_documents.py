@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imagesmith.recipes.parents import ParentKind, classify_parent
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import select_members
@@ -41,7 +42,7 @@ def pending_image(call: Call, order: RunOrder, resolved: ResolvedRun, plan: Buil
         "dateCreated": call.stamp,
         "outputResources": {kind.outputs_member: []},
         "buildType": order.build_type,
-        "imageSource": "AMAZON_MANAGED" if plan.parent.kind == "managed" else "CUSTOM",
+        "imageSource": _image_source(resolved, plan),
         **select_members(order.members, ("imageScanningConfiguration", "executionRole", "workflows")),
         **({"osVersion": os_version} if os_version else {}),
         **({"distributionConfiguration": dict(resolved.distribution)} if resolved.distribution is not None else {}),
@@ -54,3 +55,13 @@ def pending_image(call: Call, order: RunOrder, resolved: ResolvedRun, plan: Buil
         created=call.now, document=document, tags=order.tags, version=Version.parse(plan.version), build=plan.build,
         status=ImageStatus.PENDING, source=plan.pipeline_arn,
     )  # fmt: skip
+
+
+def _image_source(resolved: ResolvedRun, plan: BuildPlan) -> str:
+    """Where the parent came from (spec/api.md 4.1)."""
+    if plan.parent.kind == "managed":
+        return "AMAZON_MANAGED"
+    if classify_parent(resolved.recipe.document["parentImage"]).kind is ParentKind.MARKETPLACE:
+        return "AWS_MARKETPLACE"
+    parent = resolved.parent_record
+    return "IMPORTED" if parent is not None and parent.document.get("buildType") == "IMPORT" else "CUSTOM"

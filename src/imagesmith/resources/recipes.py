@@ -48,6 +48,8 @@ class RecipeKind:
     summary: Callable[[Record], ApiDocument]
     kept_while_shared: bool = False
     """A shared recipe cannot be deleted (spec/api.md 4.5)."""
+    owners: tuple[str, ...] = ("Self", "Shared", "Amazon", "ThirdParty", "AWSMarketplace")
+    """What a list may ask for."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ def delete(kind: RecipeKind, call: Call, request: ApiRequest) -> ApiResponse:
 
 def list_all(kind: RecipeKind, call: Call, request: ApiRequest) -> ApiResponse:
     owner = request.get("owner", "Self")
+    if owner not in kind.owners:
+        raise invalid_value("owner", f"For {kind.plural} it must be one of {', '.join(kind.owners)}.")
     if owner == "Shared":
         return list_given(
             call, listed(call, kind.kind), key=kind.list_member, filters=kind.filters, show=kind.summary

@@ -19,6 +19,8 @@ def _find(call: Call, text: str) -> Record:
         arn = Arn.parse(text)
     except ArnError as error:
         raise _invalid("resourceArn", f"{error}.") from error
+    if arn.has_wildcard:
+        raise _invalid("resourceArn", "Wildcards are not accepted here; name one version.")
     record = queries.get(call.tx, text) if (arn.owner, arn.region) == (call.account, call.region) else None
     if record is None:
         raise not_found(arn.kind, text)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from imagesmith.resources.call import Call, EffectKind
-from imagesmith.resources.errors import ApiError, invalid_request, invalid_value, not_found
+from imagesmith.resources.errors import invalid_request, invalid_value, not_found
 from imagesmith.resources.images import KIND as IMAGE
 from imagesmith.resources.lists import list_keyed, list_values
 from imagesmith.resources.resolution import find
@@ -93,19 +93,15 @@ def send_action(call: Call, request: ApiRequest) -> ApiResponse:
 def _execution(call: Call, id: str) -> WorkflowExecution:
     found = executions.get_execution(call.tx, id)
     if found is None or (found.account, found.region) != (call.account, call.region):
-        raise _missing("workflow execution", id)
+        raise not_found("WorkflowExecution", id)
     return found
 
 
 def _step(call: Call, id: str) -> StepExecution:
     found = executions.get_step(call.tx, id)
     if found is None or (found.account, found.region) != (call.account, call.region):
-        raise _missing("workflow step execution", id)
+        raise not_found("WorkflowStepExecution", id)
     return found
-
-
-def _missing(what: str, id: str) -> ApiError:
-    return not_found(what, id)
 
 
 def _execution_to_api(execution: WorkflowExecution, counts: Mapping[str, int]) -> ApiDocument:

@@ -9,6 +9,7 @@ MOST_CHARACTERS = 255
 
 COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{COMPONENT}(?:/{COMPONENT})*")
+_ECR_HOST = re.compile(r"[0-9]{12}\.dkr[.-]ecr[a-z-]*\.|public\.ecr\.aws(?:/|$)")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
@@ -16,6 +17,8 @@ def repository_problem(name: str) -> str:
     """The problem of a repository name; empty when it is valid."""
     if len(name) > MOST_CHARACTERS:
         return f"The name of a repository has {MOST_CHARACTERS} characters at most, and this has {len(name)}."
+    if _ECR_HOST.match(name):
+        return f"'{name[:80]}' begins with the host of a registry: write the name of the repository alone."
     if not _REPOSITORY.fullmatch(name):
         return (
             f"'{name[:80]}' is not the name of a repository: write lower-case letters and digits, in parts between "
