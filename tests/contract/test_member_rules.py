@@ -1,4 +1,4 @@
-"""Rules between members (spec/api.md 4.3), and the order of checks (2.3), as tables over HTTP."""
+"""Rules between members, and the order of checks, as tables over HTTP (spec/api.md 4.3 and 2.3)."""
 
 from __future__ import annotations
 
