@@ -139,6 +139,7 @@ def test_an_export_that_fails_says_where_it_stopped(built: tuple[Work, bytes]) -
     assert (item["status"], item["step"]) == ("Failed", "ExportAmiRunning")
     (failure,) = told.value.context["distributionFailure"]["regionFailures"]
     assert told.value.context["imageStatus"] == "INTEGRATING" and failure["region"] == REGION
+    assert failure["imageConfigurationStep"] == "EXPORT_AMI"
     with work.worker_context.records.database.read() as tx:
         assert get_parameter(tx, PLAN.account, REGION, "/web") is not None
 

@@ -19,7 +19,7 @@ from imagesmith.builds.work import Work
 from imagesmith.builds.worker_context import WorkerContext
 from imagesmith.distribution.ami_post_distribution import distribute_amis
 from imagesmith.distribution.ami_texts import rendered
-from imagesmith.distribution.amis import copy_to_regions
+from imagesmith.distribution.amis import CONFIGURATION_STEPS, copy_to_regions
 from imagesmith.distribution.destinations import catalog_region
 from imagesmith.distribution.failures import DistributionFailed
 from imagesmith.processes import Cancellation
@@ -32,6 +32,7 @@ from imagesmith.store.parameters import ParameterRecord, get_parameter, put_para
 from imagesmith.store.tables import launch_templates
 from testing.clocks import MovingClock
 from testing.disks import raw_disk
+from testing.loaded import service_model
 from testing.plans import ACCOUNT, ARN, OTHER, PLAN, REGION
 
 pytestmark = pytest.mark.tool
@@ -122,6 +123,17 @@ def test_a_name_that_is_taken_fails_only_its_region(work: Work) -> None:
         distribute_amis(with_distribution(work, taken_name).distribution)
     (failure,) = failed.value.context["distributionFailure"]["regionFailures"]
     assert (failure["region"], failure["status"]) == ("us-east-1", "FAILED")
+    assert "imageConfigurationStep" not in failure  # the copy itself failed
+
+
+def test_every_step_of_the_configuration_has_its_name_in_a_failure() -> None:
+    """The names of the model, all of them and no others."""
+    failure = service_model().operations["GetImage"].output.members["image"].shape.members["state"].shape
+    for name in ("failureContext", "distributionFailure", "regionFailures"):
+        failure = failure.members[name].shape
+    assert failure.item is not None
+    choices = failure.item.members["imageConfigurationStep"].shape.choices
+    assert tuple(CONFIGURATION_STEPS.values()) == choices
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,41 @@ def test_an_answer_names_the_image_of_its_step(api: Api) -> None:
         api.client.send_workflow_step_action(stepExecutionId=step, imageBuildVersionArn=arn, action="STOP")
 
 
+def test_a_step_and_its_run_show_what_is_recorded(api: Api) -> None:
+    """One attempt of one, what follows a failure, its limit, the group, and the counters of the run."""
+    arn = create(api, api.recipe())
+    run = f"wf-{UNKNOWN_ID}"
+    place: Mapping[str, Any] = {"image_arn": arn, "account": ACCOUNT, "region": REGION, "position": 0}
+    workflow = ExecutionState(
+        workflow_arn=api.arn("workflow", "test/mine/1.0.0/1"), type="TEST", parallel_group="g"
+    )
+    statuses = (StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED, StepStatus.PENDING)
+    state = StepState(name="Ask", action="WaitForAction", on_failure="Abort", timeout_seconds=604800)
+    steps = [
+        StepExecution(
+            id=f"step-{UNKNOWN_ID[:-1]}{number}", execution_id=run, status=status, started=1, state=state,
+            **{**place, "position": number},
+        )
+        for number, status in enumerate(statuses)
+    ]  # fmt: skip
+    with api.database.write("records") as tx:
+        executions.put_execution(
+            tx, WorkflowExecution(id=run, status=ExecutionStatus.FAILED, state=workflow, **place), steps
+        )
+    one = api.client.get_workflow_step_execution(stepExecutionId=steps[0].id)
+    assert (one["attemptNumber"], one["maxAttempts"], one["onFailure"]) == (1, 1, "Abort")
+    assert one["timeoutSeconds"] == 604800 and one["imageBuildVersionArn"] == arn
+    listed = api.client.list_workflow_step_executions(workflowExecutionId=run)["steps"]
+    assert [item["status"] for item in listed] == [str(status) for status in statuses]
+    assert all((item["attemptNumber"], item["maxAttempts"]) == (1, 1) for item in listed)
+    for found in (
+        api.client.get_workflow_execution(workflowExecutionId=run),
+        *api.client.list_workflow_executions(imageBuildVersionArn=arn)["workflowExecutions"],
+    ):
+        counts = [found[f"total{name}"] for name in ("StepCount", "StepsSucceeded", "StepsSkipped", "StepsFailed")]
+        assert counts == [4, 1, 1, 1] and found["parallelGroup"] == "g" and found["status"] == "FAILED"
+
+
 def test_the_working_directory_is_tmp_unless_it_is_given(api: Api) -> None:
     """In the plan of a run; a recipe does not show the default."""
     infrastructure = api.infrastructure()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from imagesmith.artifacts.disks import DiskError
 from imagesmith.distribution.destination import DistributionContext, deliver
@@ -30,6 +30,13 @@ from imagesmith.values.states import ImageStatus
 
 Results = list[dict[str, Any]]
 """Output of a distribution step: one map per Region and account."""
+
+CONFIGURATION_STEPS: Final[Mapping[str, str]] = {
+    "AssociateLicensesRunning": "ASSOCIATE_LICENSES", "UpdateLaunchTemplateRunning": "UPDATE_LAUNCH_TEMPLATES",
+    "PutSsmParametersRunning": "PUT_SSM_PARAMETERS",
+    "UpdateFastLaunchConfiguration": "UPDATE_FAST_LAUNCH_CONFIGURATIONS", "ExportAmiRunning": "EXPORT_AMI",
+}  # fmt: skip
+"""Step of an entry -> the step in a failureContext."""
 
 _CARRIED = ("entry", "bootMode", "architecture", "platform")
 """Members that a copy inherits from the AMI of the build Region, because they describe the disk."""
@@ -60,7 +67,7 @@ def require_completed(results: Entries, name: str = "distributedImages") -> None
     failures = [
         {
             "region": item["region"], "targetAccountId": item["accountId"], "status": ImageStatus.FAILED,
-            "errorMessage": item["errorMessage"],
+            "errorMessage": item["errorMessage"], **_configuration_step(item),
         }
         for item in results
         if item["status"] != "Completed"
@@ -69,6 +76,12 @@ def require_completed(results: Entries, name: str = "distributedImages") -> None
         message = str(failures[0]["errorMessage"])
         context = {"distributionFailure": {"errorMessage": message, "regionFailures": failures}}
         raise DistributionFailed(message, context, {name: list(results)})
+
+
+def _configuration_step(item: Mapping[str, Any]) -> Mapping[str, str]:
+    """The member for a failure behind the copy; none for the copy itself (spec/api.md 5.1)."""
+    step = CONFIGURATION_STEPS.get(str(item.get("step", "")))
+    return {} if step is None else {"imageConfigurationStep": step}
 
 
 def set_launch_permissions(context: DistributionContext, distributed: Entries, given: Entries | None) -> Results:
