@@ -337,7 +337,7 @@ def test_every_operation_with_rules_is_in_the_table() -> None:
 
 
 def test_checks_come_in_the_order_of_the_specification(filled: tuple[Api, Inhabited]) -> None:
-    """Each request breaks its own check and all later ones, and is told its own."""
+    """Each request breaks its own check and all later ones, and hears of its own."""
     api, stored = filled
     token = {"clientToken": "in-order"}
     absent = {
