@@ -331,7 +331,7 @@ def test_the_requests_of_the_table_succeed_without_their_fault(filled: tuple[Api
 
 
 def test_every_operation_with_rules_is_in_the_table() -> None:
-    """A new rule gets a row; what DistributeImage requires fulfils its rule, an ISO is tested with its refusal."""
+    """A new rule gets a row; what DistributeImage requires fulfils its rule, an ISO has a table of its own."""
     with_rules = {name for name, built in built_operations().items() if built.rules}
     assert with_rules - {item.operation for item in BROKEN} == {"ImportDiskImage", "DistributeImage"}
 

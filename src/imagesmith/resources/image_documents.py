@@ -64,4 +64,5 @@ def _image_source(resolved: ResolvedRun, plan: BuildPlan) -> str:
     if classify_parent(resolved.recipe.document["parentImage"]).kind is ParentKind.MARKETPLACE:
         return "AWS_MARKETPLACE"
     parent = resolved.parent_record
-    return "IMPORTED" if parent is not None and parent.document.get("buildType") == "IMPORT" else "CUSTOM"
+    imported = parent is not None and parent.document.get("buildType") in ("IMPORT", "IMPORT_ISO")
+    return "IMPORTED" if imported else "CUSTOM"
