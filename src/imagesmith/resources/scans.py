@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from imagesmith.resources.call import Call
@@ -47,7 +48,7 @@ def list_aggregations(call: Call, request: ApiRequest) -> ApiResponse:
     """Counts by severity: of the account, or one entry per value of the filter, or per key that has findings."""
     wanted = request.get("filter")
     if wanted is None or "name" not in wanted:
-        return {"aggregationType": "accountId", "responses": [_account_aggregation(call)]}
+        return {"aggregationType": "accountId", **list_keyed(call, partial(_of_account, call), key="responses")}
     name = wanted["name"]
     column, member = _require_filter(name, _AGGREGATIONS, "filter.name")
     values = list(dict.fromkeys(wanted.get("values", ())))
@@ -71,11 +72,11 @@ def _require_filter(name: str, table: Mapping[str, Any], path: str) -> Any:
     return table[name]
 
 
-def _account_aggregation(call: Call) -> ApiDocument:
+def _of_account(call: Call, _after: Cursor | None, _limit: int) -> Sequence[tuple[Cursor, ApiDocument]]:
+    """The one entry of the account; no token continues after it."""
     counts = severity_counts(call.tx, call.account, call.region, column="account", keys=[call.account])
-    return {
-        "accountAggregation": {"accountId": call.account, "severityCounts": _counts(counts[call.account])},
-    }
+    shown = {"accountId": call.account, "severityCounts": _counts(counts[call.account])}
+    return [(Cursor(0, call.account), {"accountAggregation": shown})]
 
 
 def _counts(counts: Mapping[str, int]) -> dict[str, int]:
