@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from imagesmith.store import groups
 from imagesmith.store.groups import GroupWriter, TurnNotCome
+from imagesmith.store.idle_readers import IdleReaders
 from imagesmith.store.outage import StoreAway as StoreAway
 from imagesmith.store.outage import StoreBusy as StoreBusy
 from imagesmith.store.outage import StoreUnavailable as StoreUnavailable
@@ -83,6 +84,7 @@ class Database:
         self._file = Path(self.engine.url.database or "") if self.is_sqlite else None
         # SQLite allows one writer; waiting for a lock is fair and cheap, polling on "busy" is neither
         self._writer = GroupWriter(self._begin_write)
+        self._readers = IdleReaders(self.engine)
         self._guard: Guard | None = None
         self._patience: Patience | None = None
 
@@ -173,11 +175,14 @@ class Database:
             with self._transaction() as connection:
                 yield connection
             return
-        with self._convert_outages(_BUSY_SECONDS), self.engine.connect() as connection:
-            _wait_at_most(connection, _BUSY_SECONDS)
-            # it ends when the connection returns to its pool, which rolls back
-            on_driver(connection, "BEGIN")
-            yield connection
+        with self._convert_outages(_BUSY_SECONDS):
+            connection = self._readers.take()
+            try:
+                _wait_at_most(connection, _BUSY_SECONDS)
+                on_driver(connection, "BEGIN")
+                yield connection
+            finally:
+                self._readers.give_back(connection)
 
     def _begin_write(self, patience: float) -> Connection:
         connection = self.engine.connect()
@@ -214,6 +219,7 @@ class Database:
             raise unavailable from error
 
     def close(self) -> None:
+        self._readers.close()
         self.engine.dispose()
 
 
