@@ -326,3 +326,20 @@ def test_a_killed_process_leaves_a_store_that_works(tmp_path: Path, seconds: flo
     assert contents(store)["layers"] <= len(
         {chain for id in store.images() for chain in chain_ids(store.image(id).layers)}
     )
+
+
+def test_images_that_nothing_uses_are_forgotten(store: LayerStore) -> None:
+    """With the layers that only they have; reading one counts as use, listing and collecting do not."""
+    layers = [kept_layer(store, archive_of({name: name})) for name in ("a", "b", "c")]
+    images = [image_of(store, layer) for layer in layers]
+    for image in images:
+        os.utime(store.root / "images" / image, (1000, 1000))
+    store.config(images[1])
+    store.collect()
+    assert set(store.images()) == set(images)
+    store.create("work", b"{}", [layers[2]])
+    os.utime(store.root / "images" / images[2], (1000, 1000))
+    assert store.forget_images(before=2000) == 2
+    assert store.images() == (images[1],)
+    assert not store.blob(layers[0].digest).exists()
+    assert store.blob(layers[1].digest).exists() and store.blob(layers[2].digest).exists()

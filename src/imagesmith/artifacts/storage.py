@@ -366,6 +366,14 @@ class ContainerStorage:
         with reported(f"removing image {_check_image(image_id)}"):
             self._store.remove_image(image_id)
 
+    def forget_images(self, *, before: float) -> int:
+        """Remove images that nothing has used since a time, in seconds of the epoch; returns how many.
+
+        What is built again or kept in the layout comes back when it is needed.
+        """
+        with reported("removing images that nothing uses"):
+            return self._store.forget_images(before=before)
+
     def images(self) -> tuple[str, ...]:
         return self._store.images()
 

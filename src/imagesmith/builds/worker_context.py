@@ -37,6 +37,7 @@ from imagesmith.settings import Settings
 from imagesmith.store.runs import Fence
 from imagesmith.values.names import sha256_hex
 
+_UNUSED_IMAGE_SECONDS = 8 * 86400.0
 ROLES = ("before", "after")
 """Roles of a build's working containers besides its instances; `<build id>-<role>` is the name of each."""
 
@@ -185,6 +186,7 @@ class WorkerContext:
         end_orphans()
         ControlGroups(leftover_groups(f"{self.storage.key}-"), ()).remove()
         self.layer_cache.trim()
+        self._forget_images()
         self.storage.sweep(self.instances.suspended())
         self.machines.sweep(self.instances.suspended())
         self.disks.sweep()
@@ -200,7 +202,12 @@ class WorkerContext:
             elif not keep:
                 self.instances.terminate(instance.id, image_arn=plan.image_arn)
         self._remove_working_containers(plan)
+        self._forget_images()
         return kept
+
+    def _forget_images(self) -> None:
+        """Forget what builds have left in the storage, also killed ones; a run that waits does so for a week."""
+        self.storage.forget_images(before=time.time() - _UNUSED_IMAGE_SECONDS)
 
     def _remove_working_containers(self, plan: BuildPlan) -> None:
         names = {instance_name(plan, role) for role in ROLES}

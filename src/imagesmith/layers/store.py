@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -114,10 +115,12 @@ class LayerStore:
         return id
 
     def image(self, id: str) -> ImageRecord:
-        """Raises NotInStore."""
+        """An image, which counts as used now. Raises NotInStore."""
         record = self._image(id)
         if record is None:
             raise NotInStore(f"image {id} is not in the store {self.root}: image not known")
+        with contextlib.suppress(OSError):
+            os.utime(self._images / id)
         return record
 
     def config(self, id: str) -> bytes:
@@ -147,6 +150,15 @@ class LayerStore:
         with self._locked():
             self._discard(self._images / id)
         self.collect()
+
+    def forget_images(self, *, before: float) -> int:
+        """Forget images that were last used before a time, in seconds of the epoch; returns how many."""
+        with self._locked():
+            found = [place for place in self._images.iterdir() if place.stat().st_mtime < before]
+            for place in found:
+                self._discard(place)
+        self.collect()
+        return len(found)
 
     def _image(self, id: str) -> ImageRecord | None:
         with contextlib.suppress(OSError, RecordDamaged):
@@ -405,7 +417,8 @@ class LayerStore:
         """Remove layers and blobs that nothing names, and what dead processes left; returns the bytes of blobs."""
         freed = 0
         with self._locked():
-            needed = [*self._held(), *(self.image(id).layers for id in self.images())]
+            images = (self._image(place.name) for place in self._images.iterdir())
+            needed = [*self._held(), *(image.layers for image in images if image is not None)]
             chains = {_hex(chain) for layers in needed for chain in chain_ids(layers)}
             digests = {_hex(layer.digest) for layers in needed for layer in layers}
             for folder in self._layers.iterdir():
