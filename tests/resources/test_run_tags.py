@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from imagesmith.resources.errors import ApiError
-from imagesmith.resources.run_tags import CACHE, NO_BOOT, NO_CACHE, RunTags, parse_run_tags, with_recipe_tags
+from imagesmith.resources.run_tags import (
+    CACHE,
+    NETWORK,
+    NO_BOOT,
+    NO_CACHE,
+    RunTags,
+    parse_run_tags,
+    with_recipe_tags,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +41,8 @@ def test_wishes_are_read(tags: dict[str, str], expected: RunTags) -> None:
         ({CACHE: "1h", NO_BOOT: "true"}, False, "cannot be combined"),
         ({NO_CACHE: "1"}, True, "imagesmith:no-cache is '1': expected true or false"),
         ({CACHE: "1h", NO_CACHE: "true"}, True, "cannot be combined"),
+        ({NETWORK: "host"}, True, "imagesmith:network is 'host': expected none or outbound"),
+        ({NETWORK: "none"}, False, "it is about containers"),
         ({NO_BOOT: "true"}, True, "it is about machines"),
     ],
 )
@@ -49,10 +59,12 @@ def test_a_tag_that_means_nothing_is_refused(tags: dict[str, str], container: bo
         ({"team": "ops"}, {NO_CACHE: "true"}, {NO_CACHE: "true", "team": "ops"}),
         ({NO_CACHE: "true"}, {CACHE: "1h"}, {NO_CACHE: "true"}),
         ({CACHE: "2h"}, {CACHE: "1h"}, {CACHE: "2h"}),
+        ({CACHE: "2h"}, {NETWORK: "none"}, {CACHE: "2h", NETWORK: "none"}),
+        ({NETWORK: "outbound"}, {NETWORK: "none"}, {NETWORK: "outbound"}),
         ({NO_CACHE: "false"}, {NO_CACHE: "true"}, {NO_CACHE: "false"}),
     ],
 )
-def test_tags_of_a_recipe_about_the_cache_count_where_the_run_has_none(
+def test_tags_of_a_recipe_count_where_the_run_has_none(
     run: dict[str, str], recipe: dict[str, str], expected: dict[str, str]
 ) -> None:
     """Whoever starts a run has the last word."""

@@ -251,6 +251,7 @@ def _dockerfile(
                 parent=parent,
                 triggers=triggers,
                 limits=worker_context.limits,
+                network=work.plan.network,
                 at_once=worker_context.settings.builds.stages_at_once,
                 timeout=worker_context.settings.builds.step_timeout_seconds,
                 cache=cache_use(work, on_hit=lambda hit: cached.append(hit.to_json())),

@@ -25,6 +25,7 @@ from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.machine.machine_factory import MachineFactory
 from imagesmith.instances.machine.options import MachineOptions
+from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation
 from imagesmith.store import instances as rows
@@ -82,12 +83,13 @@ class Instances:
         return other
 
     def launch(
-        self, id: str, image_id: str, *, image_arn: str, execution: str, cancellation: Cancellation
-    ) -> ContainerInstance:
+        self, id: str, image_id: str, *, image_arn: str, execution: str, cancellation: Cancellation,
+        network: NetworkKind = "outbound",
+    ) -> ContainerInstance:  # fmt: skip
         """Start an instance, which replaces an earlier one with this id. Raises InstanceError, Cancelled."""
         self.terminate(id, image_arn=image_arn)
         instance = ContainerInstance.launch(
-            self._storage, image_id, name=id, limits=self._limits, cancellation=cancellation
+            self._storage, image_id, name=id, network=network, limits=self._limits, cancellation=cancellation
         )
         self._note(id, instance, image_arn=image_arn, execution=execution)
         return instance
@@ -148,7 +150,10 @@ class Instances:
             self._owners[id] = (image_arn, execution)
         self._put(StoredInstance(id, image_arn, execution, worker=self._worker))
 
-    def use(self, id: str, *, image_arn: str, cancellation: Cancellation, own_names: bool = False) -> Running:
+    def use(
+        self, id: str, *, image_arn: str, cancellation: Cancellation, own_names: bool = False,
+        network: NetworkKind = "outbound",
+    ) -> Running:  # fmt: skip
         """The instance, ready for commands that end with `cancellation`; `own_names`: it comes from launch_folder.
 
         Raises InstanceError for an id without an instance of this build, InstanceGone.
@@ -166,8 +171,9 @@ class Instances:
             raise InstanceGone(id)
         self._set_suspended(known, False)
         instance = ContainerInstance.attach(
-            self._storage, id, limits=self._limits, cancellation=cancellation, own_names=own_names
-        )
+            self._storage, id, network=network, limits=self._limits, cancellation=cancellation,
+            own_names=own_names,
+        )  # fmt: skip
         with self._lock:
             self._attached[id] = instance
             self._owners[id] = (known.image_arn, known.execution_id)

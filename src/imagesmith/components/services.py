@@ -119,6 +119,8 @@ class Services:
     s3: S3Config = field(default_factory=S3Config)
     loopback_downloads: bool = False
     """Whether WebDownload may reach addresses of the worker itself and of its link; a container may not either."""
+    offline: bool = False
+    """The instance has no network, so the worker transfers nothing for it either."""
     download_bytes: int = 20 * 1024**3
     """Longest file that WebDownload and S3Download fetch."""
     retry_seconds: float = 1.0

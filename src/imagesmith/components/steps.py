@@ -26,6 +26,7 @@ from imagesmith.components.actions.base import (
     NestedRequest,
 )
 from imagesmith.components.actions.registry import action_registry
+from imagesmith.components.actions.transfer import uses_network
 from imagesmith.components.attempt import StepAttempt
 from imagesmith.components.inputs import recorded_inputs, resolve_data, typed_inputs
 from imagesmith.components.loops import Iteration, loop_record, loop_values
@@ -188,6 +189,8 @@ class ComponentStepRun:
         context = self._context(remaining, lines)
         attempt.started = True
         try:
+            if context.services.offline and uses_network(action.name, typed):
+                raise ActionFailed(f"{action.name} needs a network, and that of this recipe is switched off")
             if action.run is not None:
                 return action.run(context, typed)
             assert action.name == ASSERT and self.step.assertion is not None

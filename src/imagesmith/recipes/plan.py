@@ -234,6 +234,8 @@ class BuildPlan:
     unused: tuple[str, ...] = ()
     """Members of the infrastructure and of the recipe that are set and have no effect here."""
     cache: PlannedCache = field(default_factory=PlannedCache)
+    network: Literal["outbound", "none"] = "outbound"
+    """Of the instances and instructions of a container build; `none`: a loopback and nothing else."""
     purpose: RunPurpose = "build"
     """A run that distributes or imports a disk has no recipe, no components and no workflows."""
 

@@ -13,7 +13,7 @@ from imagesmith.resources.infrastructure import unused_members
 from imagesmith.resources.planned_workflows import system_variables
 from imagesmith.resources.resolved_runs import ResolvedRun
 from imagesmith.resources.run_members import tests_configuration
-from imagesmith.resources.run_tags import parse_run_tags, with_recipe_tags
+from imagesmith.resources.run_tags import RunTags, parse_run_tags, with_recipe_tags
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiRequest
 
@@ -40,7 +40,7 @@ def make_plan(
     members, recipe = order.members, resolved.recipe
     infrastructure, distribution = resolved.infrastructure, resolved.distribution
     version = recipe.parsed.version or ""
-    tests = tests_configuration(members)
+    tests, tags = tests_configuration(members), _container_tags(recipe, order)
     plan = BuildPlan(
         image_arn=str(call.arn("image", recipe.slug, version=version, build=build)),
         account=call.account, region=call.region, name=recipe.name, version=version,
@@ -60,7 +60,7 @@ def make_plan(
         workflows=resolved.workflows,
         keep_completed_instance=not infrastructure.get("terminateInstanceOnCompletion", True),
         machine=_planned_machine(recipe, infrastructure, distribution, order.tags),
-        cache=_planned_cache(recipe, order),
+        cache=_planned_cache(tags, order), network="none" if tags.network == "none" else "outbound",
         unused=_unused(recipe, infrastructure, distribution),
     )  # fmt: skip
     return replace(
@@ -112,11 +112,14 @@ def _planned_machine(
     )
 
 
-def _planned_cache(recipe: Record, order: RunOrder) -> PlannedCache:
-    """A run of a schedule is there to be fresh: without a tag it uses nothing that may come from the network."""
+def _container_tags(recipe: Record, order: RunOrder) -> RunTags:
     if kind_of_recipe(recipe.kind).is_disk:
-        return PlannedCache()
-    tags = parse_run_tags(with_recipe_tags(order.tags, recipe.tags), container=True)
+        return RunTags()
+    return parse_run_tags(with_recipe_tags(order.tags, recipe.tags), container=True)
+
+
+def _planned_cache(tags: RunTags, order: RunOrder) -> PlannedCache:
+    """A run of a schedule is there to be fresh: without a tag it uses nothing that may come from the network."""
     age = 0.0 if order.build_type == "SCHEDULED" else None
     return PlannedCache(tags.cache_seconds or age, reads=not tags.no_cache, components=tags.cache_seconds > 0)
 

@@ -2,10 +2,11 @@
 
     imagesmith:cache      greatest age of cached results: `30m`, `24h`, `7d`; components are cached as well
     imagesmith:no-cache   `true`: a container build takes nothing from earlier builds
+    imagesmith:network    `none`: the instances and instructions of a container build have no network
     imagesmith:no-boot    `true`: build components run without a machine
 
 Tags of the request (StartImagePipelineExecution, CreateImage) and, for scheduled runs, imageTags of the pipeline.
-Those about the cache can be tags of a container recipe, too.
+Those about the cache and the network can be tags of a container recipe, too.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from imagesmith.resources.errors import ApiError, invalid_request
 
 CACHE: Final = "imagesmith:cache"
 NO_CACHE: Final = "imagesmith:no-cache"
+NETWORK: Final = "imagesmith:network"
 NO_BOOT: Final = "imagesmith:no-boot"
-_OF_RECIPES: Final = (CACHE, NO_CACHE)
+_OF_CACHE: Final = (CACHE, NO_CACHE)
+_NETWORKS: Final = ("outbound", "none")
 _AGE: Final = re.compile(r"([1-9][0-9]{0,3})([mhd])")
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86400}
 
@@ -33,6 +36,7 @@ class RunTags:
     """0: not given."""
     no_cache: bool = False
     no_boot: bool = False
+    network: str = "outbound"
 
 
 def parse_run_tags(tags: Mapping[str, str], *, container: bool) -> RunTags:
@@ -44,6 +48,11 @@ def parse_run_tags(tags: Mapping[str, str], *, container: bool) -> RunTags:
     for name, value in ((NO_BOOT, no_boot), (NO_CACHE, no_cache)):
         if value not in ("true", "false"):
             raise _refused(name, value, "true or false")
+    network = tags.get(NETWORK, "outbound")
+    if network not in _NETWORKS:
+        raise _refused(NETWORK, network, "none or outbound")
+    if not container and network == "none":
+        raise _refused(NETWORK, network, "no such tag on a machine image: it is about containers")
     if container and no_boot == "true":
         raise _refused(NO_BOOT, no_boot, "no such tag on a container image: it is about machines")
     if age and no_cache == "true":
@@ -51,14 +60,13 @@ def parse_run_tags(tags: Mapping[str, str], *, container: bool) -> RunTags:
     if age and no_boot == "true":
         raise invalid_request(f"The tags {CACHE} and {NO_BOOT} cannot be combined: overlays are made by machines.")
     seconds = int(found[1]) * _SECONDS[found[2]] if found else 0.0
-    return RunTags(seconds, no_cache == "true", no_boot == "true")
+    return RunTags(seconds, no_cache == "true", no_boot == "true", network)
 
 
 def with_recipe_tags(tags: Mapping[str, str], recipe: Mapping[str, str]) -> Mapping[str, str]:
-    """The tags of a run of a container recipe, whose own tags about the cache count where the run has none."""
-    if any(name in tags for name in _OF_RECIPES):
-        return tags
-    return {**{name: recipe[name] for name in _OF_RECIPES if name in recipe}, **tags}
+    """The tags of a run of a container recipe, whose own about cache and network count where the run has none."""
+    names = [NETWORK, *(() if any(name in tags for name in _OF_CACHE) else _OF_CACHE)]
+    return {**{name: recipe[name] for name in names if name in recipe}, **tags}
 
 
 def _refused(name: str, value: str, expected: str) -> ApiError:

@@ -213,6 +213,7 @@ def _services(run: StepRun, instance: Instance, instance_id: str) -> Services:
         parameters=StoredParameters(database.read, plan.account, plan.region),
         metadata=InstanceMetadata(plan.account, plan.region, instance, instance_id),
         s3=s3_of(plan, run.worker_context.s3),
+        offline=plan.network == "none",
     )
 
 

@@ -79,6 +79,7 @@ class StepRun(Work):
         found = self.worker_context.instances.use(
             str(inputs["instanceId"]), image_arn=self.plan.image_arn, cancellation=self.cancellation,
             own_names=self.type == "BUILD" and self.plan.machine is not None and self.plan.machine.no_boot,
+            network=self.plan.network,
         )  # fmt: skip
         if isinstance(found, MachineInstance):
             # A machine with a deferred boot logs it in the step that needs the machine.

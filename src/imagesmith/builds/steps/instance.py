@@ -38,6 +38,7 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
         instance = worker_context.instances.launch(
             run.own_instance, image_id,
             image_arn=run.plan.image_arn, execution=run.execution, cancellation=run.cancellation,
+            network=run.plan.network,
         )  # fmt: skip
     for missing in instance.unlimited:
         run.note(f"warning: {missing}")

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import posixpath
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from imagesmith.components.actions.base import ActionContext, parent_of, run_program, shell
+from imagesmith.components.actions.base import ActionContext, TypedInputs, parent_of, run_program, shell
+
+_TRANSFERS: Final = frozenset({"WebDownload", "S3Download", "S3Upload"})
+
+
+def uses_network(action: str, entries: Sequence[TypedInputs]) -> bool:
+    """Whether the worker transfers files over the network for an action with these inputs."""
+    read = (str(entry.get("document", "")) for entry in entries)
+    return action in _TRANSFERS or any(document.startswith("s3://") for document in read)
 
 
 @contextmanager
