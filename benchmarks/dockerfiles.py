@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/dockerfiles.py [--rounds 5] [--without-network]
 
-Both start from the managed Debian base, each in a storage of its own; buildah has its default isolation, and
-keeps no layers of instructions either. The builds of whole pipelines are in builds.py.
+Both start from the managed Debian base, each in a storage of its own; buildah has its default isolation. First
+without the cache of instructions on either side, then with it (`--layers`): a first build, and the same again. The
+builds of whole pipelines are in builds.py.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from imagesmith.artifacts.bases import Bases
+from imagesmith.artifacts.cache_use import CacheUse
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.dockerfile_builds.build import DockerfileBuild
@@ -40,25 +43,55 @@ DOCKERFILES = {
 """Name -> Dockerfile, at most this many times the time of `buildah bud`."""
 
 
-def build_ours(storage: ContainerStorage, text: str, base: str) -> float:
+CACHED = {
+    "3 RUN lines that write, first": (1.0, False),
+    "3 RUN lines that write, unchanged": (0.5, True),
+}
+"""Name -> at most this many times the time of `buildah bud --layers`, whether it was built before."""
+WRITES = "".join(f"RUN head -c 5000000 /dev/urandom >/srv/file-{number}\n" for number in range(3))
+
+
+def build_ours(storage: ContainerStorage, text: str, base: str, cache: CacheUse | None = None) -> float:
     started = time.monotonic()
-    image = DockerfileBuild(storage=storage, text=text, name="bench", find=str, parent=base, timeout=3600).whole()
+    image = DockerfileBuild(
+        storage=storage, text=text, name="bench", find=str, parent=base, timeout=3600, cache=cache
+    ).whole()
     seconds = time.monotonic() - started
     storage.remove_image(image)
     return seconds
 
 
-def build_theirs(buildah: Buildah, text: str, base: str) -> float:
+def build_theirs(buildah: Buildah, text: str, base: str, *, layers: bool = False) -> float:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "Dockerfile"
         file.write_text(text.replace(PARENT, base))
         started = time.monotonic()
         made = buildah.run(
-            "buildah", "bud", "--runtime=runc", "--network=host", "--layers=false", "-f", str(file), folder
-        )
+            "buildah", "bud", "--runtime=runc", "--network=host", f"--layers={str(layers).lower()}",
+            "-f", str(file), folder,
+        )  # fmt: skip
         seconds = time.monotonic() - started
-        buildah.run("skopeo", "delete", f"containers-storage:@{made.splitlines()[-1]}")
+        if not layers:
+            buildah.run("skopeo", "delete", f"containers-storage:@{made.splitlines()[-1]}")
         return seconds
+
+
+def cached_pair(
+    storage: ContainerStorage, buildah: Buildah, bases: tuple[str, str], number: int, *, again: bool
+) -> tuple[float, float]:
+    """Seconds of one round; each builds another text, so that only `again` finds something."""
+    cache = storage.layer_cache(bytes_limit=1 << 30, seconds_limit=1e9, now=time.time)
+    use = CacheUse(cache=cache, owner="", place="bench", build="bench", max_age=1e9)
+    text = f"FROM {PARENT}\nENV ROUND={number}{again}\n{WRITES}"
+    if again:
+        build_ours(storage, text, bases[0], use)
+        build_theirs(buildah, text, bases[1], layers=True)
+    return build_ours(storage, text, bases[0], use), build_theirs(buildah, text, bases[1], layers=True)
+
+
+def show(name: str, pairs: Sequence[tuple[float, float]], goal: float, peer: str) -> None:
+    ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+    print(f"{name}: {ours:.2f} s, {peer} {theirs:.2f} s, ratio {ours / theirs:.2f} (at most {goal})", flush=True)
 
 
 def main() -> None:
@@ -84,8 +117,11 @@ def main() -> None:
                 (build_ours(storage, text, base), build_theirs(buildah, text, theirs_base))
                 for _ in range(options.rounds)
             ]
-            ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
-            print(f"{name}: {ours:.2f} s, buildah bud {theirs:.2f} s, ratio {ours / theirs:.2f} (at most {goal})")
+            show(name, pairs, goal, "buildah bud")
+        for name, (goal, again) in CACHED.items():
+            rounds = range(options.rounds)
+            pairs = [cached_pair(storage, buildah, (base, theirs_base), number, again=again) for number in rounds]
+            show(name, pairs, goal, "buildah bud --layers")
 
 
 if __name__ == "__main__":
