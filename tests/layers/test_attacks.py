@@ -26,8 +26,10 @@ FILE, LINK, SYMLINK, FOLDER = EntryKind.FILE, EntryKind.HARD_LINK, EntryKind.SYM
 Make = Callable[..., bytes]
 
 
-def member(kind: EntryKind, path: bytes, content: bytes = b"", *, link: bytes = b"", **rest: object) -> bytes:
-    entry = LayerEntry(kind, path, 0o644, size=len(content), link=link, **rest)  # type: ignore[arg-type]
+def member(
+    kind: EntryKind, path: bytes, content: bytes = b"", *, link: bytes = b"", mode: int = 0o644, **rest: object
+) -> bytes:
+    entry = LayerEntry(kind, path, mode, size=len(content), link=link, **rest)  # type: ignore[arg-type]
     return header(entry) + content + padding(len(content))
 
 
@@ -228,7 +230,7 @@ def test_a_hard_link_to_a_layer_below_brings_the_file_along(tmp_path: Path) -> N
     (lower / "bin/tool").write_text("content")
     (lower / "bin/tool").chmod(0o4755)
     (lower / "bin/link").symlink_to("tool")
-    archive = member(LINK, b"usr/tool", link=b"bin/tool") + member(LINK, b"usr/link", link=b"bin/link")
+    archive = member(LINK, b"usr/tool", link=b"bin/tool", mode=0o4755) + member(LINK, b"usr/link", link=b"bin/link")
     target = unpacked(tmp_path, archive, lower)
     assert (target / "usr/tool").samefile(target / "bin/tool") and (target / "usr/tool").read_text() == "content"
     assert stat.S_IMODE((target / "bin/tool").stat().st_mode) == 0o4755

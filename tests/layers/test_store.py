@@ -343,3 +343,29 @@ def test_images_that_nothing_uses_are_forgotten(store: LayerStore) -> None:
     assert store.images() == (images[1],)
     assert not store.blob(layers[0].digest).exists()
     assert store.blob(layers[1].digest).exists() and store.blob(layers[2].digest).exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "mtime"), [(0o4755, 0, 500), (0o600, 0, 900), (0o644, 7, 500), (0o2750, 9, 900)]
+)
+def test_the_last_name_of_a_file_says_its_mode_owner_and_time(
+    store: LayerStore, mode: int, uid: int, mtime: int
+) -> None:
+    """As in Docker, where names of one file in an archive differ; also for a file of a layer below."""
+    below = kept_layer(store, archive_of({"first": "text"}))
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        file = tarfile.TarInfo("own")
+        file.size, file.mode, file.mtime = 4, 0o644, 500
+        tar.addfile(file, io.BytesIO(b"text"))
+        for name, target in (("other", "own"), ("second", "first")):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.LNKTYPE, target
+            link.mode, link.uid, link.mtime = mode, uid, mtime
+            tar.addfile(link)
+    store.create("work", b"{}", [below, kept_layer(store, out.getvalue())])
+    root = store.mount("work")
+    for name in ("own", "other", "first", "second"):
+        status = (root / name).stat()
+        assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_mtime) == (mode, uid, mtime), name
+        assert (root / name).read_text() == "text"

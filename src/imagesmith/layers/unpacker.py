@@ -333,6 +333,20 @@ class _Unpacker:
             parent = self._enter(components[:-1])
             self._clear(components, _status(name, parent))
             os.link(target[-1], name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+            self._apply_last_name(name, parent, entry)
+
+    def _apply_last_name(self, name: bytes, parent: int, entry: LayerEntry) -> None:
+        """Give a file what its last name says, where that differs from its first, as Docker does."""
+        status = os.lstat(name, dir_fd=parent)
+        if not stat.S_ISREG(status.st_mode):
+            return
+        if (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) != (entry.uid, entry.gid, entry.mode):
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+            try:
+                self._finish(file, entry)
+            finally:
+                os.close(file)
+        _set_time(name, parent, entry)
 
     def _link_source(self, entry: LayerEntry, target: Sequence[bytes]) -> int:
         """An open folder of this layer that holds the target of a hard link, which may be copied from below."""
