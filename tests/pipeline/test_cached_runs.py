@@ -15,20 +15,18 @@ from testing.pipeline_support import Forge, RunningServer, image_digest, uris
 pytestmark = pytest.mark.tool
 
 DRAW = "cat /proc/sys/kernel/random/uuid"
-TEMPLATE = f"""\
+
+
+def template(forge: Forge) -> str:
+    """A text that no other test builds: recipes share results."""
+    return f"""\
 FROM {{{{{{ imagebuilder:parentImage }}}}}}
 {{{{{{ imagebuilder:environments }}}}}}
-ARG VERSION=1
+ARG NAME={forge.name("text")}
 RUN {DRAW} >/before
 {{{{{{ imagebuilder:components }}}}}}
 RUN --network=none {DRAW} >/after
 """
-
-
-def diff_ids(image: dict[str, Any]) -> list[str]:
-    """Of the layers, without the parent's."""
-    found: list[str] = image["config"]["rootfs"]["diff_ids"]
-    return found[1:]
 
 
 def cached_results(server: RunningServer, image: dict[str, Any]) -> list[dict[str, Any]]:
@@ -48,8 +46,9 @@ def lines_of(server: RunningServer, arn: str, *words: str) -> list[str]:
 
 def test_a_second_run_takes_instructions_from_the_first(forge: Forge, server: RunningServer) -> None:
     """Not its components, which see the variables of the run; log and provenance say what came from where."""
+    text = template(forge)
     recipe = forge.recipe(
-        forge.component(build="env | grep ^IMAGE_BUILD_VERSION= >/seen"), dockerfileTemplateData=TEMPLATE
+        forge.component(build="env | grep ^IMAGE_BUILD_VERSION= >/seen"), dockerfileTemplateData=text
     )
     pipeline = forge.pipeline(recipe)
     first = forge.finished(forge.run(pipeline))
@@ -74,14 +73,15 @@ def test_a_second_run_takes_instructions_from_the_first(forge: Forge, server: Ru
 def test_a_run_that_asks_takes_components_as_well(forge: Forge, server: RunningServer) -> None:
     """A component behind a changed one runs; those before it, and the whole of an unchanged build, do not."""
     one, two = forge.component(build=f"{DRAW} >/one; env >/env"), forge.component(build=f"{DRAW} >/two")
-    recipe = forge.recipe(one, two, dockerfileTemplateData=TEMPLATE, tags={"imagesmith:cache": "1h"})
+    text = template(forge)
+    recipe = forge.recipe(one, two, dockerfileTemplateData=text, tags={"imagesmith:cache": "1h"})
     images = [forge.build(recipe) for _ in range(2)]
     told = lines_of(server, images[1]["arn"], "CACHED", "not cached")
     assert len(told) == 4 and all("CACHED: the result of" in line for line in told)
     steps = [item["annotations"]["step"] for item in cached_results(server, images[1])]
     named = [f"component {arn.split('component/')[1]}" for arn in (one, two)]
     assert steps == ["RUN in line 4", *named, "RUN in line 6"]
-    other = forge.recipe(one, forge.component(build=f"{DRAW} >/other"), dockerfileTemplateData=TEMPLATE)
+    other = forge.recipe(one, forge.component(build=f"{DRAW} >/other"), dockerfileTemplateData=text)
     image = forge.build(other, tags={"imagesmith:cache": "1h"})
     told = lines_of(server, image["arn"], "CACHED", "not cached")
     assert ["CACHED" in line for line in told] == [True, True, False, False]
