@@ -339,7 +339,7 @@ def test_images_that_nothing_uses_are_forgotten(store: LayerStore) -> None:
     assert set(store.images()) == set(images)
     store.create("work", b"{}", [layers[2]])
     os.utime(store.root / "images" / images[2], (1000, 1000))
-    assert store.forget_images(before=2000) == 2
+    store.forget_images(before=2000)
     assert store.images() == (images[1],)
     assert not store.blob(layers[0].digest).exists()
     assert store.blob(layers[1].digest).exists() and store.blob(layers[2].digest).exists()

@@ -241,18 +241,13 @@ class ContainerStorage:
         """The results of instructions and components on this storage; without a limit of bytes it is off."""
 
         def fault(layers: Sequence[LayerBlob]) -> str:
-            return next(filter(None, (self._fault(layer) for layer in layers)), "")
-
-        def sizes(layers: Sequence[LayerBlob]) -> int:
-            return self._store.layer_size(layers)
+            places = ((self._store.blob(layer.digest), layer.digest) for layer in layers)
+            return next(filter(None, (self._intact.fault(place, digest) for place, digest in places)), "")
 
         return LayerCache(
             self._store.cache, bytes_limit=bytes_limit, seconds_limit=seconds_limit, now=now, fault=fault,
-            size=sizes, collect=self._store.collect,
+            size=self._store.layer_size, collect=self._store.collect,
         )  # fmt: skip
-
-    def _fault(self, layer: LayerBlob) -> str:
-        return self._intact.fault(self._store.blob(layer.digest), layer.digest)
 
     def how_to_enter(self, name: str) -> tuple[str, str]:
         """Commands for a shell: one that runs a shell of the image in a container, and one that removes it."""
@@ -366,13 +361,13 @@ class ContainerStorage:
         with reported(f"removing image {_check_image(image_id)}"):
             self._store.remove_image(image_id)
 
-    def forget_images(self, *, before: float) -> int:
-        """Remove images that nothing has used since a time, in seconds of the epoch; returns how many.
+    def forget_images(self, *, before: float) -> None:
+        """Remove images that nothing has used since a time, in seconds of the epoch.
 
         What is built again or kept in the layout comes back when it is needed.
         """
         with reported("removing images that nothing uses"):
-            return self._store.forget_images(before=before)
+            self._store.forget_images(before=before)
 
     def images(self) -> tuple[str, ...]:
         return self._store.images()

@@ -10,9 +10,8 @@
 
 A layer's folder is named by its chain id (the OCI's digest over its diff id and those of all layers below), because
 a layer may say nothing of its root or of a parent folder: these are as in the layers below, and an image must not
-decide them for another. Everything appears by a rename, and is removed when no image, container, entry of the cache
-or lease of a live process names it. Layers and containers are not flushed: after a restart of the machine, layers
-are unpacked again when they are wanted, and containers are lost.
+decide them for another. Everything appears by a rename, and is removed when no image, container, cache entry or
+lease of a live process names it. Layers are not flushed, but unpacked again after a restart; containers are lost.
 """
 
 from __future__ import annotations
@@ -151,14 +150,12 @@ class LayerStore:
             self._discard(self._images / id)
         self.collect()
 
-    def forget_images(self, *, before: float) -> int:
-        """Forget images that were last used before a time, in seconds of the epoch; returns how many."""
+    def forget_images(self, *, before: float) -> None:
+        """Forget images that were last used before a time, in seconds of the epoch."""
         with self._locked():
-            found = [place for place in self._images.iterdir() if place.stat().st_mtime < before]
-            for place in found:
+            for place in [found for found in self._images.iterdir() if found.stat().st_mtime < before]:
                 self._discard(place)
         self.collect()
-        return len(found)
 
     def _image(self, id: str) -> ImageRecord | None:
         with contextlib.suppress(OSError, RecordDamaged):
@@ -223,17 +220,16 @@ class LayerStore:
 
     def layer_size(self, layers: Sequence[LayerBlob]) -> int:
         """Bytes of the last of these layers: of its blob and, if it is unpacked, of its archive."""
-        folder = self._layers / _hex(chain_ids(layers)[-1])
-        with contextlib.suppress(OSError, RecordDamaged):
-            return layers[-1].size + decode_layer((folder / "record.json").read_bytes()).size
-        return layers[-1].size
+        return layers[-1].size + (record.size if (record := self._layer(chain_ids(layers)[-1])) else 0)
 
     def _is_unpacked(self, chain: str) -> bool:
-        try:
-            record = decode_layer((self._layers / _hex(chain) / "record.json").read_bytes())
-        except (OSError, RecordDamaged):
-            return False
-        return record.boot == self._boot
+        record = self._layer(chain)
+        return record is not None and record.boot == self._boot
+
+    def _layer(self, chain: str) -> LayerRecord | None:
+        with contextlib.suppress(OSError, RecordDamaged):
+            return decode_layer((self._layers / _hex(chain) / "record.json").read_bytes())
+        return None
 
     def _unpack(
         self, layer: LayerBlob, chain: str, lowers: Sequence[Path], cancellation: Cancellation | None
@@ -417,8 +413,7 @@ class LayerStore:
         """Remove layers and blobs that nothing names, and what dead processes left; returns the bytes of blobs."""
         freed = 0
         with self._locked():
-            images = (self._image(place.name) for place in self._images.iterdir())
-            needed = [*self._held(), *(image.layers for image in images if image is not None)]
+            needed = [*self._held(), *(image.layers for id in self.images() if (image := self._image(id)))]
             chains = {_hex(chain) for layers in needed for chain in chain_ids(layers)}
             digests = {_hex(layer.digest) for layers in needed for layer in layers}
             for folder in self._layers.iterdir():
