@@ -33,7 +33,7 @@ LONG_FUNCTIONS = {
     "instances/machine/shell.py:execute": 49,
     "instances/machine/ssh_wait.py:wait_for_banner": 43,
     "processes.py:run": 44,
-    "resources/operations.py:built_operations": 93,
+    "resources/operations.py:built_operations": 113,
     "store/migrations/versions/0001_first_schema.py:upgrade": 44,
     "wire/app.py:__call__": 44,
 }
