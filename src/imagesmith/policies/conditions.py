@@ -9,6 +9,7 @@ compared without upper and lower case.
 
 from __future__ import annotations
 
+import ipaddress
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -37,22 +38,34 @@ class KeyKind(StrEnum):
     STRING = "a string"
     ARN = "an ARN"
     TIME = "a time"
+    ADDRESS = "an IP address"
+    BOOLEAN = "true or false"
 
 
-_KEYS: Final = MappingProxyType(
+REQUEST_KEYS: Final = MappingProxyType(
     {
-        "aws:principalaccount": KeyKind.STRING,
-        "aws:principalarn": KeyKind.ARN,
-        "aws:requestedregion": KeyKind.STRING,
-        "aws:resourceaccount": KeyKind.STRING,
-        "aws:currenttime": KeyKind.TIME,
-        "aws:epochtime": KeyKind.TIME,
+        "aws:PrincipalAccount": KeyKind.STRING,
+        "aws:PrincipalArn": KeyKind.ARN,
+        "aws:RequestedRegion": KeyKind.STRING,
+        "aws:CurrentTime": KeyKind.TIME,
+        "aws:EpochTime": KeyKind.TIME,
+        "aws:SourceIp": KeyKind.ADDRESS,
+        "aws:SecureTransport": KeyKind.BOOLEAN,
     }
 )
-_SHOWN: Final = (
-    "aws:PrincipalAccount, aws:PrincipalArn, aws:RequestedRegion, aws:ResourceAccount, aws:CurrentTime, "
-    "aws:EpochTime, aws:ResourceTag/KEY"
+"""The keys that a request has before its resource is looked up, for policies of access keys."""
+RESOURCE_KEYS: Final = MappingProxyType(
+    {
+        "aws:PrincipalAccount": KeyKind.STRING,
+        "aws:PrincipalArn": KeyKind.ARN,
+        "aws:RequestedRegion": KeyKind.STRING,
+        "aws:ResourceAccount": KeyKind.STRING,
+        "aws:CurrentTime": KeyKind.TIME,
+        "aws:EpochTime": KeyKind.TIME,
+        "aws:ResourceTag/KEY": KeyKind.STRING,
+    }
 )
+"""The keys of a request for a resource, for policies of resources."""
 _CALLER: Final = frozenset({"aws:principalaccount", "aws:principalarn"})
 
 
@@ -80,6 +93,13 @@ def _time(text: str) -> float:
         return float(text)
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _in_network(value: str, wanted: str) -> bool:
+    """Whether the address is, or is in, the wanted address or network; an IPv4 address may come in IPv6 form."""
+    address = ipaddress.ip_address(value)
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return plain in ipaddress.ip_network(wanted, strict=False)
 
 
 def _by_time(compare: Callable[[float, float], bool]) -> Callable[[str, str], bool]:
@@ -126,6 +146,9 @@ _OPERATORS: Final = MappingProxyType(
         # the time of a request is a date and a number of seconds
         **{f"Date{name}": compared for name, compared in _TIMES.items()},
         **{f"Numeric{name}": compared for name, compared in _TIMES.items()},
+        "IpAddress": _Operator(frozenset({KeyKind.ADDRESS}), _in_network),
+        "NotIpAddress": _Operator(frozenset({KeyKind.ADDRESS}), _in_network, negated=True),
+        "Bool": _Operator(frozenset({KeyKind.BOOLEAN}), _same),
     }
 )
 """IAM's operators for the kinds of keys that exist here."""
@@ -163,19 +186,29 @@ class Condition:
         return self.key in _CALLER and not any(mark in value for value in self.values for mark in "*?")
 
 
-def read_conditions(given: Any, where: str) -> tuple[Condition, ...]:
-    """The conditions of a statement. Raises ConditionRefused."""
+def read_conditions(
+    given: Any, where: str, *, keys: Mapping[str, KeyKind] = RESOURCE_KEYS
+) -> tuple[Condition, ...]:
+    """The conditions of a statement; `keys`: those that a request has here. Raises ConditionRefused."""
     if not isinstance(given, dict):
         raise ConditionRefused(f"{where} must be an object")
     found: list[Condition] = []
     for name, wanted in given.items():
         if not isinstance(wanted, dict) or not wanted:
             raise ConditionRefused(f"{where}.{name} must be an object of keys and values")
-        found += [_condition(name, key, values, f"{where}.{name}") for key, values in wanted.items()]
+        found += [_condition(name, key, values, f"{where}.{name}", keys) for key, values in wanted.items()]
     return tuple(found)
 
 
-def _condition(written: str, key: str, given: Any, where: str) -> Condition:
+def _kind(key: str, keys: Mapping[str, KeyKind]) -> KeyKind | None:
+    """What the values of a key are; None when a request has no such key."""
+    folded = {name.lower(): kind for name, kind in keys.items()}
+    if f"{RESOURCE_TAG}key" in folded and key.startswith(RESOURCE_TAG):
+        return KeyKind.STRING if key != RESOURCE_TAG else None
+    return folded.get(key)
+
+
+def _condition(written: str, key: str, given: Any, where: str, keys: Mapping[str, KeyKind]) -> Condition:
     parts = _QUALIFIER.fullmatch(written)
     name = parts["operator"] if parts is not None else ""
     if_exists = name.endswith(_IF_EXISTS)
@@ -183,13 +216,13 @@ def _condition(written: str, key: str, given: Any, where: str) -> Condition:
     if parts is None or (name not in _OPERATORS and (name != _NULL or if_exists)):
         raise ConditionRefused(f"{where}: the operator is not known here; known: {', '.join(_OPERATORS)}, {_NULL}")
     folded = key.lower()
-    kind = KeyKind.STRING if folded.startswith(RESOURCE_TAG) and folded != RESOURCE_TAG else _KEYS.get(folded)
+    kind = _kind(folded, keys)
     if kind is None:
-        raise ConditionRefused(f"{where}: the key '{key}' is not known here; known: {_SHOWN}")
+        raise ConditionRefused(f"{where}: the key '{key}' is not known here; known: {', '.join(keys)}")
     if name != _NULL and kind not in _OPERATORS[name].kinds:
         raise ConditionRefused(f"{where}: the value of '{key}' is {kind}, which {name} does not compare")
     values = tuple(_value(item, name, kind, f"{where}.{key}") for item in _listed(given, f"{where}.{key}"))
-    if name == _NULL and not set(values) <= {"true", "false"}:
+    if (name == _NULL or kind is KeyKind.BOOLEAN) and not set(values) <= {"true", "false"}:
         raise ConditionRefused(f"{where}.{key} must be true or false")
     return Condition(
         operator=name, key=folded, values=values, if_exists=if_exists, for_all=parts["qualifier"] == "ForAllValues"
@@ -211,6 +244,13 @@ def _value(item: Any, name: str, kind: KeyKind, where: str) -> str:
         raise ConditionRefused(f"{where} has a policy variable, and variables are not replaced here")
     if name.startswith("Arn") and text.count(":") < 5:
         raise ConditionRefused(f"{where} has {text!r}, expected an ARN")
+    if name != _NULL and kind is KeyKind.ADDRESS:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError as error:
+            raise ConditionRefused(
+                f"{where} has {text!r}, expected an address or a network like 10.0.0.0/8"
+            ) from error
     if name != _NULL and kind is KeyKind.TIME:
         try:
             _time(text)

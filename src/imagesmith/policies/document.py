@@ -95,8 +95,13 @@ class ResourcePolicy:
 def parse_policy(text: str) -> ResourcePolicy:
     """Read a policy. Raises PolicyRefused."""
     # a stored policy is read at every request for its resource, so the last ones are kept
-    content = _object(text)
-    _known(content, ("Version", "Id", "Statement"), "the policy")
+    listed = statements_of(policy_object(text))
+    return ResourcePolicy(tuple(_grant(item, f"Statement[{index}]") for index, item in enumerate(listed)))
+
+
+def statements_of(content: Mapping[str, Any]) -> list[Any]:
+    """The statements of a policy, unread, after a look at the elements around them. Raises PolicyRefused."""
+    known_elements(content, ("Version", "Id", "Statement"), "the policy")
     if content.get("Version") not in _VERSIONS:
         raise PolicyRefused(f"Version must be one of {', '.join(_VERSIONS)}")
     if not isinstance(content.get("Id", ""), str):
@@ -104,11 +109,11 @@ def parse_policy(text: str) -> ResourcePolicy:
     if "Statement" not in content:
         raise PolicyRefused("Statement is missing")
     statements = content["Statement"]
-    listed = statements if isinstance(statements, list) else [statements]
-    return ResourcePolicy(tuple(_grant(item, f"Statement[{index}]") for index, item in enumerate(listed)))
+    return statements if isinstance(statements, list) else [statements]
 
 
-def _object(text: str) -> Mapping[str, Any]:
+def policy_object(text: str) -> Mapping[str, Any]:
+    """The JSON object of a policy, in which no member appears twice. Raises PolicyRefused."""
     try:
         content = json.loads(text, object_pairs_hook=_without_repeats)
     except PolicyRefused:
@@ -131,7 +136,8 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _known(content: Mapping[str, Any], names: Sequence[str], where: str) -> None:
+def known_elements(content: Mapping[str, Any], names: Sequence[str], where: str) -> None:
+    """Refuse elements that are not among `names`. Raises PolicyRefused."""
     unknown = sorted(set(content) - set(names))
     if unknown:
         raise PolicyRefused(f"{where} has the element {unknown[0]!r}; known elements: {', '.join(names)}")
@@ -140,16 +146,16 @@ def _known(content: Mapping[str, Any], names: Sequence[str], where: str) -> None
 def _grant(item: Any, where: str) -> Grant:
     if not isinstance(item, dict):
         raise PolicyRefused(f"{where} must be an object")
-    _known(item, _ELEMENTS, where)
+    known_elements(item, _ELEMENTS, where)
     if not isinstance(item.get("Sid", ""), str):
         raise PolicyRefused(f"{where}.Sid must be a string")
     if item.get("Effect") != "Allow":
         raise PolicyRefused(f"{where}.Effect must be Allow")
-    actions = _strings(item, "Action", where)
+    actions = read_strings(item, "Action", where)
     for action in actions:
         if not _ACTION.fullmatch(action):
             raise PolicyRefused(f"{where}.Action has {action!r}, expected an action like imagebuilder:GetImage")
-    resources = _strings(item, "Resource", where)
+    resources = read_strings(item, "Resource", where)
     if any("${" in text for text in resources):
         raise PolicyRefused(f"{where}.Resource has a policy variable, and variables are not replaced here")
     try:
@@ -167,7 +173,7 @@ def _principals(item: Mapping[str, Any], where: str) -> tuple[str, ...]:
     if not isinstance(given, dict) or set(given) != {"AWS"}:
         raise PolicyRefused(f'{where}.Principal must be an object like {{"AWS": ["123456789012"]}}')
     where = f"{where}.Principal"
-    return tuple(_principal(text, f"{where}.AWS") for text in _strings(given, "AWS", where))
+    return tuple(_principal(text, f"{where}.AWS") for text in read_strings(given, "AWS", where))
 
 
 def _principal(text: str, where: str) -> str:
@@ -179,7 +185,8 @@ def _principal(text: str, where: str) -> str:
     raise PolicyRefused(f"{where} has {text!r}, expected an account of 12 digits or the ARN of a user or role")
 
 
-def _strings(item: Mapping[str, Any], name: str, where: str) -> tuple[str, ...]:
+def read_strings(item: Mapping[str, Any], name: str, where: str) -> tuple[str, ...]:
+    """The string, or the list of strings, of an element. Raises PolicyRefused."""
     given = item.get(name)
     listed = [given] if isinstance(given, str) else given
     if not isinstance(listed, list) or not listed or not all(isinstance(text, str) and text for text in listed):
