@@ -44,9 +44,11 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
+from imagesmith.accounts.keys import AccessKey
+from imagesmith.accounts.operator_key import read_operator_key
+from imagesmith.accounts.secret_box import FILE_NAME, SecretBox
 from imagesmith.store import queries
 from imagesmith.store.database import Database
-from imagesmith.wire.keys import AccessKey, KeyRing
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -194,7 +196,7 @@ def our_server(data_dir: Path) -> Iterator[tuple[Peer, int]]:
         line = process.stdout.readline()
         if not line:
             raise RuntimeError("the server ended before it was ready")
-        [key] = KeyRing.open(data_dir, ACCOUNT).keys
+        key = read_operator_key(data_dir, SecretBox.open(data_dir / FILE_NAME, may_create=False))
         yield Peer(int(line.rsplit(":", 1)[1]), key, "imagebuilder"), process.pid
     finally:
         process.terminate()

@@ -28,10 +28,10 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from imagesmith.accounts.keys import AccessKey, KeyRing
 from imagesmith.resources.dispatch import Caller
 from imagesmith.settings import Settings
 from imagesmith.wire.app import HttpLimits, create_app
-from imagesmith.wire.keys import AccessKey, KeyRing
 from imagesmith.wire.messages import Request
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import serve
@@ -58,6 +58,7 @@ class Nothing:
     """A Dispatcher whose answers are ready."""
 
     operations = frozenset({"GetImagePipeline", "UpdateImagePipeline"})
+    short_reads = short_changes = changes = frozenset[str]()
 
     def call(self, operation: str, caller: Caller, request: Mapping[str, Any]) -> dict[str, Any]:
         if operation == "GetImagePipeline":
@@ -131,6 +132,7 @@ def without_network(rounds: int = 5000) -> None:
         Nothing(),
         Verifier(KeyRing([KEY]), clock=now),
         api=Api.load(),
+        clock=now,
         ids=new_id,
         partition="aws",
         body_limit=2**20,

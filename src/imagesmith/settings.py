@@ -4,7 +4,8 @@
       settings.toml      read when --settings is not given
       imagesmith.sqlite  our tables
       engine.sqlite      the journal of the engine
-      keys.json          access keys, mode 0600
+      secrets.key        the key that secrets in the database are encrypted with, mode 0600
+      operator-key.json  the access key of commands on this machine, its secret encrypted
       oci/               the embedded OCI layout
       containers/        storage of buildah
       logs/              one append-only file per image build
@@ -86,6 +87,20 @@ class SettingsError(ValueError):
 
 class NoRegistry(ValueError):
     """An address of ECR whose account and Region no configured registry stands for."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """The certificate of the API; without one it is plain HTTP, and for clients on this machine alone."""
+
+    certificate: Annotated[str, _PATH] = ""
+    """Path of the certificate with its chain, in PEM. It is read again when it changes, or on SIGHUP."""
+    key: Annotated[str, _PATH] = ""
+    """Path of its private key, in PEM and without a password."""
+    self_signed: bool = False
+    """Make an authority and a certificate in the folder `tls` of the data directory, and use them."""
+    authority: Annotated[str, _PATH] = ""
+    """Path of the certificates that clients trust, for `imagesmith env`. Empty: those of their machines."""
 
 
 @dataclass(frozen=True)
@@ -298,11 +313,17 @@ class Settings:
     database_url: Annotated[str, _DATABASE] = ""
     """Empty: SQLite in the data directory."""
     host: Annotated[str, _HOST] = "127.0.0.1"
+    """The address to listen on; beyond this machine only with `[tls]` or `insecure_bind`."""
     port: Annotated[int, Range(0, 65_535)] = 8474
     account: Annotated[str, Text(r"[0-9]{12}", "12 digits")] = "000000000000"
     region: Annotated[str, _REGION] = "us-east-1"
     partition: Annotated[str, Text(r"[a-z][a-z0-9-]{0,30}", "a partition, like aws")] = "aws"
     auth: AuthMode = "static"
+    secrets_key_file: Annotated[str, _PATH] = ""
+    """The file with the key that secrets in the database are encrypted with. Empty: `secrets.key` in the data
+    directory."""
+    insecure_bind: bool = False
+    """Listen beyond this machine without TLS, or with `auth = "none"`: for a network that no stranger reaches."""
     idempotency_hours: Annotated[int, Range(1, 8_784, "hours")] = 24
     instance_profiles: Annotated[tuple[str, ...], _SOME] = ()
     """Names that an infrastructure configuration may have; empty: any name."""
@@ -331,6 +352,7 @@ class Settings:
     """Key: the name of an execution role, with its path. Empty: any name is accepted and nothing is withheld."""
     hooks: Annotated[Mapping[str, Hook], Keys(_SOME)] = field(default_factory=dict)
     """Key: the ARN or name that workflows use."""
+    tls: Tls = field(default_factory=Tls)
     quotas: Quotas = field(default_factory=Quotas)
     builds: Builds = field(default_factory=Builds)
     workers: Workers = field(default_factory=Workers)

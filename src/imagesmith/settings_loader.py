@@ -69,6 +69,9 @@ def _check_together(settings: Settings, path: Path) -> None:
         for key, registry in settings.registries.items()
     }
     logins["s3_access_key_id and s3_secret_key_file"] = (settings.s3_access_key_id, settings.s3_secret_key_file)
+    if settings.tls.self_signed and (settings.tls.certificate or settings.tls.key):
+        raise SettingsError(f"{path}: tls.self_signed makes a certificate; leave out tls.certificate and tls.key")
+    logins["tls.certificate and tls.key"] = (settings.tls.certificate, settings.tls.key)
     for both, (name, file_of_secret) in logins.items():
         if bool(name) != bool(file_of_secret):
             raise SettingsError(f"{path}: {both} belong together; set both or neither")
@@ -105,7 +108,7 @@ def environment_names() -> list[tuple[str, tuple[str, ...], Any]]:
                 (f"IMAGESMITH_{name}_{member}".upper(), (name, member), kind)
                 for member, kind in get_type_hints(hint).items()
             ]
-        elif hint in (str, int) or get_origin(hint) is Literal:
+        elif hint in (str, int, bool) or get_origin(hint) is Literal:
             found.append((f"IMAGESMITH_{name}".upper(), (name,), hint))
     return found
 

@@ -12,14 +12,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from imagesmith.accounts.keys import KeyRing
 from imagesmith.cli import context
 from imagesmith.cli.context import ServerAddress, connect, data_dir_option
 from imagesmith.cli.env import env
 from imagesmith.wire.app import create_app
-from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import running
-from testing.wire_support import Clock, Recorder, settings_for
+from testing.keys import give_operator_key
+from testing.wire_support import ACCOUNT, KEY, Clock, Recorder, settings_for
 
 ELSEWHERE = {
     "AWS_ENDPOINT_URL_IMAGEBUILDER": "http://elsewhere:1", "AWS_ACCESS_KEY_ID": "OTHERKEY",
@@ -46,7 +47,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data directory with a server and a key pair, which is the default one."""
     folder = tmp_path / "data"
     folder.mkdir()
-    KeyRing.open(folder, "000000000000", partition="aws")
+    give_operator_key(folder, KEY)
     ServerAddress("http://here:2", os.getpid()).write(folder)
     monkeypatch.setattr(context, "default_data_dir", lambda: str(folder))
     for name in [*ELSEWHERE, "IMAGESMITH_DATA_DIR", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN", "AWS_PROFILE"]:
@@ -124,12 +125,16 @@ def test_a_command_reaches_its_server_whatever_the_shell_has(data_dir: Path, var
     """Profiles, tokens and proxies for other places do not keep a command from the server of its data directory."""
     api = Api.load()
     recorder = Recorder(frozenset(api.operations))
-    keys = KeyRing.open(data_dir, "000000000000", partition="aws")
     app = create_app(
-        recorder, keys=keys, settings=settings_for(data_dir), clock=Clock(), ids=lambda: str(uuid.uuid4()), api=api
+        recorder,
+        keys=KeyRing([KEY]),
+        settings=settings_for(data_dir),
+        clock=Clock(),
+        ids=lambda: str(uuid.uuid4()),
+        api=api,
     )
     with running(app) as url:
         ServerAddress(url, os.getpid()).write(data_dir)
         CliRunner().invoke(asked, ["--data-dir", str(data_dir)], env=variables, catch_exceptions=False)
     assert recorder.operation == "ListImages"
-    assert recorder.caller is not None and recorder.caller.account == "000000000000"
+    assert recorder.caller is not None and recorder.caller.account == ACCOUNT

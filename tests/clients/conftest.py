@@ -15,11 +15,11 @@ from imagesmith.resources.service import Service
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database
 from imagesmith.wire.app import create_app
-from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.server import running
 from testing.api import REGION, Api, RecordingBuilder, client_for, write_keys
 from testing.client_world import Account, account_of
 from testing.clocks import MovingClock
+from testing.keys import followed_keys
 from testing.loaded import managed_content, service_model
 from testing.sqlite import unsynced
 
@@ -37,7 +37,7 @@ def api(accounts: list[Account], migrated_file: Path, tmp_path_factory: pytest.T
     write_keys(folder / "data", *(account.key() for account in accounts))
     database = unsynced(Database(f"sqlite:///{shutil.copy(migrated_file, folder / 'store.sqlite')}"))
     settings = Settings(data_dir=folder / "data", account=accounts[0].id, region=REGION)
-    keys, clock, builds = KeyRing.open(settings.data_dir, settings.account), MovingClock(), RecordingBuilder()
+    keys, clock, builds = followed_keys(settings, database).ring, MovingClock(), RecordingBuilder()
     service = Service(database, settings, clock=clock, managed=managed_content(), builds=builds)
     app = create_app(
         service, keys=keys, settings=settings, clock=lambda: datetime.now(UTC), ids=lambda: str(uuid.uuid4()),

@@ -16,9 +16,9 @@ from imagesmith.resources.service import Service
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database
 from imagesmith.wire.app import create_app
-from imagesmith.wire.keys import KeyRing
 from testing.api import ACCOUNT, REGION, Api, MakeApi, RecordingBuilder, client_for
 from testing.clocks import MovingClock
+from testing.keys import followed_keys
 from testing.listeners import Listeners, listeners
 from testing.loaded import managed_content, service_model
 
@@ -39,7 +39,7 @@ def make_api(
         def make(**changes: Any) -> Api:
             data_dir = tmp_path / "data"
             settings = Settings(data_dir=data_dir, account=ACCOUNT, region=REGION, **changes)
-            keys = KeyRing.open(data_dir, ACCOUNT)
+            keys = followed_keys(settings, database).ring
             builds = RecordingBuilder()
             sources: dict[str, str] = {}
             service = Service(

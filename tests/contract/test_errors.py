@@ -22,7 +22,6 @@ from imagesmith.settings import RateLimit, Role, Settings
 from imagesmith.store.database import Database
 from imagesmith.store.migrate import upgrade
 from imagesmith.wire.app import create_app
-from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.server import running
 from testing.api import (
     ACCOUNT,
@@ -38,6 +37,7 @@ from testing.api import (
     write_keys,
 )
 from testing.clocks import MovingClock
+from testing.keys import followed_keys
 from testing.loaded import managed_content, service_model
 from testing.network import free_port
 from testing.pipeline_support import eventually
@@ -58,7 +58,7 @@ def serving(
 ) -> Iterator[Api]:
     """The real service on any database, with the real reader of sources unless another is given."""
     settings = Settings(data_dir=data_dir, account=ACCOUNT, region=REGION, **changes)
-    keys = KeyRing.open(data_dir, ACCOUNT)
+    keys = followed_keys(settings, database).ring
     builds = RecordingBuilder()
     service = Service(
         database,
@@ -160,7 +160,7 @@ def test_the_policy_of_a_key_decides_what_it_may_call(make_api: MakeApi, tmp_pat
         reader.client.get_component(componentBuildVersionArn=api.component())
     with refused("AccessDeniedException") as refusal:
         reader.client.create_image_pipeline(name="x", infrastructureConfigurationArn="x")
-    assert refusal.message.endswith("on resource: x")
+    assert refusal.message.endswith(f"on resource: arn:aws:imagebuilder:{REGION}:{ACCOUNT}:image-pipeline/x")
 
 
 def test_a_role_that_the_caller_may_not_pass_is_forbidden(make_api: MakeApi, tmp_path: Path) -> None:

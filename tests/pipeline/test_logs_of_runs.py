@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from imagesmith.cli.context import ServerAddress
-from imagesmith.wire.keys import KeyRing
+from testing.keys import operator_key
 from testing.leaks import assert_clean
 from testing.object_store import object_store, store_settings
 from testing.pipeline_support import (
@@ -190,7 +190,7 @@ def events(server: RunningServer, path: str, **query: str) -> Iterator[str]:
     """The data of the events of a stream, as they come."""
     address = ServerAddress.read(server.data_dir)
     assert address is not None
-    key = KeyRing.open(server.data_dir, ACCOUNT).keys[0]
+    key = operator_key(server.data_dir)
     target = f"{path}?{urlencode(query)}"
     request = AWSRequest("GET", address.url + target)
     SigV4Auth(Credentials(key.access_key_id, key.secret), "imagebuilder", REGION).add_auth(request)

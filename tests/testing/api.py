@@ -16,13 +16,13 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
+from imagesmith.accounts.keys import KeyRing
 from imagesmith.builds.inspection_records import InspectionRecords
 from imagesmith.builds.outcomes import BuildOutcomes
 from imagesmith.builds.records import ImageRecords
 from imagesmith.store import queries
 from imagesmith.store.database import Database
 from imagesmith.values.states import ImageStatus
-from imagesmith.wire.keys import KeyRing
 from testing.clocks import MovingClock
 
 REGION = "eu-west-1"

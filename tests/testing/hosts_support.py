@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from imagesmith.accounts.secret_box import FILE_NAME
 from imagesmith.build_logs.logs import log_path
 from imagesmith.store.database import Database
 from imagesmith.store.workers import SeenWorker, list_workers
-from imagesmith.wire.keys import FILE_NAME
 from testing.leaks import assert_clean
 from testing.pipeline_support import REGION, RunningServer, eventually
 

@@ -34,8 +34,8 @@ from imagesmith.cli.context import ServerAddress
 from imagesmith.namespaces.host_ids import HostIds
 from imagesmith.streams import wait_readable
 from imagesmith.values.states import FINAL_IMAGE
-from imagesmith.wire.keys import KeyRing
 from testing.containers import make_tiny_root
+from testing.keys import operator_key
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -216,9 +216,9 @@ class RunningServer:
     def client_for(self, region: str) -> Any:
         address = ServerAddress.read(self.data_dir)
         assert address is not None
-        key = KeyRing.open(self.data_dir, ACCOUNT).keys[0]
+        key = operator_key(self.data_dir)
         return boto3.client(
-            "imagebuilder", endpoint_url=address.url, region_name=region,
+            "imagebuilder", endpoint_url=address.url, region_name=region, verify=address.authority or None,
             aws_access_key_id=key.access_key_id, aws_secret_access_key=key.secret,
             config=Config(retries={"max_attempts": 0}, connect_timeout=5, read_timeout=30),
         )  # fmt: skip

@@ -16,9 +16,9 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from imagesmith.accounts.keys import AccessKey
 from imagesmith.resources.dispatch import Caller, NotNow
 from imagesmith.settings import Settings
-from imagesmith.wire.keys import AccessKey
 from imagesmith.wire.model import Api
 
 ACCOUNT = "123456789012"
@@ -50,6 +50,7 @@ class Recorder:
     request: Mapping[str, Any] | None = None
     short_reads: frozenset[str] = frozenset()
     short_changes: frozenset[str] = frozenset()
+    changes: frozenset[str] = frozenset()
     commit: Callable[[], None] = lambda: None
     """What ends calls that share a commit; raises when it fails."""
     free: bool = True

@@ -10,8 +10,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from imagesmith.accounts.keys import KeyRing
 from imagesmith.wire.app import HttpLimits, create_app
-from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import running
 from testing.loaded import service_model

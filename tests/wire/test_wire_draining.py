@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from imagesmith.settings import Settings
 from imagesmith.wire.app import create_app
-from imagesmith.wire.keys import KeyRing
+from imagesmith.accounts.keys import KeyRing
 from imagesmith.wire.server import serve
 
 class Slow:
     operations = frozenset({"ListImagePipelines"})
-    short_reads = short_changes = frozenset()
+    short_reads = short_changes = changes = frozenset()
     def call(self, operation, caller, request):
         print("called", flush=True)
         sys.stdin.readline()

@@ -24,13 +24,13 @@ from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imagesmith.accounts.keys import AccessKey, KeyRing
 from imagesmith.build_logs.logs import BuildLog, LogReader, log_path, step_log_path
+from imagesmith.policies.access import parse_access_policy
 from imagesmith.resources.errors import not_found
 from imagesmith.wire.app import App, HttpLimits, create_app
-from imagesmith.wire.keys import AccessKey, KeyRing
 from imagesmith.wire.log_streams import StreamLimits
 from imagesmith.wire.model import Api
-from imagesmith.wire.policy import Policy
 from imagesmith.wire.server import running
 from testing.wire_support import ACCOUNT, KEY, REGION, Clock, Recorder, Wire, settings_for
 
@@ -38,7 +38,11 @@ ARN = f"arn:aws:imagebuilder:{REGION}:{ACCOUNT}:image/web/1.0.0/1"
 RUN = "wf-11111111-2222-3333-4444-555555555555"
 STEP = "step-11111111-2222-3333-4444-555555555555"
 DENIED = AccessKey(
-    "AKIAWIRETESTS0000003", "d" * 40, ACCOUNT, KEY.principal, policy=Policy(deny=("imagebuilder:GetImage",))
+    "AKIAWIRETESTS0000003",
+    "d" * 40,
+    ACCOUNT,
+    KEY.principal,
+    policy=parse_access_policy('{"deny": ["imagebuilder:GetImage"]}'),
 )
 IMAGE = f"/logs/image?imageBuildVersionArn={quote(ARN, safe='')}"
 

@@ -24,9 +24,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from imagesmith.accounts.keys import KeyRing
 from imagesmith.wire import connection, server
 from imagesmith.wire.app import HttpLimits, create_app
-from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import running
 from testing.pipeline_support import eventually
@@ -299,12 +299,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from imagesmith.settings import Settings
 from imagesmith.wire.app import create_app
-from imagesmith.wire.keys import KeyRing
+from imagesmith.accounts.keys import KeyRing
 from imagesmith.wire.server import serve
 
 class Slow:
     operations = frozenset({"ListImagePipelines"})
-    short_reads = short_changes = frozenset()
+    short_reads = short_changes = changes = frozenset()
     def call(self, operation, caller, request):
         print("called", flush=True)
         sys.stdin.readline()

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from imagesmith.accounts.keys import AccessKey, KeyRing
 from imagesmith.resources.errors import ApiError
-from imagesmith.wire.keys import AccessKey, KeyRing
 from imagesmith.wire.messages import Request
 from imagesmith.wire.signature import Trusting, Verifier
 from testing.wire_samples import request

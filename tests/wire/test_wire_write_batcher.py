@@ -17,7 +17,7 @@ from imagesmith.wire.model import Api
 from imagesmith.wire.service import ApiService, ExecutionMode
 from imagesmith.wire.signature import Trusting
 from imagesmith.wire.write_batcher import Batch, WriteBatcher
-from testing.wire_support import ACCOUNT, PIPELINE_ARN, REGION, Recorder
+from testing.wire_support import ACCOUNT, PIPELINE_ARN, REGION, Clock, Recorder
 
 UPDATE = "UpdateImagePipeline"
 
@@ -37,6 +37,7 @@ def service_of(api: Api, dispatcher: Recorder) -> ApiService:
         dispatcher,
         Trusting(account=ACCOUNT, region=REGION, partition="aws"),
         api=api,
+        clock=Clock(),
         ids=lambda: str(uuid.uuid4()),
         partition="aws",
         body_limit=1024,

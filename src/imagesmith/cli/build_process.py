@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from imagesmith.accounts.keys import KeysError
+from imagesmith.accounts.secret_box import SecretsError
 from imagesmith.artifacts.shared import SharedStoreError
 from imagesmith.artifacts.storage import StorageError
 from imagesmith.cli.context import CommandFailed
@@ -18,7 +20,6 @@ from imagesmith.settings import Settings, SettingsError
 from imagesmith.store.database import StoreUnavailable
 from imagesmith.store.workers import WorkerNameTaken
 from imagesmith.values.damaged import DamagedFile
-from imagesmith.wire.keys import KeysError
 
 _UMASK = 0o022
 
@@ -49,5 +50,5 @@ def failures_as_sentences(settings: Settings, *, holder: str, work: str) -> Iter
         ) from error
     except (SettingsError, WorkerNameTaken, IncompatibleDBOS, DamagedFile) as error:
         raise CommandFailed(str(error)) from error
-    except (StoreUnavailable, KeysError, StorageError, SharedStoreError, OSError) as error:
+    except (StoreUnavailable, KeysError, SecretsError, StorageError, SharedStoreError, OSError) as error:
         raise unusable(error, f"{work} from {settings.data_dir}") from error

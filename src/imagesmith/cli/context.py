@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -18,10 +18,11 @@ from imagesmith.cli.screen import echo
 from imagesmith.files import write_atomically
 from imagesmith.settings import Settings, SettingsError
 from imagesmith.settings_loader import DATA_DIR_VARIABLE, load_settings, misspelt_variables
-from imagesmith.wire.keys import FILE_NAME, AccessKey, KeyRing, KeysError
 
 if TYPE_CHECKING:
     from mypy_boto3_imagebuilder import ImagebuilderClient
+
+    from imagesmith.accounts.keys import AccessKey
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -95,6 +96,8 @@ class ServerAddress:
 
     url: str
     pid: int
+    authority: str = ""
+    """Path of the certificates that clients trust; empty: those of their machine."""
 
     @staticmethod
     def path(data_dir: Path) -> Path:
@@ -104,12 +107,12 @@ class ServerAddress:
     def read(cls, data_dir: Path) -> ServerAddress | None:
         try:
             data = json.loads(cls.path(data_dir).read_text(encoding="utf-8"))
-            return cls(data["url"], data["pid"])
+            return cls(data["url"], data["pid"], data.get("authority", ""))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def write(self, data_dir: Path) -> None:
-        write_atomically(self.path(data_dir), json.dumps({"url": self.url, "pid": self.pid}))
+        write_atomically(self.path(data_dir), json.dumps(asdict(self)))
 
 
 def connect(data_dir: Path) -> ImagebuilderClient:
@@ -139,10 +142,11 @@ def connect(data_dir: Path) -> ImagebuilderClient:
     if elsewhere and os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY"):
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or settings.region
         return _client(url, region)
-    return _client(url, settings.region, first_key(data_dir, settings))
+    authority = address.authority if address is not None and url == address.url else ""
+    return _client(url, settings.region, first_key(data_dir, settings), authority=authority)
 
 
-def _client(url: str, region: str, key: AccessKey | None = None) -> ImagebuilderClient:
+def _client(url: str, region: str, key: AccessKey | None = None, *, authority: str = "") -> ImagebuilderClient:
     """A client with a key pair, or with that of the environment; no profile of the user's configuration counts."""
     import boto3
     import botocore.session
@@ -151,7 +155,7 @@ def _client(url: str, region: str, key: AccessKey | None = None) -> Imagebuilder
     # AWS_PROFILE with the name of a profile that does not exist would end every client.
     plain = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
     return boto3.Session(botocore_session=plain).client(
-        "imagebuilder", endpoint_url=url, region_name=region,
+        "imagebuilder", endpoint_url=url, region_name=region, verify=authority or None,
         aws_access_key_id=key.access_key_id if key else None, aws_secret_access_key=key.secret if key else None,
         config=Config(
             retries={"max_attempts": 2}, connect_timeout=5, read_timeout=60,
@@ -178,14 +182,21 @@ def _data_dir_source() -> ParameterSource | None:
 
 
 def first_key(data_dir: Path, settings: Settings) -> AccessKey:
-    """The key pair that the first start of a server wrote. Raises CommandFailed."""
+    """The key pair of commands, which the server of the data directory wrote there. Raises CommandFailed."""
+    # imported late: most commands need no key
+    from imagesmith.accounts.keys import KeysError
+    from imagesmith.accounts.operator_key import FILE_NAME, read_operator_key
+    from imagesmith.accounts.secret_box import SecretBox, SecretsError, secrets_file
+
+    if not (data_dir / FILE_NAME).exists():
+        raise CommandFailed(
+            f"{data_dir} has no access key yet",
+            f"the first start of a server makes one: imagesmith serve --data-dir {data_dir}",
+        )
     try:
-        keys = KeyRing.open(data_dir, settings.account, partition=settings.partition).keys
-    except (KeysError, OSError) as error:
+        return read_operator_key(data_dir, SecretBox.open(secrets_file(settings), may_create=False))
+    except (KeysError, SecretsError, OSError) as error:
         raise CommandFailed(str(error)) from error
-    if not keys:
-        raise CommandFailed(f"{data_dir / FILE_NAME} contains no key")
-    return keys[0]
 
 
 @contextmanager

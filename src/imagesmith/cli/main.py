@@ -16,6 +16,9 @@ from imagesmith.values.damaged import DamagedFile, misplaced
 
 _SUMMARIES = {
     "serve": "Serve the API and run builds until SIGTERM or Ctrl-C.",
+    "account": "The accounts that access keys belong to.",
+    "key": "Access keys: create, rotate, revoke, restrict; a running server needs no restart.",
+    "audit": "Show the changes that were asked for, and what became of them.",
     "worker": "Run builds that servers on the same PostgreSQL accept, until SIGTERM or Ctrl-C.",
     "env": "Print exports for the AWS CLI, SDKs and Terraform.",
     "pipeline": "Run and inspect pipelines.",

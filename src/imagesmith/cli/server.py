@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from imagesmith.accounts.audit import AuditLog
+from imagesmith.accounts.key_follower import KeyFollower
 from imagesmith.artifacts.tags import RegistryTags
 from imagesmith.builds.worker_context import WorkerContext
 from imagesmith.cli.build_runtime import make_build_runtime, new_id, wall_clock
@@ -24,7 +26,6 @@ from imagesmith.settings import Settings
 from imagesmith.store import lifecycle
 from imagesmith.store.database import Database
 from imagesmith.wire.app import App, create_app
-from imagesmith.wire.keys import KeyRing
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,22 @@ def make_server(
     """
     with ExitStack() as stack:
         runtime = stack.enter_context(make_build_runtime(settings, queues, clock=clock, new=new))
-        keys = KeyRing.open(settings.data_dir, settings.account, partition=settings.partition)
         database, engine = runtime.database, runtime.engine
+        keys = KeyFollower(settings, database, clock=clock)
         service = Service(
             database, settings, clock=clock, managed=managed_content(settings.managed_images), builds=engine.queue
         )
-        app = create_app(service, keys=keys, settings=settings, clock=clock, ids=new_id)
+        app = create_app(
+            service,
+            keys=keys.ring,
+            settings=settings,
+            clock=clock,
+            ids=new_id,
+            audit=AuditLog(settings.data_dir, clock),
+        )
         stack.callback(app.close)
+        keys.start()
+        stack.callback(keys.close)
         runtime.launch()
         stack.callback(engine.close)
         for key in (*runtime.records.pending(), *_unfinished_lifecycle(database)):

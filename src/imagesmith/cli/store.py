@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from imagesmith.cli.audited import audited
 from imagesmith.cli.context import CommandFailed
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database, StoreUnavailable
@@ -31,7 +32,7 @@ def _file(settings: Settings) -> Path:
 @contextmanager
 def opened_store(settings: Settings) -> Iterator[Connection]:
     """A read-only transaction. Raises CommandFailed for an absent store, or one of another version."""
-    with _database(settings, "read") as database, database.read() as tx:
+    with opened_database(settings, "read") as database, database.read() as tx:
         yield tx
 
 
@@ -39,12 +40,13 @@ def opened_store(settings: Settings) -> Iterator[Connection]:
 def changed_store(settings: Settings) -> Iterator[Connection]:
     """A unit of work in the account and region of the settings. Raises CommandFailed as opened_store()."""
     scope = f"{settings.account}/{settings.region}"
-    with _database(settings, "changed") as database, database.write(scope) as tx:
+    with opened_database(settings, "changed") as database, audited(settings), database.write(scope) as tx:
         yield tx
 
 
 @contextmanager
-def _database(settings: Settings, how: str) -> Iterator[Database]:
+def opened_database(settings: Settings, how: str) -> Iterator[Database]:
+    """The database itself; `how`: what the caller does, for the message. Raises CommandFailed as opened_store()."""
     hint = f"start a server once with: imagesmith serve --data-dir {settings.data_dir}"
     file = _file(settings)
     if not settings.database_url:

@@ -68,6 +68,11 @@ class Dispatcher(Protocol):
         """Names of the operations that may be called `together`; none where that has no advantage."""
         ...
 
+    @property
+    def changes(self) -> frozenset[str]:
+        """Names of the operations that change something."""
+        ...
+
     def begin_batch(self, *, patience: float) -> CallBatch:
         """Start calls that share one commit, once the database is free. Raises NotNow after `patience` seconds."""
         ...

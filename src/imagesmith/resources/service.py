@@ -92,6 +92,10 @@ class Service:
     def short_changes(self) -> frozenset[str]:
         return self._short(writes=True)
 
+    @property
+    def changes(self) -> frozenset[str]:
+        return frozenset(name for name, operation in self._operations.items() if operation.writes)
+
     def _short(self, *, writes: bool) -> frozenset[str]:
         """Only on SQLite: on PostgreSQL every statement is a message whose answer may be late."""
         if not self._database.is_sqlite:

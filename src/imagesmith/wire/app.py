@@ -25,11 +25,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from imagesmith.accounts.audit import AuditLog
+from imagesmith.accounts.keys import KeyRing
 from imagesmith.resources.dispatch import Dispatcher
 from imagesmith.resources.errors import ApiError, unavailable
 from imagesmith.settings import Settings, SettingsError
 from imagesmith.values.json_text import json_bytes
-from imagesmith.wire.keys import KeyRing
+from imagesmith.wire.auditing import Auditor
 from imagesmith.wire.log_streams import PREFIX, LogStreams, StreamLimits
 from imagesmith.wire.messages import Request, Response, decoded, decoded_headers, encoded_headers
 from imagesmith.wire.model import Api
@@ -143,6 +145,7 @@ class App:
         self._streams.close()
         self._batcher.close()
         self._pool.shutdown(wait=True)
+        self._service.auditor.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -338,11 +341,13 @@ def create_app(
     ids: Callable[[], str],
     limits: HttpLimits | None = None,
     api: Api | None = None,
+    audit: AuditLog | None = None,
 ) -> App:
     """The application of a server.
 
     `clock` returns the time with its zone; `ids` returns a new UUID text per call. `keys` is not used when
-    `settings.auth` is `none`. `api`: the model of the installed botocore.
+    `settings.auth` is `none`.
+    `api`: the model of the installed botocore. `audit`: where changes are recorded; the application closes it.
     Raises SettingsError when a rate limit names an unknown operation.
     """
     bounds = limits or HttpLimits()
@@ -358,9 +363,11 @@ def create_app(
         authenticator,
         api=api,
         ids=ids,
+        clock=clock,
         partition=settings.partition,
         body_limit=bounds.body_bytes,
         rates=RateLimits(settings.rate_limits, clock=clock) if settings.rate_limits else None,
+        auditor=Auditor(audit, clock),
     )
     return App(service, bounds, settings.data_dir / "logs")
 
@@ -388,6 +395,8 @@ def _request(scope: Scope, body: bytes = b"", *, oversized: bool = False) -> Req
         headers=decoded_headers(scope["headers"]),
         body=body,
         oversized=oversized,
+        address=_address(scope),
+        secure=scope.get("scheme") == "https",
     )
 
 
@@ -395,9 +404,13 @@ def _raw_path(scope: Scope) -> str:
     return decoded(scope["raw_path"])
 
 
-def _peer(scope: Scope) -> str:
+def _address(scope: Scope) -> str:
     client = scope.get("client")
-    return peer_of(client[0]) if client else ""
+    return client[0].partition("%")[0] if client else ""
+
+
+def _peer(scope: Scope) -> str:
+    return peer_of(_address(scope))
 
 
 def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -196,6 +196,8 @@ class Connection(HttpToolsProtocol):
             query=decoded(query),
             headers=decoded_headers(self.headers),
             body=body,
+            address=self.client[0].partition("%")[0] if self.client else "",
+            secure=self.scheme == "https",
         )
         cycle = _InlineCycle(self._unused_event)
         if not self._inline.try_inline(request, partial(self._respond, cycle), self._peer):

@@ -25,6 +25,10 @@ class Request:
     body: bytes
     oversized: bool = False
     """The body is longer than the limit and was discarded."""
+    address: str = ""
+    """The address of the client, or of a proxy in front; empty on a Unix socket."""
+    secure: bool = False
+    """It came over TLS."""
 
     def header(self, name: str) -> str:
         """The first value of a header, or an empty text."""

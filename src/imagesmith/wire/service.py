@@ -15,25 +15,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from enum import Enum
 from typing import Any, Final
 
+from imagesmith.accounts.audit import AuditUnavailable
+from imagesmith.policies.access import AccessPolicy
+from imagesmith.policies.document import AccessRequest
 from imagesmith.resources.dispatch import CallBatch, Caller, Dispatcher, NotNow
-from imagesmith.resources.errors import ApiError, access_denied, not_implemented
+from imagesmith.resources.errors import ApiError, access_denied, not_implemented, unavailable
 from imagesmith.values.api import ApiRequest, ApiResponse
+from imagesmith.wire.auditing import AuditedCall, Auditor
 from imagesmith.wire.messages import Request, Response, error_response
 from imagesmith.wire.model import Api, Operation
 from imagesmith.wire.parse import parse_request
 from imagesmith.wire.rates import RateLimits
 from imagesmith.wire.serialize import success_body
 from imagesmith.wire.signature import Authenticator, Signer
+from imagesmith.wire.targets import Targets, targets_of
 from imagesmith.wire.validate import Validator
 
 _log = logging.getLogger(__name__)
 
 _SHOWN_PATH: Final = 256
-_SHOWN_ARN: Final = 1024
-
+_EVERYTHING: Final = AccessPolicy()
+_UNRECORDED: Final = ApiError(
+    "ServiceException",
+    "The change was made, and the audit log could not record it; the log of the server says why.",
+)
 
 Ask = Callable[[], ApiResponse]
 """Returns the output members of a read, as often as it is called. Raises ApiError."""
@@ -57,30 +66,49 @@ class ApiService:
         *,
         api: Api,
         ids: Callable[[], str],
+        clock: Callable[[], datetime],
         partition: str,
         body_limit: int,
         rates: RateLimits | None = None,
+        auditor: Auditor | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._authenticator = authenticator
         self._api = api
         self._validator = Validator()
         self._ids = ids
+        self._clock = clock
         self._partition = partition
         self._body_limit = body_limit
         self._rates = rates
+        self.auditor = auditor or Auditor(None, clock)
+        self._changes = dispatcher.changes
         self._modes = {
             **dict.fromkeys(dispatcher.short_reads, ExecutionMode.INLINE),
             **dict.fromkeys(dispatcher.short_changes, ExecutionMode.BATCHED),
         }
 
     def answer(self, request: Request) -> Response:
-        """Execute one request; every outcome is a response."""
+        """Execute one request; every outcome is a response, and a change is in the audit log before its answer."""
+        response, call = self.execute(request)
+        if call.is_audited and not self.auditor.record(call, response) and not response.error:
+            return self.refuse(_UNRECORDED, response.request_id)
+        return response
+
+    def execute(self, request: Request) -> tuple[Response, AuditedCall]:
+        """Execute one request, and return what the audit log has to say about it."""
         request_id = self._ids()
+        call = AuditedCall(request, request_id)
+        return self._execute(request, request_id, call), call
+
+    def _execute(self, request: Request, request_id: str, call: AuditedCall) -> Response:
         try:
-            return Response(200, self._carry_out(request, request_id), request_id)
+            return Response(200, self._carry_out(request, request_id, call), request_id)
         except ApiError as error:
             return self.refuse(error, request_id)
+        except AuditUnavailable as error:
+            _log.error("request %s is refused: %s", request_id, error)
+            return self.refuse(unavailable("The audit log cannot be written. Try again later."), request_id)
         except Exception:
             _log.exception("request %s failed: %s %s", request_id, request.method, request.path[:_SHOWN_PATH])
             message = f"The service could not complete the request because of an internal error: {request_id}"
@@ -114,7 +142,7 @@ class ApiService:
             retry_after=error.retry_after,
         )
 
-    def _carry_out(self, request: Request, request_id: str) -> bytes:
+    def _carry_out(self, request: Request, request_id: str, call: AuditedCall) -> bytes:
         claim = self._authenticator.check_head(request)
         identity = None if request.oversized else self._authenticator.check_body(claim, request)
         found = self._api.route(request.method, request.path)
@@ -127,8 +155,13 @@ class ApiService:
         if identity is None:
             message = f"The request body is longer than {self._body_limit} bytes."
             raise ApiError("SerializationException", message)
-        caller, members = self._admit(request, identity, operation, label, request_id)
+        if operation.name in self._changes:
+            call.begin(identity, operation.name, self._targets(operation, {}, identity).main)
+        caller, members = self._admit(request, identity, operation, label, request_id, call)
+        if call.is_audited:
+            self.auditor.reserve()
         answer = self._dispatcher.call(operation.name, caller, members)
+        call.end(answer)
         return success_body(operation, answer, request_id=request_id, client_token=members.get("clientToken"))
 
     def question(self, request: Request, name: str) -> Ask:
@@ -136,19 +169,33 @@ class ApiService:
 
         Returns a function that executes it, as often as it is called, for an authorised caller. Raises ApiError.
         """
-        identity = self._authenticator.check_body(self._authenticator.check_head(request), request)
+        claim = self._authenticator.check_head(request)
+        identity = self._authenticator.check_body(claim, request)
         operation = self._api.operations[name]
         self._check_rate(identity, operation)
         caller, members = self._admit(request, identity, operation, "", self._ids())
-        return lambda: self._dispatcher.call(name, caller, members)
+
+        def ask() -> ApiResponse:
+            # a key that was revoked or restricted meanwhile reads no further
+            self._authorise(request, self._authenticator.recheck(claim), operation, members)
+            return self._dispatcher.call(name, caller, members)
+
+        return ask
 
     def _admit(
-        self, request: Request, identity: Signer, operation: Operation, label: str, request_id: str
+        self,
+        request: Request,
+        identity: Signer,
+        operation: Operation,
+        label: str,
+        request_id: str,
+        call: AuditedCall | None = None,
     ) -> tuple[Caller, ApiRequest]:
         """The caller and the members of an admitted request. Raises ApiError."""
         sent, given = parse_request(operation, label, request)
-        if not identity.policy.permits(operation.name):
-            raise access_denied(identity.principal, operation.name, self._resource(given, identity))
+        if call is not None and call.is_audited:
+            call.resource = self._targets(operation, given, identity).main
+        self._authorise(request, identity, operation, given)
         self._api.unknown.refuse(operation.name, operation.invalid_code, sent)
         members = self._validator.check(operation, given)
         if operation.name not in self._dispatcher.operations:
@@ -169,12 +216,41 @@ class ApiService:
             message = f"Rate exceeded for {operation.name}. Retry after {seconds} seconds."
             raise ApiError(operation.rate_code, message, retry_after=seconds)
 
-    def _resource(self, given: Mapping[str, Any], identity: Signer) -> str:
-        """The resource of a request: its first ARN, else all resources of the account."""
-        for name, value in given.items():
-            if name.endswith("Arn") and isinstance(value, str) and len(value) <= _SHOWN_ARN:
-                return value
-        return f"arn:{self._partition}:imagebuilder:{identity.region}:{identity.account}:*"
+    def _authorise(
+        self, request: Request, identity: Signer, operation: Operation, given: Mapping[str, Any]
+    ) -> None:
+        """Raise ApiError unless the policy of the key permits the operation on all its resources."""
+        if identity.policy == _EVERYTHING:
+            return
+        targets = self._targets(operation, given, identity)
+        judged = [(operation.name, targets.main)]
+        if identity.policy.judges_references:
+            judged += targets.references
+        keys = self._condition_keys(request, identity)
+        for name, resource in judged:
+            asked = AccessRequest(
+                account=identity.account, principal=identity.principal, action=f"imagebuilder:{name}",
+                resource=resource, keys=keys,
+            )  # fmt: skip
+            if not identity.policy.permits(asked):
+                raise access_denied(identity.principal, name, resource)
+
+    def _targets(self, operation: Operation, given: Mapping[str, Any], identity: Signer) -> Targets:
+        return targets_of(
+            operation.name, given, partition=self._partition, region=identity.region, account=identity.account
+        )
+
+    def _condition_keys(self, request: Request, identity: Signer) -> dict[str, str]:
+        now = self._clock()
+        keys = {
+            "aws:principalaccount": identity.account,
+            "aws:principalarn": identity.principal,
+            "aws:requestedregion": identity.region,
+            "aws:currenttime": now.isoformat(),
+            "aws:epochtime": str(int(now.timestamp())),
+            "aws:securetransport": str(request.secure).lower(),
+        }
+        return {**keys, "aws:sourceip": request.address} if request.address else keys
 
 
 class AnsweredTogether:
@@ -184,15 +260,30 @@ class AnsweredTogether:
         self._service = service
         self._calls = calls
         self._responses: list[Response] = []
+        self._audited: list[tuple[AuditedCall, Response]] = []
 
     def answer(self, requests: Iterable[Request]) -> None:
         """Execute requests in their order; their outcome is known after end()."""
         with self._calls.joined():
             for request in requests:
-                self._responses.append(self._service.answer(request))
+                response, call = self._service.execute(request)
+                self._responses.append(response)
+                if call.is_audited:
+                    self._audited.append((call, response))
 
     def end(self) -> list[Response]:
-        """Commit; returns the response to each request."""
+        """Commit, and flush the audit log meanwhile; returns the response to each request."""
+        with self._service.auditor.recorded(self._audited) as recorded:
+            refusal = self._commit()
+            if refusal is None and not recorded():
+                refusal = _UNRECORDED
+        if refusal is None:
+            return self._responses
+        # refusals remain refusals
+        return [response if response.error else self._service.refuse(refusal) for response in self._responses]
+
+    def _commit(self) -> ApiError | None:
+        """The refusal of all requests, of which nothing was written then; None after a commit."""
         try:
             self._calls.end()
         except ApiError as error:
@@ -201,6 +292,6 @@ class AnsweredTogether:
             _log.exception("%d changes could not be committed", len(self._responses))
             refusal = ApiError("ServiceException", "The service could not complete the request.")
         else:
-            return self._responses
-        # nothing was written; refusals remain refusals
-        return [response if response.error else self._service.refuse(refusal) for response in self._responses]
+            return None
+        self._service.auditor.correct(self._audited, refusal.code)
+        return refusal

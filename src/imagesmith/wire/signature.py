@@ -22,14 +22,14 @@ from typing import Final, Protocol
 
 from botocore.auth import SIGV4_TIMESTAMP
 
+from imagesmith.accounts.keys import AccessKey, KeyRing, principal_arn
+from imagesmith.policies.access import AccessPolicy
 from imagesmith.resources.errors import ApiError
 from imagesmith.values.names import REGION
 from imagesmith.wire.canonical import canonical_requests
 from imagesmith.wire.claims import ALGORITHM, Statement, presigned_parameters, read_statement
-from imagesmith.wire.keys import AccessKey, KeyRing, principal_arn
 from imagesmith.wire.messages import Request
 from imagesmith.wire.model import SERVICE
-from imagesmith.wire.policy import Policy
 
 TOLERANCE: Final = timedelta(minutes=5)
 
@@ -50,7 +50,7 @@ class Signer:
     principal: str
     access_key_id: str = ""
     """Empty when nothing was verified."""
-    policy: Policy = Policy()  # noqa: RUF009 (frozen)
+    policy: AccessPolicy = AccessPolicy()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,10 @@ class Authenticator(Protocol):
         ...
 
     def check_body(self, claim: Claim, request: Request) -> Signer: ...
+
+    def recheck(self, claim: Claim) -> Signer:
+        """The identity of a claim that was proved before, by the keys of now."""
+        ...
 
 
 class Trusting:
@@ -105,6 +109,9 @@ class Trusting:
     def check_body(self, claim: Claim, request: Request) -> Signer:  # noqa: ARG002 - the Protocol's signature
         return claim.identity
 
+    def recheck(self, claim: Claim) -> Signer:
+        return claim.identity
+
 
 class Verifier:
     """Verifies signatures against the keys of a ring: mode `static`."""
@@ -118,23 +125,27 @@ class Verifier:
     def check_head(self, request: Request) -> Claim:
         """All checks that need no body: form, key, scope, date, which headers are signed."""
         statement = read_statement(request)
-        key = self._keys.find(statement.credential[0])
-        if key is None or not hmac.compare_digest(key.session_token.encode(), statement.token.encode()):
-            raise ApiError("UnrecognizedClientException", _UNKNOWN_KEY)
-        _check_scope(statement)
         now = self._clock()
-        if key.expires is not None and now >= key.expires:
-            raise ApiError("ExpiredTokenException", "The security token included in the request is expired")
+        key = self._find(statement, now)
+        _check_scope(statement)
+        _check_expiry(key, now)
         _check_time(statement, now)
         _check_coverage(statement, request)
-        identity = Signer(
-            account=key.account,
-            region=statement.credential[2],
-            principal=key.principal,
-            access_key_id=key.access_key_id,
-            policy=key.policy,
-        )
-        return Claim(identity, key, statement)
+        return Claim(_signer(key, statement), key, statement)
+
+    def recheck(self, claim: Claim) -> Signer:
+        """Only the age of the signature is not looked at again."""
+        assert claim.statement is not None
+        now = self._clock()
+        key = self._find(claim.statement, now)
+        _check_expiry(key, now)
+        return _signer(key, claim.statement)
+
+    def _find(self, statement: Statement, now: datetime) -> AccessKey:
+        key = self._keys.find(statement.credential[0], now)
+        if key is None or not hmac.compare_digest(key.session_token.encode(), statement.token.encode()):
+            raise ApiError("UnrecognizedClientException", _UNKNOWN_KEY)
+        return key
 
     def check_body(self, claim: Claim, request: Request) -> Signer:
         """Compute the signature over the received request and compare, in constant time."""
@@ -167,6 +178,18 @@ class Verifier:
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
             "Access Key and signing method. Consult the service documentation for details."
         )
+
+
+def _signer(key: AccessKey, statement: Statement) -> Signer:
+    return Signer(
+        account=key.account, region=statement.credential[2], principal=key.principal,
+        access_key_id=key.access_key_id, policy=key.policy,
+    )  # fmt: skip
+
+
+def _check_expiry(key: AccessKey, now: datetime) -> None:
+    if key.expires is not None and now >= key.expires:
+        raise ApiError("ExpiredTokenException", "The security token included in the request is expired")
 
 
 def _check_scope(statement: Statement) -> None:
