@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -16,12 +17,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from imagesmith import processes
+from imagesmith.accounts.secret_box import SecretBox, SecretsError, secrets_file
 from imagesmith.cli.context import ServerAddress, data_dir_option, json_option, print_json, settings_of
 from imagesmith.cli.screen import make_console
 from imagesmith.cli.store import opened_store
+from imagesmith.cli.tls_setup import certificate_files
 from imagesmith.settings import Settings
 from imagesmith.store.workers import list_workers
 from imagesmith.values.zone_data import zone_data
+from imagesmith.wire.tls import TlsError
 
 _SECONDS = 30
 
@@ -107,6 +111,8 @@ def examine(settings: Settings) -> Iterator[HealthCheck]:
     yield _disk(settings)
     yield from time_zones(settings)
     yield from _registries(settings)
+    yield from _certificate(settings)
+    yield from _secrets(settings)
     yield _server(settings)
 
 
@@ -261,6 +267,33 @@ def _registries(settings: Settings) -> Iterator[HealthCheck]:
                 yield HealthCheck(f"registry {region}", True, f"{registry.url} is reachable", needed=False)
         except (OSError, ValueError) as error:
             yield HealthCheck(f"registry {region}", False, f"{registry.url}: {error}", needed=False)
+
+
+def _certificate(settings: Settings) -> Iterator[HealthCheck]:
+    """The certificate of the API: usable with its key, and valid for a while."""
+    hint = "replace the files, or restart with --tls-self-signed; the server reads them again by itself"
+    try:
+        files = certificate_files(settings)
+        if files is None:
+            return
+        files.load()
+        warning = files.warning(datetime.now(UTC))
+    except (TlsError, OSError) as error:
+        yield HealthCheck("certificate", False, str(error), hint=hint)
+        return
+    yield HealthCheck("certificate", not warning, warning or str(files.certificate), needed=False, hint=hint)
+
+
+def _secrets(settings: Settings) -> Iterator[HealthCheck]:
+    """The key file of the secrets in the database."""
+    place = secrets_file(settings)
+    if not place.exists():
+        return
+    try:
+        SecretBox.open(place, may_create=False)
+        yield HealthCheck("key file", True, str(place))
+    except (SecretsError, OSError) as error:
+        yield HealthCheck("key file", False, str(error))
 
 
 def _server(settings: Settings) -> HealthCheck:

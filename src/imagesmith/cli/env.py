@@ -17,6 +17,7 @@ from imagesmith.cli.context import (
     settings_of,
 )
 from imagesmith.cli.screen import echo
+from imagesmith.settings import Settings
 from imagesmith.settings_loader import DATA_DIR_VARIABLE
 
 UNSET = (
@@ -30,6 +31,12 @@ UNSET = (
 """Variables that SDKs would use beside, or instead of, the printed key pair and endpoint: a token is sent with any
 key, an expiry in the past makes botocore fail and so does an absent profile, and an existing one overrides the
 environment in some SDKs."""
+
+
+def _expected_url(settings: Settings) -> str:
+    """The address of a server that does not run."""
+    secure = settings.tls.self_signed or settings.tls.certificate
+    return f"{'https' if secure else 'http'}://{settings.host}:{settings.port}"
 
 
 @click.command()
@@ -50,13 +57,15 @@ def env(data_dir: Path, as_json: bool) -> None:
     key = first_key(data_dir, settings)
     address = ServerAddress.read(data_dir)
     variables = {
-        "AWS_ENDPOINT_URL_IMAGEBUILDER": address.url if address else f"http://{settings.host}:{settings.port}",
+        "AWS_ENDPOINT_URL_IMAGEBUILDER": address.url if address else _expected_url(settings),
         "AWS_ACCESS_KEY_ID": key.access_key_id,
         "AWS_SECRET_ACCESS_KEY": key.secret,
         "AWS_REGION": settings.region,
         "AWS_DEFAULT_REGION": settings.region,
         DATA_DIR_VARIABLE: str(data_dir.absolute()),
     }
+    if address is not None and address.authority:
+        variables["AWS_CA_BUNDLE"] = address.authority
     if as_json:
         print_json(variables)
         return

@@ -18,7 +18,9 @@ from imagesmith.cli.context import (
 )
 from imagesmith.cli.rights import become_root
 from imagesmith.cli.screen import echo, start_logging
+from imagesmith.cli.tls_setup import address_of, open_certificate, require_private_bind, url_of
 from imagesmith.settings import Settings
+from imagesmith.wire.tls import ServerCertificate
 
 
 @click.command()
@@ -31,6 +33,14 @@ from imagesmith.settings import Settings
 @click.option(
     "--new", is_flag=True, help="Start with an empty database although the data directory contains images."
 )
+@click.option("--tls-certificate", help="Certificate with its chain, in PEM; with --tls-key.")
+@click.option("--tls-key", help="Private key of the certificate, in PEM.")
+@click.option(
+    "--tls-self-signed", is_flag=True, default=None, help="Make an authority and a certificate, and use them."
+)
+@click.option(
+    "--insecure-bind", is_flag=True, default=None, help="Allow an address beyond this machine without TLS."
+)
 @click.option("--no-worker", is_flag=True, help="Leave all builds to the workers on other hosts.")
 @click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False), help="A TOML settings file.")
 @log_level_option
@@ -41,6 +51,10 @@ def serve(
     database_url: str | None,
     artifacts: str | None,
     queues: str | None,
+    tls_certificate: str | None,
+    tls_key: str | None,
+    tls_self_signed: bool | None,
+    insecure_bind: bool | None,
     new: bool,
     no_worker: bool,
     file: Path | None,
@@ -51,19 +65,23 @@ def serve(
     \b
     Examples:
       imagesmith serve --data-dir ./data --port 8474
+      imagesmith serve --host 0.0.0.0 --tls-self-signed
       imagesmith serve --no-worker --database-url postgresql+psycopg://imagesmith@db/imagesmith --artifacts s3://golden
-    Prints `listening on http://HOST:PORT` when it is ready.
+    Prints `listening on http://HOST:PORT`, or https://, when it is ready.
     """
     start_logging(log_level)
     settings = settings_of(
-        data_dir, file=file, host=host, port=port, database_url=database_url, artifacts=artifacts
-    )
+        data_dir, file=file, host=host, port=port, database_url=database_url, artifacts=artifacts,
+        insecure_bind=insecure_bind or None,
+        **{"tls.certificate": tls_certificate, "tls.key": tls_key, "tls.self_signed": tls_self_signed or None},
+    )  # fmt: skip
     warn_of_variables()
     if (no_worker or queues is not None) and not settings.database_url:
         raise CommandFailed(
             "--no-worker and --queues need PostgreSQL: with SQLite, no other worker can build for this server",
             "use --database-url postgresql+psycopg://...; see docs/operations.md, Several hosts",
         )
+    require_private_bind(settings)
     _serve(settings, queues, new=new, builds=not no_worker)
 
 
@@ -76,10 +94,11 @@ def _serve(settings: Settings, queues: str | None, *, new: bool, builds: bool) -
     from imagesmith.engine.queues import CAPABILITIES
     from imagesmith.wire.server import serve as listen
 
+    certificate: ServerCertificate | None = None
+
     def ready(address: str, number: int) -> None:
-        url = f"http://{address}:{number}"
-        ServerAddress(url, os.getpid()).write(settings.data_dir)
-        echo(f"listening on {url}")
+        address_of(settings, number, os.getpid(), certificate).write(settings.data_dir)
+        echo(f"listening on {url_of('https' if certificate else 'http', address, number)}")
         startup.finish(startup.load_documents, *((startup.load_builds,) if builds else ()))
 
     become_root()
@@ -87,8 +106,9 @@ def _serve(settings: Settings, queues: str | None, *, new: bool, builds: bool) -
     with failures_as_sentences(settings, holder="server", work="serve"):
         wanted = CAPABILITIES if queues is None else parse_queues(queues)
         with make_server(settings, queues=wanted if builds else (), new=new) as server:
+            certificate = open_certificate(settings)
             try:
-                listen(server.app, settings.host, settings.port, on_ready=ready)
+                listen(server.app, settings.host, settings.port, on_ready=ready, tls=certificate)
             except OSError as error:
                 raise CommandFailed(
                     f"cannot listen on {settings.host}:{settings.port}: {error}",
