@@ -58,6 +58,8 @@ class KeyFollower:
         self.store.require_opened()
         take_in_key_file(settings.data_dir, self.store)
         self.store.require_one(settings.account)
+        # of two first starts at once, with a key file each, the second must not start without a key
+        self.store.require_opened()
         self.ring = KeyRing(())
         self._revision = -1
         self.refresh()

@@ -94,9 +94,9 @@ class KeyStore:
 
     def require_opened(self) -> None:
         """Raise SecretsError when the key file is not the one that the stored secrets were encrypted with."""
-        active = [stored for stored in self._database.query(all_keys) if stored.state is KeyState.ACTIVE]
-        for stored in active:
-            if stored.secret.split(":")[1:2] != [self._box.key_id]:
+        for stored in self._database.query(all_keys):
+            parts = stored.secret.split(":")
+            if stored.state is KeyState.ACTIVE and len(parts) == 3 and parts[1] != self._box.key_id:
                 self._box.unseal(stored.secret, stored.id)
 
     def take_in(self, keys: Sequence[PlainKey]) -> int:
