@@ -74,6 +74,8 @@ class KeyStore:
         self._partition = partition
         self._clock = clock
         self._entropy = entropy
+        self.created = ""
+        """The account or key that was created last, for records of a command."""
 
     # What servers do
 
@@ -136,6 +138,7 @@ class KeyStore:
         with self._database.write(SCOPE) as tx:
             if not add_account(tx, made):
                 raise KeyRefused(f"the account {account} exists", "see: imagesmith account list")
+        self.created = account
         return made
 
     def create(
@@ -223,6 +226,7 @@ class KeyStore:
         )
         key = self._sealed(plain, self._clock())
         put_key(tx, key)
+        self.created = key_id
         return CreatedKey(key, secret)
 
     def _sealed(self, plain: PlainKey, created: datetime) -> StoredKey:

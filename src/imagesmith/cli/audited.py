@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -21,8 +21,11 @@ _LOGIN: Final = re.compile(r"//[^/@\s]*@")
 
 
 @contextmanager
-def audited(settings: Settings) -> Iterator[None]:
-    """Record the running command when its change ends. Raises CommandFailed where that is impossible."""
+def audited(settings: Settings, made: Callable[[], str] = str) -> Iterator[None]:
+    """Record the running command when its change ends. Raises CommandFailed where that is impossible.
+
+    `made` returns what the command created, where no argument names it.
+    """
     log = AuditLog(settings.data_dir, lambda: datetime.now(UTC), keeps_room=False)
     try:
         log.reserve()
@@ -33,19 +36,19 @@ def audited(settings: Settings) -> Iterator[None]:
             result = type(error).__name__
             raise
         finally:
-            log.record(_record(settings, result))
+            log.record(_record(settings, result, made))
     except AuditUnavailable as error:
         raise CommandFailed(str(error), "free some space, or make the folder writable") from error
     finally:
         log.close()
 
 
-def _record(settings: Settings, result: str) -> AuditRecord:
+def _record(settings: Settings, result: str, made: Callable[[], str]) -> AuditRecord:
     context = click.get_current_context(silent=True)
     return AuditRecord(
         time=datetime.now(UTC), principal=_person(), source=SOURCE,
         operation=" ".join(context.command_path.split()[-2:]) if context else SOURCE,
-        resource=_subject(context), result=result, account=settings.account, region=settings.region,
+        resource=_subject(context) or made(), result=result, account=settings.account, region=settings.region,
     )  # fmt: skip
 
 

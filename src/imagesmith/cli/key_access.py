@@ -38,7 +38,7 @@ def opened_keys(settings: Settings, *, changes: bool) -> Iterator[KeyStore]:
         try:
             box = open_box(settings, database)
             keys = KeyStore(database, box, partition=settings.partition, clock=now)
-            with audited(settings) if changes else nullcontext():
+            with audited(settings, lambda: keys.created) if changes else nullcontext():
                 yield keys
             if changes:
                 chosen = choose_operator_key(keys.load(), settings.account, now())

@@ -13,13 +13,12 @@ from sqlalchemy.engine import Connection
 from imagesmith.store import queries
 from imagesmith.store.records import from_microseconds, microseconds
 from imagesmith.store.tables import access_keys, accounts
-from imagesmith.store.upsert import for_dialect, inserts_if_absent, upserts
+from imagesmith.store.upsert import for_dialect, upserts
 
 SCOPE: Final = "access-keys"
 """The turn of changes of accounts and keys."""
 _REVISION: Final = "access-keys"
 _PUT_KEY = upserts(access_keys)
-_ADD_ACCOUNT = inserts_if_absent(accounts)
 
 
 class KeyState(StrEnum):
@@ -65,9 +64,12 @@ class StoredKey:
 
 
 def add_account(tx: Connection, account: Account) -> bool:
-    """Add an account; returns False if it exists."""
+    """Add an account; returns False if it exists. Needs the turn of SCOPE."""
+    if tx.execute(sa.select(accounts.c.id).where(accounts.c.id == account.id)).first() is not None:
+        return False
     row = {"id": account.id, "name": account.name, "created": microseconds(account.created)}
-    return tx.execute(for_dialect(tx, _ADD_ACCOUNT), row).rowcount > 0
+    tx.execute(sa.insert(accounts), row)
+    return True
 
 
 def all_accounts(tx: Connection) -> list[Account]:
