@@ -62,7 +62,8 @@ class Served:
 
 
 @pytest.fixture
-def stack() -> Iterator[ExitStack]:
+def stack(database: Database) -> Iterator[ExitStack]:
+    """Servers end before their database is closed."""
     with ExitStack() as entered:
         yield entered
 
@@ -252,7 +253,7 @@ def test_the_audit_log_has_every_change_and_its_result(server: Served) -> None:
         admin.delete_image_pipeline(imagePipelineArn=f"{OWN}:image-pipeline/absent")
     with Refused("AccessDeniedException"):
         ci.delete_component(componentBuildVersionArn=made)
-    with Refused("InvalidParameterValueException"):
+    with Refused("InvalidParameterException"):
         admin.tag_resource(resourceArn="nonsense", tags={"hunter2": "hunter2"})
     found = server.audit()
     assert [(line["operation"], line["resource"], line["result"]) for line in found] == [
@@ -260,7 +261,7 @@ def test_the_audit_log_has_every_change_and_its_result(server: Served) -> None:
         ("CreateComponent", made, "OK"),
         ("DeleteImagePipeline", f"{OWN}:image-pipeline/absent", "ResourceNotFoundException"),
         ("DeleteComponent", made, "AccessDeniedException"),
-        ("TagResource", f"{OWN}:*", "InvalidParameterValueException"),
+        ("TagResource", f"{OWN}:*", "InvalidParameterException"),
     ]
     assert found[0]["requestId"] == answer["ResponseMetadata"]["RequestId"]
     assert {line["source"] for line in found} == {"127.0.0.1"}

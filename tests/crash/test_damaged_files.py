@@ -114,7 +114,8 @@ _DAMAGES: dict[str, tuple[Damage, str]] = {
     "index of other JSON": (overwritten("oci/index.json", b'{"manifests": [{"digest": "x"}]}'), _INDEX),
     "index missing": (gone("oci/index.json"), "oci/index.json is damaged"),
     "keys overwritten": (overwritten("keys.json"), "keys.json"),
-    "keys cut": (cut("keys.json"), "keys.json"),
+    "key file cut": (cut("secrets.key"), "secrets.key"),
+    "key file missing": (gone("secrets.key"), "secrets.key is missing"),
     "signing key cut": (cut("signing/ed25519.pem"), "signing/ed25519.pem"),
     "signing key empty": (overwritten("signing/ed25519.pem", b""), "signing/ed25519.pem"),
     "settings broken": (overwritten("settings.toml", b"region = \n"), "settings.toml"),
@@ -142,8 +143,8 @@ def test_a_damaged_file_is_named_and_nothing_is_removed(data: Path, name: str) -
         (["ami", "list"], newer, "was written by a newer version"),
         (["parameter", "list"], overwritten("imagesmith.sqlite"), "imagesmith.sqlite is damaged"),
         (["base", "list"], overwritten("imagesmith.sqlite"), "imagesmith.sqlite is damaged"),
-        (["image", "list"], overwritten("keys.json"), "keys.json"),
-        (["env"], cut("keys.json"), "keys.json"),
+        (["image", "list"], overwritten("operator-key.json"), "operator-key.json"),
+        (["env"], cut("secrets.key"), "secrets.key"),
         (["doctor"], overwritten("settings.toml"), "settings.toml"),
         (["image", "list"], overwritten("settings.toml"), "settings.toml"),
     ],
@@ -265,7 +266,9 @@ def test_settings_and_addresses_that_cannot_be_used_are_told_in_one_line(tmp_pat
         taken.listen()
         port = str(taken.getsockname()[1])
         assert f"cannot listen on 127.0.0.1:{port}" in refused("serve", "--port", port, "--data-dir", data)
-    assert "cannot listen" in refused("serve", "--host", "192.0.2.1", "--port", "0", "--data-dir", data)
+    assert "cannot listen" in refused(
+        "serve", "--host", "192.0.2.1", "--insecure-bind", "--port", "0", "--data-dir", data
+    )
     missing = str(tmp_path / "missing.toml")
     assert "missing.toml" in refused("serve", "--port", "0", "--data-dir", data, "--settings", missing)
     (tmp_path / "data" / "settings.toml").mkdir()

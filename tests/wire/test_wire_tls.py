@@ -199,8 +199,8 @@ def _open_key(files: CertificateFiles, _folder: Path) -> CertificateFiles:
 
 
 def _with_password(files: CertificateFiles, _folder: Path) -> CertificateFiles:
-    argv = ["openssl", "pkey", "-in", str(files.key), "-aes256", "-passout", "pass:x", "-out", str(files.key)]
-    subprocess.run(argv, check=True, capture_output=True)
+    argv = ["openssl", "pkey", "-in", str(files.key), "-aes256", "-passout", "pass:x"]
+    files.key.write_bytes(subprocess.run(argv, check=True, capture_output=True).stdout)
     return files
 
 
