@@ -10,7 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from imagesmith.store import queries
+from imagesmith.store import counters
 from imagesmith.store.records import from_microseconds, microseconds
 from imagesmith.store.tables import access_keys, accounts
 from imagesmith.store.upsert import for_dialect, upserts
@@ -86,7 +86,7 @@ def put_key(tx: Connection, key: StoredKey) -> None:
         "created": microseconds(key.created), "expires": _number(key.expires), "retires": _number(key.retires),
     }  # fmt: skip
     tx.execute(for_dialect(tx, _PUT_KEY), row)
-    queries.next_number(tx, _REVISION)
+    counters.next_number(tx, _REVISION)
 
 
 def revoke_key(tx: Connection, key: StoredKey) -> None:
@@ -107,7 +107,7 @@ def all_keys(tx: Connection, *, account: str = "") -> list[StoredKey]:
 
 def keys_revision(tx: Connection) -> int:
     """A number that grows with every change of a key."""
-    return queries.counter(tx, _REVISION) or 0
+    return counters.counter(tx, _REVISION) or 0
 
 
 def _number(moment: datetime | None) -> int:
