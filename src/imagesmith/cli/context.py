@@ -139,10 +139,10 @@ def connect(data_dir: Path) -> ImagebuilderClient:
             f"no server is known for {data_dir}",
             f"start one with: imagesmith serve --data-dir {data_dir}",
         )
+    authority = address.authority if address is not None and url == address.url else ""
     if elsewhere and os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY"):
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or settings.region
-        return _client(url, region)
-    authority = address.authority if address is not None and url == address.url else ""
+        return _client(url, region, authority=authority)
     return _client(url, settings.region, first_key(data_dir, settings), authority=authority)
 
 
