@@ -26,7 +26,9 @@ def account() -> None:
 @data_dir_option
 @json_option
 def create(account: str | None, *, name: str, data_dir: Path, as_json: bool) -> None:
-    """Create the account ACCOUNT of 12 digits, or one with random digits.
+    """Create the account ACCOUNT.
+
+    Without ACCOUNT, its 12 digits are random.
 
     \b
     Examples:

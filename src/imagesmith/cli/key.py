@@ -77,7 +77,9 @@ def rotate(key_id: str, *, grace_hours: int, data_dir: Path, as_json: bool) -> N
 @click.option("--force", is_flag=True, help="Also the last key that may do everything in its account.")
 @data_dir_option
 def revoke(key_id: str, *, force: bool, data_dir: Path) -> None:
-    """End the key KEY_ID: requests that no server executes yet are refused.
+    """End the key KEY_ID at once.
+
+    Requests that no server executes yet are refused.
 
     \b
     Example:  imagesmith key revoke AKIAIOSFODNN7EXAMPLE --data-dir ./data
