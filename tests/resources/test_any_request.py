@@ -32,12 +32,12 @@ from imagesmith.store.database import Database
 from imagesmith.store.parameters import ParameterRecord, put_parameter
 from imagesmith.values.arn import Arn
 from imagesmith.wire.app import create_app
-from imagesmith.wire.keys import KeyRing
 from imagesmith.wire.model import Shape
 from imagesmith.wire.server import running
 from imagesmith.wire.validate import Validator, python_pattern
 from testing.api import ACCOUNT, DOCUMENT, REGION, TEMPLATE, WORKFLOW, Api, RecordingBuilder
 from testing.clocks import MovingClock
+from testing.keys import followed_keys
 from testing.loaded import managed_content, service_model
 from testing.signed import send_signed
 from testing.strategies import Values
@@ -205,8 +205,8 @@ def test_every_operation_answers_or_refuses_by_name(target: Target, data: st.Dat
 @pytest.fixture
 def signed(target: Target, sqlite_database: Database, clock: MovingClock, tmp_path: Path) -> Iterator[Api]:
     """The same service behind a server that verifies signatures."""
-    keys = KeyRing.open(tmp_path, ACCOUNT)
     settings = Settings(data_dir=tmp_path, account=ACCOUNT, region=REGION)
+    keys = followed_keys(settings, sqlite_database).ring
     app = create_app(
         target.service, keys=keys, settings=settings, clock=lambda: datetime.now(UTC),
         ids=lambda: str(uuid.uuid4()), api=API,
