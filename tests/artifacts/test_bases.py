@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -17,9 +19,11 @@ from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.managed.bases import ManagedBase, managed_base, managed_bases
+from imagesmith.namespaces.id_maps import FIRST_ID, MOST_RANGES, SIZE
 from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.settings import Registry
 from testing.containers import exported, opened_storage
+from testing.leaks import descendants
 from testing.registry_support import PASSWORD, USER, RunningRegistry
 
 pytestmark = pytest.mark.tool
@@ -57,10 +61,20 @@ class Managed:
         self.lines: list[str] = []
         self.results: list[Any] = []
         threads = [threading.Thread(target=self.ask) for _ in range(2)]
+        self.users: set[int] = set()
+        """Which users of this machine dpkg was, with the scripts of packages that it runs."""
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        while any(thread.is_alive() for thread in threads):
+            self.watch()
+            threads[0].join(0.1)
+            threads[1].join(0.1)
+
+    def watch(self) -> None:
+        for pid, words in descendants(os.getpid()).items():
+            if words.startswith(("dpkg ", "/usr/bin/dpkg ")):
+                with contextlib.suppress(OSError):
+                    self.users.add(Path(f"/proc/{pid}").stat().st_uid)
 
     def again(self, **options: Any) -> Bases:
         return Bases(self.storage, self.layout, folder=self.folder / "bases", now=lambda: self.moment, **options)
@@ -109,6 +123,15 @@ def test_the_base_is_a_clean_debian(managed: Managed) -> None:
         assert not [name for name in root.list("/etc/dpkg/dpkg.cfg.d") if "mmdebstrap" in name]
     config = managed.layout.config(parent.digest)
     assert config["created"].startswith("2027-01-15") and config["config"]["Cmd"] == ["/bin/bash"]
+
+
+def test_no_script_of_a_package_is_root_outside(managed: Managed) -> None:
+    """A base is made in a user namespace, and its files are root's all the same."""
+    assert managed.users and all(FIRST_ID <= user < FIRST_ID + MOST_RANGES * SIZE for user in managed.users)
+    parent = managed.results[0]
+    with managed.layout.rootfs(managed.storage, parent.digest, name="look") as place:
+        assert {(place / name).stat().st_uid for name in ("", "etc/passwd", "usr/bin/dpkg")} == {0}
+        assert (place / "dev/null").is_char_device()
 
 
 def test_packages_install_on_the_base(managed: Managed) -> None:

@@ -212,10 +212,11 @@ class Bases:
         on_line(f"bootstrapping {base.name} from {mirrors.main} (once; later builds reuse it)")
         with tempfile.TemporaryDirectory(prefix="bootstrap-", dir=self._folder) as folder:
             work = Path(folder)
-            done = bootstrap(
-                base, mirrors, work,
-                environment=self._storage.environment, on_output=line_reader(on_line), cancellation=cancellation,
-            )  # fmt: skip
+            with self._storage.new_namespace() as namespace:
+                done = bootstrap(
+                    base, mirrors, work, environment=self._storage.environment, on_output=line_reader(on_line),
+                    cancellation=cancellation, namespace=namespace,
+                )  # fmt: skip
             if done.returncode != 0 or done.timed_out:
                 raise ParentError(
                     f"the base {base.name} cannot be bootstrapped from {mirrors.main}: {done.tail(6)}\n"

@@ -1,6 +1,6 @@
 """Makes a Debian root file system from a package mirror, as the one layer of an image.
 
-    mmdebstrap (own process and mount namespace; works in memory when there is enough) --> layer.tar
+    mmdebstrap (own namespaces: of users too; works in memory when there is enough) --> layer.tar
       --> blob and configuration in the storage
 
 A kill at any moment ends every process and mount; the tar is in the caller's work folder.
@@ -9,8 +9,10 @@ A kill at any moment ends every process and mount; the tar is in the caller's wo
 from __future__ import annotations
 
 import json
+import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from imagesmith.layers.compression import pack_archive
 from imagesmith.layers.records import LayerBlob
 from imagesmith.layers.store import GZIP_LAYER
 from imagesmith.managed.bases import ManagedBase
+from imagesmith.namespaces.build_namespace import BuildNamespace, ViewPlace
 from imagesmith.processes import Cancellation, Completed, OnOutput
 from imagesmith.values.names import iso_instant
 
@@ -56,27 +59,45 @@ def bootstrap(
     on_output: OnOutput,
     cancellation: Cancellation | None = None,
     finish: str = "",
+    namespace: BuildNamespace | None = None,
 ) -> Completed:
     """Run mmdebstrap, which writes `layer.tar` into the empty folder `work`; the caller explains a failure.
 
     `environment` is passed to the tools; `finish` is our script that runs at the end, "$1" is the new root.
-    Raises Cancelled.
+    With a namespace, no script of a package is root outside. Raises Cancelled, OSError.
     """
     _write_files(base, work / "files")
     hook = work / "finish"
     # Removed at the end: as an option of dpkg it would make mmdebstrap filter every package through a program.
     hook.write_text(_FINISH + finish + "".join(f'rm -rf -- "$1"{pattern}\n' for pattern in base.excluded))
     hook.chmod(0o700)
-    memory = work / "memory"
-    memory.mkdir()
-    argv = _arguments(base, mirrors, work, hook)
-    needed = _MEMORY_NEEDED[base.kind]
-    if free_memory() >= needed:
-        argv = ["sh", "-c", _IN_MEMORY, "in-memory", str(memory), f"{needed // 4 * 3 // 1024**2}m", *argv]
-    variables = {**environment, "TMPDIR": str(memory), "IMAGESMITH_FILES": str(work / "files")}
-    return processes.run(
-        argv, env=variables, timeout=_SECONDS, cancellation=cancellation, on_output=on_output, tree=True
-    )
+    (work / "memory").mkdir()
+    with _way_in(namespace, work) as (entry, place, descriptors):
+        argv = _arguments(base, mirrors, place, place / hook.name)
+        memory, needed = place / "memory", _MEMORY_NEEDED[base.kind]
+        if free_memory() >= needed:
+            argv = ["sh", "-c", _IN_MEMORY, "in-memory", str(memory), f"{needed // 4 * 3 // 1024**2}m", *argv]
+        variables = {**environment, "TMPDIR": str(memory), "IMAGESMITH_FILES": str(place / "files")}
+        return processes.run(
+            [*entry, *argv], env=variables, timeout=_SECONDS, cancellation=cancellation, on_output=on_output,
+            tree=True, pass_fds=descriptors,
+        )  # fmt: skip
+
+
+@contextmanager
+def _way_in(namespace: BuildNamespace | None, work: Path) -> Iterator[tuple[list[str], Path, tuple[int, ...]]]:
+    """How to enter a namespace, the path of a folder there, and the descriptors that a program needs for it."""
+    if namespace is None:
+        yield [], work, ()
+        return
+    view = namespace.view([ViewPlace(work, writable=True, from_disk=True)])
+    try:
+        ways = [f"--user=/proc/self/fd/{namespace.descriptor}", f"--mount=/proc/self/fd/{view.descriptor}"]
+        # processes of the namespace's own: root inside may mount /proc only for those
+        own = ["unshare", "--fork", "--pid", "--kill-child=KILL", "--mount-proc", "--"]
+        yield ["nsenter", *ways, "--", *own], view.paths[0], (namespace.descriptor, view.descriptor)
+    finally:
+        os.close(view.descriptor)
 
 
 def keep_base(

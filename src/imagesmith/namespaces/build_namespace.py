@@ -37,6 +37,8 @@ class ViewPlace:
 
     source: Path
     writable: bool
+    from_disk: bool = False
+    """A folder of ours that can be written: what uid 0 owns on disk is root's inside."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ class BuildNamespace:
             trees = []
             for place in places:
                 tree = (
-                    clone_tree(place.source, NO_DEVICES) if place.writable
+                    clone_tree(place.source, NO_DEVICES, namespace=self.files if place.from_disk else -1)
+                    if place.writable
                     else clone_own_file(place.source, self.files)
                 )  # fmt: skip
                 stack.callback(os.close, tree)
