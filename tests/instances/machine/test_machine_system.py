@@ -5,6 +5,7 @@ Three boots under emulation, so one life of a machine is one test, and what it f
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from imagesmith.artifacts.disks import Disk, DiskStore, examine
+from imagesmith.instances import limits, timer
 from imagesmith.instances.command import Command
 from imagesmith.instances.machine.accelerator import Accelerator
 from imagesmith.instances.machine.instance import MachineInstance
@@ -38,6 +40,33 @@ _METADATA = (
 _RESULT = "/run/cloud-init/result.json"
 FACTS = InstanceFacts(instance_id="i-0123456789abcdef0", account="111111111111", region="eu-west-1")
 _STARTED = "cat /proc/sys/kernel/randomize_va_space /proc/1/personality /proc/cmdline"
+
+
+_LIMITS = """
+import json, os, signal, subprocess, sys
+sys.path.insert(0, "/root/limits")
+from pathlib import Path
+from imagesmith.instances.limits import ResourceLimits, leftover_groups, make_groups
+
+groups = make_groups("guest", ResourceLimits(processes=8, memory_mb=32))
+entrance = str(groups.entrances[0] / "cgroup.procs")
+JOIN = f'echo 0 >{entrance} || exit 9; '
+forks = 'for i in 1 2 3 4 5 6 7 8 9; do sleep 600 & done; wait'
+allocates = 'exec python3 -c "len(bytearray(96 * 1024 * 1024))"'
+forked = subprocess.Popen(["sh", "-c", JOIN + forks], stderr=subprocess.PIPE, start_new_session=True)
+denied = forked.stderr.readline().decode()
+most = len(Path(entrance).read_text().split())
+os.killpg(forked.pid, signal.SIGKILL)
+forked.wait()
+memory = subprocess.run(["sh", "-c", JOIN + allocates]).returncode
+killed = groups.out_of_memory()
+frozen = subprocess.Popen(["sh", "-c", JOIN + "echo on; exec sleep 600"], stdout=subprocess.PIPE)
+frozen.stdout.readline()
+(groups.folders[0] / "cgroup.freeze").write_text("1")
+groups.remove()
+found = [groups.missing, denied, most, memory, killed, frozen.wait(60), len(leftover_groups("guest"))]
+print(json.dumps(found))
+"""
 
 
 @dataclass
@@ -133,6 +162,12 @@ def use(life: Life, machine: MachineInstance, listener: int) -> None:
     life.said["metadata"] = machine.run(Command(["bash", "-c", _METADATA]))
     life.said["link-local"] = machine.run(Command(["sh", "-c", _OPEN, "sh", "169.254.169.253", "80"]))
     socket.create_connection((outside[0], listener), 5).close()
+    for module in (limits, timer):
+        assert module.__file__ is not None
+        machine.run(Command(["mkdir", "-p", "/root/limits/imagesmith/instances"]))
+        place = f"/root/limits/{module.__name__.replace('.', '/')}.py"
+        machine.write(place, Path(module.__file__).read_bytes(), mode=0o644)
+    life.said["limits"] = machine.run(Command(["python3", "-"], input=_LIMITS.encode(), timeout=300))
 
 
 def test_commands_end_as_they_do_in_a_container(life: Life) -> None:
@@ -145,6 +180,14 @@ def test_commands_end_as_they_do_in_a_container(life: Life) -> None:
     assert life.said["timeout"].timed_out and life.said["timeout"].stdout == b"started\n"
     assert life.said["left running"].returncode == 0 and not life.said["left running"].timed_out
     assert life.text("environment") == "b c'd|/root|/usr\n"
+
+
+def test_control_groups_of_version_2_limit_and_end(life: Life) -> None:
+    """In the guest, where the controllers belong to version 2: processes, memory, and a frozen process."""
+    missing, denied, most, memory, killed, frozen, left = json.loads(life.text("limits"))
+    assert missing == [] and "ork" in denied and most <= 8
+    assert (memory, killed) == (-9, 1)
+    assert (frozen, left) == (-9, 0)
 
 
 def test_streams_and_files_are_whole(life: Life) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from itertools import cycle
+from collections.abc import Callable, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Literal
 
 from imagesmith.instances.command import Command
@@ -54,7 +55,7 @@ class GuestSession:
     def __init__(
         self, power: PowerSequence, *, loop: LoopThread, timer: Timer, own_servers: bool, own_user_data: bool
     ) -> None:
-        """`own_servers`: cloud-init starts SSH servers of ours in the guest, which are tried first.
+        """`own_servers`: cloud-init starts SSH servers of ours in the guest, see `_is_usable`.
 
         `own_user_data`: the guest's user data may change its host keys and its own SSH server.
         """
@@ -101,7 +102,7 @@ class GuestSession:
         """
         started = self._timer.now()
         refused: float | None = None
-        ports = deque(self._ports)
+        ports = deque(self._ports[-1:] + self._ports[:-1])
 
         def check() -> None:
             self._power.check()
@@ -109,11 +110,8 @@ class GuestSession:
 
         def attempt() -> asyncssh.SSHClientConnection:
             check()
-            turns = cycle(tuple(ports))
             ports.rotate(-1)  # the next attempt begins with another one, should this one not let us in
-            sock = wait_for_banner(
-                lambda: self._power.connect(next(turns)), started + seconds, check, timer=self._timer
-            )
+            sock = self._answered(tuple(ports), started + seconds, check)
             connection = self._login(sock, identity)
             if self._boot_id(connection) == other_than:
                 connection.abort()
@@ -177,6 +175,24 @@ class GuestSession:
         if done.returncode != 0:
             raise LoginRefused(f"cannot read the guest's boot id: {done.tail(1)}")
         return done.stdout.decode().strip()
+
+    def _answered(self, ports: Sequence[int], until: float, check: Callable[[], None]) -> socket.socket:
+        """A connection to an SSH server of the guest; the ports are tried in turn."""
+        turns = count()
+
+        def connect() -> socket.socket:
+            usable = [port for port in ports if self._is_usable(port)]
+            return self._power.connect(usable[next(turns) % len(usable)])
+
+        return wait_for_banner(connect, until, check, timer=self._timer)
+
+    def _is_usable(self, port: int) -> bool:
+        """Whether the machine is ready once this server lets us in.
+
+        With user data the run waits for cloud-init anyway. Without, the guest's own server is the sign that
+        cloud-init has made keys and users, and ours, which start before, are tried when it has ended.
+        """
+        return port == SSH_PORT or self._own_user_data or self._power.console.configured is not None
 
     def _check_answers(self, started: float) -> None:
         """Raise an error if cloud-init has finished and no SSH server answers."""
