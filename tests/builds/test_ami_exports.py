@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -101,12 +102,16 @@ def with_roles(work: Work, **roles: Role) -> Work:
 def test_a_disk_is_exported_to_a_bucket(
     built: tuple[Work, bytes], bucket: Any, tmp_path: Path, form: str, tool: str
 ) -> None:
-    """The object is the disk in the format that was asked for, named for the AMI under the prefix."""
+    """The object is the disk in the format that was asked for, named for the AMI under the prefix; its checksum
+    lies beside it."""
     work, content = built
     ami = distribute(work, exporting(form, s3Prefix=f"golden/{form}/"))
-    (key,) = names(bucket, f"golden/{form}/")
-    assert key == f"golden/{form}/export-{ami}.{form.lower()}"
+    key = f"golden/{form}/export-{ami}.{form.lower()}"
+    assert names(bucket, f"golden/{form}/") == [key, f"{key}.sha256"]
     bucket.download_file("disks", key, str(tmp_path / "back"))
+    checksum = bucket.get_object(Bucket="disks", Key=f"{key}.sha256")["Body"].read().decode()
+    digest = hashlib.sha256((tmp_path / "back").read_bytes()).hexdigest()
+    assert checksum == f"{digest}  export-{ami}.{form.lower()}\n"
     subprocess.run(
         ["qemu-img", "convert", "-f", tool, "-O", "raw", str(tmp_path / "back"), str(tmp_path / "back.raw")],
         check=True,
@@ -124,7 +129,7 @@ def test_parts_of_a_killed_export_are_taken_away(built: tuple[Work, bytes], buck
         bucket.create_multipart_upload(Bucket="disks", Key=name)
     distribute(work, exporting(s3Prefix="parts/"))
     left = [item["Key"] for item in bucket.list_multipart_uploads(Bucket="disks")["Uploads"]]
-    assert left == [f"{key}.other"] and names(bucket, "parts/") == [key]
+    assert left == [f"{key}.other"] and names(bucket, "parts/") == [key, f"{key}.sha256"]
 
 
 def test_an_export_that_fails_says_where_it_stopped(built: tuple[Work, bytes]) -> None:
@@ -172,7 +177,7 @@ def test_an_export_under_its_role_is_made(built: tuple[Work, bytes], bucket: Any
     work, _ = built
     export = exporting(s3Prefix="role/", roleName=f"arn:aws:iam::{PLAN.account}:role/vmie")
     distribute(with_roles(work, vmie=Role(buckets=("dis*",))), export)
-    assert len(names(bucket, "role/")) == 1
+    assert [name.rpartition(".")[2] for name in names(bucket, "role/")] == ["raw", "sha256"]
 
 
 def test_a_disk_of_a_region_with_a_host_is_copied_there(built: tuple[Work, bytes], host: Host) -> None:

@@ -101,7 +101,7 @@ def test_killed_imports_and_distributions_end_once(
     assert sorted(item["region"] for item in copies) == ["eu-north-1", REGION]
     [own] = [item["image"] for item in copies if item["region"] == REGION]
     listed = bucket.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]
-    assert [item["Key"] for item in listed] == [f"{prefix}export-{own}.raw"]
+    assert [item["Key"] for item in listed] == [f"{prefix}export-{own}.raw{end}" for end in ("", ".sha256")]
     known = json.loads(server.command("ami", "list", "--json"))
     assert len(known) == 4, "the source, the import, and two of the distribution"
     for arn in (imported, distributed):

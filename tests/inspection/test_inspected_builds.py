@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.referrers import attached
-from imagesmith.distribution.referrers import fetch_referrers
+from imagesmith.distribution.cosign import attestation_tag, signature_tag
+from imagesmith.distribution.referrers import fetch_referrers, push_referrers
 from imagesmith.inspection.provenance import KIND
 from imagesmith.inspection.sbom import CYCLONEDX_TYPE, SPDX_TYPE
 from imagesmith.inspection.signing import SigningKey, public_key_path
+from imagesmith.inspection.sigstore import BUNDLE_TYPE
 from imagesmith.settings import Registry
 from testing.pipeline_support import Forge, RunningServer, image_digest, uris
-from testing.registry_support import RunningRegistry
+from testing.registry_support import RunningRegistry, write_layout
 from testing.vulnerable import debian, feed
 
 pytestmark = pytest.mark.tool
@@ -62,6 +65,42 @@ def test_verifying_notices_every_change(forge: Forge, server: RunningServer, tmp
     finally:
         blob.write_bytes(kept)
     assert "no image of this name" in server.command("image", "verify", "nobody/1.0.0", status=1)
+
+
+def test_an_image_under_another_name_is_not_verified(
+    forge: Forge, server: RunningServer, open_registry: RunningRegistry
+) -> None:
+    """A copy has the name of its origin until it is attested; its provenance alone can be asked for."""
+    (uri,) = uris(forge.build(forge.recipe(forge.component(build="echo x > /name"))))
+    origin, copy = uri.rpartition(":")[0], f"{open_registry.host}/copied/web:1"
+    options = ["--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"]
+    subprocess.run(["skopeo", "copy", *options, f"docker://{uri}", f"docker://{copy}"], check=True)
+    assert "no provenance is attached" in server.command("image", "verify", copy, status=1)
+    registry = Registry(open_registry.host, insecure=True)
+    with_attachments(registry, origin.partition("/")[2], "copied/web", image_digest(f"docker://{uri}"))
+    assert f"it is signed as {origin}, not as {open_registry.host}/copied/web" in server.command(
+        "image", "verify", copy, status=1
+    )
+    assert "verified" in server.command("image", "verify", copy, "--any-name")
+    said = server.command("image", "attest", copy)
+    assert f"signed as {open_registry.host}/copied/web" in said and BUNDLE_TYPE in said
+    assert "verified" in server.command("image", "verify", copy)
+    stranger = f"{open_registry.host}/copied/other:1"
+    layout = server.data_dir.parent / "stranger"
+    write_layout(layout, "web:1")
+    subprocess.run(["skopeo", "copy", *options, f"oci:{layout}:web:1", f"docker://{stranger}"], check=True)
+    assert "only what was built here is signed" in server.command("image", "attest", stranger, status=1)
+
+
+def with_attachments(registry: Registry, origin: str, target: str, digest: str) -> None:
+    """Copy what is attached to an image, as tools that know it do."""
+    push_referrers(registry, target, digest, fetch_referrers(registry, origin, digest, KIND))
+    for tag in (signature_tag(digest), attestation_tag(digest)):
+        subprocess.run(
+            ["skopeo", "copy", "--quiet", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false",
+             f"docker://{registry.url}/{origin}:{tag}", f"docker://{registry.url}/{target}:{tag}"],
+            check=True,
+        )  # fmt: skip
 
 
 def test_a_scan_finds_what_is_known(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from imagesmith.inspection.signing import public_key_path
 from testing.machine_images import ADOPT, Base, add, built, registering, root_of, start
 from testing.pipeline_support import Forge
 from testing.scan_samples import TRACKER
@@ -61,6 +64,40 @@ def test_a_registered_disk_is_known_and_signed_like_a_container(forge: Forge, ba
         file.write(b"x")
     assert "no provenance is attached" in forge.server.command("image", "verify", str(copy), status=1)
     assert "no image of this name" in forge.server.command("image", "verify", "nobody/1.0.0", status=1)
+
+
+def test_an_exported_disk_carries_what_others_need_to_check_it(forge: Forge, base: Base, tmp_path: Path) -> None:
+    """Checksum, inventories and provenance lie beside it; coreutils, cosign and a data directory of none agree."""
+    image = built(forge, base, registering(forge, root_of(base)))
+    (ami,) = image["outputResources"]["amis"]
+    target = tmp_path / "web.vmdk"
+    forge.server.command("ami", "export", ami["image"], str(target), "--format", "vmdk")
+    beside = {place.name for place in tmp_path.glob("web.vmdk.*")}
+    assert beside == {f"web.vmdk{suffix}" for suffix in (".sha256", ".sigstore.json", ".spdx.json", ".cdx.json")}
+    subprocess.run(["sha256sum", "--quiet", "-c", "web.vmdk.sha256"], cwd=tmp_path, check=True)
+    spdx = json.loads((tmp_path / "web.vmdk.spdx.json").read_bytes())
+    assert spdx["spdxVersion"] == "SPDX-2.3" and "Jinja2" in {item["name"] for item in spdx["packages"]}
+    key = public_key_path(forge.server.data_dir)
+    assert verified_by_cosign(target, key) == 0
+    words = ("image", "verify", str(target), "--key", str(key), "--json")
+    assert json.loads(forge.server.command(*words))["image"] == image["arn"]
+    with target.open("ab") as file:
+        file.write(b"x")
+    assert verified_by_cosign(target, key) != 0
+    assert "the provenance describes" in forge.server.command(*words, status=1)
+
+
+def verified_by_cosign(disk: Path, key: Path) -> int:
+    """The exit status of cosign for a disk and the bundle beside it, offline."""
+    root = disk.with_name("root.json")
+    root.write_text('{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}')
+    argv = [
+        str(Path(sys.executable).parent / "cosign"), "verify-blob-attestation", "--key", str(key),
+        "--new-bundle-format", "--insecure-ignore-tlog", "--trusted-root", str(root), "--type", "slsaprovenance1",
+        "--bundle", f"{disk}.sigstore.json", str(disk),
+    ]  # fmt: skip
+    environment = {**os.environ, "HOME": str(disk.parent)}
+    return subprocess.run(argv, capture_output=True, env=environment, check=False).returncode
 
 
 def test_a_parent_that_is_distributed_as_it_is_is_read_too(forge: Forge, base: Base) -> None:

@@ -19,6 +19,8 @@ from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.listing import Listing
 from imagesmith.cli.screen import echo
 from imagesmith.cli.store import opened_store
+from imagesmith.distribution.companions import companions, write_companions
+from imagesmith.inspection.signing import SigningError, SigningKey
 from imagesmith.instances.machine.instance import MachineInstance
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.store import amis
@@ -86,6 +88,10 @@ def export(ami_id: str, target: Path, form: str, data_dir: Path) -> None:
     """Write the disk of an AMI to a file; the file appears when it is complete.
 
     \b
+    Beside it: TARGET.sha256, TARGET.sigstore.json (the signed provenance), TARGET.spdx.json and
+    TARGET.cdx.json, as far as the disk has them; see docs/verify.md.
+
+    \b
     Examples:
       imagesmith ami export ami-0123456789abcdef0 web.raw
       imagesmith ami export ami-0123456789abcdef0 web.vmdk --format vmdk
@@ -93,10 +99,13 @@ def export(ami_id: str, target: Path, form: str, data_dir: Path) -> None:
     settings = settings_of(data_dir)
     found = find_ami(settings, ami_id)
     try:
-        disk_store(settings).export(found.digest, target, form)
-    except DiskError as error:
+        store = disk_store(settings)
+        store.export(found.digest, target, form)
+        beside = companions(store, found, target, SigningKey.open(settings.data_dir))
+        write_companions(target, beside)
+    except (DiskError, SigningError, OSError) as error:
         raise CommandFailed(f"{ami_id} cannot be exported: {error}") from error
-    echo(f"{target}: {human_size(target.stat().st_size)}, {form}")
+    echo(f"{target}: {human_size(target.stat().st_size)}, {form}; beside it: {', '.join(sorted(beside))}")
 
 
 @ami.command()

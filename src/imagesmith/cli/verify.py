@@ -23,10 +23,12 @@ from imagesmith.artifacts.shared import NotShared, SharedStoreError
 from imagesmith.builds.stores import open_exchange, open_layout
 from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, print_json, settings_of
 from imagesmith.cli.disks import disk_store, find_ami
+from imagesmith.cli.registry_images import RegistryImage, check_name, registry_image
 from imagesmith.cli.screen import make_console
 from imagesmith.cli.store import opened_store
 from imagesmith.distribution.client import RegistryError
-from imagesmith.distribution.referrers import fetch_manifest, fetch_referrers
+from imagesmith.distribution.companions import BUNDLE
+from imagesmith.distribution.referrers import fetch_referrers
 from imagesmith.inspection.provenance import (
     DISK_PROVENANCE,
     KIND,
@@ -37,7 +39,8 @@ from imagesmith.inspection.provenance import (
 )
 from imagesmith.inspection.provenance import verify as verify_envelope
 from imagesmith.inspection.signing import PublicKey, SigningError, public_key_path
-from imagesmith.settings import Registry, Settings
+from imagesmith.inspection.sigstore import envelope_of
+from imagesmith.settings import Settings
 from imagesmith.store import amis
 from imagesmith.values.arn import Arn, ArnError, slug_of
 
@@ -53,14 +56,18 @@ _NEWEST = re.compile(r":([0-9]+)\.([0-9]+)\.([0-9]+)-([0-9]+)$")
     "--key", "key_file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Public key to check with.  [default: the key of the data directory]",
 )  # fmt: skip
+@click.option(
+    "--any-name", is_flag=True, help="Also accept an image of a registry that is signed under another name."
+)
 @data_dir_option
 @json_option
-def verify(reference: str, key_file: Path | None, data_dir: Path, as_json: bool) -> None:
+def verify(reference: str, key_file: Path | None, any_name: bool, data_dir: Path, as_json: bool) -> None:
     """Check the signed provenance of an image, and show its builder, sources and build time.
 
     \b
     REFERENCE is a digest, an ARN, NAME, NAME/1.0.0, NAME/1.0.0/3, an AMI, the path of a
-    copied qcow2 disk, or HOST/REPOSITORY:TAG in a registry.
+    copied or exported disk, or HOST/REPOSITORY:TAG in a registry.
+    In a registry the signature must name HOST/REPOSITORY, see --any-name.
     The exit status is 1 if a check fails.
     Example:  imagesmith image verify web/1.0.0/1 --data-dir ./data
               imagesmith image verify ami-28e4df46c53949a3f --data-dir ./data
@@ -73,7 +80,10 @@ def verify(reference: str, key_file: Path | None, data_dir: Path, as_json: bool)
         raise CommandFailed(f"{reference} is not verified: there is no public key {path}", hint)
     try:
         key = PublicKey.read(path)
-        found = _verified(_find(settings, reference), key)
+        image = _find(settings, reference)
+        found = _verified(image, key)
+        if image.place is not None and not any_name:
+            check_name(image.place, key)
     except (SigningError, DiskError, LayoutError, RegistryError, SharedStoreError, VerificationFailed) as error:
         raise CommandFailed(f"{reference} is not verified: {error}") from error
     if as_json:
@@ -106,6 +116,8 @@ class SignedImage:
     documents: tuple[Referrer, ...]
     image: str = ""
     """The required ARN in them; empty: any."""
+    place: RegistryImage | None = None
+    """Where in a registry it is; None: in the data directory."""
 
 
 def _find(settings: Settings, reference: str) -> SignedImage:
@@ -135,6 +147,8 @@ class _Disk:
     digest: str
     image: str = ""
     """The ARN of the image that the disk must belong to; empty: any."""
+    bundle: Path | None = None
+    """The file beside it that may have its provenance."""
 
 
 def _disk(settings: Settings, reference: str) -> _Disk | None:
@@ -148,7 +162,8 @@ def _disk(settings: Settings, reference: str) -> _Disk | None:
         return _Disk(reference)
     if Path(reference).is_file():
         with Path(reference).open("rb") as file:
-            return _Disk(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
+            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return _Disk(digest, bundle=Path(reference + BUNDLE))
     return None
 
 
@@ -174,33 +189,22 @@ def _built_disk(settings: Settings, reference: str) -> _Disk | None:
 
 
 def _read_disk(settings: Settings, disk: _Disk) -> SignedImage:
-    """The provenances beside a disk about its image, oldest first."""
+    """The provenances beside a disk about its image, oldest first, and the one beside the file."""
     known = disk_store(settings).documents(disk.digest)
     start = disk_provenance(disk.image) if disk.image else DISK_PROVENANCE
     places = [place for name, place in known.items() if name.startswith(start)]
     places.sort(key=lambda place: place.stat().st_mtime)
-    documents = tuple(Referrer("", b"", Document(KIND, MEDIA_TYPE, place.read_bytes())) for place in places)
+    envelopes = [place.read_bytes() for place in places]
+    if disk.bundle is not None and disk.bundle.is_file():
+        envelopes.append(envelope_of(disk.bundle.read_bytes()))
+    documents = tuple(Referrer("", b"", Document(KIND, MEDIA_TYPE, data)) for data in envelopes)
     return SignedImage(disk.digest, documents, disk.image)
 
 
 def _read_registry(settings: Settings, reference: str) -> SignedImage:
-    host, _, rest = reference.partition("/")
-    repository, at, digest = rest.partition("@")
-    tag = ""
-    if not at:
-        repository, _, tag = rest.rpartition(":") if ":" in rest else (rest, "", "latest")
-    known = next((item for item in settings.registries.values() if item.url.split("/")[0] == host), None)
-    registry = Registry(
-        host,
-        username=known.username if known else "",
-        password_file=known.password_file if known else "",
-        insecure=known.insecure if known else False,
-    )
-    manifest = fetch_manifest(registry, repository, digest or tag)
-    computed = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
-    if digest and computed != digest:
-        raise VerificationFailed(f"the registry returned a manifest with digest {computed}")
-    return SignedImage(computed, fetch_referrers(registry, repository, computed, KIND))
+    image = registry_image(settings, reference)
+    documents = fetch_referrers(image.registry, image.repository, image.digest, KIND)
+    return SignedImage(image.digest, documents, place=image)
 
 
 def _find_digest(layout: OciLayout, exchange: Exchange | None, settings: Settings, reference: str) -> str:

@@ -28,7 +28,7 @@ from imagesmith.settings import Registry
 MAX_DOCUMENT = 64 * 1024 * 1024
 MAX_MANIFEST = 8 * 1024 * 1024
 _MAX_TOKEN = 64 * 1024
-MAX_TAGS = 1000
+MAX_TAGS = 4000
 """Tags of a repository that are compared before a manifest is removed."""
 _MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json",

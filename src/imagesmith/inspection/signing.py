@@ -46,6 +46,26 @@ class PublicKey:
         form = serialization.PublicFormat.SubjectPublicKeyInfo
         return sha256_hex(self.key.public_bytes(serialization.Encoding.DER, form))
 
+    @property
+    def envelope_id(self) -> str:
+        """The id of the key in envelopes: the one that in-toto's library computes, which accepts no other."""
+        form = serialization.PublicFormat.Raw
+        public = self.key.public_bytes(serialization.Encoding.Raw, form).hex()
+        described = {"keytype": "ed25519", "keyval": {"public": public}, "scheme": "ed25519"}
+        return sha256_hex(json.dumps(described, separators=(",", ":"), sort_keys=True))
+
+    @property
+    def hint(self) -> str:
+        """The id of the key in Sigstore bundles."""
+        return base64.b64encode(bytes.fromhex(self.id)).decode()
+
+    def verify(self, data: bytes, signature: bytes) -> None:
+        """Raises SigningError."""
+        try:
+            self.key.verify(signature, data)
+        except InvalidSignature as error:
+            raise SigningError(f"the signature is not of the expected key ({self.id[:16]})") from error
+
     @classmethod
     def read(cls, path: Path) -> PublicKey:
         """Raises SigningError."""
@@ -84,13 +104,17 @@ class SigningKey:
         _write_public(public_key_path(data_dir), opened.public)
         return opened
 
+    def sign(self, data: bytes) -> bytes:
+        """The raw signature of some bytes."""
+        return self._key.sign(data)
+
     def envelope(self, payload: bytes, payload_type: str = STATEMENT_TYPE) -> bytes:
         """The signed payload as a DSSE envelope, JSON."""
         signature = self._key.sign(_encoding(payload_type, payload))
         document = {
             "payload": base64.b64encode(payload).decode(),
             "payloadType": payload_type,
-            "signatures": [{"keyid": self.public.id, "sig": base64.b64encode(signature).decode()}],
+            "signatures": [{"keyid": self.public.envelope_id, "sig": base64.b64encode(signature).decode()}],
         }
         return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 
 from imagesmith.artifacts.retry_policy import RetryPolicy
 from imagesmith.distribution.client import RegistryClient, RegistryError
+from imagesmith.distribution.cosign import attestation_tag, is_attached_tag, signature_tag
 from imagesmith.settings import Registry
 
 
@@ -45,7 +46,9 @@ def _remove_tags(client: RegistryClient, repository: str, own: Collection[str]) 
     others = {
         tag: digest
         for tag in client.tags(repository)
-        if tag not in own and (digest := client.digest_of_tag(repository, tag)) in digests
+        if tag not in own
+        and not is_attached_tag(tag)
+        and (digest := client.digest_of_tag(repository, tag)) in digests
     }
     for tag in own:
         digest = client.digest_of_tag(repository, tag)
@@ -54,6 +57,9 @@ def _remove_tags(client: RegistryClient, repository: str, own: Collection[str]) 
             _remove_tag(client, repository, tag, keeping[0])
     for digest in sorted(digests - set(others.values())):
         client.delete_manifest(repository, digest)
+        for tag in (signature_tag(digest), attestation_tag(digest)):
+            if attached := client.digest_of_tag(repository, tag):
+                client.delete_manifest(repository, attached)
 
 
 def _remove_tag(client: RegistryClient, repository: str, tag: str, keeping: str) -> None:

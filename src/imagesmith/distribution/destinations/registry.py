@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from imagesmith.artifacts.layout import LayoutError
-from imagesmith.artifacts.referrers import attached
+from imagesmith.distribution.attest import attest
 from imagesmith.distribution.client import RegistryError
+from imagesmith.distribution.cosign import name_in
 from imagesmith.distribution.destination import Delivery, DistributionContext
 from imagesmith.distribution.push import Pushed, push_image
 from imagesmith.distribution.push_request import PushFailed
-from imagesmith.distribution.referrers import push_referrers
 from imagesmith.distribution.role_access import refused_registry
+from imagesmith.inspection.signing import SigningError, SigningKey
 from imagesmith.settings import Registry
 
 
@@ -103,16 +104,19 @@ def push_built_image(
 
 
 def _push_documents(context: DistributionContext, registry: Registry, repository: str, digest: str) -> None:
-    """Attach the documents of an image to its push. A registry that refuses them does not undo the push: the log
-    reports it, and the documents stay beside the image in the layout."""
-    documents = attached(context.layout, digest)
+    """Attach documents and signatures of an image to its push. A registry that refuses them does not undo the push:
+    the log reports it, and the documents stay beside the image in the layout."""
     try:
-        push_referrers(registry, repository, digest, documents, context.retry_policy)
-    except RegistryError as error:
+        key = SigningKey.open(context.settings.data_dir)
+        kinds = attest(context.layout, registry, repository, digest, key, context.retry_policy)
+    except (RegistryError, SigningError) as error:
         context.log.line(
-            "distribute", f"warning: the documents about the image could not be attached to it: {error}"
+            "distribute",
+            f"warning: the documents about the image could not be attached to it: {error}; "
+            f"repeat with: imagesmith image attest {name_in(registry, repository)}@{digest}",
         )
         return
-    if documents:
-        kinds = ", ".join(sorted({item.document.kind for item in documents}))
-        context.log.line("distribute", f"attached to {repository}@{digest}: {kinds}")
+    context.log.line(
+        "distribute",
+        f"signed as {name_in(registry, repository)}, attached to {repository}@{digest}: {', '.join(kinds)}",
+    )

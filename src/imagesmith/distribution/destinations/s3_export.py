@@ -1,5 +1,7 @@
 """An S3 bucket as a destination: a disk in the requested format, whole or not at all (spec/api.md 6.3).
 
+Its checksum, provenance and inventory follow as objects beside it (companions.py).
+
 Long files are uploaded in parts, which S3 joins at the end; parts of a killed attempt are removed first, because a
 store keeps them, hidden, without limit.
 """
@@ -11,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imagesmith.distribution.companions import companions, write_companions
 from imagesmith.distribution.destination import Delivery, DistributionContext
 from imagesmith.distribution.failures import DeliveryFailed
 from imagesmith.distribution.role_access import export_s3, refused_bucket
+from imagesmith.inspection.signing import SigningKey
 from imagesmith.processes import Cancellation
 
 
@@ -62,7 +66,13 @@ class S3Export:
             ) as whole,
         ):
             context.check_fence()
-            export_object(access.client(), whole, export.bucket, key, cancellation=context.cancellation)
+            client = access.client()
+            export_object(client, whole, export.bucket, key, cancellation=context.cancellation)
+            beside = companions(context.disks, delivery.ami, whole, SigningKey.open(context.settings.data_dir))
+            write_companions(whole, beside)
+            for suffix in beside:
+                place = whole.with_name(whole.name + suffix)
+                export_object(client, place, export.bucket, key + suffix, cancellation=context.cancellation)
         return (f"s3://{export.bucket}/{key}",)
 
 

@@ -1,0 +1,59 @@
+"""The files beside a disk that leaves: what it is, and who says so, for tools that do not know imagesmith.
+
+    web.vmdk.sha256          for `sha256sum -c`
+    web.vmdk.sigstore.json   the provenance as a Sigstore bundle, about this file and the disk of the build
+    web.vmdk.spdx.json       the inventory
+    web.vmdk.cdx.json
+
+A disk without an inventory, or whose provenance another key signed, lacks those files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from imagesmith.artifacts.disks import DiskStore
+from imagesmith.inspection.provenance import disk_provenance
+from imagesmith.inspection.signing import SigningError, SigningKey, open_envelope
+from imagesmith.inspection.sigstore import bundle
+from imagesmith.store.amis import Ami
+
+BUNDLE = ".sigstore.json"
+_INVENTORIES = {".spdx.json": "spdx.json", ".cdx.json": "cyclonedx.json"}
+
+
+def companions(disks: DiskStore, ami: Ami, file: Path, key: SigningKey) -> Mapping[str, bytes]:
+    """Suffix -> content, for the file that the disk of an AMI was written to. Raises OSError."""
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    beside = {".sha256": f"{digest}  {file.name}\n".encode()}
+    documents = disks.documents(ami.digest)
+    provenance = documents.get(disk_provenance(ami.image_arn))
+    if provenance is not None and (signed := _signed_again(provenance.read_bytes(), file.name, digest, key)):
+        beside[BUNDLE] = signed
+    for suffix, name in _INVENTORIES.items():
+        if name in documents:
+            beside[suffix] = documents[name].read_bytes()
+    return beside
+
+
+def write_companions(target: Path, beside: Mapping[str, bytes]) -> None:
+    """Write them beside a file. Raises OSError."""
+    for suffix, data in beside.items():
+        target.with_name(target.name + suffix).write_bytes(data)
+
+
+def _signed_again(envelope: bytes, name: str, digest: str, key: SigningKey) -> bytes:
+    """The provenance with the written file as its first subject; empty if it is not of this key."""
+    try:
+        payload, _ = open_envelope(envelope, (key.public,))
+        document: Any = json.loads(payload)
+        document["subject"] = [{"name": name, "digest": {"sha256": digest}}, *document["subject"]]
+    except (SigningError, ValueError, KeyError, TypeError):
+        return b""
+    text = json.dumps(document, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    return bundle(key.envelope(text.encode()), key.public)
