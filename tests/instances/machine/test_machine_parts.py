@@ -88,7 +88,9 @@ def test_a_seed_lets_in_the_owner_of_the_key_and_nobody_else(tmp_path: Path) -> 
     """The NoCloud disk holds our public key and the machine's own key pair."""
     identity = MachineIdentity.fresh()
     found = seed_files(tmp_path, identity)
-    vendor = json.loads(found["vendor-data"].removeprefix(b"#cloud-config\n"))
+    hook, config = json.loads(found["vendor-data"].removeprefix(b"#cloud-config-archive\n"))
+    vendor = json.loads(config["content"].removeprefix("#cloud-config\n"))
+    assert hook["type"] == "text/cloud-boothook" and identity.authorized in hook["content"]
     assert json.loads(found["meta-data"]) == {"instance-id": identity.instance_id, "local-hostname": "host-1"}
     assert vendor["ssh_authorized_keys"] == [identity.authorized] and vendor["disable_root"] is False
     private = asyncssh.import_private_key(vendor["ssh_keys"]["ed25519_private"])
@@ -97,14 +99,18 @@ def test_a_seed_lets_in_the_owner_of_the_key_and_nobody_else(tmp_path: Path) -> 
 
 @pytest.mark.tool
 def test_user_data_is_given_as_it_stands_and_mixed_with_nothing(tmp_path: Path) -> None:
-    """Beside it there is a boot hook with our public key, and no member that cloud-init would merge."""
+    """Beside it there is a boot hook with our public key and the machine's own, and no member that cloud-init would
+    merge."""
     identity = MachineIdentity.fresh()
     found = seed_files(tmp_path, identity, user_data=b"#!/bin/sh\necho hello\n")
     assert found["user-data"] == b"#!/bin/sh\necho hello\n"
     large = os.urandom(3_000_000)
     assert seed_files(tmp_path, identity, user_data=large)["user-data"] == large
-    assert found["vendor-data"].startswith(b"#cloud-boothook\n#!/bin/sh\n")
-    assert identity.authorized.encode() in found["vendor-data"] and b"PRIVATE" not in found["vendor-data"]
+    (hook,) = json.loads(found["vendor-data"].removeprefix(b"#cloud-config-archive\n"))
+    assert hook["type"] == "text/cloud-boothook" and hook["content"].startswith("#!/bin/sh\n")
+    assert identity.authorized in hook["content"]
+    client, host = (key.export_private_key().decode().splitlines()[4] for key in (identity.client, identity.host))
+    assert host in hook["content"] and client not in hook["content"]
 
 
 def credential_lines(identity: MachineIdentity, *, host_key: bool) -> dict[str, list[str]]:
