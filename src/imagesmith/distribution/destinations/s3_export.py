@@ -1,6 +1,6 @@
 """An S3 bucket as a destination: a disk in the requested format, whole or not at all (spec/api.md 6.3).
 
-Its checksum, provenance and inventory follow as objects beside it (companions.py).
+Its checksum, provenance and inventory follow as objects beside it (distribution/companions.py).
 
 Long files are uploaded in parts, which S3 joins at the end; parts of a killed attempt are removed first, because a
 store keeps them, hidden, without limit.
