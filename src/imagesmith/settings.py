@@ -320,8 +320,7 @@ class Settings:
     partition: Annotated[str, Text(r"[a-z][a-z0-9-]{0,30}", "a partition, like aws")] = "aws"
     auth: AuthMode = "static"
     secrets_key_file: Annotated[str, _PATH] = ""
-    """The file with the key that secrets in the database are encrypted with. Empty: `secrets.key` in the data
-    directory."""
+    """The key file of the secrets in the database. Empty: `secrets.key` in the data directory."""
     insecure_bind: bool = False
     """Listen beyond this machine without TLS, or with `auth = "none"`: for a network that no stranger reaches."""
     idempotency_hours: Annotated[int, Range(1, 8_784, "hours")] = 24

@@ -77,14 +77,8 @@ def make_server(
         service = Service(
             database, settings, clock=clock, managed=managed_content(settings.managed_images), builds=engine.queue
         )
-        app = create_app(
-            service,
-            keys=keys.ring,
-            settings=settings,
-            clock=clock,
-            ids=new_id,
-            audit=AuditLog(settings.data_dir, clock),
-        )
+        audit = AuditLog(settings.data_dir, clock)
+        app = create_app(service, keys=keys.ring, settings=settings, clock=clock, ids=new_id, audit=audit)
         stack.callback(app.close)
         keys.start()
         stack.callback(keys.close)

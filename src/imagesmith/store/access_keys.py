@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from imagesmith.store import counters
+from imagesmith.store.account_tables import access_keys, accounts
 from imagesmith.store.records import from_microseconds, microseconds
-from imagesmith.store.tables import access_keys, accounts
 from imagesmith.store.upsert import for_dialect, upserts
 
 SCOPE: Final = "access-keys"

@@ -22,8 +22,7 @@
     lifecycle_schedules  the enabled policies: the time of the next run
     workers              the processes that run builds, where several share a database
     runs                 claims of runs: by which worker, under which fence number
-    accounts             the accounts that keys may belong to
-    access_keys          access keys: their secrets are encrypted, and gone once a key is revoked
+    accounts, access_keys  see account_tables.py
     resource_policies    the policies by which resources are shared with other accounts
 
 Instants are whole microseconds since the epoch, so that both databases order them alike.
@@ -33,16 +32,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-metadata = sa.MetaData()
+from imagesmith.store import account_tables
+from imagesmith.store.columns import number as _number
+from imagesmith.store.columns import text as _text
 
-
-def _text(name: str, **options: object) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, nullable=False, **options)  # type: ignore[arg-type]
-
-
-def _number(name: str, **options: object) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=False, **options)  # type: ignore[arg-type]
-
+metadata = account_tables.metadata
+"""All tables, those of account_tables.py too."""
 
 resources = sa.Table(
     "resources",
@@ -101,25 +96,6 @@ resource_policies = sa.Table(
     _text("arn", primary_key=True),
     _text("policy"),
     sa.Column("promoted", sa.Boolean, nullable=False, server_default=sa.false()),
-)
-
-accounts = sa.Table("accounts", metadata, _text("id", primary_key=True), _text("name"), _number("created"))
-
-access_keys = sa.Table(
-    "access_keys",
-    metadata,
-    _text("id", primary_key=True),
-    _text("account"),
-    _text("user_name"),
-    _text("state"),
-    _text("secret"),
-    _text("token"),
-    _text("policy"),
-    _text("replaced_by"),
-    _number("created"),
-    _number("expires"),
-    _number("retires"),
-    sa.Index("access_keys_by_account", "account", "created"),
 )
 
 counters = sa.Table("counters", metadata, _text("key", primary_key=True), _number("value"))

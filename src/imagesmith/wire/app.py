@@ -17,13 +17,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from imagesmith.accounts.audit import AuditLog
 from imagesmith.accounts.keys import KeyRing
@@ -31,19 +30,27 @@ from imagesmith.resources.dispatch import Dispatcher
 from imagesmith.resources.errors import ApiError, unavailable
 from imagesmith.settings import Settings, SettingsError
 from imagesmith.values.json_text import json_bytes
+from imagesmith.wire.asgi import (
+    Body,
+    Receive,
+    Scope,
+    Send,
+    awaits_continue,
+    declared_length,
+    has_body,
+    peer_of_scope,
+    raw_path,
+    request_of,
+)
 from imagesmith.wire.auditing import Auditor
 from imagesmith.wire.log_streams import PREFIX, LogStreams, StreamLimits
-from imagesmith.wire.messages import Request, Response, decoded, decoded_headers, encoded_headers
+from imagesmith.wire.messages import Request, Response, encoded_headers
 from imagesmith.wire.model import Api
-from imagesmith.wire.peers import PeerSlots, peer_of
+from imagesmith.wire.peers import PeerSlots
 from imagesmith.wire.rates import RateLimits
 from imagesmith.wire.service import ApiService, ExecutionMode
 from imagesmith.wire.signature import Authenticator, Trusting, Verifier
 from imagesmith.wire.write_batcher import WriteBatcher
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -150,28 +157,28 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"this application answers HTTP only, not {scope['type']}")
-        if scope["method"] == "GET" and _raw_path(scope) == "/healthz":
+        if scope["method"] == "GET" and raw_path(scope) == "/healthz":
             await _send(send, self._health())
             return
-        peer = _peer(scope)
+        peer = peer_of_scope(scope)
         if self._draining:
             refusal = unavailable("The server is stopping. Try again when it is back, or another server.")
             await _send(send, _closing(self._service.refuse(refusal)))
             return
-        if scope["method"] == "GET" and _raw_path(scope).startswith(PREFIX):
+        if scope["method"] == "GET" and raw_path(scope).startswith(PREFIX):
             await self._stream(scope, receive, send, peer)
             return
-        body = _Body(receive)
+        body = Body(receive)
         content: bytes | None = b""
-        has_body = _has_body(scope["headers"])
+        sends_body = has_body(scope["headers"])
         unauthentic = self._refusal_of_head(scope)
         if unauthentic is not None:
-            if has_body:
+            if sends_body:
                 await self._answer_unread(unauthentic, scope, body, send)
             else:
                 await _send(send, unauthentic)
             return
-        if has_body:
+        if sends_body:
             try:
                 content = await self._read(scope, body, peer)
             except ConnectionResetError:
@@ -184,7 +191,7 @@ class App:
             return
         self._begin(peer)
         try:
-            response = await self._carry_out(_request(scope, content or b"", oversized=content is None))
+            response = await self._carry_out(request_of(scope, content or b"", oversized=content is None))
         finally:
             self._end(peer)
         if content is None:
@@ -195,18 +202,18 @@ class App:
     def _refusal_of_head(self, scope: Scope) -> Response | None:
         """The answer to a request that no body could make authentic."""
         try:
-            self._service.check_head(_request(scope))
+            self._service.check_head(request_of(scope))
         except ApiError as error:
             return self._service.refuse(error)
         return None
 
-    async def _answer_unread(self, response: Response, scope: Scope, body: _Body, send: Send) -> None:
+    async def _answer_unread(self, response: Response, scope: Scope, body: Body, send: Send) -> None:
         """Answer, and discard the rest of the body, for clients that read only after they have sent all.
 
         The connection stays open if the whole body has arrived, and otherwise ends with the answer.
         """
         most = self._limits.drain_bytes
-        waits = _waits(scope["headers"]) or _declared_length(scope["headers"]) > most
+        waits = awaits_continue(scope["headers"]) or declared_length(scope["headers"]) > most
         if not waits:
             async with self._ended_after(self._limits.refused_at_once_seconds):
                 await body.discard(most)
@@ -234,13 +241,13 @@ class App:
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send, peer: str) -> None:
         """Send a log for as long as it grows; streams end by themselves when the server drains."""
-        if _has_body(scope["headers"]):
+        if has_body(scope["headers"]):
             refusal = ApiError("SerializationException", "A request for a log must have no body.")
-            await self._answer_unread(self._service.refuse(refusal), scope, _Body(receive), send)
+            await self._answer_unread(self._service.refuse(refusal), scope, Body(receive), send)
             return
         self._begin(peer)
         try:
-            request = _request(scope)
+            request = request_of(scope)
             refused = await self._streams.answer(request, receive, send, peer=peer, stopping=lambda: self._draining)
         finally:
             self._end(peer)
@@ -270,12 +277,12 @@ class App:
     def _fault(self) -> Response:
         return self._service.refuse(ApiError("ServiceException", "The service could not complete the request."))
 
-    async def _read(self, scope: Scope, body: _Body, peer: str) -> bytes | None:
+    async def _read(self, scope: Scope, body: Body, peer: str) -> bytes | None:
         """The body, or None when it is over the limit: the rest of it is then still unread.
 
         Raises ConnectionResetError; ApiError when the body was late, or was ended to make room.
         """
-        if _declared_length(scope["headers"]) > self._limits.body_bytes:
+        if declared_length(scope["headers"]) > self._limits.body_bytes:
             return None
         message = f"The request body did not arrive within {self._limits.body_seconds:g} seconds."
         refusal = ApiError("SerializationException", message)
@@ -295,41 +302,6 @@ class App:
                     return await body.read(self._limits.body_bytes)
             except TimeoutError:
                 raise refusal from None
-
-
-class _Body:
-    """A request's body as it arrives on the connection."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self.whole = False
-        """The whole body has arrived."""
-
-    async def _next(self) -> bytes:
-        """Raises ConnectionResetError when the client went away."""
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionResetError
-        self.whole = not message.get("more_body", False)
-        piece: bytes = message.get("body", b"")
-        return piece
-
-    async def read(self, most: int) -> bytes | None:
-        """All of it, or None as soon as it is longer than `most`. Raises ConnectionResetError."""
-        chunks: list[bytes] = []
-        length = 0
-        while not self.whole:
-            chunks.append(await self._next())
-            length += len(chunks[-1])
-            if length > most:
-                return None
-        return b"".join(chunks)
-
-    async def discard(self, most: int) -> None:
-        """Discard the rest of the body, until it ends or is longer than `most`."""
-        with contextlib.suppress(ConnectionResetError):
-            while most > 0 and not self.whole:
-                most -= len(await self._next())
 
 
 def create_app(
@@ -385,47 +357,3 @@ def _closing(response: Response) -> Response:
 def _settle(answered: asyncio.Future[Response | None], response: Response | None) -> None:
     if not answered.done():
         answered.set_result(response)
-
-
-def _request(scope: Scope, body: bytes = b"", *, oversized: bool = False) -> Request:
-    return Request(
-        method=scope["method"],
-        path=_raw_path(scope),
-        query=decoded(scope["query_string"]),
-        headers=decoded_headers(scope["headers"]),
-        body=body,
-        oversized=oversized,
-        address=_address(scope),
-        secure=scope.get("scheme") == "https",
-    )
-
-
-def _raw_path(scope: Scope) -> str:
-    return decoded(scope["raw_path"])
-
-
-def _address(scope: Scope) -> str:
-    client = scope.get("client")
-    return client[0].partition("%")[0] if client else ""
-
-
-def _peer(scope: Scope) -> str:
-    return peer_of(_address(scope))
-
-
-def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers
-    )
-
-
-def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value)
-    return 0
-
-
-def _waits(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether the client sends its body only after a 100 Continue."""
-    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
