@@ -40,7 +40,11 @@ _MORE = (
         "verify",
         "Check the signed provenance of an image, and show its builder, sources and build time.",
     ),
-    ("attest", "attest", "Attach documents and signatures to an image of a registry again."),
+    (
+        "attest",
+        "attest",
+        "Attach inventory, provenance and signature to an image of a registry, again or for the first time.",
+    ),
     ("image_steps", "steps", "Show the workflow steps of a build: state, time and failures."),
     ("image_steps", "approve", "Resume a build that waits for an action."),
     (
