@@ -80,7 +80,7 @@ class KeyFollower:
         revision = self.store.revision()
         if revision != self._revision:
             keys = self.store.load()
-            self.ring.replace(keys)
+            self.ring.set_keys(keys)
             write_operator_key(
                 self._settings.data_dir, self._box, choose_operator_key(keys, self._settings.account, self._clock())
             )

@@ -60,6 +60,6 @@ class KeyRing:
         key = self._keys.get(access_key_id)
         return None if key is None or (key.retires is not None and now >= key.retires) else key
 
-    def replace(self, keys: Iterable[AccessKey]) -> None:
+    def set_keys(self, keys: Iterable[AccessKey]) -> None:
         # one assignment: a request sees the keys of before or after
         self._keys = {key.access_key_id: key for key in keys}
