@@ -77,7 +77,6 @@ CHUNK = 65536
 OOM_SCORE = "/proc/self/oom_score_adj"
 DRAINED = 256
 """Most streams that are read for processes left behind; beyond it, the oldest are closed."""
-
 PREFERRED = "500"
 """How much sooner than this program the memory limit hits a command, in thousandths of the limit."""
 
@@ -156,12 +155,14 @@ class RunningCommand:
     answers: socket.socket
     kept: frozenset[int] | None = None
     """The processes that outlive it, when it is alone in the container; None: those that it leaves do."""
-    killed: bool = False
+    killed: set[int] | None = None
+    """Once it is killed: the processes that it started."""
 
     def kill(self) -> None:
         """Kill its group, its session and its descendants: a step that timed out leaves no process."""
-        self.killed = True
-        for pid in started_by(self.pid):
+        found = started_by(self.pid)
+        self.killed = {*(self.killed or ()), *found} - {self.pid}
+        for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for kill in (os.killpg, os.kill):  # the group does not exist until the command has made it
@@ -173,8 +174,11 @@ class RunningCommand:
         status = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         assert status is not None
         code = status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
-        if self.killed:
-            self.kill()  # processes forked meanwhile
+        for _ in range(0 if self.killed is None else ROUNDS):
+            self.kill()  # processes forked meanwhile; a killed one lives until the kernel has time for it
+            if not any(os.path.exists(f"/proc/{pid}") for pid in self.killed or ()):
+                break
+            select.select([], [], [], 0.001)
         os.waitpid(self.pid, 0)
         if self.kept is not None:
             end_left(self.kept)
