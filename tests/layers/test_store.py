@@ -278,6 +278,29 @@ def test_many_threads_unpack_a_layer_once(store: LayerStore) -> None:
     assert contents(store)["layers"] == 7 and contents(store)["tmp"] == 0
 
 
+def test_leases_end_while_leftovers_are_collected(store: LayerStore) -> None:
+    """A lease that is gone by the time its record is read holds nothing any more."""
+    layer = kept_layer(store, archive_of({"a": "x"}))
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            with store.lease([layer]):
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(1000):
+            store.collect()
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert list((store.root / "leases").iterdir()) == []
+
+
 def test_a_cancelled_commit_changes_nothing(store: LayerStore) -> None:
     """The container is as before, still mounted, and can be committed later."""
     store.create("work", b"{}", [])

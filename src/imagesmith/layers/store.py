@@ -434,7 +434,7 @@ class LayerStore:
             if not is_locked(place):
                 place.unlink(missing_ok=True)
                 continue
-            with contextlib.suppress(RecordDamaged):
+            with contextlib.suppress(FileNotFoundError, RecordDamaged):  # it may end meanwhile
                 yield decode_container(place.read_bytes()).layers
         for name in self.containers():
             with contextlib.suppress(NotInStore):
