@@ -27,7 +27,8 @@ from testing.sbom_samples import IMAGE, INVENTORY
 
 pytestmark = pytest.mark.tool
 SYFT = str(Path(sys.executable).parent / "syft")
-OFFLINE = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "SYFT_CHECK_FOR_APP_UPDATE": "false"}
+# Syft keeps a cache at home, and as root it would make any folder for it
+OFFLINE = {"PATH": "/usr/bin:/bin", "HOME": "/dev/null", "SYFT_CHECK_FOR_APP_UPDATE": "false"}
 ODD = Inventory(
     OsRelease("Débian", "12", 'a "quoted" name', "debian"),
     (
