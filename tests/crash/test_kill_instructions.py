@@ -54,7 +54,7 @@ PLACES = {
     ),
     "WORKDIR": (f"{PARENT}\n{ENVIRONMENTS}WORKDIR /w\n{COMPONENTS}", BEFORE, "containers/roots/*before-stage0"),
     "an entry of the cache": (
-        f"{PARENT}\n{ENVIRONMENTS}RUN echo >/f\n{COMPONENTS}", BEFORE, "containers/cache/.*.json.*",
+        f"{PARENT}\n{ENVIRONMENTS}RUN echo >/f\n{COMPONENTS}", BEFORE, "containers/cache/*.json*",
     ),
     "ENV": (f"{PARENT}\n{ENVIRONMENTS}ENV A=1\n{COMPONENTS}", BEFORE, "containers/images/*/config"),
 }  # fmt: skip
