@@ -19,7 +19,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
@@ -61,14 +61,19 @@ class AuditRecord:
     """What the client calls itself."""
 
     def line(self) -> bytes:
-        texts = {**asdict(self), "time": iso_instant(self.time)}
-        values = {_camel(name): text[:_LONGEST_TEXT] for name, text in texts.items()}
+        texts = {member: getattr(self, name) for name, member in _MEMBERS.items()}
+        texts["time"] = iso_instant(self.time)
+        values = {member: text[:_LONGEST_TEXT] for member, text in texts.items()}
         return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 
 
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(word.title() for word in rest)
+
+
+_MEMBERS: Final = {field.name: _camel(field.name) for field in fields(AuditRecord)}
+"""Field -> member of a line: worked out once, as each change of a server writes a line."""
 
 
 class AuditLog:

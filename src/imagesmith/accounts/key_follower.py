@@ -18,7 +18,7 @@ from typing import Final
 from imagesmith.accounts.key_file import FILE_NAME, read_key_file
 from imagesmith.accounts.key_store import KeyStore
 from imagesmith.accounts.keys import KeyRing
-from imagesmith.accounts.operator_key import choose_operator_key, write_operator_key
+from imagesmith.accounts.operator_key import refresh_operator_key
 from imagesmith.accounts.secret_box import SecretBox, secrets_file
 from imagesmith.files import flush
 from imagesmith.periodic import Periodic
@@ -40,11 +40,6 @@ def open_box(settings: Settings, database: Database) -> SecretBox:
     return SecretBox.open(secrets_file(settings), may_create=not has_secrets)
 
 
-def open_key_store(settings: Settings, database: Database, *, clock: Callable[[], datetime]) -> KeyStore:
-    """The keys of a database, for commands. Raises SecretsError, OSError."""
-    return KeyStore(database, open_box(settings, database), partition=settings.partition, clock=clock)
-
-
 class KeyFollower:
     """The keys of a running server. Call close() at its end."""
 
@@ -64,7 +59,7 @@ class KeyFollower:
         self._revision = -1
         self.refresh()
         self._periodic = Periodic(
-            "keys", self._follow, seconds=POLL_SECONDS, failing="changes of access keys cannot be read",
+            "keys", self.refresh, seconds=POLL_SECONDS, failing="changes of access keys cannot be read",
             working="changes of access keys are read again",
             expected=lambda error: isinstance(error, StoreUnavailable),
         )  # fmt: skip
@@ -81,13 +76,8 @@ class KeyFollower:
         if revision != self._revision:
             keys = self.store.load()
             self.ring.set_keys(keys)
-            write_operator_key(
-                self._settings.data_dir, self._box, choose_operator_key(keys, self._settings.account, self._clock())
-            )
+            refresh_operator_key(self._settings, self._box, keys, self._clock())
             self._revision = revision
-
-    def _follow(self) -> None:
-        self.refresh()
 
 
 def take_in_key_file(data_dir: Path, store: KeyStore) -> None:

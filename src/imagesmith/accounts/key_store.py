@@ -97,8 +97,7 @@ class KeyStore:
     def require_opened(self) -> None:
         """Raise SecretsError when the key file is not the one that the stored secrets were encrypted with."""
         for stored in self._database.query(all_keys):
-            parts = stored.secret.split(":")
-            if stored.state is KeyState.ACTIVE and len(parts) == 3 and parts[1] != self._box.key_id:
+            if stored.state is KeyState.ACTIVE and self._box.is_foreign(stored.secret):
                 self._box.unseal(stored.secret, stored.id)
 
     def take_in(self, keys: Sequence[PlainKey]) -> int:
@@ -152,7 +151,7 @@ class KeyStore:
                 )
             return self._create(tx, account=account, user=user, policy=policy, expires=expires)
 
-    def rotate(self, key_id: str, *, grace: timedelta, expires: datetime | None = None) -> CreatedKey:
+    def rotate(self, key_id: str, *, grace: timedelta) -> CreatedKey:
         """Replace a key; the old one stays valid for the grace. Raises KeyRefused."""
         now = self._clock()
         with self._database.write(SCOPE) as tx:
@@ -166,9 +165,7 @@ class KeyStore:
                 raise KeyRefused(
                     f"the key {key_id} is temporary, and such keys are not rotated", "create a new one"
                 )
-            made = self._create(
-                tx, account=old.account, user=old.user, policy=old.policy, expires=expires or old.expires
-            )
+            made = self._create(tx, account=old.account, user=old.user, policy=old.policy, expires=old.expires)
             if grace:
                 put_key(tx, replace(old, replaced_by=made.key.id, retires=now + grace))
             else:

@@ -17,9 +17,15 @@ from typing import Final
 from imagesmith.accounts.keys import AccessKey, KeysError
 from imagesmith.accounts.secret_box import SecretBox
 from imagesmith.files import write_atomically
+from imagesmith.settings import Settings
 
 FILE_NAME: Final = "operator-key.json"
 _MEMBERS: Final = ("accessKeyId", "account", "principal", "secret")
+
+
+def refresh_operator_key(settings: Settings, box: SecretBox, keys: Iterable[AccessKey], now: datetime) -> None:
+    """Write the file of the key that is the right one among these. Raises OSError."""
+    write_operator_key(settings.data_dir, box, choose_operator_key(keys, settings.account, now))
 
 
 def choose_operator_key(keys: Iterable[AccessKey], account: str, now: datetime) -> AccessKey | None:

@@ -73,6 +73,11 @@ class SecretBox:
         sealed = nonce + self._cipher.encrypt(nonce, secret.encode(), label.encode())
         return f"{_VERSION}:{self.key_id}:{base64.b64encode(sealed).decode()}"
 
+    def is_foreign(self, sealed: str) -> bool:
+        """Whether a text has the form of sealed ones and another key sealed it."""
+        parts = sealed.split(":")
+        return len(parts) == 3 and parts[1] != self.key_id
+
     def unseal(self, sealed: str, label: str) -> str:
         """The secret. Raises SecretsError."""
         from cryptography.exceptions import InvalidTag

@@ -135,7 +135,7 @@ def list_keys(account: str | None, data_dir: Path, as_json: bool) -> None:
     rows = [
         [
             item.id, item.account, item.user or "(root)", _state(item, moment), "yes" if item.policy else "no",
-            iso_instant(item.created), _shown(_end(item)),
+            iso_instant(item.created), _shown(item.end),
         ]
         for item in found
     ]  # fmt: skip
@@ -156,13 +156,8 @@ def _document(key: StoredKey, moment: datetime, partition: str) -> dict[str, str
         "accessKeyId": key.id, "account": key.account, "user": key.user,
         "principal": principal_arn(key.account, key.user, partition=partition), "state": _state(key, moment),
         "hasPolicy": bool(key.policy), "replacedBy": key.replaced_by, "created": iso_instant(key.created),
-        "ends": _shown(_end(key)),
+        "ends": _shown(key.end),
     }  # fmt: skip
-
-
-def _end(key: StoredKey) -> datetime | None:
-    ends = [moment for moment in (key.expires, key.retires) if moment is not None]
-    return min(ends, default=None)
 
 
 def _state(key: StoredKey, moment: datetime) -> str:

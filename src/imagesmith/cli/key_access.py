@@ -15,7 +15,7 @@ from imagesmith.accounts.key_file import ACCOUNT, USER
 from imagesmith.accounts.key_follower import SOON_SECONDS, open_box
 from imagesmith.accounts.key_store import KeyRefused, KeyStore
 from imagesmith.accounts.keys import KeysError
-from imagesmith.accounts.operator_key import choose_operator_key, write_operator_key
+from imagesmith.accounts.operator_key import refresh_operator_key
 from imagesmith.accounts.secret_box import SecretsError
 from imagesmith.cli.audited import audited
 from imagesmith.cli.context import CommandFailed
@@ -41,8 +41,7 @@ def opened_keys(settings: Settings, *, changes: bool) -> Iterator[KeyStore]:
             with audited(settings, lambda: keys.created) if changes else nullcontext():
                 yield keys
             if changes:
-                chosen = choose_operator_key(keys.load(), settings.account, now())
-                write_operator_key(settings.data_dir, box, chosen)
+                refresh_operator_key(settings, box, keys.load(), now())
         except KeyRefused as error:
             raise CommandFailed(str(error), error.hint) from error
         except (SecretsError, KeysError) as error:

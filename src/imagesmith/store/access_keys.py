@@ -57,10 +57,14 @@ class StoredKey:
     retires: datetime | None = None
     """When a rotated key stops to be valid."""
 
+    @property
+    def end(self) -> datetime | None:
+        """When it stops to be valid by itself."""
+        return min((moment for moment in (self.expires, self.retires) if moment is not None), default=None)
+
     def is_usable(self, now: datetime) -> bool:
         """Whether a request may be signed with it."""
-        ends = [moment for moment in (self.expires, self.retires) if moment is not None]
-        return self.state is KeyState.ACTIVE and all(now < moment for moment in ends)
+        return self.state is KeyState.ACTIVE and (self.end is None or now < self.end)
 
 
 def add_account(tx: Connection, account: Account) -> bool:
