@@ -138,3 +138,21 @@ def test_a_command_reaches_its_server_whatever_the_shell_has(data_dir: Path, var
         CliRunner().invoke(asked, ["--data-dir", str(data_dir)], env=variables, catch_exceptions=False)
     assert recorder.operation == "ListImages"
     assert recorder.caller is not None and recorder.caller.account == ACCOUNT
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({"IMAGESMITH_HOST": "::1"}, "http://[::1]:8474"),
+        ({"IMAGESMITH_HOST": "127.0.0.1", "IMAGESMITH_PORT": "80"}, "http://127.0.0.1:80"),
+    ],
+)
+def test_a_server_that_does_not_run_is_at_the_address_of_the_settings(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], url: str
+) -> None:
+    """An address of IPv6 stands in brackets."""
+    ServerAddress.path(data_dir).unlink(missing_ok=True)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    printed = json.loads(CliRunner().invoke(env, ["--json", "--data-dir", str(data_dir)]).output)
+    assert printed["AWS_ENDPOINT_URL_IMAGEBUILDER"] == url

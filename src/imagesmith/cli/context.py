@@ -115,6 +115,10 @@ class ServerAddress:
         write_atomically(self.path(data_dir), json.dumps(asdict(self)))
 
 
+def url_of(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
 def connect(data_dir: Path) -> ImagebuilderClient:
     """An ordinary boto3 client for the selected server. Raises CommandFailed.
 

@@ -15,6 +15,7 @@ from imagesmith.cli.context import (
     json_option,
     print_json,
     settings_of,
+    url_of,
 )
 from imagesmith.cli.screen import echo
 from imagesmith.settings import Settings
@@ -36,7 +37,7 @@ environment in some SDKs."""
 def _expected_url(settings: Settings) -> str:
     """The address of a server that does not run."""
     secure = settings.tls.self_signed or settings.tls.certificate
-    return f"{'https' if secure else 'http'}://{settings.host}:{settings.port}"
+    return url_of("https" if secure else "http", settings.host, settings.port)
 
 
 @click.command()

@@ -14,11 +14,12 @@ from imagesmith.cli.context import (
     data_dir_option,
     log_level_option,
     settings_of,
+    url_of,
     warn_of_variables,
 )
 from imagesmith.cli.rights import become_root
 from imagesmith.cli.screen import echo, start_logging
-from imagesmith.cli.tls_setup import address_of, open_certificate, require_private_bind, url_of
+from imagesmith.cli.tls_setup import address_of, open_certificate, require_private_bind
 from imagesmith.settings import Settings
 from imagesmith.wire.tls import ServerCertificate
 

@@ -7,9 +7,9 @@ import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagesmith.cli.context import CommandFailed, ServerAddress
+from imagesmith.cli.context import CommandFailed, ServerAddress, url_of
 from imagesmith.settings import Settings
-from imagesmith.wire.tls import CertificateFiles, ServerCertificate, TlsError
+from imagesmith.wire.tls import AUTHORITY, CertificateFiles, ServerCertificate, TlsError
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Addresses that stand for all of the machine, and where its own commands find it then."""
@@ -64,13 +64,9 @@ def address_of(settings: Settings, port: int, pid: int, certificate: ServerCerti
         return ServerAddress(url_of("http", host, port), pid)
     if settings.tls.self_signed:
         return ServerAddress(
-            url_of("https", host, port), pid, str(certificate.files.certificate.with_name("ca.pem"))
+            url_of("https", host, port), pid, str(certificate.files.certificate.with_name(AUTHORITY))
         )
     return ServerAddress(url_of("https", certificate.files.first_name() or host, port), pid, settings.tls.authority)
-
-
-def url_of(scheme: str, host: str, port: int) -> str:
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -57,7 +57,7 @@ def request_of(scope: Scope, body: bytes = b"", *, oversized: bool = False) -> R
         headers=decoded_headers(scope["headers"]),
         body=body,
         oversized=oversized,
-        address=address(scope),
+        address=address_of_client(scope.get("client")),
         secure=scope.get("scheme") == "https",
     )
 
@@ -66,13 +66,13 @@ def raw_path(scope: Scope) -> str:
     return decoded(scope["raw_path"])
 
 
-def address(scope: Scope) -> str:
-    client = scope.get("client")
+def address_of_client(client: tuple[str, int] | None) -> str:
+    """Without the zone of a link-local address; empty if it is not known."""
     return client[0].partition("%")[0] if client else ""
 
 
 def peer_of_scope(scope: Scope) -> str:
-    return peer_of(address(scope))
+    return peer_of(address_of_client(scope.get("client")))
 
 
 def has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:

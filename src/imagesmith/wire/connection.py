@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from imagesmith.wire.asgi import address_of_client
 from imagesmith.wire.messages import Request, Response, decoded, decoded_headers, encoded_headers
 from imagesmith.wire.peers import PeerSlots, peer_of
 
@@ -196,7 +197,7 @@ class Connection(HttpToolsProtocol):
             query=decoded(query),
             headers=decoded_headers(self.headers),
             body=body,
-            address=self.client[0].partition("%")[0] if self.client else "",
+            address=address_of_client(self.client),
             secure=self.scheme == "https",
         )
         cycle = _InlineCycle(self._unused_event)

@@ -24,7 +24,7 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -34,11 +34,9 @@ from typing import Any, Final
 from imagesmith.build_logs.logs import LAST_LINE_WAITS, LogReader, is_last, log_path, step_log_path
 from imagesmith.resources.errors import ApiError, unavailable
 from imagesmith.values.states import FINAL_IMAGE, FINAL_STEP
+from imagesmith.wire.asgi import Receive, Send
 from imagesmith.wire.messages import Request, Response
 from imagesmith.wire.service import ApiService, Ask
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 PREFIX: Final = "/logs/"
 _IMAGE: Final = "/logs/image"

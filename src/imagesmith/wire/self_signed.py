@@ -25,9 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from imagesmith.files import READABLE, write_atomically
-from imagesmith.wire.tls import EXPIRES_SOON, CertificateFiles, TlsError
+from imagesmith.wire.tls import AUTHORITY, EXPIRES_SOON, CertificateFiles, TlsError
 
-AUTHORITY: Final = "ca.pem"
 _AUTHORITY_LIFE: Final = timedelta(days=3650)
 _SERVER_LIFE: Final = timedelta(days=730)
 _ALLOWANCE: Final = timedelta(hours=1)

@@ -20,7 +20,6 @@ from enum import Enum
 from typing import Any, Final
 
 from imagesmith.accounts.audit import AuditUnavailable
-from imagesmith.policies.access import AccessPolicy
 from imagesmith.policies.document import AccessRequest
 from imagesmith.resources.dispatch import CallBatch, Caller, Dispatcher, NotNow
 from imagesmith.resources.errors import ApiError, access_denied, not_implemented, unavailable
@@ -32,13 +31,12 @@ from imagesmith.wire.parse import parse_request
 from imagesmith.wire.rates import RateLimits
 from imagesmith.wire.serialize import success_body
 from imagesmith.wire.signature import Authenticator, Signer
-from imagesmith.wire.targets import Targets, targets_of
+from imagesmith.wire.targets import main_target, targets_of
 from imagesmith.wire.validate import Validator
 
 _log = logging.getLogger(__name__)
 
 _SHOWN_PATH: Final = 256
-_EVERYTHING: Final = AccessPolicy()
 _UNRECORDED: Final = ApiError(
     "ServiceException",
     "The change was made, and the audit log could not record it; the log of the server says why.",
@@ -156,7 +154,7 @@ class ApiService:
             message = f"The request body is longer than {self._body_limit} bytes."
             raise ApiError("SerializationException", message)
         if operation.name in self._changes:
-            call.begin(identity, operation.name, self._targets(operation, {}, identity).main)
+            call.begin(identity, operation.name, self._main_target(operation, {}, identity))
         caller, members = self._admit(request, identity, operation, label, request_id, call)
         if call.is_audited:
             self.auditor.reserve()
@@ -194,7 +192,7 @@ class ApiService:
         """The caller and the members of an admitted request. Raises ApiError."""
         sent, given = parse_request(operation, label, request)
         if call is not None and call.is_audited:
-            call.resource = self._targets(operation, given, identity).main
+            call.resource = self._main_target(operation, given, identity)
         self._authorise(request, identity, operation, given)
         self._api.unknown.refuse(operation.name, operation.invalid_code, sent)
         members = self._validator.check(operation, given)
@@ -220,9 +218,9 @@ class ApiService:
         self, request: Request, identity: Signer, operation: Operation, given: Mapping[str, Any]
     ) -> None:
         """Raise ApiError unless the policy of the key permits the operation on all its resources."""
-        if identity.policy == _EVERYTHING:
+        if identity.policy.is_unrestricted:
             return
-        targets = self._targets(operation, given, identity)
+        targets = targets_of(operation.name, given, self._scope(identity))
         judged = [(operation.name, targets.main)]
         if identity.policy.judges_references:
             judged += targets.references
@@ -235,10 +233,11 @@ class ApiService:
             if not identity.policy.permits(asked):
                 raise access_denied(identity.principal, name, resource)
 
-    def _targets(self, operation: Operation, given: Mapping[str, Any], identity: Signer) -> Targets:
-        return targets_of(
-            operation.name, given, partition=self._partition, region=identity.region, account=identity.account
-        )
+    def _main_target(self, operation: Operation, given: Mapping[str, Any], identity: Signer) -> str:
+        return main_target(operation.name, given, self._scope(identity))
+
+    def _scope(self, identity: Signer) -> str:
+        return f"arn:{self._partition}:imagebuilder:{identity.region}:{identity.account}:"
 
     def _condition_keys(self, request: Request, identity: Signer) -> dict[str, str]:
         now = self._clock()

@@ -64,9 +64,13 @@ class Targets:
     """Operation and ARN of each resource that is only named."""
 
 
-def targets_of(operation: str, members: Mapping[str, Any], *, partition: str, region: str, account: str) -> Targets:
-    """The resources of a request of this account in this Region."""
-    prefix = f"arn:{partition}:imagebuilder:{region}:{account}:"
+def main_target(operation: str, members: Mapping[str, Any], prefix: str) -> str:
+    """The main resource alone; `prefix` is that of the ARNs of the account in the Region, with its last colon."""
+    return _main(operation, members, prefix)[1]
+
+
+def targets_of(operation: str, members: Mapping[str, Any], prefix: str) -> Targets:
+    """All resources of a request; `prefix` as for main_target."""
     name, main = _main(operation, members, prefix)
     others = dict.fromkeys(arn for place, arn in _arns(members) if (place, arn) != (name, main))
     return Targets(main=main, references=tuple(_judged(others)))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 FOLDER: Final = "tls"
+AUTHORITY: Final = "ca.pem"
+"""The certificate that clients trust, beside one that the server made itself."""
 EXPIRES_SOON: Final = timedelta(days=30)
 _OTHERS: Final = 0o007
 
