@@ -44,7 +44,7 @@ def test_any_path_and_many_layers_will_do(tmp_path: Path) -> None:
         for number in range(100):
             (root / f"file-{number}").write_text("x")
             image = storage.commit("deep")
-        assert len(storage.layers_of(image)) == 100
+        assert len(storage.layer_blobs(image)) == 100
         storage.create("again", image)
         assert len(list(storage.mount("again").iterdir())) == 100
         for name in ("deep", "again"):
@@ -69,7 +69,7 @@ def test_a_commit_without_changes_has_an_entry_of_the_history_and_no_layer(
     container_storage.create("unchanged", tiny_image)
     image = container_storage.commit("unchanged", created_by="nothing", labels={"more": "2"})
     container_storage.remove("unchanged")
-    assert container_storage.layers_of(image) == container_storage.layers_of(tiny_image)
+    assert container_storage.layer_blobs(image) == container_storage.layer_blobs(tiny_image)
     config: Any = container_storage.image_config(image)
     assert config["history"][-1]["empty_layer"] and config["config"]["Labels"] == {"tiny": "1", "more": "2"}
     assert config["config"]["Env"] == ["TINY=yes"] and config["config"]["Cmd"] == ["/bin/sh"]
@@ -243,7 +243,7 @@ def test_a_killed_process_leaves_nothing_behind_a_sweep(tmp_path: Path, moment: 
         assert list((storage.root / "tmp").iterdir()) == [] and list((storage.root / "leases").iterdir()) == []
         for image in storage.images():
             storage.create("whole", image)
-            assert len(list(storage.mount("whole").iterdir())) == 50 * len(storage.layers_of(image))
+            assert len(list(storage.mount("whole").iterdir())) == 50 * len(storage.layer_blobs(image))
             storage.remove("whole")
 
 

@@ -291,7 +291,7 @@ def test_builds_that_need_the_same_at_once_make_it_once(
         bench = DockerfileBench(container_storage, cached.bench.parent, f"at-once-{number}")
         use = replace(use_of_all, build=f"web/1.0.0/{number}")
         image = bench.make(f"FROM {PARENT}\nRUN sleep 0.5; {DRAW} >/f\n", cache=use).whole()
-        drawn.append(container_storage.layers_of(image)[-1])
+        drawn.append(container_storage.layer_blobs(image)[-1].diff_id)
 
     use_of_all = cached.use()
     threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
@@ -373,8 +373,8 @@ def test_a_cache_without_space_is_off(cached: CacheBench) -> None:
     """Nothing is kept, and all instructions share one layer."""
     cached.cache = cached.opened(mb=0)
     image = cached.build("RUN echo >/a\nRUN echo >/b")
-    layers = cached.bench.storage.layers_of(image)
-    assert len(layers) == len(cached.bench.storage.layers_of(cached.bench.parent)) + 1
+    layers = cached.bench.storage.layer_blobs(image)
+    assert len(layers) == len(cached.bench.storage.layer_blobs(cached.bench.parent)) + 1
     assert not list(cached.cache.folder.glob("*.json")) and "cached" not in cached.bench.output
 
 

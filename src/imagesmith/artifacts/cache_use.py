@@ -1,7 +1,7 @@
 """How one build uses the cache of layers: which results it may take, what it says of them, what it keeps.
 
-CachedStep: take() --hit, whole--> adopt its layers
-              '--miss--> alone(): take() again --miss--> explain(), carry out, keep()
+CachedStep.perform: take --hit, whole--> adopt its layers
+                      '--miss--> alone: take again --miss--> explain, carry out, keep
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from imagesmith import __version__
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.layers.layer_cache import EARLIER, CachedLayers, LayerCache, step_key
 from imagesmith.layers.records import LayerBlob
@@ -79,7 +80,7 @@ class CachedStep:
         diff_ids = [layer.diff_id for layer in lower]
         self._use = use
         self._storage = storage
-        self._inputs = {**inputs.values, EARLIER: diff_ids, "the owner": use.owner}
+        self._inputs = {**inputs.values, EARLIER: diff_ids, "the owner": use.owner, "imagesmith": __version__}
         self._key = step_key(self._inputs)
         self._networked = inputs.networked
         self._name = name
@@ -88,9 +89,21 @@ class CachedStep:
         self._tell = tell
         self._check = check
 
-    def take(self, adopt: Callable[[Layers, datetime], None]) -> bool:
-        """Go on with the result that is there; returns False without one. `adopt` gets all layers behind the step,
-        which are held meanwhile, and when they were made."""
+    def perform(self, adopt: Callable[[Layers, datetime], None], carry_out: Callable[[], Layers]) -> None:
+        """Go on with the result that is there, or carry the step out and keep what it makes.
+
+        `adopt` gets all layers behind the step, which are held meanwhile, and when they were made; `carry_out`
+        returns them, and holds them itself.
+        """
+        if self._take(adopt):
+            return
+        with self._alone():
+            # another build may have made it meanwhile
+            if not self._take(adopt):
+                self._explain()
+                self._keep(carry_out())
+
+    def _take(self, adopt: Callable[[Layers, datetime], None]) -> bool:
         found = self._use.cache.find(self._key)
         if found is None or not self._use.allows(found, networked=self._networked):
             return False
@@ -105,7 +118,7 @@ class CachedStep:
             self._use.on_hit(CacheHit(self._name, found.build, found.made, diff_ids))
         return True
 
-    def alone(self) -> AbstractContextManager[bool]:
+    def _alone(self) -> AbstractContextManager[bool]:
         """The right to carry the step out; waits for another build that has it."""
         told: list[float] = []
 
@@ -118,14 +131,14 @@ class CachedStep:
 
         return self._use.cache.running(self._key, wait=wait)
 
-    def explain(self) -> None:
+    def _explain(self) -> None:
         """Tell why there is no result to use."""
         if self._use.reads:
             age = self._use.max_age if self._networked else None
             why = self._use.cache.explain(self._key, self._place, self._inputs, max_age=age)
             self._tell(f"not cached: {why}")
 
-    def keep(self, layers: Layers) -> None:
+    def _keep(self, layers: Layers) -> None:
         """Keep the layers behind the step for later builds; the caller holds them."""
         cache, below = self._use.cache, len(self._lower)
         sizes = {layers[count].digest: cache.size_of(layers[: count + 1]) for count in range(below, len(layers))}

@@ -148,7 +148,7 @@ class ContainerStorage:
         layers = self.layer_blobs(image)
         plain = image == SCRATCH or not isinstance(image, str)
         config = SCRATCH_CONFIG if plain else self._without_triggers(str(image))
-        with reported(f"making container {name} from image {image}"):
+        with reported(f"making container {name} from {_shown(image)}"):
             self._store.create(name, config, layers)
 
     def new_namespace(self) -> BuildNamespace:
@@ -218,13 +218,14 @@ class ContainerStorage:
     def commit_layers(
         self, name: str, *, cancellation: Cancellation | None = None, namespace: BuildNamespace | None = None
     ) -> tuple[LayerBlob, ...]:
-        """Write the container's changes as one layer, if there are any; returns all its layers, lowest first, which
-        the container holds. Raises Cancelled."""
+        """Make one layer of the changes while nothing runs inside; returns all its layers. Raises Cancelled."""
         with reported(f"committing container {_check_name(name)}"):
-            if not any(self._store.upper(name).iterdir()):
-                # what runs inside goes on: a commit would mount it anew
-                return self._store.container(name).layers
             return self._store.commit(name, cancellation=cancellation, namespace=namespace).layers
+
+    def container_layers(self, name: str) -> tuple[LayerBlob, ...]:
+        """The layers below a container's changes, lowest first."""
+        with reported(f"reading container {_check_name(name)}"):
+            return self._store.container(name).layers
 
     def replace_layers(self, name: str, layers: Sequence[LayerBlob]) -> None:
         """Put other layers, which the caller holds, in place of a container's; its configuration stays."""
@@ -264,7 +265,7 @@ class ContainerStorage:
             wanted = layers_of(config)
             layers = self.layer_blobs(base)[: len(wanted)]
             if [layer.diff_id for layer in layers] != wanted:
-                raise StorageError(f"the configuration of a new image is refused: {base} has not its layers")
+                raise StorageError(f"the configuration of an image is refused: {_shown(base)} has not its layers")
             with self._store.lease(layers):
                 return self._store.put_image(config, layers)
 
@@ -294,10 +295,6 @@ class ContainerStorage:
             return ()
         with reported(f"reading image {_check_image(image_id)}"):
             return self._store.image(image_id).layers
-
-    def layers_of(self, image: ImageLayers) -> list[str]:
-        """The diff ids of an image's layers, lowest first; none for SCRATCH."""
-        return [layer.diff_id for layer in self.layer_blobs(image)]
 
     def layer_blob(self, image_id: str, layer: LayerBlob, *, cancellation: Cancellation | None = None) -> Path:
         """The intact blob of an image's layer; a damaged one is written again if that makes the same bytes.
@@ -471,6 +468,10 @@ def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise StorageError(f"{name!r} is not a name of a container: letters, digits, `_`, `.` and `-` only")
     return name
+
+
+def _shown(image: ImageLayers) -> str:
+    return f"image {image}" if isinstance(image, str) else f"{len(image)} layers"
 
 
 def _check_image(image_id: str) -> str:

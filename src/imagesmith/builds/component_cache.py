@@ -16,9 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from imagesmith import __version__
 from imagesmith.artifacts.cache_use import CachedStep, CacheUse, Layers, StepInputs
 from imagesmith.builds.component_inputs import component_inputs, reason_not_to_keep, visible_variables
 from imagesmith.builds.work import Work
@@ -62,26 +60,20 @@ class ComponentCache:
         reason = reason_not_to_keep(component)
         if reason:
             tell(f"not cached: {reason}")
-            state.change(lambda: run(index, self.environment))
+            state.changed(lambda: run(index, self.environment))
             return
         seen = visible_variables(component, self.environment)
         step = self._step(component, seen, index, state.layers, tell)
-        if step.take(state.adopt):
-            return
-        with step.alone():
-            if not step.take(state.adopt):
-                step.explain()
-                state.change(lambda: run(index, seen))
-                step.keep(state.layers)
+        step.perform(state.adopt, carry_out=lambda: state.changed(lambda: run(index, seen)))
 
     def _step(
         self, component: PlannedComponent, seen: Mapping[str, str], index: int, lower: Layers,
         tell: Callable[[str], None],
     ) -> CachedStep:  # fmt: skip
         now = self.work.worker_context.clock()
-        values: dict[str, Any] = {**component_inputs(component, seen, now=now), "imagesmith": __version__}
+        inputs = StepInputs(component_inputs(component, seen, now=now), networked=self.instance.network != "none")
         return CachedStep(
-            self.use, self.instance.storage, StepInputs(values, networked=self.instance.network != "none"),
+            self.use, self.instance.storage, inputs,
             name=f"component {Arn.parse(component.arn).path}", place=f"component {index}",
             lower=lower, tell=tell, check=self.work.cancellation.check,
         )  # fmt: skip
@@ -107,8 +99,9 @@ class _State:
             self._instance.replace_layers(self.layers)
             self._waits = False
 
-    def change(self, run: Callable[[], None]) -> None:
-        """Run something in the instance, and make a layer of its changes."""
+    def changed(self, run: Callable[[], None]) -> Layers:
+        """Run something in the instance, and make a layer of its changes; returns all layers behind it."""
         self.enter()
         run()
         self.layers = self._instance.commit_layers()
+        return self.layers

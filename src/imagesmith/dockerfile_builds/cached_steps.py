@@ -34,6 +34,11 @@ class CachedSteps:
             carry_out()
             stage.note(placed, before, writes_files=True)
 
+        def made() -> Layers:
+            work()
+            stage.end_layer()
+            return stage.layers
+
         def adopt(layers: Layers, made: datetime) -> None:
             stage.note(placed, before, writes_files=True, created=made)
             stage.adopt(layers)
@@ -44,20 +49,11 @@ class CachedSteps:
         known = inputs()
         if isinstance(known, str):
             context.tell(f"not cached: {known}")
-            work()
-            stage.end_layer()
+            made()
             return
         item = placed.instruction
         step = CachedStep(
             use, context.storage, known, name=f"{item.name} in line {item.position.line}", place=place,
             lower=stage.layers, tell=context.tell, check=context.check,
         )  # fmt: skip
-        if step.take(adopt):
-            return
-        with step.alone():
-            # another build may have made it meanwhile
-            if not step.take(adopt):
-                step.explain()
-                work()
-                stage.end_layer()
-                step.keep(stage.layers)
+        step.perform(adopt, carry_out=made)

@@ -8,9 +8,8 @@ secret; whoever compares two inputs sees which of them changed. Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from imagesmith import __version__
 from imagesmith.artifacts.cache_use import StepInputs
 from imagesmith.copying.request import CopyRequest, PathSource, UrlSource
 from imagesmith.dockerfile_builds.image_config import ImageConfig
@@ -19,8 +18,6 @@ from imagesmith.dockerfiles.graph import PlacedInstruction
 from imagesmith.dockerfiles.model import RunInstruction
 from imagesmith.instances.network import NetworkKind
 from imagesmith.values.names import sha256_hex
-
-_COMMON: Final = {"imagesmith": __version__}
 
 
 def run_inputs(
@@ -33,7 +30,7 @@ def run_inputs(
     mounts = {placed.text(mount.token).text: sources.get(mount.token.text, "") for mount in run.mounts}
     return StepInputs(
         {
-            **_COMMON, "the instruction": _digest((words, script)),
+            "the instruction": _digest((words, script)),
             "ARG": _hidden(arguments), "ENV": _hidden(config.env),
             "the order of the variables": _digest([*arguments, *config.env]),
             "USER": config.user, "WORKDIR": config.working_dir, "the network": own, "--mount": mounts,
@@ -47,19 +44,14 @@ def copy_inputs(request: CopyRequest, *, source: Any, network: NetworkKind) -> S
     reads_source = any(isinstance(item, PathSource) for item in request.sources)
     downloads = any(isinstance(item, UrlSource) and not item.checksum for item in request.sources)
     return StepInputs(
-        {
-            **_COMMON, "the instruction": _digest(request),
-            "the copied files": source if reads_source else "",
-        },
+        {"the instruction": _digest(request), "the copied files": source if reads_source else ""},
         networked=downloads and network != "none",
-    )  # fmt: skip
+    )
 
 
 def folder_inputs(config: ImageConfig) -> StepInputs:
     """Of a WORKDIR, which makes folders."""
-    return StepInputs({
-        **_COMMON, "the instruction": config.working_dir, "USER": config.user,
-    })  # fmt: skip
+    return StepInputs({"the instruction": config.working_dir, "USER": config.user})
 
 
 def _hidden(values: Mapping[str, str]) -> dict[str, str]:

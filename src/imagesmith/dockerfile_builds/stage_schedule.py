@@ -61,7 +61,7 @@ def carry_out_stages(
 
     Raises what the first that failed has raised.
     """
-    if at_once == 1 or is_chain(order, needs):
+    if at_once == 1:
         for index in order:
             work(index)
         return

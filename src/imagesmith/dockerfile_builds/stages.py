@@ -54,7 +54,7 @@ class StageRunner:
         self._builds: dict[int, StageBuild] = {}
         self._sources = SourceRoots(context, images, lambda index: self._builds[index])
         self._steps = CachedSteps(cache)
-        self._uses_cache = cache is not None
+        self._uses_cache = cache is not None and cache.cache.is_on
         self._cache_uses = Counter(
             name
             for stage in graph.stages for placed in stage.body if isinstance(placed.instruction, RunInstruction)
@@ -65,15 +65,15 @@ class StageRunner:
         """The image of a stage. Raises DockerfileFailed, InstanceError, Cancelled."""
         needs = {stage.index: stage.needs for stage in self._graph.stages}
         order, context = in_order(target, needs), self._context
-        stop, at_once = LinkedCancellation(context.cancellation), context.at_once
-        numbered, lock = at_once > 1 and not is_chain(order, needs), threading.Lock()
+        stop, lock = LinkedCancellation(context.cancellation), threading.Lock()
+        at_once = 1 if is_chain(order, needs) else context.at_once
         # whoever is from a stage, or looks up what was copied from it, takes its image: it is made in its own turn
         imaged = {index for index in order if self._uses_cache or self._is_base(index, order)} | {target}
 
         def work(index: int) -> None:
             prefix = f"[{order.index(index) + 1}/{len(order)}] " if len(order) > 1 else ""
             own = replace(context, cancellation=stop)
-            if numbered and context.on_output is not None:
+            if at_once > 1 and context.on_output is not None:
                 output = StageOutput(context.on_output, prefix, lock)
                 own, prefix = replace(own, on_output=output), ""
             try:

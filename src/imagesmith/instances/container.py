@@ -230,9 +230,11 @@ class ContainerInstance(ShellFiles):
 
     def commit_layers(self) -> tuple[LayerBlob, ...]:
         """Write the changes as one layer, if there are any, and go on above it; returns all layers of its root."""
-        if any(self.upper.iterdir()):
-            self.rest()
         try:
+            if not any(self.upper.iterdir()):
+                # what runs inside goes on: a commit would mount it anew
+                return self.storage.container_layers(self.name)
+            self.rest()
             return self.storage.commit_layers(self.name, cancellation=self._cancellation, namespace=self._namespace)
         except StorageError as error:
             raise InstanceError(f"container {self.name} cannot be committed: {error}") from error

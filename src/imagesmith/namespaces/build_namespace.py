@@ -58,7 +58,6 @@ class BuildNamespace:
         """The lock on the range of ids; programs inside hold it as well. -1: there is none."""
         self.host_ids = HostIds(ids.users[0].outside if ids.privileged else 0)
         self._maker = maker
-        self._maps_files = ids.privileged
         self._lock = threading.Lock()
 
     @classmethod
@@ -84,7 +83,7 @@ class BuildNamespace:
     @property
     def files(self) -> int:
         """The namespace for clone_tree, where a folder of this machine is given its ids; -1: it has them."""
-        return self.descriptor if self._maps_files else -1
+        return self.descriptor if self.host_ids.first else -1
 
     def overlay(self, store: Path, folder: Path, options: str) -> int:
         """A detached overlay of a container's folder below the store's; the caller closes it.

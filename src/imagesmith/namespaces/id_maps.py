@@ -45,13 +45,6 @@ class IdMap:
     groups: tuple[IdRange, ...]
     privileged: bool
 
-    def outside_user(self, inside: int) -> int:
-        """The machine's id of a user of the namespace. Raises ValueError if it has none."""
-        for part in self.users:
-            if part.inside <= inside < part.inside + part.count:
-                return part.outside + inside - part.inside
-        raise ValueError(f"the namespace has no user {inside}")
-
 
 def user_ids(
     user: int, group: int, *, name: str, subuid: Path = Path("/etc/subuid"), subgid: Path = Path("/etc/subgid")
@@ -98,16 +91,17 @@ def lease_range(table: Path, *, first: int = FIRST_ID, most: int = MOST_RANGES) 
 def nested_ids(users: Path = Path("/proc/self/uid_map"), groups: Path = Path("/proc/self/gid_map")) -> IdMap | None:
     """The map of a namespace in the one of this process, with the same ids; None: this process has all ids of the
     machine, and a build gets a range of its own."""
+    texts = [path.read_text() for path in (users, groups)]
+    if any(text.split() == ["0", "0", "4294967295"] for text in texts):
+        return None
     found = [
         tuple(
             IdRange(inside, inside, min(count, SIZE - inside))
-            for inside, _, count in (map(int, line.split()) for line in path.read_text().splitlines())
+            for inside, _, count in (map(int, line.split()) for line in text.splitlines())
             if inside < SIZE
         )
-        for path in (users, groups)
+        for text in texts
     ]
-    if any(path.read_text().split() == ["0", "0", "4294967295"] for path in (users, groups)):
-        return None
     return IdMap(users=found[0], groups=found[1], privileged=False)
 
 

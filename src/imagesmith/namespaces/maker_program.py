@@ -6,7 +6,7 @@
     {"do": "make", "uid": [[inside, outside, count]], "gid": [...]}              -->  a user namespace
     {"do": "overlay", "folder": ..., "options": ...}  namespace, tree            -->  a detached mount
         the overlay in a folder of the tree, whose files have the ids of the namespace
-    {"do": "view", "writable": [...]}  namespace, trees                          -->  a mount namespace
+    {"do": "view"}  namespace, trees                                             -->  a mount namespace
         the trees are in it at /run/0, /run/1, ...
 
 A process with several threads, as the server is, can neither fork safely nor enter a user namespace; this one
