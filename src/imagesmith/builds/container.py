@@ -8,7 +8,7 @@ Every function may run again after a crash: images are found by content, exports
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from imagesmith.artifacts.base_cache import OnLine
 from imagesmith.artifacts.bases import Parent, ParentError
-from imagesmith.artifacts.cache_use import CacheHit, CacheUse
+from imagesmith.artifacts.cache_use import CacheUse
 from imagesmith.artifacts.layout import ImageArtifact, LayoutError
 from imagesmith.artifacts.plain_images import PlainImage
 from imagesmith.artifacts.storage import StorageError
@@ -254,7 +254,7 @@ def _dockerfile(
                 network=work.plan.network,
                 at_once=worker_context.settings.builds.stages_at_once,
                 timeout=worker_context.settings.builds.step_timeout_seconds,
-                cache=cache_use(work, on_hit=lambda hit: cached.append(hit.to_json())),
+                cache=cache_use(work, cached),
                 cancellation=work.cancellation,
                 on_output=receive,
             )
@@ -264,12 +264,14 @@ def _dockerfile(
         flush()
 
 
-def cache_use(work: Work, *, on_hit: Callable[[CacheHit], None]) -> CacheUse:
-    """How a build uses the results of earlier builds of its account and Region."""
+def cache_use(work: Work, cached: list[Mapping[str, Any]]) -> CacheUse:
+    """How a build uses the results of earlier builds of its account and Region; those that it uses are added to
+    `cached`, as in its record."""
     plan, settings = work.plan, work.worker_context.settings.builds
     age = plan.cache.max_age_seconds
     return CacheUse(
         cache=work.worker_context.layer_cache, owner=f"{plan.account}/{plan.region}", place=plan.name,
-        build=Arn.parse(plan.image_arn).path, reads=plan.cache.reads, on_hit=on_hit,
+        build=Arn.parse(plan.image_arn).path, reads=plan.cache.reads,
+        on_hit=lambda hit: cached.append(hit.to_json()),
         max_age=settings.cache_max_age_hours * 3600.0 if age is None else age,
     )  # fmt: skip

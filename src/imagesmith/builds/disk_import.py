@@ -6,11 +6,12 @@ encrypted or has an unknown format is refused before any tool opens it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from imagesmith.artifacts.disk_formats import LARGEST_DISK
-from imagesmith.artifacts.disks import DiskError
+from imagesmith.artifacts.disks import Disk, DiskError
 from imagesmith.builds import inspection
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.machine_output import register_disk
@@ -31,18 +32,27 @@ def take_object(work: Work) -> str:
     Raises StepFailed, Cancelled.
     """
     address = work.plan.parent.reference
-    disks, outcomes = work.worker_context.disks, work.worker_context.outcomes
+    disks = work.worker_context.disks
     with work.timed("import"), disks.draft() as draft:
         download(work, address, draft)
         try:
             disk = disks.take(draft, name=address, cancellation=work.cancellation)
         except DiskError as error:
             raise StepFailed(f"the disk cannot be imported: {error}") from error
+    return record_disk(work, disk)
+
+
+def record_disk(work: Work, disk: Disk, more: Mapping[str, Any] | None = None) -> str:
+    """Make a disk the output of its import: an AMI, which has `more` members, and an inventory.
+
+    Returns its digest. Raises StepFailed, Cancelled.
+    """
+    context = work.worker_context
     # an import stays PENDING, so a cancel ends it in the record before this run hears of it
     work.cancellation.check()
-    register_disk(work, disk, entry="cloud-init")
-    outcomes.keep_output(work.plan.image_arn, digest=disk.digest, size=disk.size, parent_digest="")
-    inspection.keep_disk_inventory(work, disk.digest, work.worker_context.clock())
+    register_disk(work, disk, entry="cloud-init", more=more)
+    context.outcomes.keep_output(work.plan.image_arn, digest=disk.digest, size=disk.size, parent_digest="")
+    inspection.keep_disk_inventory(work, disk.digest, context.clock())
     return disk.digest
 
 

@@ -9,10 +9,8 @@ from dataclasses import replace
 from typing import Final
 
 from imagesmith.artifacts.disks import DiskError
-from imagesmith.builds import inspection
-from imagesmith.builds.disk_import import download
+from imagesmith.builds.disk_import import download, record_disk
 from imagesmith.builds.failures import StepFailed
-from imagesmith.builds.machine_output import register_disk
 from imagesmith.builds.work import Work
 from imagesmith.instances.machine.windows_answers import FILE_NAME, answer_file
 from imagesmith.instances.protocol import InstanceError
@@ -56,11 +54,6 @@ def install_object(work: Work) -> str:
             raise StepFailed(f"the installed disk cannot be kept: {error}") from error
         finally:
             factory.remove(name)
-    # an import stays PENDING, so a cancel ends it in the record before this run hears of it
-    work.cancellation.check()
     if machine.secure_boot:
         work.log.line("install", "Secure Boot is recorded with the AMI; machines here start without it")
-    register_disk(work, disk, entry="cloud-init", more={"bootMode": "uefi", "secureBoot": machine.secure_boot})
-    context.outcomes.keep_output(work.plan.image_arn, digest=disk.digest, size=disk.size, parent_digest="")
-    inspection.keep_disk_inventory(work, disk.digest, context.clock())
-    return disk.digest
+    return record_disk(work, disk, more={"bootMode": "uefi", "secureBoot": machine.secure_boot})

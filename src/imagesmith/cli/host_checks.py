@@ -6,10 +6,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagesmith import processes
+
+if TYPE_CHECKING:
+    from imagesmith.artifacts.storage import ContainerStorage
 
 _SECONDS = 30
 
@@ -101,19 +106,28 @@ def _attempt(name: str, attempt: Callable[[], str]) -> HealthCheck:
         return HealthCheck(name, False, str(error))
 
 
-def _storage() -> str:
-    from imagesmith.artifacts.storage import SCRATCH, ContainerStorage
+@contextmanager
+def _own_storage(place: Path | None = None) -> Iterator[ContainerStorage]:
+    """A container storage of doctor alone, in a folder of `place`."""
+    from imagesmith.artifacts.storage import ContainerStorage
 
-    with tempfile.TemporaryDirectory(prefix="imagesmith-doctor-") as folder:
+    with tempfile.TemporaryDirectory(prefix="imagesmith-doctor-", dir=place) as folder:
         storage = ContainerStorage.open(Path(folder) / "containers")
         try:
-            storage.create("doctor", SCRATCH)
-            (storage.mount("doctor") / "file").write_bytes(b"")
-            storage.commit("doctor")
-            storage.remove("doctor")
+            yield storage
         finally:
             storage.close()
-        return "a container was made, mounted and committed"
+
+
+def _storage() -> str:
+    from imagesmith.artifacts.storage import SCRATCH
+
+    with _own_storage() as storage:
+        storage.create("doctor", SCRATCH)
+        (storage.mount("doctor") / "file").write_bytes(b"")
+        storage.commit("doctor")
+        storage.remove("doctor")
+    return "a container was made, mounted and committed"
 
 
 def _rights() -> HealthCheck:
@@ -154,20 +168,13 @@ def _network() -> HealthCheck:
 
 def _user_namespace(data_dir: Path) -> str:
     """Mount a container in a user namespace, on the file system of the data directory."""
-    from imagesmith.artifacts.storage import SCRATCH, ContainerStorage
+    from imagesmith.artifacts.storage import SCRATCH
     from imagesmith.namespaces.id_maps import SIZE
 
     place = data_dir if data_dir.is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="imagesmith-doctor-", dir=place) as folder:
-        storage = ContainerStorage.open(Path(folder) / "containers")
-        try:
-            with storage.new_namespace() as namespace:
-                storage.create("doctor", SCRATCH)
-                storage.mount("doctor", namespace)
-                storage.remove("doctor")
-                first = namespace.host_ids.first
-        finally:
-            storage.close()
-        return (
-            f"root inside is user {first} of the machine, the first of {SIZE}" if first else "with the ids of root"
-        )
+    with _own_storage(place) as storage, storage.new_namespace() as namespace:
+        storage.create("doctor", SCRATCH)
+        storage.mount("doctor", namespace)
+        storage.remove("doctor")
+        first = namespace.host_ids.first
+    return f"root inside is user {first} of the machine, the first of {SIZE}" if first else "with the ids of root"

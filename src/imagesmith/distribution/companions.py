@@ -21,6 +21,7 @@ from imagesmith.inspection.provenance import disk_provenance
 from imagesmith.inspection.signing import SigningError, SigningKey, open_envelope
 from imagesmith.inspection.sigstore import bundle
 from imagesmith.store.amis import Ami
+from imagesmith.values.names import canonical_json
 
 BUNDLE = ".sigstore.json"
 _INVENTORIES = {".spdx.json": "spdx.json", ".cdx.json": "cyclonedx.json"}
@@ -41,10 +42,12 @@ def companions(disks: DiskStore, ami: Ami, file: Path, key: SigningKey) -> Mappi
     return beside
 
 
-def write_companions(target: Path, beside: Mapping[str, bytes]) -> None:
-    """Write them beside a file. Raises OSError."""
-    for suffix, data in beside.items():
-        target.with_name(target.name + suffix).write_bytes(data)
+def write_companions(target: Path, beside: Mapping[str, bytes]) -> Mapping[str, Path]:
+    """Write them beside a file; returns suffix -> path. Raises OSError."""
+    places = {suffix: target.with_name(target.name + suffix) for suffix in beside}
+    for suffix, place in places.items():
+        place.write_bytes(beside[suffix])
+    return places
 
 
 def _signed_again(envelope: bytes, name: str, digest: str, key: SigningKey) -> bytes:
@@ -55,5 +58,4 @@ def _signed_again(envelope: bytes, name: str, digest: str, key: SigningKey) -> b
         document["subject"] = [{"name": name, "digest": {"sha256": digest}}, *document["subject"]]
     except (SigningError, ValueError, KeyError, TypeError):
         return b""
-    text = json.dumps(document, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-    return bundle(key.envelope(text.encode()), key.public)
+    return bundle(key.envelope(canonical_json(document).encode()), key.public)

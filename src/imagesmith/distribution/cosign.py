@@ -16,13 +16,14 @@ from typing import Any
 
 from imagesmith.artifacts.layout import MANIFEST_TYPE
 from imagesmith.artifacts.oci import Descriptor, descriptor
+from imagesmith.artifacts.plain_images import CONFIG_TYPE
 from imagesmith.artifacts.retry_policy import RetryPolicy
 from imagesmith.distribution.client import RegistryClient, RegistryError
+from imagesmith.distribution.referrers import fallback_tag
 from imagesmith.inspection.signing import ENVELOPE_TYPE, PublicKey, SigningError, SigningKey
 from imagesmith.inspection.sigstore import SIMPLE_SIGNING_TYPE, read_name, signed_name
 from imagesmith.settings import Registry
 
-_CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _SIGNATURE = "dev.cosignproject.cosign/signature"
 _PREDICATE = "predicateType"
 _MOST_LAYERS = 200
@@ -39,12 +40,12 @@ class Attestation:
 
 def signature_tag(digest: str) -> str:
     """`sha256:ab..` -> `sha256-ab...sig`."""
-    return f"{digest.replace(':', '-')}.sig"
+    return f"{fallback_tag(digest)}.sig"
 
 
 def attestation_tag(digest: str) -> str:
     """`sha256:ab..` -> `sha256-ab...att`."""
-    return f"{digest.replace(':', '-')}.att"
+    return f"{fallback_tag(digest)}.att"
 
 
 def is_attached_tag(tag: str) -> bool:
@@ -118,7 +119,7 @@ def _extend(client: RegistryClient, repository: str, tag: str, added: Sequence[t
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
-        "config": descriptor(_CONFIG_TYPE, text),
+        "config": descriptor(CONFIG_TYPE, text),
         "layers": layers,
     }
     client.put_manifest(repository, tag, json.dumps(manifest, sort_keys=True).encode(), MANIFEST_TYPE)

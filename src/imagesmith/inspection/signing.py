@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from imagesmith.files import READABLE, write_atomically
-from imagesmith.values.names import sha256_hex
+from imagesmith.values.names import canonical_json, sha256_hex
 
 ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 STATEMENT_TYPE = "application/vnd.in-toto+json"
@@ -52,7 +52,7 @@ class PublicKey:
         form = serialization.PublicFormat.Raw
         public = self.key.public_bytes(serialization.Encoding.Raw, form).hex()
         described = {"keytype": "ed25519", "keyval": {"public": public}, "scheme": "ed25519"}
-        return sha256_hex(json.dumps(described, separators=(",", ":"), sort_keys=True))
+        return sha256_hex(canonical_json(described))
 
     @property
     def hint(self) -> str:
@@ -138,8 +138,8 @@ def open_envelope(data: bytes, keys: Sequence[PublicKey], payload_type: str = ST
         raise SigningError(f"the envelope contains {kind!r}, expected {payload_type!r}")
     for key in keys:
         for signature in signatures[:16]:
-            with contextlib.suppress(InvalidSignature):
-                key.key.verify(signature, _encoding(kind, payload))
+            with contextlib.suppress(SigningError):
+                key.verify(_encoding(kind, payload), signature)
                 return payload, key.id
     known = ", ".join(key.id[:16] for key in keys)
     raise SigningError(f"no signature matches the expected key ({known})")

@@ -37,7 +37,7 @@ class ConfigurationKind:
     document: Callable[[ApiRequest], ApiDocument]
     """Request -> the settable members of the document, defaults filled in."""
     summary: Callable[[Record], ApiDocument]
-    check: Callable[[Call, ApiRequest], None] = lambda _call, _request: None
+    check: Callable[[Call, ApiRequest], None]
     """What needs more than the request: references and quotas. Raises ApiError."""
 
 

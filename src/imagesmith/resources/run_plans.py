@@ -95,9 +95,9 @@ def _planned_machine(
     tags: Mapping[str, str],
 ) -> PlannedMachine | None:
     kind = kind_of_recipe(recipe.kind)
-    run_tags = parse_run_tags(tags, container=not kind.is_disk)
     if not kind.is_disk:
         return None
+    run_tags = parse_run_tags(tags, container=False)
     return PlannedMachine(
         instance_types=tuple(infrastructure.get("instanceTypes", ())),
         block_devices=tuple(recipe.document.get("blockDeviceMappings", ())),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imagesmith.artifacts.cache_use import CacheHit
 from imagesmith.builds import disk_cache
 from imagesmith.builds.component_cache import ComponentCache
 from imagesmith.builds.container import cache_use
@@ -89,10 +88,10 @@ def execute_components(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
         return Outcome(skipped=True)
     instance = run.attach_instance(inputs)
     with run.timed("components" if stage is BUILD else "tests"):
-        hits: list[CacheHit] = []
+        hits: list[Mapping[str, Any]] = []
         result = _run(run, stage, documents, instance, str(inputs["instanceId"]), hits)
     outputs = {"runCommandId": run.command_id, "status": "Success", "output": result.execution_id}
-    cached = {run.step_name: [hit.to_json() for hit in hits]} if stage is BUILD else None
+    cached = {run.step_name: hits} if stage is BUILD else None
     return Outcome(outputs, facts=StepFacts(cached=cached))
 
 
@@ -105,7 +104,7 @@ def _log_idle(run: StepRun, stage: ComponentStage, documents: Sequence[DocumentR
 
 def _run(
     run: StepRun, stage: ComponentStage, documents: Sequence[DocumentRun], instance: Instance, instance_id: str,
-    hits: list[CacheHit],
+    hits: list[Mapping[str, Any]],
 ) -> ExecutionResult:  # fmt: skip
     changing = [
         (component, document)
@@ -145,7 +144,7 @@ def _run(
 
 def _run_cached(
     run: StepRun, changing: Sequence[tuple[PlannedComponent, DocumentRun]], instance: ContainerInstance,
-    instance_id: str, hits: list[CacheHit],
+    instance_id: str, hits: list[Mapping[str, Any]],
 ) -> ExecutionResult:  # fmt: skip
     """Run what earlier builds have not: each component on its own, so that its layer can be kept."""
     results = [_nothing_to_run(run)]
@@ -154,8 +153,7 @@ def _run_cached(
         document = replace(changing[index][1], environment=environment)
         results.append(_run_all(run, BUILD, [document], instance, instance_id))
 
-    use = cache_use(run, on_hit=hits.append)
-    cache = ComponentCache(run, use, instance, component_environment(run, BUILD))
+    cache = ComponentCache(run, cache_use(run, hits), instance, component_environment(run, BUILD))
     cache.perform([component for component, _ in changing], one)
     return results[-1]
 

@@ -69,9 +69,7 @@ class S3Export:
             client = access.client()
             export_object(client, whole, export.bucket, key, cancellation=context.cancellation)
             beside = companions(context.disks, delivery.ami, whole, SigningKey.open(context.settings.data_dir))
-            write_companions(whole, beside)
-            for suffix in beside:
-                place = whole.with_name(whole.name + suffix)
+            for suffix, place in write_companions(whole, beside).items():
                 export_object(client, place, export.bucket, key + suffix, cancellation=context.cancellation)
         return (f"s3://{export.bucket}/{key}",)
 
