@@ -165,8 +165,12 @@ def test_the_recipe_describes_and_tags_the_ami_of_the_build_region(work: Work) -
     """Its tags stay over the distribution, whose own win; copies get neither; parameters are looked up."""
     with work.worker_context.records.database.write(f"{ACCOUNT}/{REGION}") as tx:
         put_parameter(tx, ACCOUNT, REGION, ParameterRecord("/team", "blue", work.worker_context.clock()))
+        secure = ParameterRecord("/secret", "", work.worker_context.clock(), sealed="1:abc:def")
+        put_parameter(tx, ACCOUNT, REGION, secure)
     machine = PlannedMachine(
-        description="of the recipe", ami_tags={"kind": "recipe", "team": "{{ ssm:/team }}", "lost": "{{ssm:no}}"},
+        description="of the recipe", ami_tags={
+            "kind": "recipe", "team": "{{ ssm:/team }}", "lost": "{{ssm:no}}", "secret": "{{ssm:/secret}}",
+        },
         distributions=(
             {"region": REGION, "amiDistributionConfiguration": {"amiTags": {"kind": "distribution"}}},
             {"region": "us-east-1", "amiDistributionConfiguration": {"description": "of the copy"}},
@@ -179,8 +183,8 @@ def test_the_recipe_describes_and_tags_the_ami_of_the_build_region(work: Work) -
     with work.worker_context.records.database.read() as tx:
         found = {ami.region: ami.document for ami in catalog.list_amis(tx, image_arn=ARN)}
     own = found[REGION]
-    assert {name: own["tags"][name] for name in ("kind", "team", "lost")} == {
-        "kind": "distribution", "team": "blue", "lost": "{{ssm:no}}",
+    assert {name: own["tags"][name] for name in ("kind", "team", "lost", "secret")} == {
+        "kind": "distribution", "team": "blue", "lost": "{{ssm:no}}", "secret": "{{ssm:/secret}}",
     }  # fmt: skip
     assert [found[name]["description"] for name in (REGION, "us-east-1", "eu-north-1")] == [
         "of the recipe", "of the copy", "",

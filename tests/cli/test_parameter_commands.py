@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from imagesmith.accounts.secret_box import SecretBox
 from imagesmith.cli.component import component
-from imagesmith.cli.context import settings_of
+from imagesmith.cli.context import CommandFailed, settings_of
 from imagesmith.cli.parameter import parameter
 from imagesmith.store.database import Database
 from imagesmith.store.migrate import upgrade
@@ -91,3 +92,19 @@ def test_a_data_directory_without_a_store_is_said(tmp_path: Path, monkeypatch: p
     (tmp_path / "a.yml").write_text(DOCUMENT)
     ran = CliRunner().invoke(component, ["run", "a.yml", "--data-dir", str(tmp_path / "none")])
     assert ran.exit_code == 1 and "there is no database in" in ran.output
+
+
+def test_a_secret_needs_the_key_file_that_it_was_encrypted_with(call: Call, tmp_path: Path) -> None:
+    """Without it, or with another, `get` and a run say so; a second secret makes no new file."""
+    call(parameter, "put", "/secret", "--secure", input="sw0rdfish")
+    (tmp_path / "a.yml").write_text(DOCUMENT.replace("plain={{ aws:ssm:/plain }}", ""))
+    place = tmp_path / "data" / "secrets.key"
+    place.unlink()
+    for arguments in (("get", "/secret", "--with-decryption"), ("put", "/next", "--secure")):
+        with pytest.raises(CommandFailed, match=r"secrets\.key is missing"):
+            call(parameter, *arguments, input="x")
+    SecretBox.open(place, may_create=True)
+    with pytest.raises(CommandFailed, match="copy the file from the server that wrote it"):
+        call(parameter, "get", "/secret", "--with-decryption")
+    ran = call(component, "run", "a.yml")
+    assert ran.exit_code == 1 and "copy the file from the server that wrote it" in ran.output

@@ -30,9 +30,9 @@ def put(api: Api, ami_id: str = AMI, **changes: Any) -> str:
     return ami_id
 
 
-def parameter(api: Api, name: str, value: str) -> str:
+def parameter(api: Api, name: str, value: str, sealed: str = "") -> str:
     with api.database.write("parameters") as tx:
-        put_parameter(tx, ACCOUNT, REGION, ParameterRecord(name, value, api.clock()))
+        put_parameter(tx, ACCOUNT, REGION, ParameterRecord(name, value, api.clock(), sealed))
     return name
 
 
@@ -132,6 +132,7 @@ def test_a_parameter_stands_for_the_ami_that_it_holds_now(api: Api, source: str)
         ("ssm:/nothing", "ResourceNotFoundException", "'ssm:/nothing'"),
         ("ssm:arn:aws:ssm:us-east-1:1:parameter/x", "ResourceNotFoundException", "ssm:arn"),
         ("ssm:/text", "InvalidRequestException", "ssm:/text does not hold the id of an AMI"),
+        ("ssm:/secret", "InvalidRequestException", "parameter /secret holds a secret, not an image id"),
         ("IMAGE:gone/1.0.0/1", "ResourceNotFoundException", "image/gone/1.0.0/1"),
         ("IMAGE:web/1.0.0/1", "InvalidRequestException", "is not an AMI"),
         ("debian:12", "InvalidParameterValueException", "'sourceImage'"),
@@ -144,6 +145,7 @@ def test_a_source_that_is_no_ami_of_this_region_is_refused(api: Api, source: str
     put(api, "ami-" + "b" * 17, region="us-east-1")
     put(api, "ami-" + "c" * 17, account=OTHER)
     parameter(api, "/text", "debian")
+    parameter(api, "/secret", "", sealed="1:key:text")
     if source == "IMAGE:web/1.0.0/1":
         made = api.client.create_image(
             containerRecipeArn=api.recipe(), infrastructureConfigurationArn=api.infrastructure()

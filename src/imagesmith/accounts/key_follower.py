@@ -1,6 +1,7 @@
 """Opens the keys of a server, and keeps them as the database has them while it runs.
 
-    start: keys.json is taken in and removed --> a first key if there is none --> ring, operator-key.json
+    start: secrets of another key file? --> refused; secure parameters that lie open are encrypted
+           keys.json is taken in and removed --> a first key if there is none --> ring, operator-key.json
     later: the number of the changes, a few times a second --other--> load --> ring, operator-key.json
 
 A change of a key holds for every server on the database within SOON_SECONDS.
@@ -19,6 +20,7 @@ from imagesmith.accounts.key_file import FILE_NAME, read_key_file
 from imagesmith.accounts.key_store import KeyStore
 from imagesmith.accounts.keys import KeyRing
 from imagesmith.accounts.operator_key import refresh_operator_key
+from imagesmith.accounts.sealed_parameters import has_sealed_parameters, seal_parameters
 from imagesmith.accounts.secret_box import SecretBox, secrets_file
 from imagesmith.files import flush
 from imagesmith.periodic import Periodic
@@ -35,9 +37,8 @@ SOON_SECONDS: Final = 1.0
 
 def open_box(settings: Settings, database: Database) -> SecretBox:
     """The key file; made when the database has no secrets yet. Raises SecretsError, OSError."""
-    stored = database.query(all_keys)
-    has_secrets = any(key.state is KeyState.ACTIVE for key in stored)
-    return SecretBox.open(secrets_file(settings), may_create=not has_secrets)
+    has_keys = any(key.state is KeyState.ACTIVE for key in database.query(all_keys))
+    return SecretBox.open(secrets_file(settings), may_create=not has_keys and not has_sealed_parameters(database))
 
 
 class KeyFollower:
@@ -51,6 +52,7 @@ class KeyFollower:
         self._box = open_box(settings, database)
         self.store = KeyStore(database, self._box, partition=settings.partition, clock=clock)
         self.store.require_opened()
+        seal_parameters(database, self._box)
         take_in_key_file(settings.data_dir, self.store)
         self.store.require_one(settings.account)
         # of two first starts at once, with a key file each, the second must not start without a key

@@ -39,6 +39,11 @@ def secrets_file(settings: Settings) -> Path:
     return Path(settings.secrets_key_file) if settings.secrets_key_file else settings.data_dir / FILE_NAME
 
 
+def open_existing(settings: Settings) -> SecretBox:
+    """The key file of these settings, which must exist. Raises SecretsError, OSError."""
+    return SecretBox.open(secrets_file(settings), may_create=False)
+
+
 class SecretBox:
     """Seals and opens secrets. Safe to use from several threads."""
 
@@ -95,7 +100,9 @@ class SecretBox:
             data = base64.b64decode(text, validate=True)
             return self._cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], label.encode()).decode()
         except (binascii.Error, InvalidTag, ValueError) as error:
-            raise SecretsError(f"the secret of {label} is damaged in the database: revoke the key") from error
+            raise SecretsError(
+                f"the secret of {label} is damaged in the database: revoke the key, or put the parameter again"
+            ) from error
 
 
 def _read_key(place: Path) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from sqlalchemy.engine import Connection
 
+from imagesmith.accounts.secret_box import open_existing
 from imagesmith.builds.instance_facts import InstanceMetadata
 from imagesmith.builds.instances import instance_id
 from imagesmith.cli.authoring import instance_name
@@ -193,7 +194,9 @@ def _services(request: RunRequest, settings: Settings, instance: Instance) -> Se
     of_instance = InstanceMetadata(settings.account, settings.region, instance, instance_id(instance_name(), ""))
     return Services(
         metadata=NoMetadata() if request.place == "host" else of_instance,
-        parameters=StoredParameters(partial(_store, settings), settings.account, settings.region),
+        parameters=StoredParameters(
+            partial(_store, settings), partial(open_existing, settings), settings.account, settings.region
+        ),
         components=ManagedDocuments(),
         s3=s3,
         loopback_downloads=request.place == "host",

@@ -190,7 +190,7 @@ def first_key(data_dir: Path, settings: Settings) -> AccessKey:
     # imported late: most commands need no key
     from imagesmith.accounts.keys import KeysError
     from imagesmith.accounts.operator_key import FILE_NAME, read_operator_key
-    from imagesmith.accounts.secret_box import SecretBox, SecretsError, secrets_file
+    from imagesmith.accounts.secret_box import SecretsError, open_existing
 
     if not (data_dir / FILE_NAME).exists():
         raise CommandFailed(
@@ -198,7 +198,7 @@ def first_key(data_dir: Path, settings: Settings) -> AccessKey:
             f"the first start of a server makes one: imagesmith serve --data-dir {data_dir}",
         )
     try:
-        return read_operator_key(data_dir, SecretBox.open(secrets_file(settings), may_create=False))
+        return read_operator_key(data_dir, open_existing(settings))
     except (KeysError, SecretsError, OSError) as error:
         raise CommandFailed(str(error)) from error
 

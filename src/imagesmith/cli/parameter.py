@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from imagesmith.cli.audited import audited
 from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, settings_of
 from imagesmith.cli.lazy import PlainGroup
 from imagesmith.cli.listing import Listing
 from imagesmith.cli.screen import echo
-from imagesmith.cli.store import changed_store, opened_store
+from imagesmith.cli.store import changed_store, opened_database, opened_store
 from imagesmith.components.secrets import MASK
+from imagesmith.settings import Settings
+from imagesmith.store.database import Database
 from imagesmith.store.parameters import (
     ParameterRecord,
     all_parameters,
@@ -44,7 +49,7 @@ def parameter() -> None:
 @parameter.command("put")
 @click.argument("name", callback=_name)
 @click.argument("value", required=False)
-@click.option("--secure", is_flag=True, help="A secret, masked in logs; without VALUE it is read from stdin.")
+@click.option("--secure", is_flag=True, help="A secret, encrypted and masked; without VALUE it is read from stdin.")
 @data_dir_option
 def put(name: str, value: str | None, data_dir: Path, *, secure: bool) -> None:
     """Set the parameter NAME to VALUE, replacing its current value.
@@ -66,10 +71,26 @@ def put(name: str, value: str | None, data_dir: Path, *, secure: bool) -> None:
     if not 0 < len(value) <= _LONGEST or not value.isprintable():
         raise click.BadParameter(f"a value has 1 to {_LONGEST} printable characters", param_hint="VALUE")
     settings = settings_of(data_dir)
-    with changed_store(settings) as tx:
-        put_parameter(
-            tx, settings.account, settings.region, ParameterRecord(name, value, datetime.now(UTC), secure)
-        )
+    with opened_database(settings, "changed") as database:
+        record = _record(settings, database, name, value, secure=secure)
+        scope = f"{settings.account}/{settings.region}"
+        with audited(settings), database.write(scope) as tx:
+            put_parameter(tx, settings.account, settings.region, record)
+
+
+def _record(settings: Settings, database: Database, name: str, value: str, *, secure: bool) -> ParameterRecord:
+    now = datetime.now(UTC)
+    if not secure:
+        return ParameterRecord(name, value, now)
+    # imported late: only secrets need a cipher
+    from imagesmith.accounts.key_follower import open_box
+    from imagesmith.accounts.sealed_parameters import sealed_parameter
+
+    with _secrets_errors():
+        return sealed_parameter(
+            name, value, account=settings.account, region=settings.region, updated=now,
+            box=open_box(settings, database),
+        )  # fmt: skip
 
 
 @parameter.command("get")
@@ -87,7 +108,30 @@ def get(name: str, data_dir: Path, *, decrypt: bool) -> None:
         found = get_parameter(tx, settings.account, settings.region, name)
     if found is None:
         raise CommandFailed(f"there is no parameter {name}", "see: imagesmith parameter list")
-    echo(found.value if decrypt or not found.secure else MASK)
+    echo(_shown(settings, found, decrypt=decrypt))
+
+
+def _shown(settings: Settings, found: ParameterRecord, *, decrypt: bool) -> str:
+    if not found.secure:
+        return found.value
+    if not decrypt:
+        return MASK
+    from imagesmith.accounts.sealed_parameters import open_parameter
+    from imagesmith.accounts.secret_box import open_existing
+
+    with _secrets_errors():
+        return open_parameter(found, settings.account, settings.region, open_existing(settings))
+
+
+@contextmanager
+def _secrets_errors() -> Iterator[None]:
+    """Convert what the key file raises to one line."""
+    from imagesmith.accounts.secret_box import SecretsError
+
+    try:
+        yield
+    except (SecretsError, OSError) as error:
+        raise CommandFailed(str(error)) from error
 
 
 @parameter.command("list")

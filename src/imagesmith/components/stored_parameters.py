@@ -9,6 +9,8 @@ from typing import Final
 
 from sqlalchemy.engine import Connection
 
+from imagesmith.accounts.sealed_parameters import open_parameter
+from imagesmith.accounts.secret_box import SecretBox, SecretsError
 from imagesmith.components.services import StoredParameter
 from imagesmith.store.parameters import get_parameter
 
@@ -18,9 +20,10 @@ _SECRETS_MANAGER: Final = "/aws/reference/secretsmanager/"
 
 @dataclass(frozen=True)
 class StoredParameters:
-    """A ParameterStore. `read` opens the database for one query."""
+    """A ParameterStore. `read` opens the database for one query, `box` the key file of secure values."""
 
     read: Callable[[], AbstractContextManager[Connection]]
+    box: Callable[[], SecretBox]
     account: str
     region: str
 
@@ -31,4 +34,9 @@ class StoredParameters:
             plain, selector, _ = name.rpartition(":")
             why = f"; versions and labels are not supported, use '{plain}'" if selector and plain else ""
             raise LookupError(f"account {self.account} has no stored parameter '{name}' in {self.region}{why}")
-        return StoredParameter(found.value, found.secure or name.startswith(_SECRETS_MANAGER))
+        if not found.secure:
+            return StoredParameter(found.value, name.startswith(_SECRETS_MANAGER))
+        try:
+            return StoredParameter(open_parameter(found, self.account, self.region, self.box()), secure=True)
+        except (SecretsError, OSError) as error:
+            raise LookupError(str(error)) from error

@@ -41,7 +41,8 @@ def rendered(text: str, context: DistributionContext) -> str:
 
 
 def rendered_tags(tags: Mapping[str, str], context: DistributionContext) -> dict[str, str]:
-    """Tags with their dynamic values; a parameter without a value stays as written, and the log says so."""
+    """Tags with their dynamic values; a secure parameter, and one without a value,
+    stay as written, and the log says so."""
 
     def value(found: re.Match[str]) -> str:
         parameter = context.database.query(
@@ -49,6 +50,9 @@ def rendered_tags(tags: Mapping[str, str], context: DistributionContext) -> dict
         )
         if parameter is None:
             context.log.line("distribute", f"warning: the tag value {found[0]} names a parameter that has no value")
+            return found[0]
+        if parameter.secure:
+            context.log.line("distribute", f"warning: the tag value {found[0]} names a secret, which nothing shows")
             return found[0]
         return parameter.value
 

@@ -106,9 +106,11 @@ def planned_image(call: Call, text: str, *, path: str) -> tuple[PlannedParent, R
 
 
 def stored_parameter(call: Call, text: str) -> str | None:
-    """The current value of an `ssm:` reference; None without one."""
+    """The current value of an `ssm:` reference; None without one. Raises ApiError for a secure parameter."""
     for name in parameter_names(text, account=call.account, region=call.region):
         found = get_parameter(call.tx, call.account, call.region, name)
+        if found is not None and found.secure:
+            raise invalid_request(f"The parameter {name} holds a secret, not an image id: put it without --secure.")
         if found is not None:
             return found.value
     return None

@@ -1,4 +1,7 @@
-"""Stored parameters: the values of `ssm:` references, by account, region and name."""
+"""Stored parameters: the values of `ssm:` references, by account, region and name.
+
+This module sees values of secure parameters only encrypted; accounts/sealed_parameters.py seals and opens them.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ _GET = sa.select(parameters).where(
 )
 
 
-_SECURE: Final = "\x01"
-"""Prefix of the stored value of a secure parameter; values of users do not begin with this character."""
+_UNSEALED: Final = "\x01"
+"""Prefix of a secure value that an earlier version stored as it was; other values do not begin with it."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +32,26 @@ class ParameterRecord:
 
     name: str
     value: str
+    """Empty for a secure parameter."""
     updated: datetime
-    secure: bool = False
-    """Logs and lists never show its value."""
+    sealed: str = ""
+    """The encrypted value of a secure parameter, which logs, lists and tags never show."""
+
+    @property
+    def secure(self) -> bool:
+        return bool(self.sealed)
+
+    @property
+    def is_unsealed(self) -> bool:
+        """Whether an earlier version stored the secret, which `sealed` then contains, without encryption."""
+        return self.sealed.startswith(_UNSEALED)
 
 
 def put_parameter(tx: Connection, account: str, region: str, parameter: ParameterRecord) -> None:
     """Store the value of a name, over an earlier one."""
     values = {
-        "account": account, "region": region, "name": parameter.name,
-        "value": f"{_SECURE if parameter.secure else ''}{parameter.value}",
-        "updated": microseconds(parameter.updated),
+        "account": account, "region": region, "name": parameter.name, "value": parameter.value,
+        "sealed": parameter.sealed, "updated": microseconds(parameter.updated),
     }  # fmt: skip
     tx.execute(for_dialect(tx, _PUT), values)
 
@@ -56,9 +68,23 @@ def all_parameters(tx: Connection, account: str, region: str) -> list[ParameterR
     return [_parameter(row) for row in rows]
 
 
+def secure_parameters(tx: Connection) -> list[tuple[str, str, ParameterRecord]]:
+    """All secure parameters, each with its account and region."""
+    unsealed = parameters.c.value.startswith(_UNSEALED)
+    rows = tx.execute(sa.select(parameters).where(sa.or_(parameters.c.sealed != "", unsealed)))
+    return [(row.account, row.region, _parameter(row)) for row in rows]
+
+
+def unsealed_secret(parameter: ParameterRecord) -> str:
+    """The secret of a parameter that is_unsealed."""
+    return parameter.sealed.removeprefix(_UNSEALED)
+
+
 def _parameter(row: Any) -> ParameterRecord:
-    secure = row.value.startswith(_SECURE)
-    return ParameterRecord(row.name, row.value.removeprefix(_SECURE), from_microseconds(row.updated), secure)
+    updated = from_microseconds(row.updated)
+    if row.value.startswith(_UNSEALED):
+        return ParameterRecord(row.name, "", updated, sealed=row.value)
+    return ParameterRecord(row.name, row.value, updated, sealed=row.sealed)
 
 
 def delete_parameter(tx: Connection, account: str, region: str, name: str) -> bool:

@@ -181,6 +181,7 @@ parameters = sa.Table(
     _text("region", primary_key=True),
     _text("name", primary_key=True),
     _text("value"),
+    sa.Column("sealed", sa.Text, nullable=False, server_default=""),
     _number("updated"),
 )
 

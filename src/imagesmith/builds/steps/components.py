@@ -6,8 +6,10 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from imagesmith.accounts.secret_box import open_existing
 from imagesmith.builds import disk_cache
 from imagesmith.builds.component_cache import ComponentCache
 from imagesmith.builds.container import cache_use
@@ -205,10 +207,11 @@ def _run_all(
 
 def _services(run: StepRun, instance: Instance, instance_id: str) -> Services:
     plan, database = run.plan, run.worker_context.records.database
+    box = partial(open_existing, run.worker_context.settings)
     nested = [document for component in plan.components for document in component.documents]
     return Services(
         components=RunDocuments(plan, nested, database, run.note),
-        parameters=StoredParameters(database.read, plan.account, plan.region),
+        parameters=StoredParameters(database.read, box, plan.account, plan.region),
         metadata=InstanceMetadata(plan.account, plan.region, instance, instance_id),
         s3=s3_of(plan, run.worker_context.s3),
         offline=plan.network == "none",
