@@ -81,7 +81,7 @@ def cached_pair(
 ) -> tuple[float, float]:
     """Seconds of one round; each builds another text, so that only `again` finds something."""
     cache = storage.layer_cache(bytes_limit=1 << 30, seconds_limit=1e9, now=time.time)
-    use = CacheUse(cache=cache, owner="", place="bench", build="bench", max_age=1e9)
+    use = CacheUse(cache=cache, owner="", lineage="bench", build="bench", max_age=1e9)
     text = f"FROM {PARENT}\nENV ROUND={number}{again}\n{WRITES}"
     if again:
         build_ours(storage, text, bases[0], use)

@@ -53,6 +53,17 @@ def test_a_retired_word_does_not_come_back(retired: str) -> None:
     assert not found, f"'{retired}' is '{RETIRED[retired]}' now: {', '.join(found)}"
 
 
+def test_no_name_of_the_code_is_a_place() -> None:
+    """It had nine meanings: path, position, slot, lineage, destination and more have words of their own."""
+    found = [
+        f"{module.relative_to(SOURCE)}:{line} {name}"
+        for module in sorted(SOURCE.rglob("*.py"))
+        for line, name in _names(ast.parse(module.read_text(encoding="utf-8")))
+        if {"place", "places", "placed"} & {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+    ]
+    assert not found, f"say what it is: {', '.join(found)}"
+
+
 def test_the_words_that_took_their_place_are_used() -> None:
     """The table does not name a word that nobody writes."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
@@ -85,6 +96,18 @@ def _texts() -> Iterator[tuple[str, int, str]]:
         yield page.name, 1, page.read_text(encoding="utf-8")
     for fragment in sorted((ROOT / "changelog.d").glob("*.*.md")):
         yield fragment.name, 1, fragment.read_text(encoding="utf-8")
+
+
+def _names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """What a module calls its variables, arguments, members, functions and classes."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
+                yield node.lineno, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield node.lineno, name
+            case _:
+                pass
 
 
 def _docstrings(tree: ast.AST) -> Iterator[int]:

@@ -43,7 +43,7 @@ def remove_abandoned(drafts: Path) -> list[str]:
 
     The caller holds the lock that draft_folder takes.
     """
-    abandoned = [place for place in drafts.iterdir() if not is_locked(place / _IN_USE)]
-    for place in abandoned:
-        remove_tree(place)
-    return sorted(place.name for place in abandoned)
+    abandoned = [draft for draft in drafts.iterdir() if not is_locked(draft / _IN_USE)]
+    for draft in abandoned:
+        remove_tree(draft)
+    return sorted(draft.name for draft in abandoned)

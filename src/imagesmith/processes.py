@@ -276,10 +276,10 @@ def _end_entered(process: subprocess.Popen[bytes]) -> None:
     machine's init would have to reap it, which may be slow or, in a container without an init, never happen.
     """
     with contextlib.suppress(OSError):
-        place = Path(f"/proc/{process.pid}")
-        if (place / "comm").read_text().strip() not in _ENTERING:
+        proc = Path(f"/proc/{process.pid}")
+        if (proc / "comm").read_text().strip() not in _ENTERING:
             return
-        children = (place / "task" / str(process.pid) / "children").read_text().split()
+        children = (proc / "task" / str(process.pid) / "children").read_text().split()
         for child in children:
             os.kill(int(child), signal.SIGKILL)
         if not children:

@@ -132,10 +132,10 @@ def _build(
     """
     hints = get_type_hints(kind, include_extras=True)
     known = {item.name for item in fields(kind)}
-    place = ": ".join((where, *keys))
+    key_path = ": ".join((where, *keys))
     unknown = sorted(set(table) - known)
     if unknown:
-        raise SettingsError(f"{place}: unknown key {unknown[0]!r}; known here: {', '.join(sorted(known))}")
+        raise SettingsError(f"{key_path}: unknown key {unknown[0]!r}; known here: {', '.join(sorted(known))}")
     values: dict[str, Any] = {}
     for name, value in table.items():
         dotted = ".".join((*keys, name))
@@ -146,7 +146,7 @@ def _build(
     needed = [item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING]
     missing = [name for name in needed if name not in values]
     if missing:
-        raise SettingsError(f"{place}: the key {missing[0]!r} is missing")
+        raise SettingsError(f"{key_path}: the key {missing[0]!r} is missing")
     return kind(**values)
 
 
@@ -155,27 +155,27 @@ def _member(
 ) -> Any:
     """The value of one member, in the type that it has. Raises SettingsError."""
     wanted = plain_type(hint)
-    place = ": ".join((where, *keys, name))
+    key_path = ": ".join((where, *keys, name))
     rule = rule_of(hint)
     if isinstance(rule, Keys):
         section = get_args(wanted)[1]
         if not (isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())):
-            raise SettingsError(f"{place} must be a table of tables, like [{name}.NAME]")
+            raise SettingsError(f"{key_path} must be a table of tables, like [{name}.NAME]")
         for key in value:
             if not rule.text.admits(key):
-                raise SettingsError(f"{place} has the key {key!r}, expected {rule.text}")
+                raise SettingsError(f"{key_path} has the key {key!r}, expected {rule.text}")
         return {key: _build(section, entry, where, keys=(name, key), labels=labels) for key, entry in value.items()}
     if wanted == tuple[str, ...]:
         if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
-            raise SettingsError(f"{place} must be a list of strings")
+            raise SettingsError(f"{key_path} must be a list of strings")
         return tuple(value)
     if is_dataclass(wanted):
         if not isinstance(value, dict):
-            raise SettingsError(f"{place} must be a table")
+            raise SettingsError(f"{key_path} must be a table")
         return _build(wanted, value, where, keys=(name,), labels=labels)
     plain = str if get_origin(wanted) is Literal else wanted
     if plain is float and type(value) is int:
         return float(value)
     if plain in (str, int, bool, float) and type(value) is not plain:
-        raise SettingsError(f"{place} is {value!r}, expected {plain.__name__}")
+        raise SettingsError(f"{key_path} is {value!r}, expected {plain.__name__}")
     return value

@@ -62,7 +62,7 @@ def test_a_layer_of_the_parent_is_written_again(
     layout: OciLayout, container_storage: ContainerStorage, parent: ImageArtifact, make_image: MakeImage, harm: Harm
 ) -> None:
     """An image on a parent whose layer is damaged in the layout is whole, and so is the parent again."""
-    harm(layout.files.place(parent.layers[0]))
+    harm(layout.files.path_of(parent.layers[0]))
     child = layout.export_image(container_storage, make_image(f"on {harm.__name__}"), "child")
     assert child.layers[0] == parent.layers[0]
     check_layout(layout)
@@ -120,7 +120,7 @@ def test_a_configuration_that_is_damaged_is_written_again(
 ) -> None:
     """And a manifest: an image that is exported once more is whole."""
     for digest in (parent.config_digest, parent.digest):
-        harm(layout.files.place(digest))
+        harm(layout.files.path_of(digest))
     assert layout.export_image(container_storage, tiny_image, "parent").digest == parent.digest
     check_layout(layout)
 
@@ -132,7 +132,7 @@ def test_a_kept_image_is_repaired_from_the_storage(
     """Its layers are compressed as they were, so they have their digests again; no other image appears."""
     layout.make_whole(parent.digest)
     for digest in (parent.config_digest, *parent.layers):
-        harm(layout.files.place(digest))
+        harm(layout.files.path_of(digest))
     layout.make_whole(parent.digest, container_storage)
     check_layout(layout)
     assert layout.references() == {"parent": parent.digest} and len(layout.files.read_index()) == 1
@@ -145,7 +145,7 @@ def test_a_kept_image_that_nothing_can_repair_is_no_parent(
 ) -> None:
     """The blob is named, and what is wrong with it; nothing comes into the storage."""
     digest = {"layer": parent.layers[0], "config": parent.config_digest, "manifest": parent.digest}[part]
-    harm(layout.files.place(digest))
+    harm(layout.files.path_of(digest))
     with opened_storage(tmp_path / "storage") as empty_storage:
         bases = Bases(empty_storage, layout, folder=tmp_path / "bases")
         with pytest.raises(ParentError, match=rf"{digest}.*(missing|damaged|not in)"):
@@ -161,9 +161,9 @@ def test_an_index_that_names_what_is_gone_does_not_cost_other_images(
     """While a manifest is missing nobody knows its layers, so none is removed: a backup can bring it back."""
     child = layout.export_image(container_storage, make_image("the child"), "child")
     kept = layout.manifest_bytes(child.digest)
-    layout.files.place(child.digest).unlink()
+    layout.files.path_of(child.digest).unlink()
     layout.collect_garbage()
-    layout.files.place(child.digest).write_bytes(kept)
+    layout.files.path_of(child.digest).write_bytes(kept)
     check_layout(layout)
     layout.make_whole(child.digest)
 
@@ -177,7 +177,7 @@ def test_a_damaged_blob_comes_again_from_the_store_of_all_hosts(
     exchange.publish_image(layout, parent.digest, "parent")
     shared = OciLayout(layout.path, obtain=exchange.obtain_image)
     for digest in (parent.digest, parent.config_digest, *parent.layers):
-        harm(layout.files.place(digest))
+        harm(layout.files.path_of(digest))
         shared.make_whole(parent.digest)
     check_layout(layout)
     far = tmp_path / "shared" / "blobs" / parent.layers[0].replace(":", "/")

@@ -86,7 +86,7 @@ def test_age_is_that_of_the_oldest_part(kept: Kept) -> None:
     kept.put(second)
     assert kept.cache.find(second.key, max_age=25 * HOUR) is not None
     assert kept.cache.find(second.key, max_age=23 * HOUR) is None
-    why = kept.cache.explain(second.key, second.place, second.inputs, max_age=23 * HOUR)
+    why = kept.cache.explain(second.key, second.lineage, second.inputs, max_age=23 * HOUR)
     assert why == "the result of web/1.0.0/1 is 24.0 h old, and at most 23.0 h is allowed"
 
 
@@ -96,7 +96,7 @@ def test_a_miss_names_what_changed(kept: Kept) -> None:
     old = kept.entry("a", parameter={"Packages": "1", "Other": "2"})
     kept.put(old)
     new = kept.entry("b", parameter={"Packages": "3", "Other": "2"})
-    why = kept.cache.explain(new.key, old.place, new.inputs, max_age=HOUR)
+    why = kept.cache.explain(new.key, old.lineage, new.inputs, max_age=HOUR)
     assert why == "document, parameter Packages changed since web/1.0.0/1"
 
 
@@ -108,7 +108,7 @@ def test_without_what_it_lies_on_a_state_is_gone(kept: Kept) -> None:
     kept.put(second)
     (kept.cache.folder / f"{first.key}.json").unlink()
     assert kept.cache.find(second.key, max_age=HOUR) is None
-    assert "was removed" in kept.cache.explain(second.key, second.place, second.inputs, max_age=HOUR)
+    assert "was removed" in kept.cache.explain(second.key, second.lineage, second.inputs, max_age=HOUR)
     assert not kept.put(kept.entry("c", second.key))
     kept.cache.trim()
     assert kept.files() == set()

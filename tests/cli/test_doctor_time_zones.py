@@ -53,10 +53,10 @@ def test_hosts_that_disagree_are_named(tmp_path: Path) -> None:
     database = Database(url)
     upgrade(database)
     mine = StoredWorker(
-        id="1", name="one", host="host-1", pid=1, place="/a", queues=(), concurrency=0,
+        id="1", name="one", host="host-1", pid=1, data_dir="/a", queues=(), concurrency=0,
         zone_data=zone_data().used.version,
     )  # fmt: skip
-    other = dataclasses.replace(mine, id="2", name="two", host="host-2", place="/b", zone_data="2019c")
+    other = dataclasses.replace(mine, id="2", name="two", host="host-2", data_dir="/b", zone_data="2019c")
     for worker, works in ((mine, True), (other, False)):
         with database.write("w") as tx:
             workers.join(tx, worker, limit_seconds=60)

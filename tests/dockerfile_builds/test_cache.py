@@ -44,7 +44,7 @@ class CacheBench:
     def use(self, **members: Any) -> CacheUse:
         self.number += 1
         self.hits = []
-        settings = {"cache": self.cache, "owner": "a", "place": "web", "build": f"web/1.0.0/{self.number}"}
+        settings = {"cache": self.cache, "owner": "a", "lineage": "web", "build": f"web/1.0.0/{self.number}"}
         return CacheUse(**{**settings, "max_age": 24 * HOUR, "on_hit": self.hits.append, **members})
 
     def build(self, lines: str, *, use: CacheUse | None = None, **options: Any) -> str:

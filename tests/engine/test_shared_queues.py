@@ -31,7 +31,7 @@ def worker(database: Database, url: str, program: Program, place: Path, *, overa
     """A worker with four places of its own."""
     numbers = count(1)
     stored = StoredWorker(
-        id="", name="one", host="here", pid=os.getpid(), place=str(place), queues=CAPABILITIES, concurrency=4
+        id="", name="one", host="here", pid=os.getpid(), data_dir=str(place), queues=CAPABILITIES, concurrency=4
     )
     membership = Membership(database, stored, limit_seconds=60, new_id=lambda: f"worker-{next(numbers)}")
     queues = Queues.shared("one", CAPABILITIES, concurrency=4, overall=overall)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesmith.namespaces.build_namespace import BuildNamespace, ViewPlace
+from imagesmith.namespaces.build_namespace import BuildNamespace, ViewMount
 from imagesmith.namespaces.id_maps import IdMap, IdRange, NoIds, lease_range, nested_ids
 from imagesmith.namespaces.maker import NamespaceError, NamespaceMaker
 
@@ -78,7 +78,7 @@ def test_our_own_files_are_readable_whatever_their_mode(maker: NamespaceMaker, t
     program.write_text("x")
     program.chmod(0o600)
     with start(maker, tmp_path) as namespace:
-        view = namespace.view([ViewPlace(program, writable=False), ViewPlace(tmp_path, writable=False)])
+        view = namespace.view([ViewMount(program, writable=False), ViewMount(tmp_path, writable=False)])
         os.close(view.descriptor)
         assert [str(path) for path in view.paths] == ["/run/0", "/run/1"]
 

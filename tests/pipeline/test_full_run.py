@@ -241,7 +241,7 @@ def test_a_parent_with_a_damaged_layer_is_repaired_or_named(forge: Forge, server
     parent = forge.build(forge.recipe(forge.component(build="echo one > /one")))
     digest = image_digest(f"docker://{uris(parent)[0]}")
     layout = OciLayout(server.data_dir / "oci")
-    layer = layout.files.place(layout.read(digest).layers[-1])
+    layer = layout.files.path_of(layout.read(digest).layers[-1])
     layer.write_bytes(layer.read_bytes()[:-20])
     look = forge.component(build="test $(cat /one) = one")
     child = forge.build(forge.recipe(look, parentImage=parent["arn"]))

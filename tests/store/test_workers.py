@@ -27,7 +27,7 @@ from testing.postgresql import new_postgresql_database
 
 ARN = "arn:aws:imagebuilder:us-east-1:000000000000:image/web/1.0.0/1"
 ONE = StoredWorker(
-    id="id-1", name="one", host="host-1", pid=11, place="/data", queues=("container.x86_64",), concurrency=2
+    id="id-1", name="one", host="host-1", pid=11, data_dir="/data", queues=("container.x86_64",), concurrency=2
 )
 TWO = dataclasses.replace(ONE, id="id-2", name="two", host="host-2")
 LIMIT = 30.0

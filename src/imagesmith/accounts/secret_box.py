@@ -47,30 +47,30 @@ def open_existing(settings: Settings) -> SecretBox:
 class SecretBox:
     """Seals and opens secrets. Safe to use from several threads."""
 
-    def __init__(self, key: bytes, place: Path) -> None:
-        """`place`: the file of the key, for messages."""
+    def __init__(self, key: bytes, path: Path) -> None:
+        """`path`: the file of the key, for messages."""
         # imported late: commands that only print help do not need it
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         self._cipher = AESGCM(key)
-        self._place = place
+        self._path = path
         self.key_id = sha256_hex(b"imagesmith key id:" + key)[:12]
 
     @classmethod
     def open(
-        cls, place: Path, *, may_create: bool, entropy: Callable[[int], bytes] = secrets.token_bytes
+        cls, path: Path, *, may_create: bool, entropy: Callable[[int], bytes] = secrets.token_bytes
     ) -> SecretBox:
         """Read the key file; make one if there is none and `may_create`. Raises SecretsError, OSError."""
-        if not place.exists():
+        if not path.exists():
             if not may_create:
                 raise SecretsError(
-                    f"the key file {place} is missing, and the database has secrets that only it opens: "
+                    f"the key file {path} is missing, and the database has secrets that only it opens: "
                     "restore it from a backup, or copy it from another server"
                 )
             text = f"{_HEAD}{base64.b64encode(entropy(_KEY_BYTES)).decode()}\n"
             # of two first starts at once, both use the key of the first
-            write_atomically(place, text, replace=False)
-        return cls(_read_key(place), place)
+            write_atomically(path, text, replace=False)
+        return cls(_read_key(path), path)
 
     def seal(self, secret: str, label: str) -> str:
         """The secret as text that only open() with the same label reads."""
@@ -93,7 +93,7 @@ class SecretBox:
             raise SecretsError(f"the secret of {label} has an unknown form: a newer version may have written it")
         if key_id != self.key_id:
             raise SecretsError(
-                f"the secret of {label} was encrypted with the key {key_id}, and {self._place} has the key "
+                f"the secret of {label} was encrypted with the key {key_id}, and {self._path} has the key "
                 f"{self.key_id}: copy the file from the server that wrote it, or restore it from a backup"
             )
         try:
@@ -105,26 +105,24 @@ class SecretBox:
             ) from error
 
 
-def _read_key(place: Path) -> bytes:
+def _read_key(path: Path) -> bytes:
     try:
-        status = place.stat()
+        status = path.stat()
         mode = stat.S_IMODE(status.st_mode)
         if status.st_uid not in (0, os.geteuid()):
-            raise SecretsError(
-                f"the key file {place} belongs to user {status.st_uid}: chown {os.geteuid()} {place}"
-            )
+            raise SecretsError(f"the key file {path} belongs to user {status.st_uid}: chown {os.geteuid()} {path}")
         if mode & 0o077:
-            raise SecretsError(f"the key file {place} can be read by others (mode {mode:04o}): chmod 600 {place}")
-        text = place.read_text(encoding="ascii") if status.st_size <= _MOST_BYTES else ""
+            raise SecretsError(f"the key file {path} can be read by others (mode {mode:04o}): chmod 600 {path}")
+        text = path.read_text(encoding="ascii") if status.st_size <= _MOST_BYTES else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise SecretsError(f"the key file {place} cannot be read: {error}") from error
+        raise SecretsError(f"the key file {path} cannot be read: {error}") from error
     try:
         key = base64.b64decode(text.strip().removeprefix(_HEAD), validate=True)
     except binascii.Error:
         key = b""
     if not text.startswith(_HEAD) or len(key) != _KEY_BYTES:
         raise SecretsError(
-            f"the key file {place} is damaged (one line {_HEAD}KEY is expected): restore it from a backup, or copy "
+            f"the key file {path} is damaged (one line {_HEAD}KEY is expected): restore it from a backup, or copy "
             "it from another server"
         )
     return key

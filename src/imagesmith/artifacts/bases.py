@@ -151,14 +151,14 @@ class Bases:
     def local(self, reference: str, allowed: Iterable[Path], *, cancellation: Cancellation | None = None) -> Parent:
         """A layout or archive (`oci:PATH[:REF]`, `oci-archive:PATH`) in an allowed folder. Raises ParentError."""
         transport, _, rest = reference.partition(":")
-        place = Path(rest.partition(":")[0])
+        path = Path(rest.partition(":")[0])
         folders = [folder.resolve() for folder in allowed]
-        if not any(place.resolve().is_relative_to(folder) for folder in folders):
+        if not any(path.resolve().is_relative_to(folder) for folder in folders):
             listed = ", ".join(map(str, folders)) or "none"
             raise ParentError(
                 f"the parent image {reference} is outside the folders for local images (allowed: {listed})"
             )
-        if not place.exists():
+        if not path.exists():
             raise ParentError(f"the parent image {reference} does not exist")
         name = f"parents/{sha256_hex(reference)[:24]}"
         try:

@@ -25,7 +25,7 @@ from imagesmith.layers.compression import pack_archive
 from imagesmith.layers.records import LayerBlob
 from imagesmith.layers.store import GZIP_LAYER
 from imagesmith.managed.bases import ManagedBase
-from imagesmith.namespaces.build_namespace import BuildNamespace, ViewPlace
+from imagesmith.namespaces.build_namespace import BuildNamespace, ViewMount
 from imagesmith.processes import Cancellation, Completed, OnOutput
 from imagesmith.values.names import iso_instant
 
@@ -72,12 +72,12 @@ def bootstrap(
     hook.write_text(_FINISH + finish + "".join(f'rm -rf -- "$1"{pattern}\n' for pattern in base.excluded))
     hook.chmod(0o700)
     (work / "memory").mkdir()
-    with _way_in(namespace, work) as (entry, place, descriptors):
-        argv = _arguments(base, mirrors, place, place / hook.name)
-        memory, needed = place / "memory", _MEMORY_NEEDED[base.kind]
+    with _way_in(namespace, work) as (entry, inside, descriptors):
+        argv = _arguments(base, mirrors, inside, inside / hook.name)
+        memory, needed = inside / "memory", _MEMORY_NEEDED[base.kind]
         if free_memory() >= needed:
             argv = ["sh", "-c", _IN_MEMORY, "in-memory", str(memory), f"{needed // 4 * 3 // 1024**2}m", *argv]
-        variables = {**environment, "TMPDIR": str(memory), "IMAGESMITH_FILES": str(place / "files")}
+        variables = {**environment, "TMPDIR": str(memory), "IMAGESMITH_FILES": str(inside / "files")}
         return processes.run(
             [*entry, *argv], env=variables, timeout=_SECONDS, cancellation=cancellation, on_output=on_output,
             tree=True, pass_fds=descriptors,
@@ -90,7 +90,7 @@ def _way_in(namespace: BuildNamespace | None, work: Path) -> Iterator[tuple[list
     if namespace is None:
         yield [], work, ()
         return
-    view = namespace.view([ViewPlace(work, writable=True, from_disk=True)])
+    view = namespace.view([ViewMount(work, writable=True, from_disk=True)])
     try:
         ways = [f"--user=/proc/self/fd/{namespace.descriptor}", f"--mount=/proc/self/fd/{view.descriptor}"]
         # processes of the namespace's own: root inside may mount /proc only for those
@@ -153,9 +153,9 @@ def _write_files(base: ManagedBase, folder: Path) -> None:
         rules = folder / "etc/dpkg/dpkg.cfg.d/excluded"
         rules.parent.mkdir(parents=True, exist_ok=True)
         rules.write_text("".join(f"path-exclude={pattern}\n" for pattern in base.excluded))
-    for place in folder.rglob("*"):
-        if stat.S_ISDIR(place.lstat().st_mode):
-            place.chmod(0o755)
+    for path in folder.rglob("*"):
+        if stat.S_ISDIR(path.lstat().st_mode):
+            path.chmod(0o755)
 
 
 def _config(base: ManagedBase, diff_id: str, created: datetime) -> bytes:

@@ -45,7 +45,7 @@ class CacheUse:
     cache: LayerCache
     owner: str
     """Whose results these are: no other owner's are used. Part of every key."""
-    place: str
+    lineage: str
     """What is built, such as a recipe: its results are compared to say why one is not used."""
     build: str
     """The name of this build, for a person."""
@@ -73,7 +73,7 @@ class CachedStep:
     """One instruction or component with its key; `name` is its name in provenance."""
 
     def __init__(
-        self, use: CacheUse, storage: ContainerStorage, inputs: StepInputs, *, name: str, place: str, lower: Layers,
+        self, use: CacheUse, storage: ContainerStorage, inputs: StepInputs, *, name: str, step: str, lower: Layers,
         tell: Callable[[str], None], check: Callable[[], None],
     ) -> None:  # fmt: skip
         """`lower`: the layers that it starts on, which the caller holds. `check` raises to end a wait."""
@@ -84,7 +84,7 @@ class CachedStep:
         self._key = step_key(self._inputs)
         self._networked = inputs.networked
         self._name = name
-        self._place = f"{use.owner}\0{use.place}\0{place}"
+        self._lineage = f"{use.owner}\0{use.lineage}\0{step}"
         self._lower = lower
         self._tell = tell
         self._check = check
@@ -135,7 +135,7 @@ class CachedStep:
         """Tell why there is no result to use."""
         if self._use.reads:
             age = self._use.max_age if self._networked else None
-            why = self._use.cache.explain(self._key, self._place, self._inputs, max_age=age)
+            why = self._use.cache.explain(self._key, self._lineage, self._inputs, max_age=age)
             self._tell(f"not cached: {why}")
 
     def _keep(self, layers: Layers) -> None:
@@ -143,7 +143,7 @@ class CachedStep:
         cache, below = self._use.cache, len(self._lower)
         sizes = {layers[count].digest: cache.size_of(layers[: count + 1]) for count in range(below, len(layers))}
         entry = CachedLayers(
-            key=self._key, place=self._place, inputs=self._inputs, layers=layers, made=cache.now(),
+            key=self._key, lineage=self._lineage, inputs=self._inputs, layers=layers, made=cache.now(),
             build=self._use.build, sizes=sizes,
         )  # fmt: skip
         try:

@@ -63,8 +63,8 @@ class DiskRoot:
 
 
 def _format_mounts(mounts: tuple[Mount, ...]) -> str:
-    places = ", ".join(f"{mount.point} ({mount.source})" for mount in mounts)
-    return f"its /etc/fstab has {places} on another partition"
+    points = ", ".join(f"{mount.point} ({mount.source})" for mount in mounts)
+    return f"its /etc/fstab has {points} on another partition"
 
 
 @contextmanager
@@ -133,7 +133,7 @@ class _Unpacking:
         _set_metadata(self._system, inode, top)
         return self._count
 
-    def _folder(self, folder: Inode, place: int, path: str, above: frozenset[int]) -> None:
+    def _folder(self, folder: Inode, parent: int, path: str, above: frozenset[int]) -> None:
         if len(above) > _DEEPEST:
             raise UnreadableFileSystem(f"folders are nested more than {_DEEPEST} deep, or form a circle")
         for raw, number in self._system.entries(folder):
@@ -155,45 +155,45 @@ class _Unpacking:
             if is_folder:
                 if number in above:
                     raise UnreadableFileSystem(f"the folder {inside} contains itself")
-                self._subfolder(inode, place, name, inside, above | {number})
+                self._subfolder(inode, parent, name, inside, above | {number})
             else:
-                self._file(inode, place, name, inside)
+                self._file(inode, parent, name, inside)
 
-    def _subfolder(self, inode: Inode, place: int, name: str, path: str, above: frozenset[int]) -> None:
-        os.mkdir(name, 0o700, dir_fd=place)
-        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
+    def _subfolder(self, inode: Inode, parent: int, name: str, path: str, above: frozenset[int]) -> None:
+        os.mkdir(name, 0o700, dir_fd=parent)
+        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
             self._folder(inode, descriptor, f"{path}/", above)
             _set_metadata(self._system, inode, descriptor)
         finally:
             os.close(descriptor)
 
-    def _file(self, inode: Inode, place: int, name: str, path: str) -> None:
+    def _file(self, inode: Inode, parent: int, name: str, path: str) -> None:
         if inode.number in self._known:
-            os.link(self._known[inode.number], name, src_dir_fd=self._top, dst_dir_fd=place, follow_symlinks=False)
+            os.link(self._known[inode.number], name, src_dir_fd=self._top, dst_dir_fd=parent, follow_symlinks=False)
             return
         if inode.links > 1:
             self._known[inode.number] = path
         if stat.S_ISREG(inode.mode):
-            self._regular(inode, place, name)
+            self._regular(inode, parent, name)
             return
         if stat.S_ISLNK(inode.mode):
-            os.symlink(self._system.link(inode), os.fsencode(name), dir_fd=place)
-            os.chown(name, inode.uid, inode.gid, dir_fd=place, follow_symlinks=False)
+            os.symlink(self._system.link(inode), os.fsencode(name), dir_fd=parent)
+            os.chown(name, inode.uid, inode.gid, dir_fd=parent, follow_symlinks=False)
         elif stat.S_ISCHR(inode.mode) or stat.S_ISBLK(inode.mode):
-            os.mknod(name, inode.mode, os.makedev(*inode.device), dir_fd=place)
-            os.chown(name, inode.uid, inode.gid, dir_fd=place, follow_symlinks=False)
+            os.mknod(name, inode.mode, os.makedev(*inode.device), dir_fd=parent)
+            os.chown(name, inode.uid, inode.gid, dir_fd=parent, follow_symlinks=False)
         elif stat.S_ISFIFO(inode.mode):
-            os.mkfifo(name, stat.S_IMODE(inode.mode), dir_fd=place)
-            os.chown(name, inode.uid, inode.gid, dir_fd=place, follow_symlinks=False)
+            os.mkfifo(name, stat.S_IMODE(inode.mode), dir_fd=parent)
+            os.chown(name, inode.uid, inode.gid, dir_fd=parent, follow_symlinks=False)
         else:
             return  # a socket is useless without the program that listened
         times = (inode.modified_ns, inode.modified_ns)
-        os.utime(name, ns=times, dir_fd=place, follow_symlinks=False)
+        os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
 
-    def _regular(self, inode: Inode, place: int, name: str) -> None:
+    def _regular(self, inode: Inode, parent: int, name: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(name, flags, 0o600, dir_fd=place)
+        descriptor = os.open(name, flags, 0o600, dir_fd=parent)
         try:
             for offset, data in self._system.content(inode):
                 _write(descriptor, data, offset)

@@ -65,8 +65,8 @@ class DiskStore:
         self._kept = folder / "sha256"
         self._drafts = folder / "drafts"
         self._lock = folder / "drafts.lock"
-        for place in (self._kept, self._drafts):
-            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for needed in (self._kept, self._drafts):
+            needed.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def get(self, digest: str) -> Disk:
         """A disk by its digest; a missing one is obtained first. Raises DiskError."""
@@ -101,7 +101,7 @@ class DiskStore:
         return self.get(digest)
 
     def digests(self) -> list[str]:
-        return sorted(f"sha256:{place.name}" for place in self._kept.iterdir())
+        return sorted(f"sha256:{path.name}" for path in self._kept.iterdir())
 
     def remove(self, digest: str) -> None:
         self._path(digest).unlink(missing_ok=True)
@@ -117,7 +117,7 @@ class DiskStore:
         """The documents beside a disk, by name."""
         folder = self._documents(digest)
         found = sorted(folder.iterdir()) if folder.is_dir() else []
-        return {place.name: place for place in found if not place.name.startswith(".")}
+        return {path.name: path for path in found if not path.name.startswith(".")}
 
     def check(self, digest: str) -> None:
         """Read a disk to its end and compare it with its name. Raises DiskError."""
@@ -192,7 +192,7 @@ class DiskStore:
 
     @contextlib.contextmanager
     def _written(
-        self, digest: str, place: Path | None, name: str, form: str, cancellation: Cancellation | None
+        self, digest: str, beside: Path | None, name: str, form: str, cancellation: Cancellation | None
     ) -> Iterator[Path]:
         """Write a disk in a folder of its own, so that it has its final name at once; None: among the drafts."""
         if form not in FORMATS:
@@ -201,7 +201,7 @@ class DiskStore:
         refusal = FORMATS[form].refusal(disk.virtual_size)
         if refusal:
             raise DiskError(refusal)
-        with self._draft_folder() if place is None else _hidden_folder(place) as folder:
+        with self._draft_folder() if beside is None else _hidden_folder(beside) as folder:
             target = folder / name_inside(name, form)
             options = FORMATS[form].options
             _convert(["-f", "qcow2", "-m", "4", *options, str(disk.path), str(target)], cancellation)
@@ -274,9 +274,9 @@ def _bounded(name: str, size: int) -> int:
 
 
 @contextlib.contextmanager
-def _hidden_folder(place: Path) -> Iterator[Path]:
+def _hidden_folder(parent: Path) -> Iterator[Path]:
     """A folder on the file system of the target, which is renamed out of it; removed at the end."""
-    with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=place, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=parent, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 

@@ -43,14 +43,14 @@ class Exchange:
         entries = [own, *layout.artifacts(digest)]
         for entry in entries:
             for part in _parts(layout.manifest(str(entry["digest"])), str(entry["digest"])):
-                self._publish(part, layout.files.place(part), cancellation)
+                self._publish(part, layout.files.path_of(part), cancellation)
         self.store.put(_document_name(digest), json.dumps({"entries": entries}, sort_keys=True).encode())
         self.store.put(f"names/{name}", digest.encode())
 
-    def _publish(self, digest: str, place: Path, cancellation: Cancellation | None) -> None:
+    def _publish(self, digest: str, path_of: Path, cancellation: Cancellation | None) -> None:
         """A blob that this process has put there once is not put again: blobs are never removed."""
         if digest not in self._published:
-            self.store.put_blob(digest, place, cancellation=cancellation)
+            self.store.put_blob(digest, path_of, cancellation=cancellation)
             if len(self._published) >= _REMEMBERED:
                 self._published.clear()
             self._published.add(digest)
@@ -128,6 +128,6 @@ def _parts(manifest: Manifest, digest: str) -> list[str]:
 
 
 def _read(files: LayoutFiles, work: Path, digest: str) -> bytes:
-    place = work / _hex(digest)
-    with (place if place.exists() else files.place(digest)).open("rb") as file:
+    path_of = work / _hex(digest)
+    with (path_of if path_of.exists() else files.path_of(digest)).open("rb") as file:
         return file.read(_LARGEST_MANIFEST)

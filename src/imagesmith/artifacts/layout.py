@@ -121,7 +121,7 @@ class OciLayout:
                 self.files.read(artifact.config_digest),
                 [
                     (LayerBlob(diff_id, part["digest"], part["size"], part["mediaType"]),
-                     self.files.place(part["digest"]))
+                     self.files.path_of(part["digest"]))
                     for diff_id, part in zip(artifact.diff_ids, parts, strict=True)
                 ],
             )  # fmt: skip

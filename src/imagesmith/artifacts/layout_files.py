@@ -56,7 +56,7 @@ class LayoutFiles:
         """Hold the lock of the layout, against other threads and processes."""
         return file_lock(self._lock)
 
-    def place(self, digest: str) -> Path:
+    def path_of(self, digest: str) -> Path:
         """The path of a blob, present or not. Raises LayoutError if `digest` is malformed."""
         if not is_digest(digest):
             raise LayoutError(f"{digest!r} is not a digest: expected sha256: and 64 hexadecimal digits")
@@ -65,7 +65,7 @@ class LayoutFiles:
     def read(self, digest: str) -> bytes:
         """A blob, checked. Raises LayoutError if it is missing or damaged."""
         try:
-            data = self.place(digest).read_bytes()
+            data = self.path_of(digest).read_bytes()
         except FileNotFoundError as error:
             raise LayoutError(f"image {digest} is not in the layout {self.path}") from error
         if digest_of(data) != digest:
@@ -74,7 +74,7 @@ class LayoutFiles:
 
     def fault(self, digest: str, *, cancellation: Cancellation | None = None) -> str:
         """The fault of a blob; empty if it is present and intact. Raises LayoutError, Cancelled."""
-        return self._intact.fault(self.place(digest), digest, cancellation=cancellation)
+        return self._intact.fault(self.path_of(digest), digest, cancellation=cancellation)
 
     def is_layer(self, digest: str, diff_id: str, *, cancellation: Cancellation | None = None) -> bool:
         """Whether a blob is present and intact, and is that layer: uncompressed it has the digest `diff_id`.
@@ -83,13 +83,13 @@ class LayoutFiles:
         """
         if self.fault(digest, cancellation=cancellation):
             return False
-        return not self._intact.fault(self.place(digest), diff_id, packed=True, cancellation=cancellation)
+        return not self._intact.fault(self.path_of(digest), diff_id, packed=True, cancellation=cancellation)
 
     def put(self, data: bytes) -> str:
         """Keep a blob, replacing a damaged one; returns its digest. The lock is held."""
         digest = digest_of(data)
         if self.fault(digest):
-            self.write(self.place(digest), data)
+            self.write(self.path_of(digest), data)
         return digest
 
     def adopt(self, source: Path) -> None:

@@ -34,7 +34,7 @@ class KnownLayers:
         digest = recorded_digest(self._record(diff_id))
         if not digest or not self._files.is_layer(digest, diff_id, cancellation=cancellation):
             return None
-        return {"digest": digest, "mediaType": LAYER_TYPE, "size": self._files.place(digest).stat().st_size}
+        return {"digest": digest, "mediaType": LAYER_TYPE, "size": self._files.path_of(digest).stat().st_size}
 
     def adopt(self, work: Path, layer: Descriptor, diff_id: str) -> Descriptor:
         """Take a layer's blob out of a work folder, unless the layer is known. The caller holds the lock.
@@ -53,7 +53,7 @@ class KnownLayers:
         return descriptor
 
     def _record(self, diff_id: str) -> Path:
-        return self._files.layers / f"{self._files.place(diff_id).name}.json"
+        return self._files.layers / f"{self._files.path_of(diff_id).name}.json"
 
 
 def gzip_blob(blob: Path, layer: LayerBlob, folder: Path, cancellation: Cancellation | None) -> Descriptor:

@@ -71,6 +71,6 @@ def of_packages(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
     """Mounts that may hold packages, or the package database."""
     return tuple(
         mount for mount in mounts
-        if any(f"{mount.point}/".startswith(f"{place}/") for place in _OF_PACKAGES)
+        if any(f"{mount.point}/".startswith(f"{folder}/") for folder in _OF_PACKAGES)
         and not mount.point.startswith(_DATA)
     )  # fmt: skip

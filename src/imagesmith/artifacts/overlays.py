@@ -51,8 +51,8 @@ class CachedState:
     key: str
     before: str
     """Key of the previous state; empty for the parent disk."""
-    place: str
-    """Its place, such as recipe and position: entries of one place can be compared."""
+    lineage: str
+    """What it is a state of, such as recipe and position: entries of one lineage can be compared."""
     label: str
     """Its name for a person."""
     inputs: Mapping[str, Any]
@@ -110,7 +110,7 @@ class OverlayCache:
         self._mark(chain)
         return CachedOverlay(entry, tuple(self.folder / item.file for item in chain if item.file))
 
-    def explain(self, key: str, place: str, inputs: Mapping[str, Any], *, max_age: float) -> str:
+    def explain(self, key: str, lineage: str, inputs: Mapping[str, Any], *, max_age: float) -> str:
         """Why `find` returned nothing, in words that follow `cache miss, `."""
         entry = self._read(key)
         if entry is not None:
@@ -121,7 +121,7 @@ class OverlayCache:
                     f"the result of {entry.build} is {age_text(age)} old, and at most {age_text(limit)} is allowed"
                 )
             return f"a backing file of the result of {entry.build} was removed"
-        others = [item for item in self.entries() if item.place == place]
+        others = [item for item in self.entries() if item.lineage == lineage]
         if not others:
             return "there is no result of this recipe yet"
         newest = max(others, key=lambda item: item.made)
@@ -170,7 +170,7 @@ class OverlayCache:
 
     def entries(self) -> list[CachedState]:
         """All entries, unordered."""
-        keys = [place.stem for place in self.folder.glob("*.json")] if self.folder.is_dir() else []
+        keys = [path.stem for path in self.folder.glob("*.json")] if self.folder.is_dir() else []
         return [entry for key in keys if (entry := self._read(key)) is not None]
 
     def size(self, entry: CachedState) -> int:
@@ -196,9 +196,9 @@ class OverlayCache:
             self._remove(entry)
             del found[entry.key]
         known = {entry.file for entry in found.values()} | {f"{key}.json" for key in found} | {"lock"}
-        for place in self.folder.iterdir():
-            if place.name not in known:
-                place.unlink(missing_ok=True)
+        for path in self.folder.iterdir():
+            if path.name not in known:
+                path.unlink(missing_ok=True)
 
     def _mark(self, chain: Sequence[CachedState]) -> None:
         """One time for the whole chain: a backing file is never older than its overlays."""

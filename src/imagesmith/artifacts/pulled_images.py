@@ -33,12 +33,12 @@ def pull_image(
         _copy(storage, [*source, f"docker://{reference}"], folder / "image", reference, cancellation, on_output)
         manifest = _read(folder / "image" / "manifest.json", reference)
         digest = digest_of(manifest)
-        place = folder / "image"
+        layout = folder / "image"
         if _document(manifest, reference).get("schemaVersion") == 1:
-            place = folder / "converted"
+            layout = folder / "converted"
             argv = ["--format=v2s2", f"dir:{folder / 'image'}"]
-            _copy(storage, argv, place, reference, cancellation, on_output)
-        return image_in(place, storage, reference), digest
+            _copy(storage, argv, layout, reference, cancellation, on_output)
+        return image_in(layout, storage, reference), digest
 
 
 def image_in(folder: Path, storage: ContainerStorage, reference: str) -> str:
@@ -67,11 +67,11 @@ def _layer(diff_id: str, part: dict[str, Any]) -> LayerBlob:
     return LayerBlob(diff_id, str(part["digest"]), int(part["size"]), str(part["mediaType"]))
 
 
-def _blob(place: Path, part: dict[str, Any]) -> Path:
+def _blob(layout: Path, part: dict[str, Any]) -> Path:
     digest = part["digest"]
     if not isinstance(digest, str) or not is_digest(digest):
         raise ValueError(f"{digest!r} is not a digest")
-    return place / digest.removeprefix("sha256:")
+    return layout / digest.removeprefix("sha256:")
 
 
 def _read(path: Path, reference: str) -> bytes:

@@ -73,13 +73,13 @@ class Root:
         Raises OSError, and RootError for anything else: a device node of the image is never opened, because its
         driver would act on the host. O_PATH opens nothing.
         """
-        place = self.open(path, os.O_PATH)
+        descriptor = self.open(path, os.O_PATH)
         try:
-            if not stat.S_ISREG(os.fstat(place).st_mode):
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise RootError(errno.EINVAL, "not a regular file", path)
-            return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
         finally:
-            os.close(place)
+            os.close(descriptor)
 
     def read(self, path: str, *, limit: int = DEFAULT_LIMIT) -> bytes:
         """The bytes of a regular file. Raises FileNotFoundError, or RootError if it is not a file or too long."""

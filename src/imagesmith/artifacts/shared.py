@@ -101,16 +101,16 @@ class FolderStore:
         return str(self._folder)
 
     def put_blob(self, digest: str, source: Path, *, cancellation: Cancellation | None = None) -> None:
-        place = self._folder / _blob_name(digest)
-        if not self._intact.fault(place, digest, cancellation=cancellation):
+        path = self._folder / _blob_name(digest)
+        if not self._intact.fault(path, digest, cancellation=cancellation):
             return
-        with self._drafted(place) as draft, source.open("rb") as file:
+        with self._drafted(path) as draft, source.open("rb") as file:
             _copy_checked(file, draft, digest, where=str(source), cancellation=cancellation)
 
     def fetch_blob(self, digest: str, target: Path, *, cancellation: Cancellation | None = None) -> None:
-        place = self._folder / _blob_name(digest)
-        with _whole_or_gone(target), self._reading(place) as file:
-            _copy_checked(file, target, digest, where=str(place), cancellation=cancellation)
+        path = self._folder / _blob_name(digest)
+        with _whole_or_gone(target), self._reading(path) as file:
+            _copy_checked(file, target, digest, where=str(path), cancellation=cancellation)
 
     def put(self, name: str, data: bytes) -> None:
         with self._drafted(self._folder / _checked(name)) as draft:
@@ -126,23 +126,23 @@ class FolderStore:
         return data
 
     @contextmanager
-    def _reading(self, place: Path) -> Iterator[Any]:
+    def _reading(self, path: Path) -> Iterator[Any]:
         try:
-            with place.open("rb") as file:
+            with path.open("rb") as file:
                 yield file
         except FileNotFoundError as error:
-            raise NotShared(f"{place} does not exist") from error
+            raise NotShared(f"{path} does not exist") from error
         except OSError as error:
-            raise SharedStoreError(f"{place} cannot be read: {error}") from error
+            raise SharedStoreError(f"{path} cannot be read: {error}") from error
 
     @contextmanager
-    def _drafted(self, place: Path) -> Iterator[Path]:
+    def _drafted(self, path: Path) -> Iterator[Path]:
         try:
-            with written_atomically(place, drafts=self._drafts) as draft:
+            with written_atomically(path, drafts=self._drafts) as draft:
                 yield draft
-                place.parent.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SharedStoreError(f"{place} cannot be written: {error}") from error
+            raise SharedStoreError(f"{path} cannot be written: {error}") from error
 
 
 class S3Store:

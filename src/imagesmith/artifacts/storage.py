@@ -242,8 +242,8 @@ class ContainerStorage:
         """The results of instructions and components on this storage; without a limit of bytes it is off."""
 
         def fault(layers: Sequence[LayerBlob]) -> str:
-            places = ((self._store.blob(layer.digest), layer.digest) for layer in layers)
-            return next(filter(None, (self._intact.fault(place, digest) for place, digest in places)), "")
+            blobs = ((self._store.blob(layer.digest), layer.digest) for layer in layers)
+            return next(filter(None, (self._intact.fault(blob, digest) for blob, digest in blobs)), "")
 
         return LayerCache(
             self._store.cache, bytes_limit=bytes_limit, seconds_limit=seconds_limit, now=now, fault=fault,
@@ -380,9 +380,9 @@ class ContainerStorage:
         keep = alive if callable(alive) else frozenset(alive).__contains__
         gone = tuple(name for name in self.containers() if not keep(name) and self._try_remove(name))
         held = {str(self.upper(name).with_name("merged")) for name in self.containers()}
-        mounts = tuple(place for place in self.mounted() if place not in held)
-        for place in mounts:
-            _detach(place)
+        mounts = tuple(mount for mount in self.mounted() if mount not in held)
+        for mount in mounts:
+            _detach(mount)
         with reported("removing what nothing names"):
             self._store.collect()
         return SweepReport(gone, mounts)
@@ -407,8 +407,8 @@ class ContainerStorage:
 
     def close(self) -> None:
         """Unmount all mounts of this storage, and end what makes its namespaces."""
-        for place in self.mounted():
-            _detach(place)
+        for mount in self.mounted():
+            _detach(mount)
         self._maker.close()
 
 
@@ -438,8 +438,8 @@ def _variables(document: Mapping[str, object]) -> list[str]:
 
 def _remove_old(root: Path) -> None:
     """Remove all files of an older storage; its mark goes last, so that a kill only postpones it."""
-    for place in _mounted_below(root):
-        _detach(place)
+    for mount in _mounted_below(root):
+        _detach(mount)
     for entry in root.iterdir():
         if entry.name not in (_OLD, "open.lock"):
             remove_tree(entry)
@@ -450,13 +450,13 @@ def _remove_old(root: Path) -> None:
 def _mounted_below(root: Path) -> tuple[str, ...]:
     prefix = str(root.resolve()) + "/"
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    places = [_unescape(line.split()[4]) for line in lines]
-    return tuple(sorted((place for place in places if place.startswith(prefix)), reverse=True))
+    mounts = [_unescape(line.split()[4]) for line in lines]
+    return tuple(sorted((mount for mount in mounts if mount.startswith(prefix)), reverse=True))
 
 
-def _detach(place: str) -> None:
+def _detach(mount_point: str) -> None:
     with contextlib.suppress(OSError):
-        unmount(Path(place))
+        unmount(Path(mount_point))
 
 
 def _unescape(field: str) -> str:

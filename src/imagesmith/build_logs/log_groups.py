@@ -54,14 +54,14 @@ def enter_image_log(plan: BuildPlan, data_dir: Path, open_log: OpenLog) -> None:
     """Link the log of a build into its group; a problem is written to the log and does not fail the build."""
     arn = Arn.parse(plan.image_arn)
     group = image_group(plan)
-    place = group_folder(data_dir, arn, group) / plan.version / str(plan.build) / f"{arn.slug}.log"
-    if place.exists():
+    target = group_folder(data_dir, arn, group) / plan.version / str(plan.build) / f"{arn.slug}.log"
+    if target.exists():
         return
     with contextlib.suppress(OSError), open_log(plan.image_arn) as log:
         problem = refused_log_group(plan)
         if not problem:
             try:
-                _link(log_path(data_dir / "logs", plan.image_arn), place)
+                _link(log_path(data_dir / "logs", plan.image_arn), target)
             except OSError as error:
                 problem = str(error)
         if problem:
@@ -73,18 +73,18 @@ def enter_pipeline_log(settings: Settings, pipeline: Record, log: Path, day: dat
     arn = Arn.parse(pipeline.arn)
     group = pipeline_group(pipeline.document)
     folder = group_folder(settings.data_dir, arn, group)
-    place = folder / f"{day.astimezone(UTC):%Y-%m-%d}.{arn.slug}.log"
-    if place.exists():
+    target = folder / f"{day.astimezone(UTC):%Y-%m-%d}.{arn.slug}.log"
+    if target.exists():
         return
     role = settings.roles.get(role_name(pipeline.document.get("executionRole", "")))
     if not settings.roles or may_log_to(group, () if role is None else role.log_groups):
-        _link(log, place)
+        _link(log, target)
 
 
-def _link(log: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
+def _link(log: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        os.link(log, place)
+        os.link(log, target)
 
 
 def _folder_name(part: str) -> str:

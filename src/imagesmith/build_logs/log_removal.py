@@ -16,10 +16,10 @@ def remove_logs(plan: BuildPlan, data_dir: Path) -> None:
     """Remove the logs of a build on this host; may be called again. Raises OSError."""
     arn = Arn.parse(plan.image_arn)
     own = log_path(data_dir / "logs", plan.image_arn)
-    place = group_folder(data_dir, arn, image_group(plan)) / plan.version / str(plan.build)
-    (place / f"{arn.slug}.log").unlink(missing_ok=True)
+    folder = group_folder(data_dir, arn, image_group(plan)) / plan.version / str(plan.build)
+    (folder / f"{arn.slug}.log").unlink(missing_ok=True)
     with contextlib.suppress(OSError):
-        place.rmdir()  # empty, unless another recipe of the name has a log there
+        folder.rmdir()  # empty, unless another recipe of the name has a log there
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(own.with_suffix(""))
     own.unlink(missing_ok=True)

@@ -65,10 +65,10 @@ class LogShipper:
         self._client: Any = None
         self._now = now
         self._put: dict[Path, State] = {}
-        place = f"s3://{self._bucket}/{self._prefix}"
+        url = f"s3://{self._bucket}/{self._prefix}"
         self._rounds = Periodic(
             "log shipper", self._round, seconds=ROUND_SECONDS, at_once=True, last=True,
-            failing=f"logs cannot be written to {place}", working=f"logs can be written to {place} again",
+            failing=f"logs cannot be written to {url}", working=f"logs can be written to {url} again",
             expected=lambda _: True,
         )  # fmt: skip
 

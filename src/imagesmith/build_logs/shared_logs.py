@@ -51,9 +51,9 @@ class LogSender:
             if not self._builds[image_arn]:
                 del self._builds[image_arn]
                 folder = log_path(self._logs, image_arn).with_suffix("")
-                gone = [place for place in self._sent if folder in place.parents or place.with_suffix("") == folder]
-                for place in gone:
-                    del self._sent[place]
+                gone = [log for log in self._sent if folder in log.parents or log.with_suffix("") == folder]
+                for log in gone:
+                    del self._sent[log]
 
     def close(self) -> None:
         self._rounds.stop()
@@ -62,15 +62,15 @@ class LogSender:
         """Put logs that have grown. A store that cannot be reached does not fail builds."""
         own = log_path(self._logs, image_arn)
         folder = own.with_suffix("")
-        for place in (own, *logs_below(folder)):
+        for log in (own, *logs_below(folder)):
             try:
-                size = place.stat().st_size if place.exists() else 0
-                if size != self._sent.get(place, 0):
-                    step = "" if place == own else f"/{place.relative_to(folder).with_suffix('').as_posix()}"
-                    self._store.put_file(_name(image_arn, f"{self._worker}{step}"), place)
-                    self._sent[place] = size
+                size = log.stat().st_size if log.exists() else 0
+                if size != self._sent.get(log, 0):
+                    step = "" if log == own else f"/{log.relative_to(folder).with_suffix('').as_posix()}"
+                    self._store.put_file(_name(image_arn, f"{self._worker}{step}"), log)
+                    self._sent[log] = size
             except (SharedStoreError, OSError) as error:
-                _log.warning("the log %s is not in the shared store yet: %s", place, error)
+                _log.warning("the log %s is not in the shared store yet: %s", log, error)
 
     def _send_all(self) -> None:
         with self._lock:

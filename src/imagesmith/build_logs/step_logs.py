@@ -23,9 +23,9 @@ def ship_step_log(plan: BuildPlan, path: Path, s3: S3Config, log: BuildLog, *, e
     if not wanted or not wanted.get("s3BucketName"):
         return
     bucket = str(wanted["s3BucketName"])
-    place = f"{plan.name}/{plan.version}/{plan.build}/{execution}/{step}/step.log"
+    name = f"{plan.name}/{plan.version}/{plan.build}/{execution}/{step}/step.log"
     prefix = str(wanted.get("s3KeyPrefix", ""))
-    key = f"{prefix.removesuffix('/')}/{place}" if prefix else place
+    key = f"{prefix.removesuffix('/')}/{name}" if prefix else name
     try:
         body = path.read_bytes()
         s3_of(plan, s3).client().put_object(Bucket=bucket, Key=key, Body=body)

@@ -74,7 +74,7 @@ class ComponentCache:
         inputs = StepInputs(component_inputs(component, seen, now=now), networked=self.instance.network != "none")
         return CachedStep(
             self.use, self.instance.storage, inputs,
-            name=f"component {Arn.parse(component.arn).path}", place=f"component {index}",
+            name=f"component {Arn.parse(component.arn).path}", step=f"component {index}",
             lower=lower, tell=tell, check=self.work.cancellation.check,
         )  # fmt: skip
 

@@ -270,7 +270,7 @@ def cache_use(work: Work, cached: list[Mapping[str, Any]]) -> CacheUse:
     plan, settings = work.plan, work.worker_context.settings.builds
     age = plan.cache.max_age_seconds
     return CacheUse(
-        cache=work.worker_context.layer_cache, owner=f"{plan.account}/{plan.region}", place=plan.name,
+        cache=work.worker_context.layer_cache, owner=f"{plan.account}/{plan.region}", lineage=plan.name,
         build=Arn.parse(plan.image_arn).path, reads=plan.cache.reads,
         on_hit=lambda hit: cached.append(hit.to_json()),
         max_age=settings.cache_max_age_hours * 3600.0 if age is None else age,

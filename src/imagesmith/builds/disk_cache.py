@@ -54,7 +54,7 @@ class Stage:
     """One component between the parent and the image."""
 
     component: PlannedComponent
-    place: str
+    lineage: str
     inputs: Mapping[str, Any]
     key: str
     """Empty if this component, or an earlier one, cannot be cached."""
@@ -75,8 +75,8 @@ def stages(
         seen = environment if why else visible_variables(component, environment)
         inputs = {**component_inputs(component, seen, now=now), "what comes before it": key}
         key = "" if why else next_key(key, inputs)
-        place = f"{plan.account}/{plan.region}/{plan.name}/{position}"
-        found.append(Stage(component=component, place=place, inputs=inputs, key=key, environment=seen, why=why))
+        lineage = f"{plan.account}/{plan.region}/{plan.name}/{position}"
+        found.append(Stage(component=component, lineage=lineage, inputs=inputs, key=key, environment=seen, why=why))
     return found
 
 
@@ -112,7 +112,7 @@ def explain(work: Work, ways: Sequence[Stage], count: int) -> None:
         stage = ways[count]
         max_age = planned(work).cache_seconds
         why = stage.why or work.worker_context.overlays.explain(
-            stage.key, stage.place, stage.inputs, max_age=max_age
+            stage.key, stage.lineage, stage.inputs, max_age=max_age
         )
         name = _short(stage.component.arn)
         work.log.line("cache", f"component {count + 1} of {len(ways)} ({name}): cache miss, {why}")
@@ -130,7 +130,7 @@ def keep_component(work: Work, machine: MachineInstance, stage: Stage, *, now: d
     entry = CachedState(
         key=stage.key,
         before=state.below,
-        place=stage.place,
+        lineage=stage.lineage,
         label=_short(stage.component.arn),
         inputs=stage.inputs,
         made=now.timestamp(),
@@ -154,11 +154,11 @@ def find_facts(work: Work, key: str) -> CachedOverlay | None:
 def keep_facts(work: Work, state: DiskState, name: str, facts: Mapping[str, Any], *, now: datetime) -> None:
     """Store facts of a state: its `image`, its `inventory`."""
     key = facts_key(state.key, name)
-    place = f"{work.plan.account}/{work.plan.region}/{work.plan.name}/{name}"
+    lineage = f"{work.plan.account}/{work.plan.region}/{work.plan.name}/{name}"
     entry = CachedState(
         key=key,
         before="",
-        place=place,
+        lineage=lineage,
         label=name,
         inputs={},
         made=now.timestamp(),

@@ -30,8 +30,8 @@ def component_failure(result: ExecutionResult, tail: str) -> StepFailed:
     reason = result.failure_message or "component failed"
     if failed is None:
         return StepFailed(reason)
-    place = f"Phase {failed.phase}, step {failed.step} ({failed.action}, line {failed.position.line})"
-    reason += f" {place}: {failed.message}"
+    where = f"Phase {failed.phase}, step {failed.step} ({failed.action}, line {failed.position.line})"
+    reason += f" {where}: {failed.message}"
     if tail:
         reason += f"\nLast output:\n{tail}"
     component = {

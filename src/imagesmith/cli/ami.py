@@ -130,17 +130,17 @@ def boot(disk_name: str, *, uefi: bool, memory_mb: int | None, data_dir: Path) -
     its changes. Without a terminal, the console goes to standard output until the machine is switched off.
     """
     settings = settings_of(data_dir)
-    place = own_machines(settings)
+    factory = own_machines(settings)
     password = secrets.token_hex(6)
     options = replace(
-        place.options(), firmware="uefi" if uefi else "bios", password=password, interactive=True,
-        memory_mb=memory_mb or place.machines.memory_mb,
+        factory.options(), firmware="uefi" if uefi else "bios", password=password, interactive=True,
+        memory_mb=memory_mb or factory.machines.memory_mb,
     )  # fmt: skip
-    with used_disk(place, settings, disk_name, on_line=echo) as (disk, _):
+    with used_disk(factory, settings, disk_name, on_line=echo) as (disk, _):
         try:
             machine = MachineInstance.start(
-                place.folder / f"boot-{os.getpid()}", disk.path, options=options, accelerator=place.accelerator,
-                limits=place.limits, on_line=echo,
+                factory.folder / f"boot-{os.getpid()}", disk.path, options=options, accelerator=factory.accelerator,
+                limits=factory.limits, on_line=echo,
             )  # fmt: skip
         except InstanceError as error:
             raise CommandFailed(str(error), "see: imagesmith doctor") from error

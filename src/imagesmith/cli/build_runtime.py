@@ -154,12 +154,12 @@ def _stored_worker(settings: Settings, queues: tuple[str, ...]) -> StoredWorker:
     host = socket.gethostname()
     name = settings.workers.name or _default_name(host, str(settings.data_dir))
     return StoredWorker(
-        id="", name=name, host=host, pid=os.getpid(), place=str(settings.data_dir), queues=queues,
+        id="", name=name, host=host, pid=os.getpid(), data_dir=str(settings.data_dir), queues=queues,
         concurrency=settings.builds.concurrency if queues else 0, zone_data=zone_data().used.version,
     )  # fmt: skip
 
 
-def _default_name(host: str, place: str) -> str:
+def _default_name(host: str, data_dir: str) -> str:
     """The same at every start, and different for two data directories of one host."""
     short = re.sub(r"[^A-Za-z0-9._-]", "-", host.split(".")[0]).strip("-._")[:40] or "worker"
-    return f"{short}-{sha256_hex(place)[:6]}"
+    return f"{short}-{sha256_hex(data_dir)[:6]}"

@@ -133,7 +133,7 @@ def validate(
 @_FILES
 @click.option(
     "--on",
-    "place",
+    "target",
     default="host",
     show_default=True,
     metavar="host|container:REFERENCE|machine:DISK",
@@ -165,7 +165,7 @@ def validate(
 @data_dir_option
 def run(
     files: tuple[Path, ...],
-    place: str,
+    target: str,
     *,
     phases: tuple[str, ...] | None,
     parameters: tuple[tuple[str, str], ...],
@@ -197,7 +197,7 @@ def run(
         raise click.UsageError("--watch and --json cannot be combined: --watch has no single result")
     request = RunRequest(
         files=files,
-        place=place,
+        target=target,
         phases=phases,
         parameters=unique_parameters((*parameters, *secrets)),
         secrets=frozenset(name for name, _ in secrets),

@@ -24,7 +24,7 @@ class RunRequest:
     """The options of the command line."""
 
     files: tuple[Path, ...]
-    place: str
+    target: str
     phases: tuple[str, ...] | None
     parameters: dict[str, str]
     secrets: frozenset[str]

@@ -24,7 +24,7 @@ from imagesmith.cli.component_documents import (
     show_loaded,
     unknown_phases,
 )
-from imagesmith.cli.component_place import RestartNeeded, instance_place
+from imagesmith.cli.component_instance import RestartNeeded, open_instance
 from imagesmith.cli.component_view import Several, StepView, show_ending
 from imagesmith.cli.context import CommandFailed, print_json, settings_of
 from imagesmith.cli.screen import echo
@@ -58,7 +58,7 @@ def run_once(request: RunRequest) -> int:
     journal = _journal(request)
     cancellation = Cancellation()
     try:
-        with interruptible(cancellation), place_of(request, cancellation) as instance:
+        with interruptible(cancellation), instance_of(request, cancellation) as instance:
             result = run_loaded(request, loaded, instance, cancellation, journal=journal)
     except RestartNeeded:
         echo("this computer must restart; run the same command again afterwards to continue", err=True)
@@ -161,7 +161,7 @@ def _journal(request: RunRequest) -> StepJournal | None:
     folder = request.state_directory
     if folder is None:
         return None
-    if request.place != "host":
+    if request.target != "host":
         raise CommandFailed(
             "--state-directory works only with --on host: a container is removed at the end of its run"
         )
@@ -193,18 +193,18 @@ def _services(request: RunRequest, settings: Settings, instance: Instance) -> Se
     # On this computer a document can reach everything anyway; in a container it must not gain the host's access.
     of_instance = InstanceMetadata(settings.account, settings.region, instance, instance_id(instance_name(), ""))
     return Services(
-        metadata=NoMetadata() if request.place == "host" else of_instance,
+        metadata=NoMetadata() if request.target == "host" else of_instance,
         parameters=StoredParameters(
             partial(_store, settings), partial(open_existing, settings), settings.account, settings.region
         ),
         components=ManagedDocuments(),
         s3=s3,
-        loopback_downloads=request.place == "host",
+        loopback_downloads=request.target == "host",
         download_cache=request.data_dir / "authoring" / "downloads",
     )
 
 
-def place_of(request: RunRequest, cancellation: Cancellation) -> AbstractContextManager[Instance]:
+def instance_of(request: RunRequest, cancellation: Cancellation) -> AbstractContextManager[Instance]:
     """The instance of a request, removed afterwards. Entering it raises CommandFailed."""
 
     def on_line(line: str) -> None:
@@ -212,8 +212,8 @@ def place_of(request: RunRequest, cancellation: Cancellation) -> AbstractContext
             echo(line, fg="bright_black")
 
     restarts = request.state_directory is not None
-    return instance_place(
-        request.place, request.data_dir, restarts=restarts, on_line=on_line, cancellation=cancellation
+    return open_instance(
+        request.target, request.data_dir, restarts=restarts, on_line=on_line, cancellation=cancellation
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imagesmith.cli.screen import echo, redraw, styled
-from imagesmith.components.reporting import Reporter, StepPlace
+from imagesmith.components.reporting import ReportedStep, Reporter
 from imagesmith.components.results import ExecutionResult, StepResult
 from imagesmith.processes import Stream
 from imagesmith.values.diagnostics import Problem
@@ -32,11 +32,11 @@ def show_problems(source: str, text: str, problems: Iterable[Problem]) -> None:
     """Each problem as `file:line:column code message`, its line with a caret, and a hint."""
     lines = text.splitlines()
     for problem in problems:
-        place = f":{problem.position.line}:{problem.position.column}" if problem.position else ""
+        position = f":{problem.position.line}:{problem.position.column}" if problem.position else ""
         color = "red" if problem.severity == "error" else "yellow"
         mark = [styled("warning: ", fg=color)] if problem.severity == "warning" else []
         code = styled(problem.code, fg=color, bold=True)
-        echo(f"{source}{place} ", *mark, code, f" {visible(problem.message)}")
+        echo(f"{source}{position} ", *mark, code, f" {visible(problem.message)}")
         if problem.position is not None and problem.position.line <= len(lines):
             line = visible(lines[problem.position.line - 1][:200])
             number = f"{problem.position.line:>5} | "
@@ -47,9 +47,9 @@ def show_problems(source: str, text: str, problems: Iterable[Problem]) -> None:
 
 
 def problem_json(source: str, problem: Problem) -> Mapping[str, Any]:
-    place = {"line": problem.position.line, "column": problem.position.column} if problem.position else {}
+    position = {"line": problem.position.line, "column": problem.position.column} if problem.position else {}
     return {
-        "file": source, **place, "severity": problem.severity, "code": problem.code, "message": problem.message,
+        "file": source, **position, "severity": problem.severity, "code": problem.code, "message": problem.message,
         "hint": problem.hint,
     }  # fmt: skip
 
@@ -82,19 +82,19 @@ class StepView:
         elif self._live:
             self._show(f"{' ' * 10}{self._last[-1]}")
 
-    def step_started(self, place: StepPlace) -> None:
+    def step_started(self, step: ReportedStep) -> None:
         self._last.clear()
         if self._live and not self.quiet and not self.verbose:
-            self._show(f"{'...':>8}  {place.phase}/{place.step}  {place.action}")
+            self._show(f"{'...':>8}  {step.phase}/{step.name}  {step.action}")
 
-    def step_finished(self, place: StepPlace, result: StepResult) -> None:
+    def step_finished(self, step: ReportedStep, result: StepResult) -> None:
         if self.quiet:
             return
         if self._live and not self.verbose:
             redraw("")
         mark, color = _MARKS[result.status]
-        name = f"{place.phase}/{place.step}"
-        echo(styled(f"{mark:>8}", fg=color), f"  {name:<40} {place.action:<20} {duration(result.seconds)}")
+        name = f"{step.phase}/{step.name}"
+        echo(styled(f"{mark:>8}", fg=color), f"  {name:<40} {step.action:<20} {duration(result.seconds)}")
         if result.status in ("failed", "timedOut", "ignoredFailure"):
             echo(f"{' ' * 10}{visible(result.failure_message)}", fg=color)
             if not self.verbose:
@@ -120,13 +120,13 @@ class Several:
         for reporter in self._reporters:
             reporter.output(stream, text)
 
-    def step_started(self, place: StepPlace) -> None:
+    def step_started(self, step: ReportedStep) -> None:
         for reporter in self._reporters:
-            reporter.step_started(place)
+            reporter.step_started(step)
 
-    def step_finished(self, place: StepPlace, result: StepResult) -> None:
+    def step_finished(self, step: ReportedStep, result: StepResult) -> None:
         for reporter in self._reporters:
-            reporter.step_finished(place, result)
+            reporter.step_finished(step, result)
 
 
 def show_ending(result: ExecutionResult, texts: Sequence[str]) -> None:
@@ -134,9 +134,9 @@ def show_ending(result: ExecutionResult, texts: Sequence[str]) -> None:
     failure = result.failure
     if failure is not None:
         number = failure.script_line or failure.position.line
-        place = f"{failure.document_label}:{number}"
+        where = f"{failure.document_label}:{number}"
         what = f"step '{failure.step}' in phase '{failure.phase}'" if failure.step else "the document"
-        echo(f"{place} {what}: {visible(failure.message)}", fg="red", bold=True)
+        echo(f"{where} {what}: {visible(failure.message)}", fg="red", bold=True)
         lines = texts[failure.document_index].splitlines() if failure.document_index < len(texts) else []
         if failure.step and number <= len(lines):
             echo(f"{number:>5} | {visible(lines[number - 1])}", fg="red")

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imagesmith.cli.component_documents import LoadedComponents, RunRequest, check_parameters, load, show_loaded
-from imagesmith.cli.component_run import document_runs, interruptible, place_of, run_loaded
+from imagesmith.cli.component_run import document_runs, instance_of, interruptible, run_loaded
 from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.screen import echo
 from imagesmith.components.journal import VERSION
-from imagesmith.components.reporting import NullReporter, StepPlace
+from imagesmith.components.reporting import NullReporter, ReportedStep
 from imagesmith.components.results import StepResult
 from imagesmith.components.runner import fingerprint
 from imagesmith.components.watching import WatchedStep, WatchJournal, plan, unchanged, valid_entries
@@ -27,7 +27,7 @@ _CHECKPOINT_SECONDS = 1.0
 def run_watching(request: RunRequest) -> int:
     """Run, and rerun whenever a file is saved, until interrupted; a container returns to the last good step."""
     cancellation = SaveCancellation(request.files)
-    with interruptible(cancellation), place_of(request, cancellation) as instance:
+    with interruptible(cancellation), instance_of(request, cancellation) as instance:
         watch = _Watch(request, instance, cancellation)
         while True:
             cancellation.restart()
@@ -135,7 +135,7 @@ class _Watch(NullReporter):
             for entry in valid_entries(entries, planned[:start]):
                 self.journal.append(entry)
 
-    def step_finished(self, _place: StepPlace, result: StepResult) -> None:
+    def step_finished(self, _step: ReportedStep, result: StepResult) -> None:
         """Snapshot the state after good steps, once it contains enough work."""
         self._done += 1
         self._good = self._good and result.status in ("success", "skipped")

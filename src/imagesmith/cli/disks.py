@@ -55,10 +55,10 @@ def machine_bases(settings: Settings) -> MachineBases:
 
 def own_machines(settings: Settings) -> MachineFactory:
     """A folder apart from the server's, so that neither cleans up the other's; names in it contain a process id."""
-    place = MachineFactory.of(settings, folder=(settings.data_dir / "authoring" / "machines"))
+    machines = MachineFactory.of(settings, folder=(settings.data_dir / "authoring" / "machines"))
     end_orphans()
-    place.sweep(_is_running)
-    return place
+    machines.sweep(_is_running)
+    return machines
 
 
 def _is_running(name: str) -> bool:
@@ -78,7 +78,7 @@ def find_ami(settings: Settings, ami_id: str) -> Ami:
 
 @contextmanager
 def used_disk(
-    place: MachineFactory,
+    machines: MachineFactory,
     settings: Settings,
     name: str,
     *,
@@ -89,7 +89,7 @@ def used_disk(
 
     A file is copied, and the copy removed afterwards. Raises CommandFailed, Cancelled.
     """
-    copies = place.folder / f"copy-{os.getpid()}-disk"
+    copies = machines.folder / f"copy-{os.getpid()}-disk"
     try:
         yield _find_disk(settings, name, copies=copies, on_line=on_line, cancellation=cancellation)
     finally:

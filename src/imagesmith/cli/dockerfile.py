@@ -129,6 +129,6 @@ def _decoded(data: bytes) -> tuple[str, list[Problem]]:
         return data.decode(), []
     except UnicodeDecodeError as error:
         before = data[: error.start].decode()
-        place = Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        position = Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
         message = f"the byte 0x{data[error.start]:02x} is not valid UTF-8"
-        return data.decode(errors="replace"), [Problem("encoding", message, place)]
+        return data.decode(errors="replace"), [Problem("encoding", message, position)]

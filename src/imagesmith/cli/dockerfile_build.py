@@ -116,7 +116,7 @@ def _cache_use(asked: AskedBuild, storage: ContainerStorage) -> CacheUse:
     )  # fmt: skip
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return CacheUse(
-        cache=cache, owner="", place=str(asked.file.absolute()), build=f"the build of {started}, {os.getpid()}",
+        cache=cache, owner="", lineage=str(asked.file.absolute()), build=f"the build of {started}, {os.getpid()}",
         max_age=builds.cache_max_age_hours * 3600.0, reads=not asked.no_cache,
     )  # fmt: skip
 

@@ -70,10 +70,10 @@ def _machines(settings: Settings) -> HealthCheck:
 
 
 def _disk(settings: Settings) -> HealthCheck:
-    place = settings.data_dir
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    folder = settings.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
     enough = free > 2 * 1024**3
     return HealthCheck(
         "disk", enough, f"{free / 1024**3:.1f} GiB free for {settings.data_dir}", hint="2 GiB are needed"
@@ -134,12 +134,12 @@ def _certificate(settings: Settings) -> Iterator[HealthCheck]:
 
 def _secrets(settings: Settings) -> Iterator[HealthCheck]:
     """The key file of the secrets in the database."""
-    place = secrets_file(settings)
-    if not place.exists():
+    key_file = secrets_file(settings)
+    if not key_file.exists():
         return
     try:
-        SecretBox.open(place, may_create=False)
-        yield HealthCheck("key file", True, str(place))
+        SecretBox.open(key_file, may_create=False)
+        yield HealthCheck("key file", True, str(key_file))
     except (SecretsError, OSError) as error:
         yield HealthCheck("key file", False, str(error))
 

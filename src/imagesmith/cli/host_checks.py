@@ -107,11 +107,11 @@ def _attempt(name: str, attempt: Callable[[], str]) -> HealthCheck:
 
 
 @contextmanager
-def _own_storage(place: Path | None = None) -> Iterator[ContainerStorage]:
-    """A container storage of doctor alone, in a folder of `place`."""
+def _own_storage(parent: Path | None = None) -> Iterator[ContainerStorage]:
+    """A container storage of doctor alone, in a folder of `parent`."""
     from imagesmith.artifacts.storage import ContainerStorage
 
-    with tempfile.TemporaryDirectory(prefix="imagesmith-doctor-", dir=place) as folder:
+    with tempfile.TemporaryDirectory(prefix="imagesmith-doctor-", dir=parent) as folder:
         storage = ContainerStorage.open(Path(folder) / "containers")
         try:
             yield storage
@@ -171,8 +171,8 @@ def _user_namespace(data_dir: Path) -> str:
     from imagesmith.artifacts.storage import SCRATCH
     from imagesmith.namespaces.id_maps import SIZE
 
-    place = data_dir if data_dir.is_dir() else None
-    with _own_storage(place) as storage, storage.new_namespace() as namespace:
+    parent = data_dir if data_dir.is_dir() else None
+    with _own_storage(parent) as storage, storage.new_namespace() as namespace:
         storage.create("doctor", SCRATCH)
         storage.mount("doctor", namespace)
         storage.remove("doctor")

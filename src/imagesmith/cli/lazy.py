@@ -12,7 +12,7 @@ import click
 
 @dataclass(frozen=True)
 class LazyCommand:
-    """The place of a command, and its text in the list of commands, without an import."""
+    """The module of a command, and its text in the list of commands, without an import."""
 
     module: str
     attribute: str

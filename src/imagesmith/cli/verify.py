@@ -82,8 +82,8 @@ def verify(reference: str, key_file: Path | None, any_name: bool, data_dir: Path
         key = PublicKey.read(path)
         image = _find(settings, reference)
         found = _verified(image, key)
-        if image.place is not None and not any_name:
-            check_name(image.place, key)
+        if image.source is not None and not any_name:
+            check_name(image.source, key)
     except (SigningError, DiskError, LayoutError, RegistryError, SharedStoreError, VerificationFailed) as error:
         raise CommandFailed(f"{reference} is not verified: {error}") from error
     if as_json:
@@ -116,7 +116,7 @@ class SignedImage:
     documents: tuple[Referrer, ...]
     image: str = ""
     """The required ARN in them; empty: any."""
-    place: RegistryImage | None = None
+    source: RegistryImage | None = None
     """Where in a registry it is; None: in the data directory."""
 
 
@@ -192,9 +192,9 @@ def _read_disk(settings: Settings, disk: _Disk) -> SignedImage:
     """The provenances beside a disk about its image, oldest first, and the one beside the file."""
     known = disk_store(settings).documents(disk.digest)
     start = disk_provenance(disk.image) if disk.image else DISK_PROVENANCE
-    places = [place for name, place in known.items() if name.startswith(start)]
-    places.sort(key=lambda place: place.stat().st_mtime)
-    envelopes = [place.read_bytes() for place in places]
+    files = [file for name, file in known.items() if name.startswith(start)]
+    files.sort(key=lambda file: file.stat().st_mtime)
+    envelopes = [file.read_bytes() for file in files]
     if disk.bundle is not None and disk.bundle.is_file():
         envelopes.append(envelope_of(disk.bundle.read_bytes()))
     documents = tuple(Referrer("", b"", Document(KIND, MEDIA_TYPE, data)) for data in envelopes)
@@ -204,7 +204,7 @@ def _read_disk(settings: Settings, disk: _Disk) -> SignedImage:
 def _read_registry(settings: Settings, reference: str) -> SignedImage:
     image = registry_image(settings, reference)
     documents = fetch_referrers(image.registry, image.repository, image.digest, KIND)
-    return SignedImage(image.digest, documents, place=image)
+    return SignedImage(image.digest, documents, source=image)
 
 
 def _find_digest(layout: OciLayout, exchange: Exchange | None, settings: Settings, reference: str) -> str:

@@ -186,7 +186,7 @@ def _to_json(seen: SeenWorker, settings: Settings) -> Mapping[str, Any]:
     worker = seen.worker
     silent = worker.state != "gone" and seen.silent_seconds > settings.workers.lease_seconds
     return {
-        "name": worker.name, "host": worker.host, "pid": worker.pid, "dataDir": worker.place,
+        "name": worker.name, "host": worker.host, "pid": worker.pid, "dataDir": worker.data_dir,
         "state": "silent" if silent else worker.state, "queues": list(worker.queues),
         "running": seen.running, "concurrency": worker.concurrency, "zoneData": worker.zone_data,
         "silentSeconds": round(seen.silent_seconds, 3),

@@ -19,7 +19,7 @@ from typing import Any, Final
 from imagesmith.components.actions.base import ActionResult, NestedRequest
 from imagesmith.components.declarations import ComponentParameterError, variable_values
 from imagesmith.components.model import ComponentDocument, ComponentStep, Phase
-from imagesmith.components.reporting import StepPlace
+from imagesmith.components.reporting import ReportedStep
 from imagesmith.components.results import (
     DocumentResult,
     ExecutionResult,
@@ -211,8 +211,8 @@ class Execution:
     ) -> StepResult:
         step_environment = self.step_environment
         step_environment.cancellation.check()
-        place = StepPlace(
-            document_index=index, label=item.label, phase=phase.name, step=step.name, action=step.action
+        reported = ReportedStep(
+            document_index=index, label=item.label, phase=phase.name, name=step.name, action=step.action
         )
         key = f"{index}/{phase.name}/{step.name}"
         stored = step_environment.progress.step(key)
@@ -220,17 +220,18 @@ class Execution:
             outcome = _restored(stored, step)
         else:
             step_environment.reporter.line(f"Step {step.name}")
-            step_environment.reporter.step_started(place)
-            outcome = self._run_step(item, phase, step, scope, place, key)
+            step_environment.reporter.step_started(reported)
+            outcome = self._run_step(item, phase, step, scope, reported, key)
             step_environment.progress.record("step", key, **_stored(outcome))
-            step_environment.reporter.step_finished(place, outcome.result)
+            step_environment.reporter.step_finished(reported, outcome.result)
         scope.records[(phase.name, step.name)] = outcome.record
         self._note_failure(index, item, phase, outcome.result)
         return outcome.result
 
     def _run_step(
-        self, item: DocumentRun, phase: Phase, step: ComponentStep, scope: DocumentScope, place: StepPlace, key: str
-    ) -> StepOutcome:
+        self, item: DocumentRun, phase: Phase, step: ComponentStep, scope: DocumentScope, reported: ReportedStep,
+        key: str,
+    ) -> StepOutcome:  # fmt: skip
         def run_nested(request: NestedRequest, at: str) -> ActionResult:
             return self.nested(self, item, request, at)
 
@@ -241,7 +242,7 @@ class Execution:
             scope=scope,
             phase=phase.name,
             step=step,
-            place=place,
+            reported=reported,
             key=key,
             logged=not quiet,
             run_nested=run_nested,

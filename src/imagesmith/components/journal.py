@@ -3,12 +3,12 @@
 One JSON object per line, appended when something ends; a line that a crash truncated is ignored.
 
     {"kind": "execution", "version": 1, "id": ..., "fingerprint": ...}     first line
-    {"kind": "condition", "at": PLACE, "result": "Execute"}
-    {"kind": "iteration", "at": PLACE, "attempt": 1, "index": 0, "inputs": [...], "outputs": [...]}
-    {"kind": "reboot", "at": PLACE}
-    {"kind": "step", "at": PLACE, ...}                                      the step ended
+    {"kind": "condition", "at": KEY, "result": "Execute"}
+    {"kind": "iteration", "at": KEY, "attempt": 1, "index": 0, "inputs": [...], "outputs": [...]}
+    {"kind": "reboot", "at": KEY}
+    {"kind": "step", "at": KEY, ...}                                      the step ended
 
-PLACE is `document/phase/step`; places of nested documents begin with the place that runs them. The file holds
+KEY is `document/phase/step`; keys of nested documents begin with the key of the step that runs them. The file holds
 unmasked values of outputs, also secret ones, and is therefore readable by its owner only.
 """
 
@@ -128,7 +128,7 @@ class FileJournal:
 
 
 class Progress:
-    """The entries of a journal by place: a run checks them before it repeats any work."""
+    """The entries of a journal by key: a run checks them before it repeats any work."""
 
     def __init__(self, journal: StepJournal, entries: Iterable[JournalEntry] = (), *, scope: str = "") -> None:
         self.journal = journal
@@ -141,34 +141,34 @@ class Progress:
         for entry in self._entries:
             self._index(entry)
 
-    def nested(self, place: str) -> Progress:
-        """The progress of a document that the step at a place runs."""
-        return Progress(self.journal, self._entries, scope=f"{self._scope}{place}>")
+    def nested(self, key: str) -> Progress:
+        """The progress of a document that the step with a key runs."""
+        return Progress(self.journal, self._entries, scope=f"{self._scope}{key}>")
 
-    def condition(self, place: str) -> str | None:
-        return self._conditions.get(self._scope + place)
+    def condition(self, key: str) -> str | None:
+        return self._conditions.get(self._scope + key)
 
-    def step(self, place: str) -> JournalEntry | None:
-        return self._steps.get(self._scope + place)
+    def step(self, key: str) -> JournalEntry | None:
+        return self._steps.get(self._scope + key)
 
-    def iterations(self, place: str, attempt: int) -> list[JournalEntry]:
+    def iterations(self, key: str, attempt: int) -> list[JournalEntry]:
         """The successful iterations of an attempt, in order."""
-        return self._iterations.get((self._scope + place, attempt), [])
+        return self._iterations.get((self._scope + key, attempt), [])
 
-    def last_attempt(self, place: str) -> int:
+    def last_attempt(self, key: str) -> int:
         """The highest attempt with a successful iteration; 1 when there is none."""
-        return max((number for at, number in self._iterations if at == self._scope + place), default=1)
+        return max((number for at, number in self._iterations if at == self._scope + key), default=1)
 
-    def record(self, kind: str, place: str, **content: Any) -> None:
-        self.journal.append({"kind": kind, "at": self._scope + place, **content})
+    def record(self, kind: str, key: str, **content: Any) -> None:
+        self.journal.append({"kind": kind, "at": self._scope + key, **content})
 
     def _index(self, entry: JournalEntry) -> None:
-        kind, place = entry.get("kind"), str(entry.get("at", ""))
+        kind, key = entry.get("kind"), str(entry.get("at", ""))
         if kind == "condition":
-            self._conditions[place] = entry["result"]
+            self._conditions[key] = entry["result"]
         elif kind == "step":
-            self._steps[place] = entry
+            self._steps[key] = entry
         elif kind == "iteration":
-            self._iterations.setdefault((place, entry["attempt"]), []).append(entry)
+            self._iterations.setdefault((key, entry["attempt"]), []).append(entry)
         elif kind == "reboot":
             self.reboots += 1

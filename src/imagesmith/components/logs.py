@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from imagesmith.components.reporting import StepPlace
+from imagesmith.components.reporting import ReportedStep
 from imagesmith.components.results import ExecutionResult, StepResult, printable
 from imagesmith.components.services import Clock
 from imagesmith.processes import Stream
@@ -30,7 +30,7 @@ class LogFolder:
         ending = f"_UTC-0_{execution_id}"
         started = clock.now().strftime("%Y-%m-%d_%H-%M-%S")
         self.path = parent / f"TOE_{started}{ending}"
-        earlier = [place for place in parent.glob("TOE_*") if place.name.endswith(ending)] if resumed else []
+        earlier = [folder for folder in parent.glob("TOE_*") if folder.name.endswith(ending)] if resumed else []
         if earlier:
             self.path = earlier[0]
         else:
@@ -54,13 +54,11 @@ class LogFolder:
     def output(self, stream: Stream, text: str) -> None:
         self._console.write(f"{self._now()} Info CmdExecution: {stream.capitalize()}: {text}\n")
 
-    def step_started(self, place: StepPlace) -> None:
-        self._application.write(
-            f"{self._now()} Debug {place.label} {place.phase}.{place.step} {place.action} starts\n"
-        )
+    def step_started(self, step: ReportedStep) -> None:
+        self._application.write(f"{self._now()} Debug {step.label} {step.phase}.{step.name} {step.action} starts\n")
 
-    def step_finished(self, place: StepPlace, result: StepResult) -> None:
-        text = f"{place.label} {place.phase}.{place.step} {result.status} after {result.seconds:.3f} s"
+    def step_finished(self, step: ReportedStep, result: StepResult) -> None:
+        text = f"{step.label} {step.phase}.{step.name} {result.status} after {result.seconds:.3f} s"
         self._application.write(f"{self._now()} Debug {text}, {result.attempts} attempts\n")
         self._console.flush()
 

@@ -22,7 +22,7 @@ _MAX_BYTES: Final = 65536
 
 
 def run_nested_document(
-    execution: Execution, parent: DocumentRun, request: NestedRequest, place: str
+    execution: Execution, parent: DocumentRun, request: NestedRequest, key: str
 ) -> ActionResult:
     """Run the document that a step requests, as a separate execution. Raises ActionFailed, TooManyDocuments."""
     chain = (*execution.chain, parent.label)
@@ -39,7 +39,7 @@ def run_nested_document(
         raise ActionFailed(f"{source.label}: {folded_message(parsed.problems)}")
     environment = execution.step_environment
     nested = Execution(
-        step_environment=dataclasses.replace(environment, progress=environment.progress.nested(place)),
+        step_environment=dataclasses.replace(environment, progress=environment.progress.nested(key)),
         options=execution.options,
         ids=execution.ids,
         secrets=execution.secrets,

@@ -108,10 +108,10 @@ def _overview() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for action in action_registry().values():
-        places = " | ".join("yes" if name in action.platforms else "" for name in ("linux", "windows", "darwin"))
+        marks = " | ".join("yes" if name in action.platforms else "" for name in ("linux", "windows", "darwin"))
         outputs = ", ".join(f"`{name}`" for name in action.outputs)
         name = f"[{action.name}](#{action.name.lower()})"
-        rows.append(f"| {name} | {places} | {action.shape} | {outputs} | {action.summary} |")
+        rows.append(f"| {name} | {marks} | {action.shape} | {outputs} | {action.summary} |")
     return "\n".join(rows) + "\n"
 
 

@@ -33,9 +33,9 @@ def check_references(document: ComponentDocument, root: MapNode, problems: list[
         for step in phase.steps:
             order[(phase.name, step.name)] = len(order)
     checker = _Checker(document, names, order, problems)
-    for place, node in _step_nodes(root, order):
+    for checked, node in _step_nodes(root, order):
         for text in _resolved_texts(node):
-            checker.check(text, place)
+            checker.check(text, checked)
     for text in _fixed_texts(root):
         checker.fixed(text)
 
@@ -103,57 +103,57 @@ class _Checker:
                     )
                 )
 
-    def check(self, text: ScalarNode, place: _CheckedStep) -> None:
+    def check(self, text: ScalarNode, checked: _CheckedStep) -> None:
         for start in nested_references(text.text):
             message = "a reference inside another one is replaced, and the outer one is left unchanged"
             hint = "{{ aws:ssm:resolve(NAME) }} reads the stored parameter that the value of NAME names"
-            self._warn(f"{_subject(place)}: {message}", text.position_at(start), hint)
+            self._warn(f"{_subject(checked)}: {message}", text.position_at(start), hint)
         budget = Budget()
         for found in find_references(text.text):
             reference = parse_reference(found.body)
             position = text.position_at(found.start)
             if reference is None or isinstance(reference, LoopRef):
-                self._check_near(found.body, place, position)
+                self._check_near(found.body, checked, position)
             if isinstance(reference, Malformed):
-                self._report("malformed-reference", reference.reason, place, position, reference.hint)
+                self._report("malformed-reference", reference.reason, checked, position, reference.hint)
             elif isinstance(reference, ParameterRef):
-                self._check_name(reference.name, place, position)
-                if not self._fits(reference.name, found.body, budget, place, position):
+                self._check_name(reference.name, checked, position)
+                if not self._fits(reference.name, found.body, budget, checked, position):
                     return
             elif isinstance(reference, SsmRef):
                 source = reference.source
                 while isinstance(source, SsmRef):
                     source = source.source
                 if isinstance(source, ParameterRef):
-                    self._check_name(source.name, place, position)
+                    self._check_name(source.name, checked, position)
             elif isinstance(reference, StepRef):
-                self._check_step(reference, found.body, place, position)
+                self._check_step(reference, found.body, checked, position)
 
-    def _check_name(self, name: str, place: _CheckedStep, position: Position) -> None:
+    def _check_name(self, name: str, checked: _CheckedStep, position: Position) -> None:
         if name in self.names or name in GO_WORDS:
             return
         hint = suggestion(name, self.names) if self.names else "declare it under 'parameters'"
         message = f"'{{{{ {name} }}}}' is neither a parameter nor a constant of this document"
-        self._report("undefined-reference", message, place, position, hint)
+        self._report("undefined-reference", message, checked, position, hint)
 
-    def _fits(self, name: str, body: str, budget: Budget, place: _CheckedStep, position: Position) -> bool:
+    def _fits(self, name: str, body: str, budget: Budget, checked: _CheckedStep, position: Position) -> bool:
         """Whether the text stays within its bounds after its constants and defaults are inserted."""
         values = {item.name: item.value for item in self.document.constants}
         values |= {item.name: item.default or "" for item in self.document.parameters}
         try:
             budget.spend(len(values.get(name, "")), f"{{{{ {body} }}}}")
         except TooLarge as error:
-            self._report("too-large", str(error), place, position)
+            self._report("too-large", str(error), checked, position)
             return False
         return True
 
-    def _check_near(self, body: str, place: _CheckedStep, position: Position) -> None:
+    def _check_near(self, body: str, checked: _CheckedStep, position: Position) -> None:
         """Warn about text that was probably meant as a reference."""
-        step = self.document.step(place.phase, place.step)
+        step = self.document.step(checked.phase, checked.step)
         loop = step.loop if step is not None else None
         near = near_reference(body, self.document, [] if loop is None else ["loop", *filter(None, [loop.name])])
         if near is not None:
-            message = f"{_subject(place)}: '{{{{ {body[:80]} }}}}': {near.message}"
+            message = f"{_subject(checked)}: '{{{{ {body[:80]} }}}}': {near.message}"
             self._warn(message, position, near.hint)
 
     def _warn(self, message: str, position: Position, hint: str) -> None:
@@ -161,23 +161,23 @@ class _Checker:
             Problem(code="unknown-reference", message=message, position=position, hint=hint, severity="warning")
         )
 
-    def _check_step(self, reference: StepRef, body: str, place: _CheckedStep, position: Position) -> None:
+    def _check_step(self, reference: StepRef, body: str, checked: _CheckedStep, position: Position) -> None:
         phase = self.document.phase(reference.phase)
         if phase is None:
             meant = chained_path(body, self.document)
             hint = suggestion(reference.phase, [item.name for item in self.document.phases])
             hint = f"did you mean '{{{{ {meant} }}}}'?" if meant else hint
-            self._report("undefined-reference", f"there is no phase '{reference.phase}'", place, position, hint)
+            self._report("undefined-reference", f"there is no phase '{reference.phase}'", checked, position, hint)
             return
         step = phase.step(reference.step)
         if step is None:
             message = f"there is no step '{reference.step}' in phase '{reference.phase}'"
             hint = suggestion(reference.step, [item.name for item in phase.steps])
-            self._report("undefined-reference", message, place, position, hint)
+            self._report("undefined-reference", message, checked, position, hint)
             return
-        if reference.side == "outputs" and self.order[(reference.phase, reference.step)] >= place.order:
+        if reference.side == "outputs" and self.order[(reference.phase, reference.step)] >= checked.order:
             message = f"step '{reference.step}' has no outputs yet: it is not before this step"
-            self._report("forward-reference", message, place, position)
+            self._report("forward-reference", message, checked, position)
         action = action_registry().get(step.action)
         if action is None or action.name == ASSERT:
             return
@@ -185,14 +185,14 @@ class _Checker:
         if reference.key not in known:
             message = f"{step.action} has no {reference.side[:-1]} '{reference.key}'"
             hint = suggestion(reference.key, known) if known else f"it has no {reference.side}"
-            self._report("undefined-reference", message, place, position, hint)
+            self._report("undefined-reference", message, checked, position, hint)
 
-    def _report(self, code: str, message: str, place: _CheckedStep, position: Position, hint: str = "") -> None:
-        self.problems.append(Problem(code, f"{_subject(place)} failed. Error: {message}", position, hint))
+    def _report(self, code: str, message: str, checked: _CheckedStep, position: Position, hint: str = "") -> None:
+        self.problems.append(Problem(code, f"{_subject(checked)} failed. Error: {message}", position, hint))
 
 
-def _subject(place: _CheckedStep) -> str:
-    return f"Parsing step '{place.step}' in phase '{place.phase}'"
+def _subject(checked: _CheckedStep) -> str:
+    return f"Parsing step '{checked.step}' in phase '{checked.phase}'"
 
 
 def _mappings(node: Node | None) -> list[MapNode]:

@@ -15,13 +15,13 @@ _MAX_LINE: Final = 64 * 1024
 
 
 @dataclass(frozen=True)
-class StepPlace:
+class ReportedStep:
     """A step and its document."""
 
     document_index: int
     label: str
     phase: str
-    step: str
+    name: str
     action: str
 
 
@@ -36,9 +36,9 @@ class Reporter(Protocol):
         """One line that a step printed."""
         ...
 
-    def step_started(self, place: StepPlace) -> None: ...
+    def step_started(self, step: ReportedStep) -> None: ...
 
-    def step_finished(self, place: StepPlace, result: StepResult) -> None: ...
+    def step_finished(self, step: ReportedStep, result: StepResult) -> None: ...
 
 
 class NullReporter:
@@ -50,10 +50,10 @@ class NullReporter:
     def output(self, stream: Stream, text: str) -> None:
         pass
 
-    def step_started(self, place: StepPlace) -> None:
+    def step_started(self, step: ReportedStep) -> None:
         pass
 
-    def step_finished(self, place: StepPlace, result: StepResult) -> None:
+    def step_finished(self, step: ReportedStep, result: StepResult) -> None:
         pass
 
 

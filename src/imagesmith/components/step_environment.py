@@ -63,10 +63,10 @@ class StepEnvironment:
     restarts: Restarts
     nested: NestedRuns = field(default_factory=NestedRuns)
 
-    def reboot(self, place: str) -> None:
+    def reboot(self, key: str) -> None:
         """Restart the instance. Raises CannotReboot, TooManyReboots."""
         self.restarts.count()
-        self.progress.record("reboot", place)
+        self.progress.record("reboot", key)
         self.progress.journal.sync()
         self.reporter.line("Rebooting the system now")
         self.instance.reboot()

@@ -32,7 +32,7 @@ from imagesmith.components.inputs import recorded_inputs, resolve_data, typed_in
 from imagesmith.components.loops import Iteration, loop_record, loop_values
 from imagesmith.components.model import NO_TIMEOUT, ComponentStep, GuardAction
 from imagesmith.components.operators import ComponentConditionError, is_true
-from imagesmith.components.reporting import OutputLines, StepPlace
+from imagesmith.components.reporting import OutputLines, ReportedStep
 from imagesmith.components.results import StepResult, printable
 from imagesmith.components.schema import ActionInputError
 from imagesmith.components.scope import DocumentScope, StepRecord, UnresolvedReference
@@ -60,9 +60,9 @@ class ComponentStepRun:
     scope: DocumentScope
     phase: str
     step: ComponentStep
-    place: StepPlace
+    reported: ReportedStep
     key: str
-    """The place in the journal."""
+    """Its key in the journal."""
     logged: bool
     run_nested: Callable[[NestedRequest, str], ActionResult]
 

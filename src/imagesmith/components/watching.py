@@ -18,7 +18,7 @@ from imagesmith.values.names import canonical_json
 
 @dataclass(frozen=True)
 class WatchedStep:
-    """One step in the order of a run. `key` is its place in the journal, `content` its dependencies."""
+    """One step in the order of a run. `key` is its key in the journal, `content` its dependencies."""
 
     key: str
     name: str

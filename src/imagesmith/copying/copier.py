@@ -29,7 +29,7 @@ from imagesmith.copying.request import (
     TextSource,
     UrlSource,
 )  # fmt: skip
-from imagesmith.copying.running import CopyProgram, RootPlace
+from imagesmith.copying.running import CopyProgram, RootHandle
 from imagesmith.instances.bubblewrap import View
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.network import NetworkKind
@@ -39,7 +39,7 @@ from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.processes import Cancellation
 
 _PROGRAM: Final = Path(__file__).with_name("program")
-_PLACE: Final = "/programs/imagesmith/copying/program"
+_PROGRAM_FOLDER: Final = "/programs/imagesmith/copying/program"
 """Path of the program in the sandbox."""
 _AUTHORITIES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -74,8 +74,8 @@ class FileCopier:
         self,
         request: CopyRequest,
         *,
-        source: RootPlace | None,
-        target: RootPlace,
+        source: RootHandle | None,
+        target: RootHandle,
         limits: CopyLimits | None = None,
         cancellation: Cancellation | None = None,
         timeout: float | None = None,
@@ -120,10 +120,10 @@ class FileCopier:
             self.close()
         if self._sandbox is None:
             self._sandbox = Sandbox.start(
-                self.name, view=View(program_binds(_PROGRAM, _PLACE)), holder=HOLDER,
+                self.name, view=View(program_binds(_PROGRAM, _PROGRAM_FOLDER)), holder=HOLDER,
                 network=network, limits=self.limits, disk=self.disk, namespace=self._namespace,
             )  # fmt: skip
-            self._program = CopyProgram.start(self._sandbox, f"{_PLACE}/start.py")
+            self._program = CopyProgram.start(self._sandbox, f"{_PROGRAM_FOLDER}/start.py")
         return self._sandbox
 
     def close(self) -> None:
@@ -208,7 +208,7 @@ def _source(source: CopySource) -> dict[str, Any]:
 def _authorities() -> str:
     """The certificates that this machine trusts; the sandbox has no file of them."""
     known = ssl.get_default_verify_paths().cafile
-    for place in (known, *_AUTHORITIES):
-        if place and Path(place).is_file():
-            return Path(place).read_text(encoding="utf-8", errors="replace")
+    for path in (known, *_AUTHORITIES):
+        if path and Path(path).is_file():
+            return Path(path).read_text(encoding="utf-8", errors="replace")
     return ""

@@ -24,7 +24,7 @@ _WORDS: Final = 4096
 _TICK_SECONDS: Final = 0.1
 _END_SECONDS: Final = 30.0
 
-RootPlace = Path | int
+RootHandle = Path | int
 """A root: its path on this machine, or an open descriptor."""
 
 
@@ -40,13 +40,13 @@ class CopyProgram:
         self._said = said
 
     @classmethod
-    def start(cls, sandbox: Sandbox, place: str) -> CopyProgram:
+    def start(cls, sandbox: Sandbox, program: str) -> CopyProgram:
         """Start the program at a path of the sandbox; does not wait for it. Raises OSError."""
         control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         said = os.memfd_create("copies")
         with other:
             try:
-                entry = sandbox.entry([*python_program(place), str(other.fileno())])
+                entry = sandbox.entry([*python_program(program), str(other.fileno())])
                 process = processes.start(
                     entry.argv, env=entry.environment, pass_fds=[other.fileno()], stdout=said, stderr=said, cwd="/"
                 )
@@ -57,7 +57,7 @@ class CopyProgram:
         return cls(sandbox, process, control, said)
 
     def ask(
-        self, request: bytes, source: RootPlace | None, target: RootPlace, *, seconds: float,
+        self, request: bytes, source: RootHandle | None, target: RootHandle, *, seconds: float,
         cancellation: Cancellation | None,
     ) -> dict[str, Any] | None:  # fmt: skip
         """The answer to a request, or None when there is none in time. Raises InstanceError, Cancelled."""
@@ -106,7 +106,7 @@ def _kept(stack: ExitStack, descriptor: int) -> int:
     return descriptor
 
 
-def _opened(stack: ExitStack, root: RootPlace) -> int:
+def _opened(stack: ExitStack, root: RootHandle) -> int:
     if isinstance(root, int):
         return root
     try:

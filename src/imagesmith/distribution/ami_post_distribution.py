@@ -39,7 +39,7 @@ STATUS = ImageStatus.INTEGRATING
 
 
 @dataclass(frozen=True)
-class _Place:
+class _AmiTarget:
     """One distributed AMI and the distribution's entry for its Region."""
 
     context: DistributionContext
@@ -110,11 +110,11 @@ def configure(context: DistributionContext, distributed: Entries, given: Entries
     for item in distributed:
         region = str(item["region"])
         accounts = frozenset(str(other["accountId"]) for other in distributed if other["region"] == region)
-        results.append(_configured(_Place(context, item, by_region.get(region, {}), accounts)))
+        results.append(_configured(_AmiTarget(context, item, by_region.get(region, {}), accounts)))
     return results
 
 
-def _configured(place: _Place) -> dict[str, Any]:
+def _configured(target: _AmiTarget) -> dict[str, Any]:
     steps = (
         ("AssociateLicensesRunning", _licences), ("UpdateLaunchTemplateRunning", _templates),
         ("PutSsmParametersRunning", _parameters), ("UpdateFastLaunchConfiguration", _fast_launch),
@@ -122,60 +122,60 @@ def _configured(place: _Place) -> dict[str, Any]:
     )  # fmt: skip
     for name, action in steps:
         try:
-            action(place)
+            action(target)
         except DiskError as error:
-            return stopped(place.context, place.item, name, f"{place.ami_id}: {error}")
+            return stopped(target.context, target.item, name, f"{target.ami_id}: {error}")
         except (DeliveryFailed, _Unfit) as error:
-            return stopped(place.context, place.item, name, str(error))
-    return completed(place.item)
+            return stopped(target.context, target.item, name, str(error))
+    return completed(target.item)
 
 
 class _Unfit(ValueError):
     """A configuration that cannot be applied; the text names it and the reason."""
 
 
-def _licences(place: _Place) -> None:
-    arns = [str(arn) for arn in place.wanted.get("licenseConfigurationArns", ())]
-    if not arns or not place.own:
+def _licences(target: _AmiTarget) -> None:
+    arns = [str(arn) for arn in target.wanted.get("licenseConfigurationArns", ())]
+    if not arns or not target.own:
         return
-    ami = require_ami(place.context, place.ami_id)
-    put(place.context, replace(ami, document={**ami.document, "licenseConfigurationArns": arns}))
-    place.note(f"{place.ami_id}: licence configurations recorded: {', '.join(arns)}")
+    ami = require_ami(target.context, target.ami_id)
+    put(target.context, replace(ami, document={**ami.document, "licenseConfigurationArns": arns}))
+    target.note(f"{target.ami_id}: licence configurations recorded: {', '.join(arns)}")
 
 
-def _templates(place: _Place) -> None:
-    for template in place.listed("launchTemplateConfigurations") if place.own else ():
-        account = str(template.get("accountId") or place.item["accountId"])
+def _templates(target: _AmiTarget) -> None:
+    for template in target.listed("launchTemplateConfigurations") if target.own else ():
+        account = str(template.get("accountId") or target.item["accountId"])
         name, default = str(template["launchTemplateId"]), bool(template.get("setDefaultVersion", True))
-        number = place.put_template(account, name, default=default)
-        place.note(
-            f"launch template {name} of {place.region}: version {number} starts {place.ami_id}"
+        number = target.put_template(account, name, default=default)
+        target.note(
+            f"launch template {name} of {target.region}: version {number} starts {target.ami_id}"
             + (", the default" if default else "")
         )
 
 
-def _parameters(place: _Place) -> None:
-    for parameter in place.listed("ssmParameterConfigurations"):
-        account = str(parameter.get("amiAccountId") or place.context.plan.account)
+def _parameters(target: _AmiTarget) -> None:
+    for parameter in target.listed("ssmParameterConfigurations"):
+        account = str(parameter.get("amiAccountId") or target.context.plan.account)
         name = str(parameter["parameterName"])
-        if account not in place.accounts:
+        if account not in target.accounts:
             raise _Unfit(
-                f"the parameter {name} is for account {account}, which is not a target account of {place.region}"
+                f"the parameter {name} is for account {account}, which is not a target account of {target.region}"
             )
-        if account != place.item["accountId"]:
+        if account != target.item["accountId"]:
             continue
-        place.put_parameter(account, ParameterRecord(name, place.ami_id, place.context.clock()))
-        place.note(f"parameter {name} of {place.region}: {place.ami_id}")
+        target.put_parameter(account, ParameterRecord(name, target.ami_id, target.context.clock()))
+        target.note(f"parameter {name} of {target.region}: {target.ami_id}")
 
 
-def _fast_launch(place: _Place) -> None:
-    if place.own and any(item.get("enabled") for item in place.listed("fastLaunchConfigurations")):
-        place.note(f"warning: fastLaunchConfigurations of {place.region} are for Windows and ignored")
+def _fast_launch(target: _AmiTarget) -> None:
+    if target.own and any(item.get("enabled") for item in target.listed("fastLaunchConfigurations")):
+        target.note(f"warning: fastLaunchConfigurations of {target.region} are for Windows and ignored")
 
 
-def _exports(place: _Place) -> None:
-    for destination in DESTINATIONS["disk export"] if place.own else ():
-        for wanted in place.listed(destination.member):
-            delivery = place.context.delivery(require_ami(place.context, place.ami_id), wanted)
-            for at in deliver(destination, place.context, delivery):
-                place.note(f"{place.ami_id} is at {at}")
+def _exports(target: _AmiTarget) -> None:
+    for destination in DESTINATIONS["disk export"] if target.own else ():
+        for wanted in target.listed(destination.member):
+            delivery = target.context.delivery(require_ami(target.context, target.ami_id), wanted)
+            for at in deliver(destination, target.context, delivery):
+                target.note(f"{target.ami_id} is at {at}")

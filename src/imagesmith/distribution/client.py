@@ -100,12 +100,12 @@ class RegistryClient:
         if self._require_available(self._request("HEAD", repository, f"blobs/{digest}")).status == 200:
             return
         begun = self._expect(self._request("POST", repository, "blobs/uploads/"), 202, "starting an upload")
-        place = urljoin(f"{self._base}/", begun.headers.get("Location", ""))
-        place += ("&" if urlsplit(place).query else "?") + urlencode({"digest": digest})
+        location = urljoin(f"{self._base}/", begun.headers.get("Location", ""))
+        location += ("&" if urlsplit(location).query else "?") + urlencode({"digest": digest})
         headers = {"Content-Type": "application/octet-stream"}
-        if urlsplit(place).netloc == self._host:
+        if urlsplit(location).netloc == self._host:
             headers |= self._authorization
-        self._expect(self._send("PUT", place, headers, data), 201, f"uploading {digest}")
+        self._expect(self._send("PUT", location, headers, data), 201, f"uploading {digest}")
 
     def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> Mapping[str, str]:
         """Store a manifest under a digest or tag; returns the headers of the answer. Raises RegistryError."""

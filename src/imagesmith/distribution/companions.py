@@ -44,10 +44,10 @@ def companions(disks: DiskStore, ami: Ami, file: Path, key: SigningKey) -> Mappi
 
 def write_companions(target: Path, beside: Mapping[str, bytes]) -> Mapping[str, Path]:
     """Write them beside a file; returns suffix -> path. Raises OSError."""
-    places = {suffix: target.with_name(target.name + suffix) for suffix in beside}
-    for suffix, place in places.items():
-        place.write_bytes(beside[suffix])
-    return places
+    paths = {suffix: target.with_name(target.name + suffix) for suffix in beside}
+    for suffix, path in paths.items():
+        path.write_bytes(beside[suffix])
+    return paths
 
 
 def _signed_again(envelope: bytes, name: str, digest: str, key: SigningKey) -> bytes:

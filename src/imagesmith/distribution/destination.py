@@ -97,7 +97,7 @@ class Destination(Protocol):
         ...
 
     def refusal(self, delivery: Delivery, /) -> str:
-        """The reason why the run's execution role has no access to the place; empty when it has."""
+        """The reason why the run's execution role has no access to the destination; empty when it has."""
         ...
 
     def deliver(self, context: DistributionContext, delivery: Delivery, /) -> Sequence[str]:

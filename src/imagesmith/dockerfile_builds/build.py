@@ -152,7 +152,7 @@ def _is_parent_itself(stage: DockerfileStage) -> bool:
 
 
 def _instructions(stage: DockerfileStage) -> bool:
-    return any(not isinstance(placed.instruction, Placeholder) for placed in stage.body)
+    return any(not isinstance(resolved.instruction, Placeholder) for resolved in stage.body)
 
 
 def _stage_before(prepared: PreparedDockerfile, target: int) -> DockerfileStage:
@@ -164,8 +164,8 @@ def _resumed(image: StageImage, before: DockerfileStage) -> StageImage:
     """The image of a stage that goes on behind its components, with what the image did not carry: its triggers,
     whether its CMD is its own, and a PATH if it had no instruction."""
     replayed = ImageConfig()
-    for placed in before.body:
-        replayed = apply(replayed, placed)
+    for resolved in before.body:
+        replayed = apply(replayed, resolved)
     image = image.as_parent()
     config = replace(image.config, triggers=replayed.triggers, has_own_cmd=replayed.has_own_cmd)
     return replace(image, config=config)

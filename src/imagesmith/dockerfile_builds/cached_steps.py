@@ -9,7 +9,7 @@ from typing import Final
 from imagesmith.artifacts.cache_use import CachedStep, CacheUse, Layers, StepInputs
 from imagesmith.dockerfile_builds.image_config import ImageConfig
 from imagesmith.dockerfile_builds.stage_build import StageBuild
-from imagesmith.dockerfiles.graph import PlacedInstruction
+from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.layers.overlay_mounts import MOST_LAYERS
 
 _ROOM_FOR_LAYERS: Final = 20
@@ -23,7 +23,7 @@ class CachedSteps:
         self._use = use
 
     def perform(
-        self, stage: StageBuild, placed: PlacedInstruction, *, before: ImageConfig, place: str,
+        self, stage: StageBuild, resolved: ResolvedInstruction, *, before: ImageConfig, step: str,
         inputs: Callable[[], StepInputs | str], carry_out: Callable[[], None],
     ) -> None:  # fmt: skip
         """Carry out an instruction that writes files, and note it in the history. `inputs` returns a sentence for
@@ -32,7 +32,7 @@ class CachedSteps:
 
         def work() -> None:
             carry_out()
-            stage.note(placed, before, writes_files=True)
+            stage.note(resolved, before, writes_files=True)
 
         def made() -> Layers:
             work()
@@ -40,7 +40,7 @@ class CachedSteps:
             return stage.layers
 
         def adopt(layers: Layers, made: datetime) -> None:
-            stage.note(placed, before, writes_files=True, created=made)
+            stage.note(resolved, before, writes_files=True, created=made)
             stage.adopt(layers)
 
         if use is None or not use.cache.is_on or len(stage.layers) >= MOST_LAYERS - _ROOM_FOR_LAYERS:
@@ -51,9 +51,9 @@ class CachedSteps:
             context.tell(f"not cached: {known}")
             made()
             return
-        item = placed.instruction
-        step = CachedStep(
-            use, context.storage, known, name=f"{item.name} in line {item.position.line}", place=place,
+        item = resolved.instruction
+        cached = CachedStep(
+            use, context.storage, known, name=f"{item.name} in line {item.position.line}", step=step,
             lower=stage.layers, tell=context.tell, check=context.check,
         )  # fmt: skip
-        step.perform(adopt, carry_out=made)
+        cached.perform(adopt, carry_out=made)

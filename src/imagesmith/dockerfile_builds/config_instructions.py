@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from imagesmith.dockerfile_builds.image_config import ImageConfig
-from imagesmith.dockerfiles.graph import PlacedInstruction
+from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.model import (
     CmdInstruction,
     CommandLine,
@@ -33,10 +33,10 @@ from imagesmith.dockerfiles.model import (
 from imagesmith.dockerfiles.ports import exposed_ports
 
 
-def apply(config: ImageConfig, placed: PlacedInstruction) -> ImageConfig:
+def apply(config: ImageConfig, resolved: ResolvedInstruction) -> ImageConfig:
     """The configuration behind an instruction; unchanged by those that write files only."""
-    change = _CHANGES.get(type(placed.instruction))
-    return change(config, placed, placed.instruction) if change else config
+    change = _CHANGES.get(type(resolved.instruction))
+    return change(config, resolved, resolved.instruction) if change else config
 
 
 def command_words(config: ImageConfig, command: CommandLine) -> tuple[str, ...]:
@@ -50,46 +50,46 @@ def working_folder(config: ImageConfig, path: str) -> str:
     return posixpath.normpath(posixpath.join("/", config.working_dir, path)).replace("//", "/")
 
 
-def pairs_of(placed: PlacedInstruction, pairs: tuple[Pair, ...]) -> dict[str, str]:
-    return {placed.text(pair.key).text: placed.text(pair.value).text for pair in pairs}
+def pairs_of(resolved: ResolvedInstruction, pairs: tuple[Pair, ...]) -> dict[str, str]:
+    return {resolved.text(pair.key).text: resolved.text(pair.value).text for pair in pairs}
 
 
-def _env(config: ImageConfig, placed: PlacedInstruction, item: EnvInstruction) -> ImageConfig:
-    return replace(config, env={**config.env, **pairs_of(placed, item.pairs)})
+def _env(config: ImageConfig, resolved: ResolvedInstruction, item: EnvInstruction) -> ImageConfig:
+    return replace(config, env={**config.env, **pairs_of(resolved, item.pairs)})
 
 
-def _label(config: ImageConfig, placed: PlacedInstruction, item: LabelInstruction) -> ImageConfig:
-    return replace(config, labels={**config.labels, **pairs_of(placed, item.pairs)})
+def _label(config: ImageConfig, resolved: ResolvedInstruction, item: LabelInstruction) -> ImageConfig:
+    return replace(config, labels={**config.labels, **pairs_of(resolved, item.pairs)})
 
 
-def _user(config: ImageConfig, placed: PlacedInstruction, item: UserInstruction) -> ImageConfig:
-    return replace(config, user=placed.text(item.user).text)
+def _user(config: ImageConfig, resolved: ResolvedInstruction, item: UserInstruction) -> ImageConfig:
+    return replace(config, user=resolved.text(item.user).text)
 
 
-def _workdir(config: ImageConfig, placed: PlacedInstruction, item: WorkdirInstruction) -> ImageConfig:
-    return replace(config, working_dir=working_folder(config, placed.text(item.path).text))
+def _workdir(config: ImageConfig, resolved: ResolvedInstruction, item: WorkdirInstruction) -> ImageConfig:
+    return replace(config, working_dir=working_folder(config, resolved.text(item.path).text))
 
 
-def _volume(config: ImageConfig, placed: PlacedInstruction, item: VolumeInstruction) -> ImageConfig:
-    paths = (placed.text(token).text for token in item.paths)
+def _volume(config: ImageConfig, resolved: ResolvedInstruction, item: VolumeInstruction) -> ImageConfig:
+    paths = (resolved.text(token).text for token in item.paths)
     return replace(config, volumes=tuple(dict.fromkeys((*config.volumes, *paths))))
 
 
-def _expose(config: ImageConfig, placed: PlacedInstruction, item: ExposeInstruction) -> ImageConfig:
-    found = [port for token in item.ports for word in placed.words(token) for port in exposed_ports(word)]
+def _expose(config: ImageConfig, resolved: ResolvedInstruction, item: ExposeInstruction) -> ImageConfig:
+    found = [port for token in item.ports for word in resolved.words(token) for port in exposed_ports(word)]
     return replace(config, ports=tuple(dict.fromkeys((*config.ports, *found))))
 
 
-def _cmd(config: ImageConfig, _placed: PlacedInstruction, item: CmdInstruction) -> ImageConfig:
+def _cmd(config: ImageConfig, _resolved: ResolvedInstruction, item: CmdInstruction) -> ImageConfig:
     return replace(config, cmd=command_words(config, item.command), has_own_cmd=True)
 
 
-def _entrypoint(config: ImageConfig, _placed: PlacedInstruction, item: EntrypointInstruction) -> ImageConfig:
+def _entrypoint(config: ImageConfig, _resolved: ResolvedInstruction, item: EntrypointInstruction) -> ImageConfig:
     cmd = config.cmd if config.has_own_cmd else None
     return replace(config, entrypoint=command_words(config, item.command), cmd=cmd)
 
 
-def _health_check(config: ImageConfig, _placed: PlacedInstruction, item: HealthcheckInstruction) -> ImageConfig:
+def _health_check(config: ImageConfig, _resolved: ResolvedInstruction, item: HealthcheckInstruction) -> ImageConfig:
     if item.command is None:
         return replace(config, health_check={"Test": ["NONE"]})
     words = [word.text for word in item.command.words]
@@ -101,23 +101,23 @@ def _health_check(config: ImageConfig, _placed: PlacedInstruction, item: Healthc
     return replace(config, health_check={name: value for name, value in members.items() if value})
 
 
-def _stop_signal(config: ImageConfig, placed: PlacedInstruction, item: StopsignalInstruction) -> ImageConfig:
-    return replace(config, stop_signal=placed.text(item.signal).text)
+def _stop_signal(config: ImageConfig, resolved: ResolvedInstruction, item: StopsignalInstruction) -> ImageConfig:
+    return replace(config, stop_signal=resolved.text(item.signal).text)
 
 
-def _shell(config: ImageConfig, _placed: PlacedInstruction, item: ShellInstruction) -> ImageConfig:
+def _shell(config: ImageConfig, _resolved: ResolvedInstruction, item: ShellInstruction) -> ImageConfig:
     return replace(config, shell=tuple(word.text for word in item.words))
 
 
-def _trigger(config: ImageConfig, _placed: PlacedInstruction, item: OnbuildInstruction) -> ImageConfig:
+def _trigger(config: ImageConfig, _resolved: ResolvedInstruction, item: OnbuildInstruction) -> ImageConfig:
     return replace(config, triggers=(*config.triggers, item.text))
 
 
-def _maintainer(config: ImageConfig, _placed: PlacedInstruction, item: MaintainerInstruction) -> ImageConfig:
+def _maintainer(config: ImageConfig, _resolved: ResolvedInstruction, item: MaintainerInstruction) -> ImageConfig:
     return replace(config, author=item.maintainer.text)
 
 
-_CHANGES: Final[dict[type, Callable[[ImageConfig, PlacedInstruction, Any], ImageConfig]]] = {
+_CHANGES: Final[dict[type, Callable[[ImageConfig, ResolvedInstruction, Any], ImageConfig]]] = {
     EnvInstruction: _env,
     LabelInstruction: _label,
     UserInstruction: _user,

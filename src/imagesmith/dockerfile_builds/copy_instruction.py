@@ -15,7 +15,7 @@ from imagesmith.copying.request import (
 )
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfile_builds.stage_build import StageBuild
-from imagesmith.dockerfiles.graph import PlacedInstruction
+from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.model import AddInstruction, CopyInstruction, Token
 from imagesmith.dockerfiles.sources import is_git, is_remote
 
@@ -23,11 +23,11 @@ _SHOWN: Final = 200
 
 
 def carry_out_copy(
-    stage: StageBuild, placed: PlacedInstruction, item: CopyInstruction | AddInstruction, source: Path
+    stage: StageBuild, resolved: ResolvedInstruction, item: CopyInstruction | AddInstruction, source: Path
 ) -> None:
     """Copy from `source`, the root of the stage or image, or the build context. Raises DockerfileFailed,
     InstanceError, Cancelled."""
-    request = copy_request(placed, item, stage.config.working_dir or "/")
+    request = copy_request(resolved, item, stage.config.working_dir or "/")
     context = stage.context
     try:
         with context.copiers.borrowed() as copier:
@@ -38,36 +38,36 @@ def carry_out_copy(
     except CopyFailed as error:
         raise DockerfileFailed(f"failed: {error}") from error
     for index in result.unmatched:
-        context.tell(f"warning: nothing matches '{_text(placed, item.sources[index])[:_SHOWN]}'")
+        context.tell(f"warning: nothing matches '{_text(resolved, item.sources[index])[:_SHOWN]}'")
     for download in result.downloads:
         context.tell(f"{download.url} has sha256:{download.sha256}, {download.size} bytes")
 
 
-def copy_request(placed: PlacedInstruction, item: CopyInstruction | AddInstruction, folder: str) -> CopyRequest:
+def copy_request(resolved: ResolvedInstruction, item: CopyInstruction | AddInstruction, folder: str) -> CopyRequest:
     """What an instruction asks for; `folder` is that of WORKDIR. Raises DockerfileFailed."""
     adds = isinstance(item, AddInstruction)
-    checksum = _text(placed, item.checksum) if isinstance(item, AddInstruction) and item.checksum else ""
+    checksum = _text(resolved, item.checksum) if isinstance(item, AddInstruction) and item.checksum else ""
     sources: list[CopySource] = []
     for token in item.sources:
-        text = _text(placed, token)
+        text = _text(resolved, token)
         if adds and is_git(text):
             raise DockerfileFailed(f"failed: '{text[:_SHOWN]}' is a git repository: clone it in a RUN")
         sources.append(UrlSource(text, checksum) if adds and is_remote(text) else PathSource(text))
     for document in item.heredocs:
-        content = placed.text(document.word).text if document.expand else document.body
+        content = resolved.text(document.word).text if document.expand else document.body
         sources.append(TextSource(document.delimiter, content.encode(errors="surrogateescape")))
     return CopyRequest(
         sources=tuple(sources),
-        destination=_text(placed, item.destination),
+        destination=_text(resolved, item.destination),
         folder=folder,
-        chown=_text(placed, item.chown) if item.chown else "",
-        chmod=_text(placed, item.chmod) if item.chmod else "",
+        chown=_text(resolved, item.chown) if item.chown else "",
+        chmod=_text(resolved, item.chmod) if item.chmod else "",
         parents=isinstance(item, CopyInstruction) and item.parents,
         link=item.link,
-        excludes=tuple(_text(placed, token) for token in item.excludes),
+        excludes=tuple(_text(resolved, token) for token in item.excludes),
         unpack=item.unpack if isinstance(item, AddInstruction) else None,
     )
 
 
-def _text(placed: PlacedInstruction, token: Token) -> str:
-    return placed.text(token).text
+def _text(resolved: ResolvedInstruction, token: Token) -> str:
+    return resolved.text(token).text

@@ -6,7 +6,7 @@ import errno
 import os
 from typing import Final
 
-from imagesmith.dockerfiles.graph import PlacedInstruction
+from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.placeholders import shown
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.protocol import InstanceError
@@ -21,9 +21,9 @@ class DockerfileFailed(InstanceError):
     """An instruction failed, or the Dockerfile cannot be built; the text says which, where and why."""
 
 
-def place_of(placed: PlacedInstruction, *, is_trigger: bool) -> str:
+def label_of(resolved: ResolvedInstruction, *, is_trigger: bool) -> str:
     """`the Dockerfile instruction 'RUN x' in line 3`."""
-    item = placed.instruction
+    item = resolved.instruction
     text = " ".join(shown(item.source.line.text).split())[:_SHOWN]
     if is_trigger:
         return f"the trigger '{text}' of an image of the Dockerfile"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from imagesmith.dockerfile_builds.config_instructions import command_words, pairs_of, working_folder
 from imagesmith.dockerfile_builds.image_config import ImageConfig
-from imagesmith.dockerfiles.graph import PlacedInstruction
+from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.model import (
     ArgInstruction,
     CmdInstruction,
@@ -57,30 +57,30 @@ def history_entries(entries: Sequence[HistoryEntry], *, has_layer: bool) -> list
     return found
 
 
-def created_by(placed: PlacedInstruction, config: ImageConfig, arguments: Mapping[str, str]) -> str:
+def created_by(resolved: ResolvedInstruction, config: ImageConfig, arguments: Mapping[str, str]) -> str:
     """The text of an entry; `config` is that before the instruction, `arguments` are the ARGs that it sees."""
-    item = placed.instruction
+    item = resolved.instruction
     if isinstance(item, RunInstruction):
         given = "".join(f"{name}={value} " for name, value in arguments.items())
         prefix = f"|{len(arguments)} {given}" if arguments else ""
         documents = "".join(f"\n{part.content}{part.delimiter}" for part in item.command.heredocs)
         return f"RUN {prefix}{' '.join(command_words(config, item.command))}{documents}{_MARK}"
     if isinstance(item, FilesInstruction):
-        names = [placed.text(token).text for token in item.sources]
+        names = [resolved.text(token).text for token in item.sources]
         names += [part.word.text for part in item.heredocs]
-        return f"{item.name} {' '.join([*names, placed.text(item.destination).text])}{_MARK}"
+        return f"{item.name} {' '.join([*names, resolved.text(item.destination).text])}{_MARK}"
     if isinstance(item, (EnvInstruction, LabelInstruction)):
-        pairs = pairs_of(placed, item.pairs)
+        pairs = pairs_of(resolved, item.pairs)
         return f"{item.name} {' '.join(f'{name}={value}' for name, value in pairs.items())}"
     if isinstance(item, ArgInstruction):
-        return f"ARG {' '.join(_argument(placed, part) for part in item.declarations)}"
+        return f"ARG {' '.join(_argument(resolved, part) for part in item.declarations)}"
     if isinstance(item, WorkdirInstruction):
-        return f"WORKDIR {working_folder(config, placed.text(item.path).text)}"
-    return _configuration_text(placed, config)
+        return f"WORKDIR {working_folder(config, resolved.text(item.path).text)}"
+    return _configuration_text(resolved, config)
 
 
-def _configuration_text(placed: PlacedInstruction, config: ImageConfig) -> str:
-    item = placed.instruction
+def _configuration_text(resolved: ResolvedInstruction, config: ImageConfig) -> str:
+    item = resolved.instruction
     if isinstance(item, (CmdInstruction, EntrypointInstruction)):
         return f"{item.name} {_go_list(command_words(config, item.command))}"
     if isinstance(item, ShellInstruction):
@@ -89,13 +89,13 @@ def _configuration_text(placed: PlacedInstruction, config: ImageConfig) -> str:
         # with its flags, which the rest of its command lacks
         return f"HEALTHCHECK {' '.join(item.source.line.text.split()[1:])}"
     rest = item.source.command.rest.text
-    texts = [found.text for token, found in placed.texts.items()]
+    texts = [found.text for token, found in resolved.texts.items()]
     return f"{item.name} {' '.join(texts) if texts else rest}"
 
 
-def _argument(placed: PlacedInstruction, part: Any) -> str:
-    name = placed.text(part.name).text
-    return name if part.default is None else f"{name}={placed.text(part.default).text}"
+def _argument(resolved: ResolvedInstruction, part: Any) -> str:
+    name = resolved.text(part.name).text
+    return name if part.default is None else f"{name}={resolved.text(part.default).text}"
 
 
 def _go_list(words: Sequence[str]) -> str:

@@ -14,20 +14,20 @@ from imagesmith.artifacts.cache_use import StepInputs
 from imagesmith.copying.request import CopyRequest, PathSource, UrlSource
 from imagesmith.dockerfile_builds.image_config import ImageConfig
 from imagesmith.dockerfile_builds.run_instruction import run_words
-from imagesmith.dockerfiles.graph import PlacedInstruction
+from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.model import RunInstruction
 from imagesmith.instances.network import NetworkKind
 from imagesmith.values.names import sha256_hex
 
 
 def run_inputs(
-    config: ImageConfig, placed: PlacedInstruction, run: RunInstruction, *,
+    config: ImageConfig, resolved: ResolvedInstruction, run: RunInstruction, *,
     sources: Mapping[str, Any], arguments: Mapping[str, str], network: NetworkKind,
 ) -> StepInputs:  # fmt: skip
     """Of a RUN. `sources`: what each mount is taken from, by the text of the mount."""
     words, script = run_words(config, run)
     own: NetworkKind = "none" if run.network and run.network.text == "none" else network
-    mounts = {placed.text(mount.token).text: sources.get(mount.token.text, "") for mount in run.mounts}
+    mounts = {resolved.text(mount.token).text: sources.get(mount.token.text, "") for mount in run.mounts}
     return StepInputs(
         {
             "the instruction": _digest((words, script)),

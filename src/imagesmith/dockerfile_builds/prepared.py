@@ -42,7 +42,7 @@ class PreparedDockerfile:
         part = replace(
             stage,
             body=tuple(item for item in stage.body if item.index < self.cut),
-            taken=tuple(item for item in stage.taken if item.placed.index < self.cut),
+            taken=tuple(item for item in stage.taken if item.resolved.index < self.cut),
         )
         return self._with(part), target
 
@@ -54,7 +54,7 @@ class PreparedDockerfile:
             stage,
             base=Base(BaseKind.IMAGE, stage.base.name),
             body=tuple(item for item in stage.body if item.index > self.cut),
-            taken=tuple(item for item in stage.taken if item.placed.index > self.cut),
+            taken=tuple(item for item in stage.taken if item.resolved.index > self.cut),
         )
         return self._with(part), target
 
@@ -82,8 +82,8 @@ def prepare(text: str, images: StageImages, *, parent_triggers: Sequence[str]) -
     variables = {first.stages[index].base.name: image.as_parent().config.env for index, image in found.items()}
     graph = build_graph(dockerfile, variables)
     _check(dockerfile, graph, triggers)
-    places = [index for index, item in enumerate(dockerfile.instructions) if is_variable(item, COMPONENTS)]
-    return PreparedDockerfile(graph, triggers, places[0] if places else -1)
+    indexes = [index for index, item in enumerate(dockerfile.instructions) if is_variable(item, COMPONENTS)]
+    return PreparedDockerfile(graph, triggers, indexes[0] if indexes else -1)
 
 
 def _base_images(graph: Graph, images: StageImages) -> Mapping[int, StageImage]:
@@ -101,7 +101,7 @@ def _base_images(graph: Graph, images: StageImages) -> Mapping[int, StageImage]:
 
 def _stage_of_components(graph: Graph) -> frozenset[int]:
     for stage in graph.stages:
-        if any(is_variable(placed.instruction, COMPONENTS) for placed in stage.body):
+        if any(is_variable(resolved.instruction, COMPONENTS) for resolved in stage.body):
             return graph.needed_by(stage.index)
     return frozenset()
 

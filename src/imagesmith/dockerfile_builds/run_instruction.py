@@ -10,7 +10,7 @@ from imagesmith.dockerfile_builds.failures import DockerfileFailed, explain_run
 from imagesmith.dockerfile_builds.image_config import ImageConfig
 from imagesmith.dockerfile_builds.run_mounts import RootOf, run_mounts
 from imagesmith.dockerfile_builds.stage_build import StageBuild, arguments_of
-from imagesmith.dockerfiles.graph import PlacedInstruction
+from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.model import Heredoc, RunInstruction
 from imagesmith.instances.command import Command, CommandMount, MemoryFolder
 from imagesmith.instances.container import DEFAULT_PATH
@@ -21,17 +21,17 @@ _SCRIPTS: Final = "/dev/pipes"
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\Z")
 
 
-def carry_out_run(stage: StageBuild, placed: PlacedInstruction, run: RunInstruction, root_of: RootOf) -> None:
+def carry_out_run(stage: StageBuild, resolved: ResolvedInstruction, run: RunInstruction, root_of: RootOf) -> None:
     """Raises DockerfileFailed, InstanceError, Cancelled."""
     config, context = stage.config, stage.context
     user = stage.find_user(config.user)
     folder = config.working_dir or "/"
     make_folders(stage.instance.root, folder, uid=user.identity.uid, gid=user.identity.gid, ids=stage.instance.ids)
     words, script = run_words(config, run)
-    variables = {"PATH": DEFAULT_PATH, "HOME": user.home, **arguments_of(placed), **config.env}
+    variables = {"PATH": DEFAULT_PATH, "HOME": user.home, **arguments_of(resolved), **config.env}
     # it makes /dev and /proc where the image has none: as targets of mounts they would be removed below it
     stage.instance.wake()
-    with run_mounts(stage, placed, run, root_of) as mounts:
+    with run_mounts(stage, resolved, run, root_of) as mounts:
         own: list[CommandMount] = [MemoryFolder("/dev/shm"), *([script] if script else [])]  # noqa: S108 - inside
         command = Command(
             words, env=variables, cwd=folder, timeout=context.seconds_left, user=user.identity,

@@ -15,7 +15,7 @@ from imagesmith.dockerfile_builds.config_instructions import working_folder
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfile_builds.stage_build import StageBuild
 from imagesmith.dockerfiles.go_values import byte_count
-from imagesmith.dockerfiles.graph import PlacedInstruction
+from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.model import RunInstruction, RunMount
 from imagesmith.dockerfiles.mounts import expanded_mount
 from imagesmith.instances.command import CommandMount, MemoryFolder, MountedTree
@@ -30,13 +30,13 @@ _CACHE_MODE: Final = 0o755
 
 @contextmanager
 def run_mounts(
-    stage: StageBuild, placed: PlacedInstruction, run: RunInstruction, root_of: RootOf
+    stage: StageBuild, resolved: ResolvedInstruction, run: RunInstruction, root_of: RootOf
 ) -> Iterator[list[CommandMount]]:
     """The mounts of a RUN, with their targets in its root during the block. Raises DockerfileFailed."""
     with ExitStack() as stack:
         found: list[CommandMount] = []
         targets: list[tuple[str, bool]] = []
-        mounts = [_expanded(placed, mount) for mount in run.mounts]
+        mounts = [_expanded(resolved, mount) for mount in run.mounts]
         caches = {_cache_id(stage, mount) for mount in mounts if mount.kind == "cache"}
         stack.enter_context(stage.context.caches.held(caches, wait=stage.context.check))
         for mount in mounts:
@@ -58,9 +58,9 @@ def cache_name(mount: RunMount) -> str | None:
     return (mount.id or posixpath.normpath(mount.target)) if is_fixed else ""
 
 
-def _expanded(placed: PlacedInstruction, mount: RunMount) -> RunMount:
+def _expanded(resolved: ResolvedInstruction, mount: RunMount) -> RunMount:
     try:
-        return expanded_mount(mount, placed.text(mount.token).text)
+        return expanded_mount(mount, resolved.text(mount.token).text)
     except ValueError as error:
         raise _refused(mount, error) from error
 

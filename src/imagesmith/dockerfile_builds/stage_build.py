@@ -18,7 +18,7 @@ from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfile_builds.history import HistoryEntry, created_by, history_entries
 from imagesmith.dockerfile_builds.image_config import ImageConfig
 from imagesmith.dockerfile_builds.stage_images import StageImage
-from imagesmith.dockerfiles.graph import PlacedInstruction
+from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.reserved_names import reserved_names
 from imagesmith.instances.users import UnknownUser, User, find_user
@@ -84,15 +84,16 @@ class StageBuild:
             except UnknownUser as error:
                 raise DockerfileFailed(f"failed: {error}") from error
 
-    def configure(self, placed: PlacedInstruction) -> None:
+    def configure(self, resolved: ResolvedInstruction) -> None:
         """Take in what an instruction says about the configuration."""
-        self.config = apply(self.config, placed)
+        self.config = apply(self.config, resolved)
 
     def note(
-        self, placed: PlacedInstruction, before: ImageConfig, *, writes_files: bool, created: datetime | None = None
-    ) -> None:
+        self, resolved: ResolvedInstruction, before: ImageConfig, *, writes_files: bool,
+        created: datetime | None = None,
+    ) -> None:  # fmt: skip
         """Add an instruction to the history."""
-        text = created_by(placed, before, arguments_of(placed))
+        text = created_by(resolved, before, arguments_of(resolved))
         self._entries.append(HistoryEntry(text, created or self.context.now(), writes_files))
 
     def end_layer(self) -> None:
@@ -160,9 +161,9 @@ class StageBuild:
             )
 
 
-def arguments_of(placed: PlacedInstruction) -> Mapping[str, str]:
+def arguments_of(resolved: ResolvedInstruction) -> Mapping[str, str]:
     """The ARGs that an instruction sees as variables; an ENV of the same name wins."""
-    scope = placed.scope
+    scope = resolved.scope
     values = scope.environment.values
     return {name: values[name] for name in sorted(scope.arguments - scope.fixed) if name in values}
 

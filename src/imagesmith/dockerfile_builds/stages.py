@@ -12,7 +12,7 @@ from imagesmith.artifacts.cache_use import CacheUse, StepInputs
 from imagesmith.dockerfile_builds.build_context import BuildContext
 from imagesmith.dockerfile_builds.cached_steps import CachedSteps
 from imagesmith.dockerfile_builds.copy_instruction import carry_out_copy, copy_request
-from imagesmith.dockerfile_builds.failures import DockerfileFailed, place_of
+from imagesmith.dockerfile_builds.failures import DockerfileFailed, label_of
 from imagesmith.dockerfile_builds.instruction_inputs import copy_inputs, folder_inputs, run_inputs
 from imagesmith.dockerfile_builds.run_instruction import carry_out_run
 from imagesmith.dockerfile_builds.run_mounts import cache_name
@@ -22,7 +22,7 @@ from imagesmith.dockerfile_builds.stage_images import StageImage, StageImages, s
 from imagesmith.dockerfile_builds.stage_output import StageOutput
 from imagesmith.dockerfile_builds.stage_schedule import LinkedCancellation, carry_out_stages, in_order, is_chain
 from imagesmith.dockerfiles.go_values import normal_platform
-from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph, PlacedInstruction, Taken
+from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph, ResolvedInstruction, Taken
 from imagesmith.dockerfiles.model import (
     AddInstruction,
     CopyInstruction,
@@ -57,8 +57,8 @@ class StageRunner:
         self._uses_cache = cache is not None and cache.cache.is_on
         self._cache_uses = Counter(
             name
-            for stage in graph.stages for placed in stage.body if isinstance(placed.instruction, RunInstruction)
-            for mount in placed.instruction.mounts if (name := cache_name(mount)) is not None
+            for stage in graph.stages for resolved in stage.body if isinstance(resolved.instruction, RunInstruction)
+            for mount in resolved.instruction.mounts if (name := cache_name(mount)) is not None
         )  # fmt: skip
 
     def run(self, target: int) -> StageImage:
@@ -100,14 +100,14 @@ class StageRunner:
     def _carry_out(self, stage: DockerfileStage, context: BuildContext, prefix: str) -> None:
         name = f"{context.name}-stage{stage.index}"
         build = self._builds[stage.index] = StageBuild(context, self._start_of(stage), name)
-        body = [placed for placed in stage.body if not isinstance(placed.instruction, Placeholder)]
+        body = [resolved for resolved in stage.body if not isinstance(resolved.instruction, Placeholder)]
         steps = len(body) + 1
         context.tell(f"{prefix}STEP 1/{steps}: {_shown(stage.first)}")
-        for number, placed in enumerate(body, 2):
-            with self._named(placed):
+        for number, resolved in enumerate(body, 2):
+            with self._named(resolved):
                 context.check()
-                context.tell(f"{prefix}STEP {number}/{steps}: {_shown(placed.instruction)}")
-                self._instruction(build, stage, placed)
+                context.tell(f"{prefix}STEP {number}/{steps}: {_shown(resolved.instruction)}")
+                self._instruction(build, stage, resolved)
                 context.check()
         # the limits are those of the build: a stage that is complete holds no sandbox
         build.rest()
@@ -125,50 +125,54 @@ class StageRunner:
         image = self._images.parent() if stage.base.kind is BaseKind.PARENT else self._images.named(stage.base.name)
         return image.as_parent()
 
-    def _instruction(self, build: StageBuild, stage: DockerfileStage, placed: PlacedInstruction) -> None:
-        item, before = placed.instruction, build.config
-        build.configure(placed)
+    def _instruction(self, build: StageBuild, stage: DockerfileStage, resolved: ResolvedInstruction) -> None:
+        item, before = resolved.instruction, build.config
+        build.configure(resolved)
         if not isinstance(item, _WRITING):
-            build.note(placed, before, writes_files=False)
+            build.note(resolved, before, writes_files=False)
             return
-        same = [other for other in stage.body if other.instruction.name == item.name and other.index < placed.index]
+        same = [
+            other for other in stage.body if other.instruction.name == item.name and other.index < resolved.index
+        ]
         self._steps.perform(
-            build, placed, before=before, place=f"{stage.name or stage.index}/{item.name} {len(same)}",
-            inputs=lambda: self._inputs(build, stage, placed),
-            carry_out=lambda: self._carry_out_instruction(build, stage, placed),
+            build, resolved, before=before, step=f"{stage.name or stage.index}/{item.name} {len(same)}",
+            inputs=lambda: self._inputs(build, stage, resolved),
+            carry_out=lambda: self._carry_out_instruction(build, stage, resolved),
         )  # fmt: skip
 
-    def _carry_out_instruction(self, build: StageBuild, stage: DockerfileStage, placed: PlacedInstruction) -> None:
-        item = placed.instruction
+    def _carry_out_instruction(
+        self, build: StageBuild, stage: DockerfileStage, resolved: ResolvedInstruction
+    ) -> None:
+        item = resolved.instruction
         if isinstance(item, RunInstruction):
-            carry_out_run(build, placed, item, lambda mount: self._sources.of(_taken(stage, placed, mount)))
+            carry_out_run(build, resolved, item, lambda mount: self._sources.of(_taken(stage, resolved, mount)))
         elif isinstance(item, (CopyInstruction, AddInstruction)):
-            carry_out_copy(build, placed, item, self._sources.of(_taken(stage, placed, None)))
+            carry_out_copy(build, resolved, item, self._sources.of(_taken(stage, resolved, None)))
         else:
             user = build.find_user(build.config.user).identity
             make_folders(build.root(), build.config.working_dir, uid=user.uid, gid=user.gid, ids=build.instance.ids)
 
-    def _inputs(self, build: StageBuild, stage: DockerfileStage, placed: PlacedInstruction) -> StepInputs | str:
+    def _inputs(self, build: StageBuild, stage: DockerfileStage, resolved: ResolvedInstruction) -> StepInputs | str:
         """What the result of an instruction depends on, or why it is not kept."""
-        item = placed.instruction
+        item = resolved.instruction
         if isinstance(item, RunInstruction):
             shared = self._shared_cache(item)
             if shared:
                 return shared
             return run_inputs(
-                build.config, placed, item, arguments=arguments_of(placed),
+                build.config, resolved, item, arguments=arguments_of(resolved),
                 network=self._context.network,
-                sources={mount.token.text: self._source(stage, placed, mount) for mount in item.mounts},
+                sources={mount.token.text: self._source(stage, resolved, mount) for mount in item.mounts},
             )  # fmt: skip
         if isinstance(item, (CopyInstruction, AddInstruction)):
-            request = copy_request(placed, item, build.config.working_dir or "/")
-            source = self._source(stage, placed, None)
+            request = copy_request(resolved, item, build.config.working_dir or "/")
+            source = self._source(stage, resolved, None)
             return copy_inputs(request, source=source, network=self._context.network)
         return folder_inputs(build.config)
 
-    def _source(self, stage: DockerfileStage, placed: PlacedInstruction, mount: RunMount | None) -> list[str]:
+    def _source(self, stage: DockerfileStage, resolved: ResolvedInstruction, mount: RunMount | None) -> list[str]:
         """What an instruction, or one of its mounts, can read of a stage or image."""
-        taken = _taken(stage, placed, mount)
+        taken = _taken(stage, resolved, mount)
         return [layer.diff_id for layer in self._sources.layers(taken)] if taken else []
 
     def _shared_cache(self, item: RunInstruction) -> str:
@@ -180,14 +184,14 @@ class StageRunner:
         return ""
 
     @contextmanager
-    def _named(self, placed: PlacedInstruction) -> Iterator[None]:
+    def _named(self, resolved: ResolvedInstruction) -> Iterator[None]:
         """Errors of the block name the instruction."""
         try:
             yield
         except InstanceError as error:
-            place = place_of(placed, is_trigger=placed.index in self._triggers)
+            where = label_of(resolved, is_trigger=resolved.index in self._triggers)
             text = str(error) if isinstance(error, DockerfileFailed) else f"failed: {error}"
-            raise DockerfileFailed(f"{place} {text}") from error
+            raise DockerfileFailed(f"{where} {text}") from error
 
 
 _WRITING = (RunInstruction, CopyInstruction, AddInstruction, WorkdirInstruction)
@@ -199,9 +203,9 @@ def _shown(item: Instruction) -> str:
     return " ".join(shown(item.source.line.text).split())
 
 
-def _taken(stage: DockerfileStage, placed: PlacedInstruction, mount: RunMount | None) -> Taken | None:
+def _taken(stage: DockerfileStage, resolved: ResolvedInstruction, mount: RunMount | None) -> Taken | None:
     """What an instruction, or one of its mounts, takes files from."""
     for taken in stage.taken:
-        if taken.placed is placed and (mount is None or mount.token == taken.token):
+        if taken.resolved is resolved and (mount is None or mount.token == taken.token):
             return taken
     return None

@@ -62,7 +62,7 @@ class Base:
 
 
 @dataclass(frozen=True)
-class PlacedInstruction:
+class ResolvedInstruction:
     """An instruction of a stage, and its texts with the variables before it."""
 
     instruction: Instruction
@@ -86,7 +86,7 @@ class PlacedInstruction:
 class Taken:
     """Files that an instruction takes from a stage, whose index it is, or from an image."""
 
-    placed: PlacedInstruction
+    resolved: ResolvedInstruction
     token: Token
     name: str
     stage: int = -1
@@ -98,9 +98,9 @@ class DockerfileStage:
     """A stage with its instructions; placeholders stand among them."""
 
     index: int
-    start: PlacedInstruction
+    start: ResolvedInstruction
     base: Base
-    body: tuple[PlacedInstruction, ...]
+    body: tuple[ResolvedInstruction, ...]
     taken: tuple[Taken, ...] = ()
     environment: Environment = field(default_factory=Environment)
     """At its end."""
@@ -173,8 +173,8 @@ class _Builder:
         self._names: dict[str, int] = {}
         self._named: dict[str, list[int]] = {}
         self._ends: list[VariableScope] = []
-        self._start: tuple[PlacedInstruction, Base] | None = None
-        self._body: list[PlacedInstruction] = []
+        self._start: tuple[ResolvedInstruction, Base] | None = None
+        self._body: list[ResolvedInstruction] = []
         self._inherited: frozenset[str] = frozenset()
 
     def run(self) -> None:
@@ -183,9 +183,9 @@ class _Builder:
                 self._end_stage()
                 self._begin_stage(index, instruction)
             elif self._start is not None:
-                self._body.append(self._place(index, instruction))
+                self._body.append(self._resolve(index, instruction))
             elif instruction.name == "ARG":
-                self._place(index, instruction)
+                self._resolve(index, instruction)
                 self._global = self._scope
             else:
                 name = f"the variable {instruction.variable}" if isinstance(instruction, Placeholder) else ""
@@ -203,21 +203,21 @@ class _Builder:
         for token in (instruction.image, instruction.platform):
             if token is not None:
                 texts[token] = self._expanded(instruction, token)
-        placed = PlacedInstruction(instruction, index, texts, self._global)
-        base = self._base(placed.text(instruction.image).text)
+        resolved = ResolvedInstruction(instruction, index, texts, self._global)
+        base = self._base(resolved.text(instruction.image).text)
         if instruction.stage_name in self._names:
             message = f"the name '{instruction.stage_name[:40]}' is given to two stages"
-            place = instruction.stage.position if instruction.stage else instruction.position
+            position = instruction.stage.position if instruction.stage else instruction.position
             self.problems.append(
                 Problem(
                     code="stage-twice",
                     message=message,
-                    position=place,
+                    position=position,
                     hint="COPY takes the last",
                     severity="warning",
                 )
             )
-        self._start = (placed, base)
+        self._start = (resolved, base)
         self._body = []
         if base.kind is BaseKind.STAGE:
             self._scope = self._ends[base.stage]
@@ -240,14 +240,14 @@ class _Builder:
     def _end_stage(self) -> None:
         if self._start is None:
             return
-        placed, base = self._start
+        resolved, base = self._start
         declared = {
             token.name.text for item in self._body for token in getattr(item.instruction, "declarations", ())
         }
         self.stages.append(
             DockerfileStage(
                 index=len(self.stages),
-                start=placed,
+                start=resolved,
                 base=base,
                 body=tuple(self._body),
                 taken=(),
@@ -262,7 +262,7 @@ class _Builder:
             self._named.setdefault(name, []).append(len(self.stages) - 1)
         self._start = None
 
-    def _place(self, index: int, instruction: Instruction) -> PlacedInstruction:
+    def _resolve(self, index: int, instruction: Instruction) -> ResolvedInstruction:
         before = self._scope
         try:
             self._scope, texts, problems = expand_instruction(before, instruction)
@@ -270,7 +270,7 @@ class _Builder:
             self.problems.append(Problem("too-large", str(error), instruction.position))
             raise _Stopped from error
         self.problems += problems
-        return PlacedInstruction(instruction, index, texts, before)
+        return ResolvedInstruction(instruction, index, texts, before)
 
     def _expanded(self, instruction: Instruction, token: Token) -> Expanded:
         try:
@@ -283,7 +283,7 @@ class _Builder:
             raise _Stopped from error
 
     def with_taken(self, stage: DockerfileStage) -> DockerfileStage:
-        found = tuple(self._taken(stage, placed, item) for placed in stage.body for item in _sources(placed))
+        found = tuple(self._taken(stage, resolved, item) for resolved in stage.body for item in _sources(resolved))
         return DockerfileStage(
             index=stage.index,
             start=stage.start,
@@ -294,15 +294,15 @@ class _Builder:
             inherited=stage.inherited,
         )
 
-    def _taken(self, stage: DockerfileStage, placed: PlacedInstruction, item: tuple[Token, str, bool]) -> Taken:
+    def _taken(self, stage: DockerfileStage, resolved: ResolvedInstruction, item: tuple[Token, str, bool]) -> Taken:
         token, name, is_mount = item
         if _is_number(name) and int(name) < len(self.stages):
-            return Taken(placed=placed, token=token, name=name, stage=int(name), is_mount=is_mount)
+            return Taken(resolved=resolved, token=token, name=name, stage=int(name), is_mount=is_mount)
         indexes = self._named.get(name.lower(), [-1])
         # when a later stage has the name of one that is there already, that one is meant
         earlier = bisect_left(indexes, stage.index)
         index = indexes[-1] if indexes[-1] <= stage.index or not earlier else indexes[earlier - 1]
-        return Taken(placed=placed, token=token, name=name, stage=index, is_mount=is_mount)
+        return Taken(resolved=resolved, token=token, name=name, stage=index, is_mount=is_mount)
 
 
 def _is_number(name: str) -> bool:
@@ -310,9 +310,9 @@ def _is_number(name: str) -> bool:
     return name.isascii() and name.isdecimal() and len(name) <= _MOST_DIGITS and name == str(int(name))
 
 
-def _sources(placed: PlacedInstruction) -> Iterator[tuple[Token, str, bool]]:
+def _sources(resolved: ResolvedInstruction) -> Iterator[tuple[Token, str, bool]]:
     """What an instruction takes files from, and whether by a mount; a trigger takes them in another build."""
-    instruction = placed.instruction
+    instruction = resolved.instruction
     if isinstance(instruction, OnbuildInstruction):
         instruction = instruction.trigger
     if isinstance(instruction, CopyInstruction) and instruction.from_ is not None:

@@ -53,18 +53,18 @@ def read_heredocs(reader: Reader, line: Line, problems: list[Problem]) -> tuple[
     except (ShellError, TooLarge):
         return ()
     found: list[Heredoc] = []
-    start, after = reader.place, 0
+    start, after = reader.line_index, 0
     for word in words:
         mark = parse_mark(word)
         if mark is None:
             continue
         offset = max(line.text.find(word, after), 0)
         after = offset + len(word)
-        place = line.at(offset)
+        position = line.at(offset)
         document = reader.document(mark.delimiter, strip_tabs=mark.strip_tabs)
         if document is None:
             message = f"one of the here-documents has no end: no line consists of '{mark.delimiter[:40]}' only"
-            problems.append(Problem("heredoc", message, place))
+            problems.append(Problem("heredoc", message, position))
             reader.go_back(start)
             return ()
         content, first = document
@@ -74,7 +74,7 @@ def read_heredocs(reader: Reader, line: Line, problems: list[Problem]) -> tuple[
                 content=content,
                 expand=mark.expand,
                 strip_tabs=mark.strip_tabs,
-                word=Token(word, place, offset),
+                word=Token(word, position, offset),
                 line=first,
             )
         )

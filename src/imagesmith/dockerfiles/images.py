@@ -25,7 +25,7 @@ _LOCAL_STORES = (
 
 @dataclass(frozen=True)
 class ImageUse:
-    """One place where a Dockerfile names an image; `index` is that of the instruction."""
+    """A mention of an image in a Dockerfile; `index` is that of the instruction."""
 
     index: int
     image: str
@@ -43,7 +43,7 @@ def image_uses(graph: Graph) -> Iterator[ImageUse]:
         for taken in stage.taken:
             if taken.stage < 0 and not is_parent(taken.name):
                 yield ImageUse(
-                    index=taken.placed.index,
+                    index=taken.resolved.index,
                     image=taken.name,
                     position=taken.token.position,
                     problem=_taken_problem(taken, graph),

@@ -1,4 +1,4 @@
-"""Physical lines of a Dockerfile joined to logical ones, each character with its place. Pure.
+"""Physical lines of a Dockerfile joined to logical ones, each character with its position. Pure.
 
     RUN a \\            one logical line `RUN a   b`: what follows the escape character is dropped up to the end of
       # a comment      its line, comments and empty lines in between are left out, nothing is put in their place
@@ -43,16 +43,16 @@ class Line:
     text: str
     starts: tuple[int, ...]
     """Offsets in `text` at which its pieces begin, the first is 0."""
-    places: tuple[Position, ...]
+    positions: tuple[Position, ...]
     """Where each piece begins in the file."""
     physical: tuple[Physical, ...]
     """The physical lines that it is made of, without comments and empty ones."""
 
     def at(self, offset: int) -> Position:
-        """The place of a character in the file."""
+        """The position of a character in the file."""
         index = bisect_right(self.starts, max(offset, 0)) - 1
-        place = self.places[index]
-        return Position(place.line, place.column + max(offset, 0) - self.starts[index])
+        position = self.positions[index]
+        return Position(position.line, position.column + max(offset, 0) - self.starts[index])
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Directives:
     escape: str = "\\"
     syntax: str = ""
     check: str = ""
-    syntax_place: Position | None = None
+    syntax_position: Position | None = None
 
 
 class Reader:
@@ -87,15 +87,15 @@ class Reader:
 
     def document(self, delimiter: str, *, strip_tabs: bool) -> tuple[str, int] | None:
         """The text of a here-document up to its delimiter, and the line it begins in; None when it has no end."""
-        places = self._places(strip_tabs=strip_tabs).get(delimiter, [])
-        found = bisect_left(places, self._next)
-        if found == len(places):
+        ends = self._delimiter_lines(strip_tabs=strip_tabs).get(delimiter, [])
+        found = bisect_left(ends, self._next)
+        if found == len(ends):
             return None
-        body = self.lines[self._next : places[found]]
-        first, self._next = self._next + 1, places[found] + 1
+        body = self.lines[self._next : ends[found]]
+        first, self._next = self._next + 1, ends[found] + 1
         return "".join(item.text + item.ending for item in body), first
 
-    def _places(self, *, strip_tabs: bool) -> Mapping[str, Sequence[int]]:
+    def _delimiter_lines(self, *, strip_tabs: bool) -> Mapping[str, Sequence[int]]:
         """Where each text is a whole line; a search through all lines for each here-document would be quadratic."""
         if strip_tabs not in self._whole_lines:
             found: dict[str, list[int]] = {}
@@ -105,21 +105,21 @@ class Reader:
         return self._whole_lines[strip_tabs]
 
     @property
-    def place(self) -> int:
+    def line_index(self) -> int:
         return self._next
 
-    def go_back(self, place: int) -> None:
-        """Read on from an earlier `place`."""
-        self._next = place
+    def go_back(self, line_index: int) -> None:
+        """Read on from an earlier `line_index`."""
+        self._next = line_index
 
-    def between(self, place: int) -> tuple[Physical, ...]:
-        """The physical lines that were read since `place`."""
-        return tuple(self.lines[place : self._next])
+    def between(self, line_index: int) -> tuple[Physical, ...]:
+        """The physical lines that were read since `line_index`."""
+        return tuple(self.lines[line_index : self._next])
 
     def _join(self, first: Physical) -> Line:
         pieces: list[str] = []
         starts: list[int] = []
-        places: list[Position] = []
+        positions: list[Position] = []
         used: list[Physical] = []
         length = 0
         current: Physical | None = first
@@ -130,11 +130,11 @@ class Reader:
             piece = piece[: end.start(1)] if end else piece
             pieces.append(piece)
             starts.append(length)
-            places.append(Position(current.number, indent + 1))
+            positions.append(Position(current.number, indent + 1))
             used.append(current)
             length += len(piece)
             current = self._continuation() if end else None
-        return Line("".join(pieces), tuple(starts), tuple(places), tuple(used))
+        return Line("".join(pieces), tuple(starts), tuple(positions), tuple(used))
 
     def _continuation(self) -> Physical | None:
         while self._next < len(self.lines):
@@ -157,7 +157,7 @@ def _physical(text: str) -> Iterator[Physical]:
 
 def _directives(lines: Sequence[Physical]) -> tuple[Directives, list[Problem]]:
     found: dict[str, str] = {}
-    places: dict[str, Position] = {}
+    positions: dict[str, Position] = {}
     problems: list[Problem] = []
     for line in lines:
         match = _DIRECTIVE.match(line.text.rstrip(SPACE))
@@ -169,14 +169,14 @@ def _directives(lines: Sequence[Physical]) -> tuple[Directives, list[Problem]]:
                 Problem("directive", f"the directive '{name}' is given twice", Position(line.number, 1))
             )
         elif name == "escape" and match[2] not in ("\\", "`"):
-            place = Position(line.number, match.start(2) + 1)
+            position = Position(line.number, match.start(2) + 1)
             message = f"'{match[2][:40]}' cannot be the escape character"
-            problems.append(Problem("directive", message, place, hint="it is \\ or `"))
+            problems.append(Problem("directive", message, position, hint="it is \\ or `"))
         else:
             found[name] = match[2]
-        if name == "syntax" and name not in places:
-            places[name] = Position(line.number, match.start(2) + 1)
+        if name == "syntax" and name not in positions:
+            positions[name] = Position(line.number, match.start(2) + 1)
     escape, syntax, check = (
         found.get(name, default) for name, default in (("escape", "\\"), ("syntax", ""), ("check", ""))
     )
-    return Directives(escape, syntax, check, places.get("syntax")), problems
+    return Directives(escape, syntax, check, positions.get("syntax")), problems

@@ -1,4 +1,4 @@
-"""What a Dockerfile says: one frozen class for each instruction, every part with its place. Pure.
+"""What a Dockerfile says: one frozen class for each instruction, every part with its position. Pure.
 
 Texts are as written, quotes and variables included; `graph.py` knows the variables at each instruction.
 """
@@ -14,7 +14,7 @@ from imagesmith.values.diagnostics import Position, Problem
 
 @dataclass(frozen=True)
 class Token:
-    """A part of an instruction and where it is in the file; `offset` is its place in the joined line."""
+    """A part of an instruction and where it is in the file; `offset` counts in the joined line."""
 
     text: str
     position: Position
@@ -58,7 +58,7 @@ class InstructionSource:
     def position(self) -> Position:
         return self.keyword.position
 
-    def place(self, token: Token, offset: int) -> Position:
+    def position_in(self, token: Token, offset: int) -> Position:
         """Where a character of a token is."""
         return self.line.at(min(token.offset + offset, max(len(self.line.text) - 1, 0)))
 

@@ -1,4 +1,4 @@
-"""Reads a Dockerfile or a template: its instructions with every place, and all problems at once. Pure.
+"""Reads a Dockerfile or a template: its instructions with all positions, and all problems at once. Pure.
 
 Docker's rules hold, as BuildKit carries them out; `docs/dockerfile.md` lists what differs.
 """

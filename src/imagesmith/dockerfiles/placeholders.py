@@ -18,7 +18,7 @@ _PLACEHOLDER: Final = re.compile(r"\{\{\{[ \t_]*imagebuilder:([A-Za-z]+)[ \t_]*\
 
 
 def without_blanks(line: Line) -> Line:
-    """The line with its placeholders as one word each; every character keeps its place."""
+    """The line with its placeholders as one word each; every character keeps its position."""
     if "imagebuilder:" not in line.text:
         return line
     text = _PLACEHOLDER.sub(lambda found: re.sub(r"[ \t]", "_", found[0]), line.text)
@@ -39,12 +39,12 @@ def line_placeholder(line: Line) -> str:
 def placeholder_problems(line: Line) -> Iterator[Problem]:
     """What is wrong with the placeholders of a line that is an instruction."""
     for found in _PLACEHOLDER.finditer(line.text):
-        place = line.at(found.start())
+        position = line.at(found.start())
         if found[1] in _LINES:
-            yield Problem("not-alone", f"the variable {found[1]} must be alone on its line", place)
+            yield Problem("not-alone", f"the variable {found[1]} must be alone on its line", position)
         elif found[1] != PARENT:
             known = f"the variables are {PARENT}, {ENVIRONMENTS} and {COMPONENTS}"
-            yield Problem("unknown-variable", f"there is no variable imagebuilder:{found[1]}", place, hint=known)
+            yield Problem("unknown-variable", f"there is no variable imagebuilder:{found[1]}", position, hint=known)
 
 
 def is_parent(text: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from imagesmith.dockerfiles.go_values import is_platform, normal_platform
-from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph, PlacedInstruction
+from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph, ResolvedInstruction
 from imagesmith.dockerfiles.model import (
     AddInstruction,
     CopyInstruction,
@@ -31,17 +31,17 @@ def template_refusals(dockerfile: Dockerfile, graph: Graph) -> Iterator[Problem]
     syntax = dockerfile.directives.syntax.split(" ")[0]
     if syntax and not syntax.startswith(_OFFICIAL):
         message = f"the front end '{syntax[:80]}' cannot be used: templates are written in Docker's own language"
-        yield Problem("syntax", message, dockerfile.directives.syntax_place)
+        yield Problem("syntax", message, dockerfile.directives.syntax_position)
     for stage in graph.stages:
         yield from _of_platform(stage)
-        for placed in stage.body:
-            instruction = placed.instruction
+        for resolved in stage.body:
+            instruction = resolved.instruction
             if isinstance(instruction, OnbuildInstruction):
                 continue  # it runs in another build, which may have what this one lacks
             if isinstance(instruction, RunInstruction):
                 yield from _of_run(instruction)
             elif isinstance(instruction, (CopyInstruction, AddInstruction)):
-                yield from _of_files(placed, instruction)
+                yield from _of_files(resolved, instruction)
 
 
 def _of_platform(stage: DockerfileStage) -> Iterator[Problem]:
@@ -69,22 +69,22 @@ def _of_run(run: RunInstruction) -> Iterator[Problem]:
 
 
 def _of_mount(mount: RunMount) -> Iterator[Problem]:
-    place = mount.token.position
+    position = mount.token.position
     if mount.kind == "ssh":
-        yield _refused("ssh", "a template has no agent for SSH", place)
+        yield _refused("ssh", "a template has no agent for SSH", position)
     elif mount.kind == "secret":
         hint = "read it in a component, from a stored parameter"
-        yield _refused("secret", "a template has no source of secrets", place, hint)
+        yield _refused("secret", "a template has no source of secrets", position, hint)
     elif mount.kind == "bind" and not mount.image and ".." not in mount.source.split("/"):
         hint = "mount a stage or image with from="
-        yield _refused(NO_CONTEXT, _NO_CONTEXT, place, hint)
+        yield _refused(NO_CONTEXT, _NO_CONTEXT, position, hint)
 
 
-def _of_files(placed: PlacedInstruction, instruction: CopyInstruction | AddInstruction) -> Iterator[Problem]:
+def _of_files(resolved: ResolvedInstruction, instruction: CopyInstruction | AddInstruction) -> Iterator[Problem]:
     if isinstance(instruction, CopyInstruction) and instruction.from_ is not None:
         return
     for token in instruction.sources:
-        source = placed.text(token)
+        source = resolved.text(token)
         remote = isinstance(instruction, AddInstruction) and is_remote(source.text)
         # a variable of the parent, unknown here, may be the beginning of a URL
         begins_unknown = not source.certain and (
@@ -102,5 +102,5 @@ def _of_files(placed: PlacedInstruction, instruction: CopyInstruction | AddInstr
             return
 
 
-def _refused(code: str, message: str, place: Position, hint: str = "") -> Problem:
-    return Problem(code, message, place, hint)
+def _refused(code: str, message: str, position: Position, hint: str = "") -> Problem:
+    return Problem(code, message, position, hint)

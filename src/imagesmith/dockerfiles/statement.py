@@ -44,8 +44,8 @@ class InstructionLine:
         return tuple(map(self.token, words))
 
     def report(self, code: str, message: str, offset: int, hint: str = "", severity: Severity = "error") -> None:
-        place = self.line.at(min(offset, max(len(self.line.text) - 1, 0)))
-        self.problems.append(Problem(code=code, message=message, position=place, hint=hint, severity=severity))
+        position = self.line.at(min(offset, max(len(self.line.text) - 1, 0)))
+        self.problems.append(Problem(code=code, message=message, position=position, hint=hint, severity=severity))
 
     def needs(self, count: str) -> None:
         """Tell that arguments are missing or too many."""

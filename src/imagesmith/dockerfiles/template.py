@@ -81,14 +81,14 @@ def _variable_problems(dockerfile: Dockerfile, *, has_components: bool) -> Itera
     if not any(is_parent(item.image.text) for item in froms):
         message = "no FROM uses the variable {{{ imagebuilder:parentImage }}}, which is required"
         yield Problem("no-parent", message)
-    places = {name: [item for item in items if is_variable(item, name)] for name in (ENVIRONMENTS, COMPONENTS)}
-    if has_components and not places[ENVIRONMENTS]:
+    variables = {name: [item for item in items if is_variable(item, name)] for name in (ENVIRONMENTS, COMPONENTS)}
+    if has_components and not variables[ENVIRONMENTS]:
         message = "the recipe lists components, so the variable {{{ imagebuilder:environments }}} is required"
         yield Problem("no-environments", message)
-    for name, found in places.items():
+    for name, found in variables.items():
         for again in found[1:]:
             yield Problem("variable-twice", f"the variable {name} is used more than once", again.position)
-    for item in places[COMPONENTS][:1]:
-        if not places[ENVIRONMENTS] or item.position < places[ENVIRONMENTS][0].position:
+    for item in variables[COMPONENTS][:1]:
+        if not variables[ENVIRONMENTS] or item.position < variables[ENVIRONMENTS][0].position:
             message = "the variable environments must come before the variable components"
             yield Problem("components-first", message, item.position)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from imagesmith.dockerfiles.go_values import is_platform, is_signal, port_problem
-from imagesmith.dockerfiles.graph import DockerfileStage, Graph, PlacedInstruction
+from imagesmith.dockerfiles.graph import DockerfileStage, Graph, ResolvedInstruction
 from imagesmith.dockerfiles.model import (
     AddInstruction,
     ArgInstruction,
@@ -45,70 +45,70 @@ def check_values(graph: Graph) -> Iterator[Problem]:
     for stage in graph.stages:
         yield from _check_platform(stage)
         yield from _check_repeated(stage)
-        for placed in stage.body:
-            yield from _check_placed(placed)
-            yield from _check_reserved(placed, hidden)
+        for resolved in stage.body:
+            yield from _check_resolved(resolved)
+            yield from _check_reserved(resolved, hidden)
 
 
 def _check_number_of_ports(graph: Graph) -> Iterator[Problem]:
     """Each port is a member of the image: a few ranges would be a million."""
     count = 0
     for stage in graph.stages:
-        for placed in stage.body:
-            for token in getattr(placed.instruction, "ports", ()):
-                words = placed.words(token) if placed.text(token).certain else ()
+        for resolved in stage.body:
+            for token in getattr(resolved.instruction, "ports", ()):
+                words = resolved.words(token) if resolved.text(token).certain else ()
                 count += sum(port_count(word) for word in words if not port_problem(word))
                 if count > _MOST_PORTS:
                     yield Problem("port", f"more than {_MOST_PORTS} ports are exposed", token.position)
                     return
 
 
-def _check_placed(placed: PlacedInstruction) -> Iterator[Problem]:
-    instruction = placed.instruction
+def _check_resolved(resolved: ResolvedInstruction) -> Iterator[Problem]:
+    instruction = resolved.instruction
     if isinstance(instruction, ExposeInstruction):
         for token in instruction.ports:
-            found = placed.text(token)
-            for port in placed.words(token) if found.certain else ():
+            found = resolved.text(token)
+            for port in resolved.words(token) if found.certain else ():
                 reason = port_problem(port)
                 if reason:
                     yield Problem("port", f"'{port[:40]}' cannot be exposed: {reason}", token.position)
     elif isinstance(instruction, StopsignalInstruction):
-        signal = placed.text(instruction.signal)
+        signal = resolved.text(instruction.signal)
         if signal.certain and not is_signal(signal.text):
             message = f"'{signal.text[:40]}' is not a signal"
             yield Problem("signal", message, instruction.signal.position, hint="write its name, like SIGTERM")
     elif isinstance(instruction, VolumeInstruction):
         for token in instruction.paths:
-            path = placed.text(token)
+            path = resolved.text(token)
             if path.certain and not path.text:
                 yield Problem("empty", "the path of a VOLUME is empty", token.position)
     elif isinstance(instruction, FilesInstruction):
-        yield from _check_files(placed, instruction)
+        yield from _check_files(resolved, instruction)
 
 
-def _check_files(placed: PlacedInstruction, instruction: FilesInstruction) -> Iterator[Problem]:
+def _check_files(resolved: ResolvedInstruction, instruction: FilesInstruction) -> Iterator[Problem]:
     if instruction.chmod is not None:
-        mode = placed.text(instruction.chmod)
+        mode = resolved.text(instruction.chmod)
         if mode.certain and not _OCTAL.match(mode.text) and not _SYMBOLIC.match(mode.text):
             message = f"'{mode.text[:40]}' is not a mode of a file"
             yield Problem("mode", message, instruction.chmod.position, hint="write it like 0755")
-    target = placed.text(instruction.destination)
+    target = resolved.text(instruction.destination)
     count = len(instruction.sources) + len(instruction.heredocs)
     if count > 1 and target.certain and not target.text.endswith(("/", "/.")) and target.text != ".":
         message = f"{count} sources need a folder as destination"
         hint = "end it with a slash"
         yield Problem("destination", message, instruction.destination.position, hint=hint)
     if isinstance(instruction, AddInstruction) and instruction.checksum is not None:
-        yield from _check_checksum(placed, instruction, instruction.checksum)
+        yield from _check_checksum(resolved, instruction, instruction.checksum)
 
 
-def _check_checksum(placed: PlacedInstruction, instruction: AddInstruction, checksum: Token) -> Iterator[Problem]:
-    found = placed.text(checksum)
-    sources = [placed.text(token) for token in instruction.sources]
+def _check_checksum(resolved: ResolvedInstruction, added: AddInstruction, checksum: Token) -> Iterator[Problem]:
+    found = resolved.text(checksum)
+    sources = [resolved.text(token) for token in added.sources]
     reason = ""
     if found.certain and not _DIGEST.match(found.text) and not _COMMIT.match(found.text):
         reason = f"'{found.text[:80]}' is not a checksum; write sha256: and 64 digits"
-    elif len(sources) != 1 or instruction.heredocs:
+    elif len(sources) != 1 or added.heredocs:
         reason = "a checksum is of one source"
     elif sources[0].certain and not is_remote(sources[0].text) and not is_git(sources[0].text):
         reason = "a checksum is of a source with an address, like https://..."
@@ -128,7 +128,7 @@ def _check_platform(stage: DockerfileStage) -> Iterator[Problem]:
 def _check_repeated(stage: DockerfileStage) -> Iterator[Problem]:
     """Only the last CMD and ENTRYPOINT of a stage count; Docker warns of the others."""
     for kind in (CmdInstruction, EntrypointInstruction):
-        found = [placed.instruction for placed in stage.body if isinstance(placed.instruction, kind)]
+        found = [resolved.instruction for resolved in stage.body if isinstance(resolved.instruction, kind)]
         for instruction in found[:-1]:
             message = f"this {instruction.name} has no effect: line {found[-1].position.line} replaces it"
             yield Problem("no-effect", message, instruction.position, severity="warning")
@@ -137,24 +137,24 @@ def _check_repeated(stage: DockerfileStage) -> Iterator[Problem]:
 def _hidden_name(graph: Graph) -> int:
     """The line of a variable that may hold a reserved name, of whichever stage; 0 when there is none."""
     for stage in graph.stages:
-        for placed in stage.body:
+        for resolved in stage.body:
             if (
-                isinstance(placed.instruction, (ArgInstruction, EnvInstruction))
-                and ".wh" in placed.instruction.source.line.text
+                isinstance(resolved.instruction, (ArgInstruction, EnvInstruction))
+                and ".wh" in resolved.instruction.source.line.text
             ):
-                return placed.instruction.position.line
+                return resolved.instruction.position.line
     return 0
 
 
-def _check_reserved(placed: PlacedInstruction, hidden: int) -> Iterator[Problem]:
+def _check_reserved(resolved: ResolvedInstruction, hidden: int) -> Iterator[Problem]:
     """Instructions that make a file of a reserved name, as it is written or out of a variable."""
-    instruction: Instruction = placed.instruction
+    instruction: Instruction = resolved.instruction
     if isinstance(instruction, OnbuildInstruction):
         instruction = instruction.trigger
     if not isinstance(instruction, (AddInstruction, CopyInstruction, WorkdirInstruction)):
         return
     tokens = (instruction.path,) if isinstance(instruction, WorkdirInstruction) else _paths(instruction)
-    texts = [placed.text(token) for token in tokens]
+    texts = [resolved.text(token) for token in tokens]
     if _RESERVED_WORD.search(instruction.source.line.text) or any(_RESERVED.search(item.text) for item in texts):
         yield Problem("reserved-name", _NO_LAYER, instruction.position)
     elif hidden and not all(item.certain for item in texts):

@@ -56,7 +56,7 @@ class VariableError(ValueError):
 
 @dataclass(frozen=True)
 class VariableScope:
-    """The variables at one place of a file."""
+    """The variables at one position of a file."""
 
     environment: Environment
     escape: str
@@ -113,8 +113,8 @@ def expand_token(scope: VariableScope, instruction: Instruction, token: Token) -
     try:
         return expand(token.text, scope.environment, scope.budget, escape=scope.escape)
     except ShellError as error:
-        place = instruction.source.place(token, error.offset)
-        raise VariableError(Problem("variable", str(error), place)) from error
+        position_in = instruction.source.position_in(token, error.offset)
+        raise VariableError(Problem("variable", str(error), position_in)) from error
 
 
 def expand_instruction(

@@ -79,9 +79,9 @@ class Fields:
         self.subject = subject
         self._problems = problems
 
-    def problem(self, code: str, message: str, place: Node | Position | None = None, hint: str = "") -> None:
-        """Report something about these fields; `place` is a node or a position, by default the mapping itself."""
-        where = self.node if place is None else place
+    def problem(self, code: str, message: str, at: Node | Position | None = None, hint: str = "") -> None:
+        """Report something about these fields; `at` is a node or a position, by default the mapping itself."""
+        where = self.node if at is None else at
         position = where if isinstance(where, Position) else where.position
         self._problems.append(Problem(code, f"{self.subject}: {message}", position, hint))
 

@@ -41,31 +41,33 @@ class Slip:
     hint: str
 
 
-def find_slip(text: str, place: Position, said: str, begun: Position | None = None) -> Slip | None:
+def find_slip(text: str, position: Position, said: str, begun: Position | None = None) -> Slip | None:
     """The mistake behind a parser error at a position; `begun`: the start of the construct being parsed."""
     # an odd space at the end of a line is a slip as well
     lines = [line[:_LONGEST].rstrip(" \t\r") for line in text.splitlines()]
-    near = list(_near(lines, place))
+    near = list(_near(lines, position))
     if "quoted scalar" in said and begun is not None:
-        return _quote(lines, place, said, begun)
+        return _quote(lines, position, said, begun)
     for rule in _RULES:
         for number in near:
             slip = rule(lines, number)
             if slip is not None:
                 return slip
-    found = _heredoc(lines, place) or _heredoc_of_a_line(lines, place)
+    found = _heredoc(lines, position) or _heredoc_of_a_line(lines, position)
     if found is not None:
         return found
     if "mapping values" in said:
-        return Slip(place, "quote a string that contains ': ', or indent the line exactly like the lines around it")
+        return Slip(
+            position, "quote a string that contains ': ', or indent the line exactly like the lines around it"
+        )
     if "expected key" in said or "'-' indicator" in said or "expected ':'" in said:
-        return Slip(place, "indent the line exactly like its neighbours, with spaces")
+        return Slip(position, "indent the line exactly like its neighbours, with spaces")
     return None
 
 
-def _near(lines: Sequence[str], place: Position) -> Iterator[int]:
+def _near(lines: Sequence[str], position: Position) -> Iterator[int]:
     """Indexes of lines that may hold the mistake, the nearest first."""
-    last = min(place.line, len(lines)) - 1
+    last = min(position.line, len(lines)) - 1
     for index in range(last, max(last - _NEAR, -1) - 1, -1):
         if index >= 0 and lines[index].strip():
             yield index
@@ -142,16 +144,16 @@ def _glued(lines: Sequence[str], index: int) -> Slip | None:
 _RULES: Final[tuple[Callable[[Sequence[str], int], Slip | None], ...]] = (_fence, _tab, _odd_space, _start, _glued)
 
 
-def _quote(lines: Sequence[str], place: Position, said: str, begun: Position) -> Slip:
+def _quote(lines: Sequence[str], position: Position, said: str, begun: Position) -> Slip:
     del lines
     if "escape" in said:
-        return Slip(place, "in double quotes a backslash begins an escape: use single quotes, or write it twice")
+        return Slip(position, "in double quotes a backslash begins an escape: use single quotes, or write it twice")
     return Slip(begun, "the quote that begins here is never closed")
 
 
-def _heredoc(lines: Sequence[str], place: Position) -> Slip | None:
+def _heredoc(lines: Sequence[str], position: Position) -> Slip | None:
     """A here-document whose lines are indented less than the block of its script."""
-    last = min(place.line, len(lines)) - 1
+    last = min(position.line, len(lines)) - 1
     for index in range(last, max(last - _HEREDOC_LINES, -1), -1):
         block = _BLOCK.match(lines[index])
         if block is None or index == last:
@@ -172,9 +174,9 @@ def _heredoc(lines: Sequence[str], place: Position) -> Slip | None:
     return None
 
 
-def _heredoc_of_a_line(lines: Sequence[str], place: Position) -> Slip | None:
+def _heredoc_of_a_line(lines: Sequence[str], position: Position) -> Slip | None:
     """A here-document behind a command that is not a block of text, with its lines further left."""
-    last = min(place.line, len(lines)) - 1
+    last = min(position.line, len(lines)) - 1
     for index in range(last - 1, max(last - _HEREDOC_LINES, -1), -1):
         found = _VALUE.match(lines[index])
         if found is None or not found["lead"].lstrip().startswith("-") or _BLOCK.match(lines[index]):

@@ -151,7 +151,7 @@ class _Composer:
                         raise _Unusable(
                             "yaml-many-documents",
                             "the text contains more than one document",
-                            _place(event),
+                            _position(event),
                             "remove the line '---' and what follows it",
                         )
                     root = self._node(next(events), events, 1)
@@ -163,7 +163,7 @@ class _Composer:
             parser.dispose()
 
     def _node(self, event: Any, events: Iterator[Any], depth: int) -> Node:
-        position = _place(event)
+        position = _position(event)
         if depth > self.limits.depth:
             raise _Unusable("yaml-depth", f"nesting is deeper than {self.limits.depth} levels", position)
         self._grow(1, len(event.value) if isinstance(event, yaml.ScalarEvent) else 0, position)
@@ -295,5 +295,5 @@ def _events(parser: Any) -> Iterator[Any]:
         yield parser.get_event()
 
 
-def _place(event: Any) -> Position:
+def _position(event: Any) -> Position:
     return Position(event.start_mark.line + 1, event.start_mark.column + 1)

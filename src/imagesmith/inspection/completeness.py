@@ -85,7 +85,7 @@ def _reason(files: Files) -> str:
     managers = sorted({name for path, name in FOREIGN.items() if files.exists(path)})
     if managers:
         return f"the packages of {', '.join(managers)} cannot be read"
-    places = sorted({name for path, name in _DATABASES.items() if files.exists(path)})
-    if places:
-        return f"the database of {', '.join(places)} is missing, empty or damaged"
+    managers = sorted({name for path, name in _DATABASES.items() if files.exists(path)})
+    if managers:
+        return f"the database of {', '.join(managers)} is missing, empty or damaged"
     return "there is no database of dpkg, rpm, apk or chisel"

@@ -28,7 +28,7 @@ from imagesmith.instances.bubblewrap import Bind, View, memory_file, pack_argume
 from imagesmith.instances.command import Command
 from imagesmith.instances.holder import lent_holder
 from imagesmith.instances.limits import ResourceLimits
-from imagesmith.instances.mountpoints import MOUNT_POINTS, Placed, has_shell, prepare_root, restore_root
+from imagesmith.instances.mountpoints import MOUNT_POINTS, RootAdditions, has_shell, prepare_root, restore_root
 from imagesmith.instances.network import NetworkKind, hosts_text, resolver_text
 from imagesmith.instances.own_names import Lent, lend_names, return_names
 from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
@@ -66,7 +66,7 @@ class ContainerInstance(ShellFiles):
         self._cancellation = cancellation
         self._sandbox: Sandbox | None = None
         self._spawner: Spawner | None = None
-        self._placed = Placed()
+        self._additions = RootAdditions()
         self._environment: dict[str, str] = {}
         self._snapshots: list[str] = []
         self._root: Path | None = None
@@ -316,7 +316,7 @@ class ContainerInstance(ShellFiles):
             raise InstanceError("the image has no /bin/sh: components need a POSIX shell")
         points = () if self._own_names else MOUNT_POINTS
         with self.ids.acting():
-            self._placed = prepare_root(self.root, points=points)
+            self._additions = prepare_root(self.root, points=points)
             if self._own_names:
                 self._lent = lend_names(
                     self.root, resolver=resolver_text(self.network), hosts=hosts_text("localhost")
@@ -325,7 +325,7 @@ class ContainerInstance(ShellFiles):
             info_read, info_write = _pipe(stack)
             lent, holder = lent_holder()
             arguments = [
-                *command_view(INSIDE, places=self._placed.places),
+                *command_view(INSIDE, files=self._additions.files),
                 *lent,
                 "--unshare-pid",
                 "--clearenv",
@@ -353,11 +353,11 @@ class ContainerInstance(ShellFiles):
         if self._spawner is not None:
             self._spawner.close()
             self._spawner = None
-        if self._root is not None and (self._lent or self._placed != Placed()):
+        if self._root is not None and (self._lent or self._additions != RootAdditions()):
             with self.ids.acting():
                 return_names(self._root, self._lent)
-                restore_root(self._root, self._placed)
-        self._placed, self._lent = Placed(), ()
+                restore_root(self._root, self._additions)
+        self._additions, self._lent = RootAdditions(), ()
 
     def _leave(self) -> None:
         """Unmount the root: outside of the namespace, its files are to have the ids of the disk."""

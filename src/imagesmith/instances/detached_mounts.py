@@ -29,12 +29,12 @@ def detached_mount(root: Path, source: str, *, read_only: bool) -> int:
     """A descriptor of a detached mount of `source`, a folder or file in `root` whose links cannot leave it; the
     caller closes it. Raises FileNotFoundError, OSError."""
     with Root(root) as opened:
-        place = opened.open(source or "/", os.O_PATH)
+        descriptor = opened.open(source or "/", os.O_PATH)
     try:
         attributes = NO_SET_USER_ID | NO_DEVICES | (READ_ONLY if read_only else 0)
-        return clone_tree(place, attributes)
+        return clone_tree(descriptor, attributes)
     finally:
-        os.close(place)
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -34,8 +34,8 @@ def lent_holder() -> tuple[list[str], list[str]]:
         raise InstanceError("containers cannot start: the Python of this machine uses no loader of glibc or musl")
     arguments = ["--as-pid-1", "--cap-add", _GUARDING, "--dir", _FOLDER]
     # the name of the loader is the one in lists of processes
-    for name, place in {"sh": _SHELL.resolve(), "holder": libraries.pop(loader), **libraries}.items():
-        arguments += ["--ro-bind", str(place), f"{_FOLDER}/{name}"]
+    for name, file in {"sh": _SHELL.resolve(), "holder": libraries.pop(loader), **libraries}.items():
+        arguments += ["--ro-bind", str(file), f"{_FOLDER}/{name}"]
     return arguments, [f"{_FOLDER}/holder", "--library-path", _FOLDER, f"{_FOLDER}/sh", "-c", _SCRIPT]
 
 
@@ -43,7 +43,7 @@ def _own_libraries() -> dict[str, Path]:
     """The loader and the C library that this process uses, by their names."""
     found: dict[str, Path] = {}
     for line in Path("/proc/self/maps").read_text(errors="replace").splitlines():
-        place = Path(line.split(maxsplit=5)[-1])
-        if place.is_absolute() and place.name.startswith(_LIBRARIES):
-            found[place.name] = place
+        library = Path(line.split(maxsplit=5)[-1])
+        if library.is_absolute() and library.name.startswith(_LIBRARIES):
+            found[library.name] = library
     return found

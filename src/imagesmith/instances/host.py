@@ -60,11 +60,11 @@ class HostInstance:
         )
 
     def read(self, path: str, *, limit: int = 16 * 1024 * 1024) -> bytes:
-        place = self._place(path)
+        real = self._real_path(path)
         try:
-            if not place.is_file():
+            if not real.is_file():
                 raise InstanceError(f"{path}: no such file")
-            with place.open("rb") as file:
+            with real.open("rb") as file:
                 data = file.read(limit + 1)
         except OSError as error:
             raise InstanceError(f"{path} cannot be read: {error.strerror}") from error
@@ -73,22 +73,22 @@ class HostInstance:
         return data
 
     def write(self, path: str, data: bytes, *, mode: int | None = None) -> None:
-        place = self._place(path)
+        real = self._real_path(path)
         try:
-            place.write_bytes(data)
+            real.write_bytes(data)
             if mode is not None:
-                place.chmod(mode)
+                real.chmod(mode)
         except OSError as error:
             raise InstanceError(f"{path} cannot be written: {error.strerror}") from error
 
     def exists(self, path: str) -> bool:
-        return os.path.lexists(self._place(path))
+        return os.path.lexists(self._real_path(path))
 
     def push(self, local: Path, path: str) -> None:
-        self._copy(local, self._place(path), path)
+        self._copy(local, self._real_path(path), path)
 
     def pull(self, path: str, local: Path) -> None:
-        self._copy(self._place(path), local, path)
+        self._copy(self._real_path(path), local, path)
 
     def reboot(self) -> None:
         raise CannotReboot(
@@ -104,7 +104,7 @@ class HostInstance:
     def close(self) -> None:
         """Does nothing: no resources are held."""
 
-    def _place(self, path: str) -> Path:
+    def _real_path(self, path: str) -> Path:
         return self._directory / path
 
     def _copy(self, source: Path, target: Path, path: str) -> None:

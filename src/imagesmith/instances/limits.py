@@ -90,8 +90,8 @@ def make_groups(name: str, limits: ResourceLimits, *, mount: Path = _CGROUP) -> 
 def remove_group(folder: Path) -> bool:
     """Remove a group with all groups below it; False if a process in it still lives."""
     try:
-        for place, _, _ in os.walk(folder, topdown=False):
-            Path(place).rmdir()
+        for folder_path, _, _ in os.walk(folder, topdown=False):
+            Path(folder_path).rmdir()
     except OSError:
         return False
     return True
@@ -109,9 +109,9 @@ def end_group(folder: Path) -> None:
 
 def thaw_group(folder: Path) -> None:
     """Thaw a group, the groups below it, and every freezer group that holds one of their processes (v1)."""
-    for place, _, names in os.walk(folder):
+    for folder_path, _, names in os.walk(folder):
         for name in _THAWING.keys() & set(names):
-            _write(Path(place, name), _THAWING[name])
+            _write(Path(folder_path, name), _THAWING[name])
     for freezer in {freezer for pid in _members(folder) for freezer in _freezers(pid)}:
         _write(freezer / "freezer.state", "THAWED")
 
@@ -119,9 +119,9 @@ def thaw_group(folder: Path) -> None:
 def _members(folder: Path) -> set[int]:
     """The processes of a group and of all groups below it; 0 stands for a process that this one cannot see."""
     found: set[int] = set()
-    for place, _, _ in os.walk(folder):
+    for folder_path, _, _ in os.walk(folder):
         with contextlib.suppress(OSError, ValueError):
-            found |= {int(word) for word in Path(place, "cgroup.procs").read_text().split()}
+            found |= {int(word) for word in Path(folder_path, "cgroup.procs").read_text().split()}
     return found - {0}
 
 
@@ -135,13 +135,13 @@ def _freezers(pid: int) -> set[Path]:
         return found  # it ended after its group was read
     for record in records:
         group = Path(_groups_of(record).get("freezer", "/"))
-        found |= {place for place in (group, *group.parents) if not ours.is_relative_to(place)}
-    return {_CGROUP / "freezer" / place.relative_to("/") for place in found}
+        found |= {group_path for group_path in (group, *group.parents) if not ours.is_relative_to(group_path)}
+    return {_CGROUP / "freezer" / group_path.relative_to("/") for group_path in found}
 
 
-def _write(place: Path, text: str) -> None:
+def _write(path: Path, text: str) -> None:
     with contextlib.suppress(OSError):
-        place.write_text(text)
+        path.write_text(text)
 
 
 def leftover_groups(prefix: str, *, mount: Path = _CGROUP) -> tuple[Path, ...]:

@@ -78,26 +78,26 @@ def make_target(root: Root, target: str, *, is_folder: bool, made: list[MadeTarg
     """
     words = [word for word in posixpath.normpath(target).split("/") if word]
     for number in range(1, len(words) + 1):
-        place, above = "/" + "/".join(words[:number]), "/" + "/".join(words[: number - 1])
+        path, above = "/" + "/".join(words[:number]), "/" + "/".join(words[: number - 1])
         try:
-            status = _status(root, place)
+            status = _status(root, path)
             if number < len(words) or is_folder:
                 if not stat.S_ISDIR(status.st_mode):
-                    raise InstanceError(f"the folder {target} cannot be made: {place} is not a folder")
+                    raise InstanceError(f"the folder {target} cannot be made: {path} is not a folder")
             elif stat.S_ISDIR(status.st_mode):
                 raise InstanceError(f"a file cannot be mounted at {target}, which is a folder")
             continue
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise InstanceError(f"{target} cannot be made: {place}: {error.strerror}") from error
+            raise InstanceError(f"{target} cannot be made: {path}: {error.strerror}") from error
         try:
             with root.folder(above, follow=True) as folder:
                 before = os.fstat(folder).st_mtime_ns
                 _make_name(words[number - 1], folder, is_folder=number < len(words) or is_folder)
                 made.append(MadeTarget(above, words[number - 1], (before, os.fstat(folder).st_mtime_ns)))
         except OSError as error:  # a link that leads nowhere, or a name that is too long
-            raise InstanceError(f"{target} cannot be made: {place}: {error.strerror}") from error
+            raise InstanceError(f"{target} cannot be made: {path}: {error.strerror}") from error
 
 
 def _status(root: Root, path: str) -> os.stat_result:

@@ -31,7 +31,7 @@ class ReplacedLink:
 
 
 @dataclass(frozen=True)
-class Placed:
+class RootAdditions:
     """Mount points that prepare_root added to a root."""
 
     names: tuple[tuple[str, ReplacedLink | None], ...] = ()
@@ -39,7 +39,7 @@ class Placed:
     folders: tuple[str, ...] = ()
     targets: tuple[MadeTarget, ...] = ()
     """What the links in /etc lead to, where that was missing."""
-    places: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
     """Files of the outer namespaces, and where in the root they are seen."""
     changed: tuple[int, int] = (0, 0)
     """When /etc was last changed, in nanoseconds: before and after names were placed in it."""
@@ -55,15 +55,15 @@ def has_shell(path: Path) -> bool:
     return True
 
 
-def prepare_root(path: Path, *, points: tuple[str, ...] = MOUNT_POINTS) -> Placed:
+def prepare_root(path: Path, *, points: tuple[str, ...] = MOUNT_POINTS) -> RootAdditions:
     """Make the mount points of a sandbox; returns the record that restore_root needs to undo it.
 
     Works from outside, so nothing may run inside meanwhile. Raises InstanceError for a root that cannot be entered:
     links in place of folders.
     """
-    placed: list[tuple[str, ReplacedLink | None]] = []
+    names: list[tuple[str, ReplacedLink | None]] = []
     targets: list[MadeTarget] = []
-    places: list[tuple[str, str]] = []
+    files: list[tuple[str, str]] = []
     with Root(path) as root:
         with root.folder("/") as top:
             _require_folders(top)
@@ -74,19 +74,19 @@ def prepare_root(path: Path, *, points: tuple[str, ...] = MOUNT_POINTS) -> Place
                 name = Path(point).name
                 known, link = _file_or_link(name, etc)
                 behind = _behind_link(root, link.target, targets) if link is not None else ""
-                places.append((point, behind or point))
+                files.append((point, behind or point))
                 if behind or (known and link is None):
                     continue
                 if link is not None:
                     os.unlink(name, dir_fd=etc)
                 os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=etc))
-                placed.append((name, link))
+                names.append((name, link))
             after = os.fstat(etc).st_mtime_ns
-    return Placed(
-        names=tuple(placed),
+    return RootAdditions(
+        names=tuple(names),
         folders=made,
         targets=tuple(targets),
-        places=tuple(places),
+        files=tuple(files),
         changed=(before, after),
     )
 
@@ -96,14 +96,14 @@ def _behind_link(root: Root, target: str, made: list[MadeTarget]) -> str:
 
     Empty for one that leads into the sandbox's own folders, or that cannot be made: the link is replaced then.
     """
-    place = posixpath.join("/etc", target)
+    candidate = posixpath.join("/etc", target)
     before = len(made)
     try:
         try:
-            path = _real_path(root, place)
+            path = _real_path(root, candidate)
         except FileNotFoundError:
-            make_target(root, place, is_folder=False, made=made)
-            path = _real_path(root, place)
+            make_target(root, candidate, is_folder=False, made=made)
+            path = _real_path(root, candidate)
     except (OSError, InstanceError):
         path = ""
     if path and not path.startswith(_SANDBOX):
@@ -126,21 +126,21 @@ def _real_path(root: Root, path: str) -> str:
     return real.removeprefix(top) if real.startswith(f"{top}/") else ""
 
 
-def restore_root(path: Path, placed: Placed) -> None:
+def restore_root(path: Path, added: RootAdditions) -> None:
     """Undo prepare_root; a mount point that the build has replaced or filled is kept."""
-    if placed == Placed():
+    if added == RootAdditions():
         return
     with contextlib.suppress(OSError), Root(path) as root:
-        remove_targets(root, placed.targets)
+        remove_targets(root, added.targets)
         with contextlib.suppress(OSError), root.folder("/etc") as etc:
-            untouched = os.fstat(etc).st_mtime_ns == placed.changed[1]
-            for name, link in placed.names:
+            untouched = os.fstat(etc).st_mtime_ns == added.changed[1]
+            for name, link in added.names:
                 with contextlib.suppress(FileNotFoundError):
                     _take_back(name, link, etc)
-            if untouched and placed.names:
-                os.utime(etc, ns=(os.fstat(etc).st_atime_ns, placed.changed[0]))
+            if untouched and added.names:
+                os.utime(etc, ns=(os.fstat(etc).st_atime_ns, added.changed[0]))
         with root.folder("/") as top:
-            for name in placed.folders:
+            for name in added.folders:
                 with contextlib.suppress(OSError):  # not empty: the build added files
                     os.rmdir(name, dir_fd=top)
 

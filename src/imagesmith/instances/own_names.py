@@ -60,16 +60,16 @@ def return_names(path: Path, lent: tuple[Lent, ...]) -> None:
 
 
 def _lend(root: Root, path: str, text: bytes) -> Lent:
-    place = _end_of(root, path)
-    folders = _make_folders(root, posixpath.dirname(place))
+    target = _end_of(root, path)
+    folders = _make_folders(root, posixpath.dirname(target))
     before, times = None, (0, 0)
-    if _kind(root, place):
-        before = root.read(place, limit=_LARGEST)
-        with _opened(root, place, os.O_PATH) as descriptor:
+    if _kind(root, target):
+        before = root.read(target, limit=_LARGEST)
+        with _opened(root, target, os.O_PATH) as descriptor:
             status = os.fstat(descriptor)
             times = (status.st_atime_ns, status.st_mtime_ns)
-    _write(root, place, text)
-    return Lent(path=place, text=text, before=before, times=times, folders=folders)
+    _write(root, target, text)
+    return Lent(path=target, text=text, before=before, times=times, folders=folders)
 
 
 def _give_back(root: Root, item: Lent) -> None:
@@ -96,9 +96,9 @@ def _end_of(root: Root, path: str) -> str:
         if part in ("", ".", ".."):
             done = posixpath.dirname(done).rstrip("/") if part == ".." else done
             continue
-        place = f"{done}/{part}"
-        if _kind(root, place) != stat.S_IFLNK:
-            done = place
+        inner = f"{done}/{part}"
+        if _kind(root, inner) != stat.S_IFLNK:
+            done = inner
             continue
         links += 1
         if links > _MOST_LINKS:
@@ -120,11 +120,11 @@ def _kind(root: Root, path: str) -> int:
 
 def _make_folders(root: Root, path: str) -> tuple[str, ...]:
     made = []
-    for place in [*reversed([str(item) for item in Path(path).parents]), path]:
-        if _kind(root, place) == 0 and place != "/":
-            with root.folder(posixpath.dirname(place)) as parent:
-                os.mkdir(posixpath.basename(place), 0o755, dir_fd=parent)
-            made.append(place)
+    for folder in [*reversed([str(item) for item in Path(path).parents]), path]:
+        if _kind(root, folder) == 0 and folder != "/":
+            with root.folder(posixpath.dirname(folder)) as parent:
+                os.mkdir(posixpath.basename(folder), 0o755, dir_fd=parent)
+            made.append(folder)
     return tuple(made)
 
 

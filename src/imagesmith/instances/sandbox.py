@@ -47,7 +47,7 @@ from imagesmith.instances.network import (
 )  # fmt: skip
 from imagesmith.instances.orphans import tool_environment
 from imagesmith.instances.protocol import InstanceError
-from imagesmith.namespaces.build_namespace import BuildNamespace, ViewPlace
+from imagesmith.namespaces.build_namespace import BuildNamespace, ViewMount
 from imagesmith.streams import wait_readable
 
 _NAMESPACES = {"mnt": "mount", "pid": "pid", "net": "net", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup"}
@@ -229,12 +229,12 @@ class Sandbox:
         """How to enter the user namespace, and the view with paths that its user can reach there."""
         if self._namespace is None:
             return [], view
-        found = self._namespace.view([ViewPlace(bind.source, bind.writable) for bind in view.binds])
+        found = self._namespace.view([ViewMount(bind.source, bind.writable) for bind in view.binds])
         opened.append(found.descriptor)
         ways = [f"--user={self._namespace.path}", f"--mount=/proc/{os.getpid()}/fd/{found.descriptor}"]
         pairs = zip(view.binds, found.paths, strict=True)
         return ["nsenter", *ways, "--"], replace(
-            view, binds=tuple(replace(bind, source=place) for bind, place in pairs)
+            view, binds=tuple(replace(bind, source=path) for bind, path in pairs)
         )
 
     def _keep(self, argv: list[str], descriptors: Sequence[int], info: int) -> None:

@@ -381,8 +381,8 @@ def attach(mounts: list[dict[str, Any]], trees: list[int]) -> None:
         size = f",size={mount['size']}" if mount["size"] else ""
         call("mounts", LIBC.mount, b"tmpfs", target, b"tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777{size}".encode())
         for name, text in mount["files"].items():
-            place = os.path.join(mount["target"], name)
-            descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o755)
+            path = os.path.join(mount["target"], name)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o755)
             with open(descriptor, "wb") as file:
                 file.write(text.encode(errors="surrogateescape"))
 
@@ -419,16 +419,16 @@ def enter_folder(folder: str) -> None:
 def execute(argv: list[str], variables: dict[str, str]) -> NoReturn:
     """execvpe() with the search of a shell: a script without an interpreter line is run by /bin/sh."""
     name = argv[0]
-    places = [name]
+    candidates = [name]
     if "/" not in name:
-        places = [f"{folder or '.'}/{name}" for folder in variables.get("PATH", os.defpath).split(":")]
+        candidates = [f"{folder or '.'}/{name}" for folder in variables.get("PATH", os.defpath).split(":")]
     worst = errno.ENOENT
-    for place in places:
+    for candidate in candidates:
         try:
-            os.execve(place, argv, variables)
+            os.execve(candidate, argv, variables)
         except OSError as error:
             if error.errno == errno.ENOEXEC:
-                os.execve("/bin/sh", ["/bin/sh", place, *argv[1:]], variables)
+                os.execve("/bin/sh", ["/bin/sh", candidate, *argv[1:]], variables)
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 worst = error.errno or worst
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):

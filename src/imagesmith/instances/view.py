@@ -32,8 +32,8 @@ MASKED = ("kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_
 """Files of /proc that describe the machine; they read as empty."""
 
 
-def command_view(root: str, *, places: Sequence[tuple[str, str]]) -> list[str]:
-    """The view that all commands of a container share; its root is at `root` in the outer namespaces, and `places`
+def command_view(root: str, *, files: Sequence[tuple[str, str]]) -> list[str]:
+    """The view that all commands of a container share; its root is at `root` in the outer namespaces, and `files`
     are files of the outer namespaces, and which of its own it sees them instead of."""
     arguments = ["--bind", root, "/", "--proc", "/proc", "--dev", "/dev"]
     # bubblewrap makes it 0755; on other systems it is writable by all
@@ -44,7 +44,7 @@ def command_view(root: str, *, places: Sequence[tuple[str, str]]) -> list[str]:
     for name in MASKED:
         if Path("/proc", name).exists():
             arguments += ["--ro-bind", "/dev/null", f"/proc/{name}"]
-    for source, target in places:
+    for source, target in files:
         arguments += ["--ro-bind", source, target]
     arguments += ["--die-with-parent", "--cap-drop", "ALL"]
     return arguments + [word for capability in CAPABILITIES for word in ("--cap-add", capability)]

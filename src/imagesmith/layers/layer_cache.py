@@ -4,7 +4,7 @@
       lock                one writer at a time; readers need none
       <key>.json          an entry: the layers after the step, its inputs, when and by which build it was made
       <key>.running       held by the build that carries the step out; others wait for it
-      places/<digest>     the key of the newest entry of a place, to tell what has changed since
+      newest/<digest>     the key of the newest entry of a lineage, to tell what has changed since
     key = digest over the layers before the step and everything else that it can read
 
 An entry holds its layers: the store keeps what an entry names. It is written after its layers, as a whole or not at
@@ -37,7 +37,7 @@ _SHOWN: Final = {EARLIER: "an earlier step or the parent", "imagesmith": "the ve
 _KEY_DIGITS: Final = 40
 _MOST_ENTRIES: Final = 2_000
 _POLL_SECONDS: Final = 0.1
-_PLACES: Final = "places"
+_NEWEST: Final = "newest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,8 @@ class CachedLayers:
     """The state that one step made."""
 
     key: str
-    place: str
-    """Its place, such as recipe, stage and number: entries of one place can be compared."""
+    lineage: str
+    """What it is a state of, such as recipe, stage and number: entries of one lineage can be compared."""
     inputs: Mapping[str, Any]
     """What the key covers; values that may be secret as digests."""
     layers: tuple[LayerBlob, ...]
@@ -96,7 +96,7 @@ class LayerCache:
         """What is wrong with layers of an entry; empty if they are intact."""
         return self._fault(layers)
 
-    def explain(self, key: str, place: str, inputs: Mapping[str, Any], *, max_age: float | None = None) -> str:
+    def explain(self, key: str, lineage: str, inputs: Mapping[str, Any], *, max_age: float | None = None) -> str:
         """Why the entry of a key is not used, or why there is none, in words."""
         entry = self._read(key)
         if entry is not None:
@@ -105,7 +105,7 @@ class LayerCache:
                 limit = age_text(max_age) if max_age else "nothing"
                 return f"the result of {entry.build} is {age_text(age)} old, and at most {limit} is allowed"
             return f"the layers of the result of {entry.build} are damaged"
-        newest = self._newest(place)
+        newest = self._newest(lineage)
         if newest is None:
             return "there is no earlier result"
         changed = ", ".join(changed_names(newest.inputs, inputs, _SHOWN))
@@ -113,11 +113,11 @@ class LayerCache:
 
     def keep(self, entry: CachedLayers) -> None:
         """Keep an entry, whose layers something else holds meanwhile; trim() keeps the limits. Raises OSError."""
-        (self.folder / _PLACES).mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.folder / _NEWEST).mkdir(mode=0o700, parents=True, exist_ok=True)
         with file_lock(self.folder / "lock"):
             write_atomically(self._path(entry.key), json.dumps(asdict(entry), separators=(",", ":")))
             os.utime(self._path(entry.key), (self.now(), self.now()))
-            self._place(entry.place).write_text(entry.key)
+            self._newest_path(entry.lineage).write_text(entry.key)
 
     @contextmanager
     def running(self, key: str, *, wait: Callable[[float], object]) -> Iterator[bool]:
@@ -146,16 +146,20 @@ class LayerCache:
             return
         with file_lock(self.folder / "lock"):
             removed = self._trim()
-            for place in self.folder.glob("*.running"):
-                with contextlib.suppress(LockHeld), exclusive_lock(place):
-                    place.unlink(missing_ok=True)
+            for lock in self.folder.glob("*.running"):
+                with contextlib.suppress(LockHeld), exclusive_lock(lock):
+                    lock.unlink(missing_ok=True)
             # whoever writes has the lock
             for draft in self.folder.glob(".*"):
                 draft.unlink()
+            for key in keys_of(self.folder):
+                # damaged, or of an older format: no key of a step leads to it
+                if self._read(key) is None:
+                    self._path(key).unlink(missing_ok=True)
             known = set(keys_of(self.folder))
-            for place in (self.folder / _PLACES).glob("*"):
-                if place.read_text() not in known:
-                    place.unlink()
+            for newest in (self.folder / _NEWEST).glob("*"):
+                if newest.read_text() not in known:
+                    newest.unlink()
         if removed:
             self._collect()
 
@@ -195,14 +199,14 @@ class LayerCache:
         except OSError:
             return 0.0
 
-    def _newest(self, place: str) -> CachedLayers | None:
+    def _newest(self, lineage: str) -> CachedLayers | None:
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            key = self._place(place).read_text()
+            key = self._newest_path(lineage).read_text()
             return self._read(key) if key.isalnum() else None
         return None
 
-    def _place(self, place: str) -> Path:
-        return self.folder / _PLACES / sha256_hex(place)[:_KEY_DIGITS]
+    def _newest_path(self, lineage: str) -> Path:
+        return self.folder / _NEWEST / sha256_hex(lineage)[:_KEY_DIGITS]
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
@@ -214,7 +218,7 @@ class LayerCache:
 
 
 def keys_of(folder: Path) -> list[str]:
-    return [place.stem for place in folder.glob("*.json")] if folder.is_dir() else []
+    return [path.stem for path in folder.glob("*.json")] if folder.is_dir() else []
 
 
 def held_layers(folder: Path) -> Iterator[Sequence[LayerBlob]]:

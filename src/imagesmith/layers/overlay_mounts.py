@@ -63,22 +63,22 @@ def overlay_options(layers: int, form: OverlayForm = OverlayForm.USER) -> str:
     return f"{options},userxattr" if form is OverlayForm.USER else options
 
 
-def unmount(place: Path) -> None:
+def unmount(mount_point: Path) -> None:
     """Unmount, at once or as soon as nothing uses it any more; does nothing if nothing is mounted there."""
     libc = ctypes.CDLL(None, use_errno=True)
     for flags in (_NOFOLLOW, _NOFOLLOW | _DETACH):
-        if libc.umount2(os.fsencode(place), flags) == 0:
+        if libc.umount2(os.fsencode(mount_point), flags) == 0:
             return
         if ctypes.get_errno() in (errno.EINVAL, errno.ENOENT):
             return
         if ctypes.get_errno() != errno.EBUSY:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(place))
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(mount_point))
 
 
-def is_mounted(place: Path) -> bool:
+def is_mounted(mount_point: Path) -> bool:
     """Whether a folder is the root of a mount."""
     try:
-        return place.stat().st_dev != place.parent.stat().st_dev
+        return mount_point.stat().st_dev != mount_point.parent.stat().st_dev
     except OSError:
         return False
 

@@ -153,8 +153,8 @@ class LayerStore:
     def forget_images(self, *, before: float) -> None:
         """Forget images that were last used before a time, in seconds of the epoch."""
         with self._locked():
-            for place in [found for found in self._images.iterdir() if found.stat().st_mtime < before]:
-                self._discard(place)
+            for image in [found for found in self._images.iterdir() if found.stat().st_mtime < before]:
+                self._discard(image)
         self.collect()
 
     def _image(self, id: str) -> ImageRecord | None:
@@ -267,12 +267,12 @@ class LayerStore:
     @contextmanager
     def lease(self, layers: Sequence[LayerBlob]) -> Iterator[None]:
         """Keep layers and their blobs from being collected, whether they are unpacked already or not."""
-        place = self._leases / secrets.token_hex(8)
+        lease = self._leases / secrets.token_hex(8)
         with ExitStack() as stack:
             with self._locked():
-                stack.callback(place.unlink, missing_ok=True)
-                stack.enter_context(file_lock(place))
-                place.write_text(encode(ContainerRecord("", tuple(layers))))
+                stack.callback(lease.unlink, missing_ok=True)
+                stack.enter_context(file_lock(lease))
+                lease.write_text(encode(ContainerRecord("", tuple(layers))))
             yield
 
     # Working containers
@@ -423,19 +423,19 @@ class LayerStore:
                 if blob.name not in digests:
                     freed += blob.stat().st_size
                     blob.unlink()
-            drafts = [place for place in self._tmp.iterdir() if not is_locked(_lock_of(place))]
+            drafts = [draft for draft in self._tmp.iterdir() if not is_locked(_lock_of(draft))]
         for draft in drafts:
             remove_tree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
             _lock_of(draft).unlink(missing_ok=True)
         return freed
 
     def _held(self) -> Iterator[Sequence[LayerBlob]]:
-        for place in self._leases.iterdir():
-            if not is_locked(place):
-                place.unlink(missing_ok=True)
+        for lease in self._leases.iterdir():
+            if not is_locked(lease):
+                lease.unlink(missing_ok=True)
                 continue
             with contextlib.suppress(FileNotFoundError, RecordDamaged):  # it may end meanwhile
-                yield decode_container(place.read_bytes()).layers
+                yield decode_container(lease.read_bytes()).layers
         for name in self.containers():
             with contextlib.suppress(NotInStore):
                 yield self.container(name).layers
@@ -456,15 +456,15 @@ class LayerStore:
             stack.callback(_remove_draft, draft)
             yield draft
 
-    def _set_aside(self, place: Path) -> Path | None:
+    def _set_aside(self, path: Path) -> Path | None:
         """Rename a folder to where it is removed even if this process dies now; None if there is none."""
         gone = self._tmp / secrets.token_hex(8)
         with contextlib.suppress(FileNotFoundError):
-            return place.rename(gone)
+            return path.rename(gone)
         return None
 
-    def _discard(self, place: Path) -> None:
-        gone = self._set_aside(place)
+    def _discard(self, path: Path) -> None:
+        gone = self._set_aside(path)
         if gone is not None:
             remove_tree(gone)
 

@@ -367,13 +367,13 @@ class _Unpacker:
             found = lower.find(path[-1])
             if found is None or stat.S_ISDIR(found[1].st_mode):
                 return None if found is None else found[1]
-            place, status = found
+            folder, status = found
             parent, name = self._enter(path[:-1]), path[-1]
             if stat.S_ISLNK(status.st_mode):
-                os.symlink(os.readlink(name, dir_fd=place), name, dir_fd=parent)
+                os.symlink(os.readlink(name, dir_fd=folder), name, dir_fd=parent)
                 os.chown(name, status.st_uid, status.st_gid, dir_fd=parent, follow_symlinks=False)
             elif stat.S_ISREG(status.st_mode):
-                self._copy_file(name, place, parent, status)
+                self._copy_file(name, folder, parent, status)
             else:
                 raise LayerError(f"{shown(b'/'.join(path))} of a layer below is linked, and is not a file")
             os.utime(
@@ -381,9 +381,9 @@ class _Unpacker:
             )  # fmt: skip
         return status
 
-    def _copy_file(self, name: bytes, place: int, parent: int, status: os.stat_result) -> None:
+    def _copy_file(self, name: bytes, folder: int, parent: int, status: os.stat_result) -> None:
         with ExitStack() as stack:
-            source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
+            source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
             stack.callback(os.close, source)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             copy = os.open(name, flags, 0o600, dir_fd=parent)
@@ -509,7 +509,7 @@ class _Unpacker:
 def copy_metadata(source: Path, target: Path) -> None:
     """Give a folder owner, mode, time and attributes of another."""
     with ExitStack() as stack:
-        folders = [os.open(place, _OPEN) for place in (source, target)]
+        folders = [os.open(path, _OPEN) for path in (source, target)]
         for folder in folders:
             stack.callback(os.close, folder)
         status = os.fstat(folders[0])
@@ -535,12 +535,12 @@ def _write_all(file: int, data: memoryview, position: int) -> None:
         data, position = data[written:], position + written
 
 
-def _own(place: int | bytes, entry: LayerEntry, parent: int | None = None) -> None:
+def _own(target: int | bytes, entry: LayerEntry, parent: int | None = None) -> None:
     try:
-        if isinstance(place, int):
-            os.fchown(place, entry.uid, entry.gid)
+        if isinstance(target, int):
+            os.fchown(target, entry.uid, entry.gid)
         else:
-            os.chown(place, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+            os.chown(target, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise

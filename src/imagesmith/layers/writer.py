@@ -215,7 +215,7 @@ class _Writer:
         )  # fmt: skip
         return True
 
-    def _entry(self, path: bytes, status: os.stat_result, place: int, name: bytes = b"") -> LayerEntry:
+    def _entry(self, path: bytes, status: os.stat_result, descriptor: int, name: bytes = b"") -> LayerEntry:
         """The entry of an open file, or of `name` in an open folder."""
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
@@ -229,13 +229,13 @@ class _Writer:
             gid=status.st_gid,
             size=status.st_size if kind is EntryKind.FILE else 0,
             mtime=self._time(status),
-            link=os.readlink(name, dir_fd=place) if kind is EntryKind.SYMLINK else b"",
+            link=os.readlink(name, dir_fd=descriptor) if kind is EntryKind.SYMLINK else b"",
             device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if device else (0, 0),
-            xattrs={} if kind is EntryKind.SYMLINK else self._xattrs(path, place, name),
+            xattrs={} if kind is EntryKind.SYMLINK else self._xattrs(path, descriptor, name),
         )
 
-    def _xattrs(self, path: bytes, place: int, name: bytes) -> Mapping[str, bytes]:
-        target: int | bytes = b"/proc/self/fd/%d/%b" % (place, name) if name else place
+    def _xattrs(self, path: bytes, descriptor: int, name: bytes) -> Mapping[str, bytes]:
+        target: int | bytes = b"/proc/self/fd/%d/%b" % (descriptor, name) if name else descriptor
         follow = not name
         try:
             names = os.listxattr(target, follow_symlinks=follow)
@@ -277,15 +277,15 @@ class _Writer:
         whole = status.st_mtime_ns // 1_000_000_000
         return whole if self._settings.latest is None else min(whole, self._settings.latest)
 
-    def _settle(self, status: os.stat_result, place: int | bytes, parent: int | None = None) -> None:
+    def _settle(self, status: os.stat_result, descriptor: int | bytes, parent: int | None = None) -> None:
         time = self._time(status) * 1_000_000_000
         if not self._settings.settle:
             return
-        if isinstance(place, int):
+        if isinstance(descriptor, int):
             if time != status.st_mtime_ns or stat.S_ISDIR(status.st_mode):
-                os.utime(place, ns=(time, time))
+                os.utime(descriptor, ns=(time, time))
         elif time != status.st_mtime_ns:
-            os.utime(place, ns=(time, time), dir_fd=parent, follow_symlinks=False)
+            os.utime(descriptor, ns=(time, time), dir_fd=parent, follow_symlinks=False)
 
     def _write(self, entry: LayerEntry) -> None:
         self._release()

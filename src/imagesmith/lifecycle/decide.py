@@ -73,14 +73,14 @@ def is_subject(policy: LifecyclePolicy, item: Candidate) -> bool:
 
 
 def _qualified(rule: Rule, ordered: Sequence[Candidate], now: datetime) -> Iterable[Candidate]:
-    """The images that a rule applies to. The newest of each recipe version fill the retained places."""
-    places: Counter[tuple[str, Version]] = Counter()
+    """The images that a rule applies to. The newest of each recipe version are retained."""
+    ranks: Counter[tuple[str, Version]] = Counter()
     for item in ordered:
         if shares_a_pair(rule.excluded_tags, item.tags):
             continue
         if item.status not in UNSUCCESSFUL_IMAGE and rule.retained:
-            places[item.slug, item.version] += 1
-            if places[item.slug, item.version] <= rule.retained:
+            ranks[item.slug, item.version] += 1
+            if ranks[item.slug, item.version] <= rule.retained:
                 continue
         if item.status not in AFFECTED[rule.action]:
             continue

@@ -24,16 +24,16 @@ class KeptByTag(NotRemoved):
 
 def remove_uris(registry: Registry, uris: Sequence[str], retry_policy: RetryPolicy) -> None:
     """Remove references of one registry; those that are gone are removed. Raises NotRemoved."""
-    places: dict[str, list[str]] = {}
+    tags_of: dict[str, list[str]] = {}
     for uri in uris:
         path = uri.removeprefix(f"{registry.url.rstrip('/')}/")
         repository, _, tag = path.rpartition(":")
         if path == uri or not repository or "/" in tag or "@" in path:
             raise NotRemoved(f"{uri} is not a tag of the registry {registry.url}, which the settings name here.")
-        places.setdefault(repository, []).append(tag)
+        tags_of.setdefault(repository, []).append(tag)
     try:
         with RegistryClient(registry, retry_policy) as client:
-            for repository, tags in places.items():
+            for repository, tags in tags_of.items():
                 _remove_tags(client, repository, tags)
     except RegistryError as error:
         raise NotRemoved(f"{error}.") from error

@@ -21,7 +21,7 @@ from imagesmith.namespaces.id_maps import IdMap, IdRange
 from imagesmith.namespaces.maker import NamespaceError, NamespaceMaker
 from imagesmith.namespaces.mount_trees import NO_DEVICES, clone_own_file, clone_tree
 
-_PLACE: Final = "/run"
+_MOUNTS: Final = "/run"
 """Where maker_program.py puts the trees of a view."""
 _CURES: Final = {
     errno.ENOSPC: "`sysctl user.max_user_namespaces` is the most that this machine allows: raise it",
@@ -32,7 +32,7 @@ _CURES: Final = {
 
 
 @dataclass(frozen=True)
-class ViewPlace:
+class ViewMount:
     """A folder or file that tools inside see: a root whose files have the ids of the namespace, or our own."""
 
     source: Path
@@ -43,7 +43,7 @@ class ViewPlace:
 
 @dataclass(frozen=True)
 class NamespaceView:
-    """A mount namespace (a descriptor, which the caller closes), and the paths of its places there."""
+    """A mount namespace (a descriptor, which the caller closes), and the paths of what was added there."""
 
     descriptor: int
     paths: tuple[Path, ...]
@@ -98,21 +98,21 @@ class BuildNamespace:
             finally:
                 os.close(tree)
 
-    def view(self, places: Sequence[ViewPlace]) -> NamespaceView:
-        """Mounts of this machine, with places added that the user of the namespace can reach. Raises
+    def view(self, mounts: Sequence[ViewMount]) -> NamespaceView:
+        """Mounts of this machine, with folders and files added that the user of the namespace can reach. Raises
         NamespaceError."""
         with _explained(), ExitStack() as stack:
             trees = []
-            for place in places:
+            for mount in mounts:
                 tree = (
-                    clone_tree(place.source, NO_DEVICES, namespace=self.files if place.from_disk else -1)
-                    if place.writable
-                    else clone_own_file(place.source, self.files)
+                    clone_tree(mount.source, NO_DEVICES, namespace=self.files if mount.from_disk else -1)
+                    if mount.writable
+                    else clone_own_file(mount.source, self.files)
                 )  # fmt: skip
                 stack.callback(os.close, tree)
                 trees.append(tree)
             found = self._maker.ask({"do": "view"}, [self.descriptor, *trees])
-        return NamespaceView(found, tuple(Path(_PLACE, str(number)) for number in range(len(places))))
+        return NamespaceView(found, tuple(Path(_MOUNTS, str(number)) for number in range(len(mounts))))
 
     def close(self) -> None:
         with self._lock:

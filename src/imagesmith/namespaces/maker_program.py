@@ -40,7 +40,7 @@ MOVE_MOUNT_F_EMPTY_PATH = 4
 LARGEST = 1 << 20
 MOST_DESCRIPTORS = 250
 
-PLACE = "/run"
+MOUNTS = "/run"
 """Covered in the mount namespaces made here: it exists everywhere, and nothing of it is needed inside."""
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -123,8 +123,8 @@ def attach(tree: int, target: str) -> None:
 def overlay(request: dict[str, Any], descriptors: list[int]) -> int:
     namespace, tree = descriptors
     enter(namespace)
-    attach(tree, PLACE)
-    os.chdir(f"{PLACE}/{request['folder']}")
+    attach(tree, MOUNTS)
+    os.chdir(f"{MOUNTS}/{request['folder']}")
     mount("mounting an overlay in the user namespace", "overlay", "merged", "overlay", MS_NODEV, request["options"])
     return call(
         "detaching the overlay", LIBC.syscall, ctypes.c_long(SYS_OPEN_TREE), ctypes.c_int(AT_FDCWD), b"merged",
@@ -136,14 +136,14 @@ def view(request: dict[str, Any], descriptors: list[int]) -> int:
     del request
     namespace, *trees = descriptors
     enter(namespace)
-    mount("mounting a folder in memory", "tmpfs", PLACE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
+    mount("mounting a folder in memory", "tmpfs", MOUNTS, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
     for number, tree in enumerate(trees):
-        place = f"{PLACE}/{number}"
+        path = f"{MOUNTS}/{number}"
         if stat.S_ISDIR(os.fstat(tree).st_mode):
-            os.mkdir(place, 0o755)  # noqa: PTH102 - the import of pathlib takes as long as the rest
+            os.mkdir(path, 0o755)  # noqa: PTH102 - the import of pathlib takes as long as the rest
         else:
-            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
-        attach(tree, place)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+        attach(tree, path)
     return os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
 

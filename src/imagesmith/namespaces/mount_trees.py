@@ -30,37 +30,37 @@ class _Attributes(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "namespace"))
 
 
-def clone_tree(place: Path | int, attributes: int = NO_DEVICES, *, namespace: int = -1) -> int:
+def clone_tree(source: Path | int, attributes: int = NO_DEVICES, *, namespace: int = -1) -> int:
     """A descriptor of a detached mount of a folder or file; the caller closes it. Raises OSError.
 
     `namespace`: a user namespace whose ids the files have there; -1: those that they have here.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    folder, name = (place, b"") if isinstance(place, int) else (_AT_FDCWD, os.fsencode(place))
+    folder, name = (source, b"") if isinstance(source, int) else (_AT_FDCWD, os.fsencode(source))
     flags = _OPEN_TREE_CLONE | _AT_EMPTY_PATH | os.O_CLOEXEC
     tree = libc.syscall(
         ctypes.c_long(_SYS_OPEN_TREE), ctypes.c_int(folder), ctypes.c_char_p(name), ctypes.c_uint(flags)
     )
     if tree < 0:
-        raise _failed("open_tree", place)
+        raise _failed("open_tree", source)
     wanted = _Attributes(attributes | (_IDMAP if namespace >= 0 else 0), 0, 0, max(namespace, 0))
     failed = libc.syscall(
         ctypes.c_long(_SYS_MOUNT_SETATTR), ctypes.c_int(tree), ctypes.c_char_p(b""), ctypes.c_uint(_AT_EMPTY_PATH),
         ctypes.byref(wanted), ctypes.c_size_t(ctypes.sizeof(wanted)),
     )  # fmt: skip
     if failed:
-        error = _failed("mount_setattr", place)
+        error = _failed("mount_setattr", source)
         os.close(tree)
         raise error
     return int(tree)
 
 
-def clone_own_file(place: Path, namespace: int) -> int:
+def clone_own_file(source: Path, namespace: int) -> int:
     """A detached, read-only mount of a file or folder of ours that root of the namespace can read, whatever its
     owner and mode; on a file system that has no other ids, it must be readable for all."""
     with contextlib.suppress(OSError):
-        return clone_tree(place, READ_ONLY | NO_SET_USER_ID | NO_DEVICES, namespace=namespace)
-    return clone_tree(place, READ_ONLY | NO_SET_USER_ID | NO_DEVICES)
+        return clone_tree(source, READ_ONLY | NO_SET_USER_ID | NO_DEVICES, namespace=namespace)
+    return clone_tree(source, READ_ONLY | NO_SET_USER_ID | NO_DEVICES)
 
 
 def attach_tree(tree: int, target: Path) -> None:
@@ -74,7 +74,7 @@ def attach_tree(tree: int, target: Path) -> None:
         raise _failed("move_mount", target)
 
 
-def _failed(call: str, place: Path | int) -> OSError:
+def _failed(call: str, source: Path | int) -> OSError:
     code = ctypes.get_errno() or errno.EIO
-    name = place if isinstance(place, Path) else None
+    name = source if isinstance(source, Path) else None
     return OSError(code, f"{call}: {os.strerror(code)}", *([str(name)] if name else []))

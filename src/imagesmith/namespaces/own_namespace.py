@@ -90,9 +90,9 @@ def _forbidden(code: int, said: str = "") -> NamespaceError:
     """What stands in the way, with the command that root runs to remove it."""
     if "not found" in said:
         return NamespaceError(code, "newuidmap is missing: as root, `apt-get install uidmap`")
-    for place, value, cure in _SETTINGS:
+    for path, value, cure in _SETTINGS:
         with contextlib.suppress(OSError):
-            if place.read_text().strip() == value:
+            if path.read_text().strip() == value:
                 return NamespaceError(
                     code, f"this machine forbids user namespaces to ordinary users: as root, `{cure}`"
                 )

@@ -6,10 +6,10 @@ from imagesmith.recipes.parents import ParentKind, classify_parent, is_public_ec
 from imagesmith.resources import recipes
 from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import select_members
-from imagesmith.resources.container_places import check_repository
 from imagesmith.resources.errors import invalid_combination, invalid_value
 from imagesmith.resources.lists import member
 from imagesmith.resources.recipes import RecipeKind
+from imagesmith.resources.repository_checks import check_repository
 from imagesmith.resources.sources import given_document
 from imagesmith.settings import Settings
 from imagesmith.store.internal_members import InternalMembers

@@ -9,8 +9,8 @@ from typing import Any
 from imagesmith.resources import configurations
 from imagesmith.resources.call import Call
 from imagesmith.resources.configurations import ConfigurationKind, select_members
-from imagesmith.resources.container_places import check_repository, check_tags
 from imagesmith.resources.errors import invalid_combination, invalid_value, quota_exceeded
+from imagesmith.resources.repository_checks import check_repository, check_tags
 from imagesmith.settings import Settings
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest
@@ -56,9 +56,9 @@ def _check_quotas(call: Call, request: ApiRequest) -> None:
 
 def _check_entry(entry: Mapping[str, Any], path: str) -> None:
     container = entry.get("containerDistributionConfiguration", {})
-    place = f"{path}.containerDistributionConfiguration"
-    check_repository(f"{place}.targetRepository", container.get("targetRepository", {}))
-    check_tags(place, container)
+    where = f"{path}.containerDistributionConfiguration"
+    check_repository(f"{where}.targetRepository", container.get("targetRepository", {}))
+    check_tags(where, container)
     ami = entry.get("amiDistributionConfiguration", {})
     name = ami.get("name")
     if name is not None and not _BUILD_DATE.search(name):

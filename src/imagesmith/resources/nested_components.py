@@ -58,22 +58,22 @@ class _Collector:
             raise self._refusal(f"{record.arn} is run with a value that it does not allow: {error}.") from error
         for item in asked:
             if item.arn is not None:
-                place = f"Step '{item.step}' in phase '{item.phase}' of {record.arn} runs {item.arn[:400]}"
-                self._add(item, item.arn, place, chain)
+                label = f"Step '{item.step}' in phase '{item.phase}' of {record.arn} runs {item.arn[:400]}"
+                self._add(item, item.arn, label, chain)
 
-    def _add(self, item: AskedComponent, arn: str, place: str, chain: tuple[str, ...]) -> None:
-        nested = _resolved(self.call, arn, self.path, place)
+    def _add(self, item: AskedComponent, arn: str, label: str, chain: tuple[str, ...]) -> None:
+        nested = _resolved(self.call, arn, self.path, label)
         if nested.arn in chain:
-            raise self._refusal(f"{place}, which runs itself: {' > '.join((*chain, nested.arn))}.")
+            raise self._refusal(f"{label}, which runs itself: {' > '.join((*chain, nested.arn))}.")
         if len(chain) > MAX_NESTED:
-            raise self._refusal(f"{place}: components may be nested {MAX_NESTED} levels deep.")
+            raise self._refusal(f"{label}: components may be nested {MAX_NESTED} levels deep.")
         if nested.status in self.refused:
-            raise self._refusal(f"{place}, which is {nested.status}.")
+            raise self._refusal(f"{label}, which is {nested.status}.")
         documents = self.found
         known = arn in documents
         documents[arn] = PlannedDocument(arn, nested.arn, nested.document["data"])
         if len(documents) > MAX_DOCUMENTS:
-            raise self._refusal(f"{place}: a component may run {MAX_DOCUMENTS} others at most.")
+            raise self._refusal(f"{label}: a component may run {MAX_DOCUMENTS} others at most.")
         if not known or item.parameters or item.unknown:
             self.collect(nested, item.parameters, item.unknown, (*chain, nested.arn))
 
@@ -81,10 +81,10 @@ class _Collector:
         return invalid_combination(self.path, detail)
 
 
-def _resolved(call: Call, arn: str, path: str, place: str) -> Record:
+def _resolved(call: Call, arn: str, path: str, label: str) -> Record:
     try:
         return resolve(call, arn, path=path, kind="component")
     except ApiError as error:
         if error.code == "AccessDeniedException":
-            raise ApiError(error.code, f"{place}: {error.message}") from error
-        raise invalid_combination(path, f"{place}, which cannot be used: {error.message}") from error
+            raise ApiError(error.code, f"{label}: {error.message}") from error
+        raise invalid_combination(path, f"{label}, which cannot be used: {error.message}") from error

@@ -52,8 +52,8 @@ def retry(call: Call, request: ApiRequest) -> ApiResponse:
 def _phase(call: Call, image: Record, build: Build) -> ImageStatus:
     """The phase that the image repeats. Raises ApiError when no earlier result exists to continue from."""
     plan = BuildPlan.from_json(build.plan)
-    place = next((number for number, item in enumerate(plan.workflows) if item.type == "BUILD"), None)
-    run = None if place is None else executions.get_execution(call.tx, execution_id(image.arn, f"build-{place}"))
+    index = next((number for number, item in enumerate(plan.workflows) if item.type == "BUILD"), None)
+    run = None if index is None else executions.get_execution(call.tx, execution_id(image.arn, f"build-{index}"))
     built = run is not None and run.status == ExecutionStatus.COMPLETED
     failed_in = image.document["state"].get("failureContext", {}).get("imageStatus", "")
     ended_in = build.outcome.ended_in or failed_in

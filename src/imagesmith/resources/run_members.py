@@ -10,12 +10,12 @@ from imagesmith.distribution.role_access import OWN_LOG_GROUPS
 from imagesmith.recipes.devices import DeviceRefused, read_devices
 from imagesmith.recipes.kinds import kind_of_recipe
 from imagesmith.resources.call import Call
-from imagesmith.resources.container_places import check_repository, check_tags
 from imagesmith.resources.errors import (
     invalid_combination,
     invalid_request,
 )
 from imagesmith.resources.infrastructure import check_parent_instance
+from imagesmith.resources.repository_checks import check_repository, check_tags
 from imagesmith.resources.resolution import require_stored, resolve
 from imagesmith.resources.workflow_members import needed_arns, resolve_entries
 from imagesmith.settings import Settings

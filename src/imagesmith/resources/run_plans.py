@@ -79,13 +79,13 @@ def _unused(
     container = not kind_of_recipe(recipe.kind).is_disk
     names = tuple(f"recipe.{name}" for name in ("instanceConfiguration", "kmsKeyId") if recipe.document.get(name))
     given = unused_members(infrastructure, container=container)
-    places = [
+    placement = [
         f"distributions[{index}].{name}"
         for index, entry in enumerate((distribution or {}).get("distributions", ()))
         for name in entry
         if name != "region" and (name == "containerDistributionConfiguration") is not container
     ]
-    return (*(names if container else ()), *(f"infrastructure.{name}" for name in given), *places)
+    return (*(names if container else ()), *(f"infrastructure.{name}" for name in given), *placement)
 
 
 def _planned_machine(
@@ -127,10 +127,10 @@ def _planned_cache(tags: RunTags, order: RunOrder) -> PlannedCache:
 def _planned_scan(scanning: Mapping[str, Any]) -> PlannedScan | None:
     if not scanning.get("imageScanningEnabled"):
         return None
-    place = scanning.get("ecrConfiguration", {})
+    ecr = scanning.get("ecrConfiguration", {})
     condition = scanning.get("scanResultCondition", {})
     return PlannedScan(
-        repository=place.get("repositoryName", _SCAN_REPOSITORY), tags=tuple(place.get("containerTags", ())),
+        repository=ecr.get("repositoryName", _SCAN_REPOSITORY), tags=tuple(ecr.get("containerTags", ())),
         on_demand="ON_DEMAND_AMI_CVE" in scanning.get("imageScanningTypes", ()),
         maximum_severity=condition.get("maximumSeverityLabel", ""),
         fixable_only=condition.get("fixAvailable", True),

@@ -30,7 +30,7 @@ def require_known(database: Database) -> None:
     _refuse_newer(database, found)
     if found != _newest():
         raise StoreUnavailable(
-            f"{place_of(database)} has the schema of an older version ({found or 'none'}); "
+            f"{label_of(database)} has the schema of an older version ({found or 'none'}); "
             "the next start of a server upgrades it"
         )
 
@@ -41,7 +41,7 @@ def is_new(database: Database) -> bool:
         return not _revision(connection)
 
 
-def place_of(database: Database) -> str:
+def label_of(database: Database) -> str:
     """The path of the file, or the address without its password."""
     url = database.engine.url
     return str(url.database) if database.is_sqlite else url.render_as_string(hide_password=True)
@@ -54,7 +54,7 @@ def _newest() -> str:
 def _refuse_newer(database: Database, found: str) -> None:
     if found > _newest():
         raise StoreNewer(
-            f"{place_of(database)} was written by a newer version of imagesmith "
+            f"{label_of(database)} was written by a newer version of imagesmith "
             f"(schema {found}; this version knows {_newest()}): "
             "install that version, or restore the backup from before the upgrade"
         )

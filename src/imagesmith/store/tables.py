@@ -246,7 +246,7 @@ workers = sa.Table(
     _text("name"),
     _text("host"),
     _number("pid"),
-    _text("place"),
+    sa.Column("place", sa.Text, key="data_dir", nullable=False),
     sa.Column("queues", sa.JSON, nullable=False),
     _number("concurrency"),
     _text("state"),

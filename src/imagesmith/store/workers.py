@@ -35,7 +35,7 @@ class StoredWorker:
     name: str
     host: str
     pid: int
-    place: str
+    data_dir: str
     """Its data directory."""
     queues: tuple[str, ...]
     concurrency: int
@@ -58,9 +58,9 @@ def join(tx: Connection, worker: StoredWorker, *, limit_seconds: float) -> None:
     same = sa.select(workers).where(workers.c.name == worker.name, workers.c.state.in_(ALIVE))
     for row in tx.execute(same).all():
         fresh = row.heartbeat >= _now_of(tx) - int(limit_seconds * _SECOND)
-        if fresh and (row.host, row.place) != (worker.host, worker.place):
+        if fresh and (row.host, row.data_dir) != (worker.host, worker.data_dir):
             raise WorkerNameTaken(
-                f"a worker named {worker.name!r} runs on {row.host} (process {row.pid}, {row.place}); "
+                f"a worker named {worker.name!r} runs on {row.host} (process {row.pid}, {row.data_dir}); "
                 "use another --name for this worker"
             )
         end(tx, row.id)
@@ -151,7 +151,7 @@ def _worker(row: Row[Any]) -> StoredWorker:
         name=row.name,
         host=row.host,
         pid=row.pid,
-        place=row.place,
+        data_dir=row.data_dir,
         queues=tuple(row.queues),
         concurrency=row.concurrency,
         state=row.state,

@@ -26,6 +26,6 @@ def misplaced(error: BaseException) -> str:
     if error.errno == errno.EISDIR:
         return f"{path} is a folder, and a file is needed there"
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
-        found = next((place for place in (path, *path.parents) if place.exists() and not place.is_dir()), None)
+        found = next((parent for parent in (path, *path.parents) if parent.exists() and not parent.is_dir()), None)
         return f"{found} is a file, and a folder is needed there" if found is not None else ""
     return ""

@@ -15,7 +15,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, order=True)
 class Position:
-    """A place in a text; both numbers count from 1."""
+    """A position in a text; both numbers count from 1."""
 
     line: int
     column: int
@@ -33,9 +33,9 @@ class Problem:
 
     def render(self, source: str) -> str:
         """Return `file:line:column code message hint` as one line; `warning:` precedes the code of a warning."""
-        place = f":{self.position.line}:{self.position.column}" if self.position else ""
+        position = f":{self.position.line}:{self.position.column}" if self.position else ""
         mark = "warning: " if self.severity == "warning" else ""
-        return f"{source}{place} {mark}{self.code} {self.one_line}"
+        return f"{source}{position} {mark}{self.code} {self.one_line}"
 
     @property
     def one_line(self) -> str:

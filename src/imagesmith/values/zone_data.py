@@ -84,8 +84,8 @@ def system_copy(folders: Sequence[str]) -> Copy | None:
     folder = next((found for item in folders if (found := Path(item)).is_dir()), None)
     if folder is None:
         return None
-    places = [folder, folder.parent] if folder.name in ("posix", "right") else [folder]
-    stamps = (_stamp(place / name) for place in places for name in _STAMPS)
+    parents = [folder, folder.parent] if folder.name in ("posix", "right") else [folder]
+    stamps = (_stamp(parent / name) for parent in parents for name in _STAMPS)
     return Copy(str(folder), next((version for version in stamps if version), ""))
 
 

@@ -135,10 +135,10 @@ class LogStreams:
         found = self._find_log(request.path, ask)
         text = request.header("last-event-id").strip()
         if text and not _EVENT_ID.fullmatch(text):
-            raise _invalid_place(text)
+            raise _invalid_event_id(text)
         reader = LogReader(found.path, int(text or 0))
         if not reader.starts_a_line():
-            raise _invalid_place(text)
+            raise _invalid_event_id(text)
         return ask, found, reader
 
     def _find_log(self, path: str, ask: Ask) -> _Found:
@@ -148,10 +148,10 @@ class LogStreams:
             image = answer["image"]
             status = image["state"]["status"]
             return _Found(log_path(self._logs, image["arn"]), status, status in FINAL_IMAGE, closes=True)
-        place = step_log_path(
+        log = step_log_path(
             self._logs, answer["imageBuildVersionArn"], answer["workflowExecutionId"], answer["name"]
         )
-        return _Found(place, answer["status"], answer["status"] in FINAL_STEP, closes=False)
+        return _Found(log, answer["status"], answer["status"] in FINAL_STEP, closes=False)
 
     async def _in_thread(self, work: Callable[..., Any], *given: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *given)
@@ -224,7 +224,7 @@ class _Stream:
             if not lines:
                 return
             self._last = is_last(lines[-1][1])
-            await self._write("".join(f"id: {place}\ndata: {line}\n\n" for place, line in lines))
+            await self._write("".join(f"id: {offset}\ndata: {line}\n\n" for offset, line in lines))
 
     async def _write(self, text: str) -> None:
         """Raises TimeoutError when the client reads nothing for too long."""
@@ -238,6 +238,6 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def _invalid_place(text: str) -> ApiError:
+def _invalid_event_id(text: str) -> ApiError:
     message = f"Last-Event-ID is '{text[:32]}', expected the id of an event of this log."
     return ApiError("InvalidParameterValueException", message)

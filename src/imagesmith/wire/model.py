@@ -191,7 +191,7 @@ def builtin_model() -> ServiceModel:
 
 def _models_of_the_user() -> list[ServiceModel]:
     """The model that clients of this machine use instead, if there is a readable one."""
-    if not any(place.expanduser().exists() for place in _places_of_the_user()):
+    if not any(path.expanduser().exists() for path in _user_model_paths()):
         return []
     from botocore.session import Session  # the settings of AWS tools may name more folders
 
@@ -208,11 +208,11 @@ def _models_of_the_user() -> list[ServiceModel]:
     return [model]
 
 
-def _places_of_the_user() -> list[Path]:
+def _user_model_paths() -> list[Path]:
     """Signs of a model besides the built-in one; without any of them a start skips the search."""
     settings = os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")
     folders = filter(None, os.environ.get("AWS_DATA_PATH", "").split(os.pathsep))
-    return [Path(os.path.expandvars(place)) for place in (Loader.CUSTOMER_DATA_PATH, settings, *folders)]
+    return [Path(os.path.expandvars(path)) for path in (Loader.CUSTOMER_DATA_PATH, settings, *folders)]
 
 
 class _Shapes:
@@ -261,14 +261,14 @@ class _Shapes:
 
     def _member(self, structure: StructureShape, name: str) -> Member:
         source = structure.members[name]
-        placed = source.serialization.get("location")
-        if placed is not None and placed not in _LOCATIONS:
-            raise ModelError(f"member {structure.name}.{name} travels in the {placed}, which is not known here")
+        location = source.serialization.get("location")
+        if location is not None and location not in _LOCATIONS:
+            raise ModelError(f"member {structure.name}.{name} travels in the {location}, which is not known here")
         return Member(
             name=name,
             shape=self.get(source),
             required=name in structure.required_members and (structure.name, name) not in self._unknown.members,
-            location="body" if placed is None else _LOCATIONS[placed],
+            location="body" if location is None else _LOCATIONS[location],
             wire_name=source.serialization.get("name", name),
         )
 

@@ -72,7 +72,7 @@ def main_target(operation: str, members: Mapping[str, Any], prefix: str) -> str:
 def targets_of(operation: str, members: Mapping[str, Any], prefix: str) -> Targets:
     """All resources of a request; `prefix` as for main_target."""
     name, main = _main(operation, members, prefix)
-    others = dict.fromkeys(arn for place, arn in _arns(members) if (place, arn) != (name, main))
+    others = dict.fromkeys(arn for member, arn in _arns(members) if (member, arn) != (name, main))
     return Targets(main=main, references=tuple(_judged(others)))
 
 

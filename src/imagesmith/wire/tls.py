@@ -69,15 +69,15 @@ class CertificateFiles:
     def _reason(self, error: ssl.SSLError) -> str:
         if error.reason == "KEY_VALUES_MISMATCH":
             return f"the key {self.key} does not belong to the certificate {self.certificate}"
-        for place, mark in ((self.certificate, b"-----BEGIN CERTIFICATE"), (self.key, b"PRIVATE KEY-----")):
-            if mark not in place.read_bytes():
-                return f"{place} is not a {'certificate' if place == self.certificate else 'private key'} in PEM"
+        for path, mark in ((self.certificate, b"-----BEGIN CERTIFICATE"), (self.key, b"PRIVATE KEY-----")):
+            if mark not in path.read_bytes():
+                return f"{path} is not a {'certificate' if path == self.certificate else 'private key'} in PEM"
         return f"the certificate {self.certificate} with the key {self.key} cannot be used: {error.reason or error}"
 
     def stamp(self) -> tuple[object, ...]:
         """Differs once one of the files was written or replaced."""
         try:
-            found = [place.stat() for place in (self.certificate, self.key)]
+            found = [path.stat() for path in (self.certificate, self.key)]
         except OSError:
             return ()
         return tuple((status.st_mtime_ns, status.st_ino, status.st_size) for status in found)

@@ -21,8 +21,8 @@ from imagesmith.values.expansion import Budget, TooLarge
 from imagesmith.workflow_documents.actions import StepAction, step_actions
 from imagesmith.workflow_documents.declarations import MAX_VALUE
 from imagesmith.workflow_documents.document import Parameter, Step, WorkflowDocument
-from imagesmith.workflow_documents.inputs import Input, InputError, coerced, place_of, text_of
-from imagesmith.workflow_documents.paths import Path, PathError, Place, expression_of, parse_path
+from imagesmith.workflow_documents.inputs import Input, InputError, coerced, context_of, text_of
+from imagesmith.workflow_documents.paths import Path, PathError, ValueContext, expression_of, parse_path
 from imagesmith.workflow_documents.step_conditions import ConditionError, is_true
 from imagesmith.workflow_documents.variables import find_variable
 
@@ -223,13 +223,13 @@ def resolve_members(
         name = key.removesuffix(".$")
         spec = next((item for item in specs if item.name == name), None)
         if value is not None:
-            place = place_of(key, None if strict_chaining else spec)
-            found[name] = _resolve(value, lookup, place, left, spec, strict_chaining)
+            context = context_of(key, None if strict_chaining else spec)
+            found[name] = _resolve(value, lookup, context, left, spec, strict_chaining)
     return found
 
 
 def _resolve(
-    value: Any, lookup: Lookup, place: Place, budget: Budget, spec: Input | None = None, strict: bool = False
+    value: Any, lookup: Lookup, at: ValueContext, budget: Budget, spec: Input | None = None, strict: bool = False
 ) -> Any:
     if isinstance(value, Mapping):
         members = () if spec is None else spec.members
@@ -237,12 +237,12 @@ def _resolve(
     if isinstance(value, list | tuple):
         # each path of a list is resolved separately; a resolved list is not flattened
         # (spec/workflows.md 3.3)
-        inner: Place = "chained" if place == "chained" else "text"
+        inner: ValueContext = "chained" if at == "chained" else "text"
         return [_resolve(item, lookup, inner, budget, spec, strict) for item in value]
     if not isinstance(value, str):
         return value
     try:
-        expression = expression_of(value, place)
+        expression = expression_of(value, at)
     except PathError as error:
         raise Unresolvable(str(error), value) from error
     return lookup(expression) if isinstance(expression, Path) else _interpolated(value, lookup, budget)

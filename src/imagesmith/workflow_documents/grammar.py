@@ -182,8 +182,8 @@ class _WorkflowReader:
         if condition is not None:
             for comparison in comparisons(condition):
                 for text, _ in operands(comparison):
-                    place = ScalarNode(text, comparison.position)
-                    self.uses.note(place, "chained", subject=f"{subject}: if", order=order)
+                    operand = ScalarNode(text, comparison.position)
+                    self.uses.note(operand, "chained", subject=f"{subject}: if", order=order)
         settings = Fields(node, self.checks.settings, subject)
         on_failure: OnFailure = "Abort"
         if settings.choice("onFailure", ("Abort", "Continue"), default="Abort") == "Continue":

@@ -10,15 +10,15 @@ from imagesmith.documents.fields import suggestion
 from imagesmith.documents.nodes import ListNode, MapNode, Node, ScalarNode, kind_of
 from imagesmith.values.diagnostics import Problem
 from imagesmith.workflow_documents.actions import StepAction
-from imagesmith.workflow_documents.inputs import Input, InputError, Kind, check_unique, coerced, place_of
+from imagesmith.workflow_documents.inputs import Input, InputError, Kind, check_unique, coerced, context_of
 from imagesmith.workflow_documents.node_values import typed_value
 from imagesmith.workflow_documents.path_checks import Uses
-from imagesmith.workflow_documents.paths import Place
+from imagesmith.workflow_documents.paths import ValueContext
 
 
 @dataclass(frozen=True)
 class InputChecks:
-    """Checks the inputs of one step; `order` is its place in the document."""
+    """Checks the inputs of one step; `order` is its position in the document."""
 
     problems: list[Problem]
     uses: Uses
@@ -46,31 +46,31 @@ class InputChecks:
             if isinstance(value, ScalarNode) and value.is_null:
                 continue
             given.add(name)
-            self._value(value, spec, place_of(key.text, spec if documented else None), f"{path}.{name}")
+            self._value(value, spec, context_of(key.text, spec if documented else None), f"{path}.{name}")
         for spec in specs:
             if spec.required and spec.name not in given:
                 self._report("missing-input", f"'{path}' needs '{spec.name}' or '{spec.name}.$'", node)
 
-    def _value(self, node: Node, spec: Input | None, place: Place, path: str) -> None:
+    def _value(self, node: Node, spec: Input | None, context: ValueContext, path: str) -> None:
         if isinstance(node, ScalarNode):
-            self._scalar(node, spec, place, path)
+            self._scalar(node, spec, context, path)
         elif isinstance(node, ListNode):
-            self._list(node, spec, place, path)
+            self._list(node, spec, context, path)
         else:
             self._map(node, spec, path)
 
-    def _scalar(self, node: ScalarNode, spec: Input | None, place: Place, path: str) -> None:
+    def _scalar(self, node: ScalarNode, spec: Input | None, context: ValueContext, path: str) -> None:
         images = spec is not None and spec.kind == "images"
         subject = f"{self.subject}: {path}"
-        dynamic = self.uses.note(node, place, subject=subject, order=self.order, images=images)
-        if spec is None or (dynamic and not (images and place != "chained")):
+        dynamic = self.uses.note(node, context, subject=subject, order=self.order, images=images)
+        if spec is None or (dynamic and not (images and context != "chained")):
             return
         if images:
             self._report("wrong-input", f"'{path}' must be taken from a step: write '{spec.name}.$'", node)
             return
         self._report_error(lambda: coerced(spec, typed_value(node, spec), path), node)
 
-    def _list(self, node: ListNode, spec: Input | None, place: Place, path: str) -> None:
+    def _list(self, node: ListNode, spec: Input | None, context: ValueContext, path: str) -> None:
         item_spec = spec
         if spec is not None and spec.kind == "strings":
             item_spec = Input(spec.name, "string", "")
@@ -78,11 +78,11 @@ class InputChecks:
             item_spec = Input(spec.name, "map", "", members=spec.members)
         elif spec is not None and spec.kind == "json":
             item_spec = None
-        elif spec is not None and place != "chained":
+        elif spec is not None and context != "chained":
             self._wrong(spec, node, path)
             return
         self._bounded(spec, len(node.items), node, path)
-        inner: Place = "chained" if place == "chained" else "text"
+        inner: ValueContext = "chained" if context == "chained" else "text"
         for index, item in enumerate(node.items):
             self._value(item, item_spec, inner, f"{path}[{index}]")
         if spec is not None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from imagesmith.documents.fields import boolean_of, integer_of
-from imagesmith.workflow_documents.paths import Place
+from imagesmith.workflow_documents.paths import ValueContext
 
 Kind = Literal["string", "boolean", "integer", "json", "strings", "arguments", "tags", "map", "list", "images"]
 
@@ -81,8 +81,8 @@ class Input:
         return next((member for member in self.members if member.name == name), None)
 
 
-def place_of(key: str, spec: Input | None) -> Place:
-    """The kind of place of a key's value; `spec` is None for a key that no action documents
+def context_of(key: str, spec: Input | None) -> ValueContext:
+    """The context of a key's value; `spec` is None for a key that no action documents
     (spec/workflows.md 3.3)."""
     if key.endswith(".$"):
         return "chained"
@@ -182,8 +182,8 @@ def _strings(spec: Input, value: Any, path: str) -> list[str]:
     _bounded(spec, len(items), path)
     for index, item in enumerate(items):
         if not isinstance(item, str | bool | int | float):
-            place = f"{path}[{index}]" if isinstance(value, list) else path
-            raise InputError(place, f"must be a string, not {_format(item)}")
+            item_path = f"{path}[{index}]" if isinstance(value, list) else path
+            raise InputError(item_path, f"must be a string, not {_format(item)}")
     return [text_of(item) for item in items]
 
 

@@ -12,7 +12,7 @@ from imagesmith.documents.fields import close_word, suggestion
 from imagesmith.documents.nodes import ScalarNode
 from imagesmith.documents.references import find_references
 from imagesmith.values.diagnostics import Position, Problem
-from imagesmith.workflow_documents.paths import Path, PathError, Place, expression_of, parse_path, paths_in
+from imagesmith.workflow_documents.paths import Path, PathError, ValueContext, expression_of, parse_path, paths_in
 from imagesmith.workflow_documents.variables import VARIABLES, find_variable
 
 ROOTS: Final = ("parameters", "stepOutputs", "workflowOutputs", "imagebuilder")
@@ -22,7 +22,7 @@ IMAGES_ACTION: Final = "DistributeImage"
 
 @dataclass(frozen=True)
 class PathUse:
-    """A text that must be a path. `order` is the place of the step that uses it; outputs come after all steps."""
+    """A text that must be a path. `order` counts the step that uses it; outputs come after all steps."""
 
     text: str
     position: Position
@@ -40,10 +40,10 @@ class Uses:
     warnings: list[Problem] = field(default_factory=list)
     """Texts that were probably meant as paths."""
 
-    def note(self, node: ScalarNode, place: Place, *, subject: str, order: int, images: bool = False) -> bool:
+    def note(self, node: ScalarNode, at: ValueContext, *, subject: str, order: int, images: bool = False) -> bool:
         """Collect the paths of a scalar; returns whether it has any."""
         try:
-            expression = expression_of(node.text, place)
+            expression = expression_of(node.text, at)
         except PathError:
             expression = Path(node.text, (node.text,))
         if isinstance(expression, Path):

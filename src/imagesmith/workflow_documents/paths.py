@@ -1,4 +1,4 @@
-"""Paths to the values of a workflow, and their places in texts (spec/workflows.md 3.2, 3.3).
+"""Paths to the values of a workflow, and where they may be in texts (spec/workflows.md 3.2, 3.3).
 
 path    = "$" 1*( "." name / "[" index "]" / "['" text "']" )
 name    = 1*( letter / digit / "_" / "-" )
@@ -19,8 +19,8 @@ from imagesmith.documents.references import find_references
 MAX_PATH: Final = 1024
 _SEGMENT: Final = re.compile(r"\.(?P<name>[A-Za-z0-9_-]+)|\[(?P<index>[0-9]{1,9})\]|\['(?P<text>[^'\r\n]+)'\]")
 
-Place = Literal["chained", "bare", "text"]
-"""The place of a text in a document.
+ValueContext = Literal["chained", "bare", "text"]
+"""What a text of a document may hold.
 
 chained   under a key that ends in `.$`, in a condition, in an output: a text that begins like a path is one
 bare      under the plain key of a documented scalar input: a text that is a path as a whole is one
@@ -76,14 +76,14 @@ def looks_like_path(text: str) -> bool:
     return text.startswith(("$.", "$["))
 
 
-def expression_of(text: str, place: Place) -> Path | str:
-    """The meaning of a text in its place. Raises PathError, for chained texts only."""
-    if not looks_like_path(text) or place == "text":
+def expression_of(text: str, context: ValueContext) -> Path | str:
+    """The meaning of a text in its context. Raises PathError, for chained texts only."""
+    if not looks_like_path(text) or context == "text":
         return text
     try:
         return parse_path(text)
     except PathError:
-        if place == "chained":
+        if context == "chained":
             raise
         return text
 
@@ -95,8 +95,8 @@ def paths_in(text: str) -> Iterator[tuple[str, int]]:
             yield reference.body, reference.start
 
 
-def is_dynamic(text: str, place: Place) -> bool:
+def is_dynamic(text: str, context: ValueContext) -> bool:
     """Whether the value of a text is known only in a run."""
-    if place != "text" and looks_like_path(text):
+    if context != "text" and looks_like_path(text):
         return True
     return next(paths_in(text), None) is not None

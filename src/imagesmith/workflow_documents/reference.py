@@ -176,9 +176,9 @@ def _overview() -> str:
         f"|{'---|' * (len(types) + 4)}",
     ]
     for action in step_actions().values():
-        places = " | ".join("yes" if kind in action.types else "" for kind in types)
+        marks = " | ".join("yes" if kind in action.types else "" for kind in types)
         name = f"[{action.name}](#{action.name.lower()})"
-        rows.append(f"| {name} | {places} | {action.default_timeout} | {action.max_timeout} | {action.summary} |")
+        rows.append(f"| {name} | {marks} | {action.default_timeout} | {action.max_timeout} | {action.summary} |")
     return "\n".join(rows) + "\n"
 
 

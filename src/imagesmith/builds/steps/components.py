@@ -20,7 +20,7 @@ from imagesmith.builds.steps.context import Outcome, StepRun
 from imagesmith.components.execution import DocumentRun, RunOptions
 from imagesmith.components.grammar import parse_component
 from imagesmith.components.phases import idle_phases, idle_reason
-from imagesmith.components.reporting import NullReporter, StepPlace
+from imagesmith.components.reporting import NullReporter, ReportedStep
 from imagesmith.components.results import ExecutionResult, StepResult
 from imagesmith.components.runner import run_documents
 from imagesmith.components.services import Services, SystemClock
@@ -63,13 +63,13 @@ class _LogReporter(NullReporter):
         self.tail.append(text)
         self._run.note(f"    {text}")
 
-    def step_started(self, place: StepPlace) -> None:
+    def step_started(self, step: ReportedStep) -> None:
         self.tail.clear()
-        component = place.label.rsplit("component/", 1)[-1]
-        self._run.note(f"{component} {place.phase}/{place.step} ({place.action})")
+        component = step.label.rsplit("component/", 1)[-1]
+        self._run.note(f"{component} {step.phase}/{step.name} ({step.action})")
 
-    def step_finished(self, place: StepPlace, result: StepResult) -> None:
-        line = f"{place.phase}/{place.step}: {result.status} in {result.seconds:.1f} s"
+    def step_finished(self, step: ReportedStep, result: StepResult) -> None:
+        line = f"{step.phase}/{step.name}: {result.status} in {result.seconds:.1f} s"
         if result.failure_message:
             line += f": {result.failure_message} (line {result.position.line} of the document)"
         self._run.note(line)

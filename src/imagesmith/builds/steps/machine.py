@@ -41,8 +41,8 @@ _SECONDS = 600.0
 _GIB = 1024**3
 
 # Without the file lists of packages: these assign packages of languages, which are not read here.
-_READ = " ".join(place.rstrip("/") for place in DATABASES if place != "var/lib/dpkg/info/")
-_PACK = f'cd / && set --; for place in {_READ}; do [ -e "$place" ] && set -- "$@" "$place"; done; tar -chf - "$@"'
+_READ = " ".join(path.rstrip("/") for path in DATABASES if path != "var/lib/dpkg/info/")
+_PACK = f'cd / && set --; for path in {_READ}; do [ -e "$path" ] && set -- "$@" "$path"; done; tar -chf - "$@"'
 _GROW = (
     "command -v growpart >/dev/null || exit 0; root=$(findmnt -no SOURCE /); "
     'disk=$(lsblk -ndo PKNAME "$root") && growpart "/dev/$disk" "${root##*[!0-9]}" && resize2fs "$root"'

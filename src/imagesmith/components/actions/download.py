@@ -127,7 +127,7 @@ def _download(context: ActionContext, entry: TypedInputs) -> str:
         context.note(f"WebDownload: {destination} already has the expected checksum")
         return destination
     with scratch_folder(context) as folder:
-        cached = _cache_place(context, algorithm, checksum) if verified else None
+        cached = _cache_path(context, algorithm, checksum) if verified else None
         if cached is not None and cached.is_file():
             put(context, cached, destination)
             return destination
@@ -161,7 +161,7 @@ def _verify(local: Path, algorithm: str, checksum: str, source: str) -> None:
         raise ActionFailed(f"{printable_url(source)} has the {algorithm} checksum {found}, expected {checksum}")
 
 
-def _cache_place(context: ActionContext, algorithm: str, checksum: str) -> Path | None:
+def _cache_path(context: ActionContext, algorithm: str, checksum: str) -> Path | None:
     folder = context.services.download_cache
     if folder is None or algorithm not in _CACHED or not checksum.isalnum():
         return None

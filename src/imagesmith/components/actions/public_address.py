@@ -48,19 +48,19 @@ def resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:
         raise OSError(f"{host[:80]!r} is not a host name") from error
-    if any(is_refused(str(place[0])) for *_, place in found):
+    if any(is_refused(str(endpoint[0])) for *_, endpoint in found):
         raise AddressRefused(REFUSAL)
-    return [(family, place) for family, _, _, _, place in found]
+    return [(family, endpoint) for family, _, _, _, endpoint in found]
 
 
 def connect(host: str, port: int, timeout: float | None) -> socket.socket:
     """A connection to one of the addresses that resolve() returns. Raises AddressRefused, OSError."""
     trouble: OSError | None = None
-    for family, place in resolve(host, port):
+    for family, endpoint in resolve(host, port):
         connection = socket.socket(family, socket.SOCK_STREAM)
         try:
             connection.settimeout(timeout)
-            connection.connect(place)
+            connection.connect(endpoint)
         except OSError as error:
             connection.close()
             trouble = error
@@ -73,8 +73,9 @@ def is_refused(text: str) -> bool:
     """Whether an address belongs to this machine, its link, or no machine at all."""
     address = ipaddress.ip_address(text.partition("%")[0])
     return any(
-        any(place in network for network in _REFUSED if network.version == place.version) or _is_own(place)
-        for place in (address, *_embedded(address))
+        any(candidate in network for network in _REFUSED if network.version == candidate.version)
+        or _is_own(candidate)
+        for candidate in (address, *_embedded(address))
     )
 
 

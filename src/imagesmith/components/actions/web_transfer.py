@@ -101,8 +101,8 @@ class _Transfer:
             headers["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
         if have:
             headers |= {"Range": f"bytes={have}-", "If-Range": self.validator}
-        place = parts.netloc.rpartition("@")[2]
-        url = parts._replace(netloc=place, fragment="").geturl()
+        netloc = parts.netloc.rpartition("@")[2]
+        url = parts._replace(netloc=netloc, fragment="").geturl()
         try:
             return urllib.request.Request(urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]"), headers=headers)  # noqa: S310
         except ValueError as error:
@@ -188,8 +188,8 @@ def _is_proxied(request: urllib.request.Request, proxies: Mapping[str, str]) -> 
 
     The proxy checks names that only the proxy can resolve.
     """
-    places = {urllib.parse.urlsplit(url if "//" in url else f"//{url}").netloc for url in proxies.values()}
-    if request.host not in {urllib.parse.unquote(place.rpartition("@")[2]) for place in places}:
+    netlocs = {urllib.parse.urlsplit(url if "//" in url else f"//{url}").netloc for url in proxies.values()}
+    if request.host not in {urllib.parse.unquote(netloc.rpartition("@")[2]) for netloc in netlocs}:
         return False
     host = urllib.parse.unquote(urllib.parse.urlsplit(request.full_url).hostname or "")
     try:

@@ -67,18 +67,18 @@ def _copy_range(source: int, target: int, start: int, end: int, budget: CopyBudg
 
 def _data_ranges(source: int, size: int) -> Iterator[tuple[int, int]]:
     """The parts of a file that are no holes."""
-    place = 0
-    while place < size:
+    offset = 0
+    while offset < size:
         try:
-            start = os.lseek(source, place, os.SEEK_DATA)
+            start = os.lseek(source, offset, os.SEEK_DATA)
             end = min(os.lseek(source, start, os.SEEK_HOLE), size)
         except OSError as error:
             if error.errno == errno.ENXIO:  # only a hole is left
                 return
             if error.errno != errno.EINVAL:
                 raise
-            start, end = place, size
+            start, end = offset, size
         if start >= size:
             return
         yield start, end
-        place = end
+        offset = end

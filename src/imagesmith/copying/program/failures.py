@@ -13,7 +13,7 @@ class UserFailure(Exception):
     """The instruction cannot be carried out; the text is for its author."""
 
 
-class Unplaced(UserFailure):
+class PathlessFailure(UserFailure):
     """A failure whose text does not name its file yet; about() adds it."""
 
 
@@ -62,7 +62,7 @@ def about(path: str) -> Iterator[None]:
     """Name the path in the errors of system calls on it, whose own names are short."""
     try:
         yield
-    except Unplaced as error:
+    except PathlessFailure as error:
         raise UserFailure(f"{shown(path)}: {error}") from error
     except OSError as error:
         raise UserFailure(f"{shown(path)}: {reason(error)}") from error

@@ -44,17 +44,17 @@ def linked(target: RootFolder, budget: CopyBudget) -> Iterator[RootFolder]:
 def _lay_over(source: int, target: int, path: str, budget: CopyBudget) -> None:
     for name in sorted(os.listdir(source)):
         budget.check_time()
-        place = f"{path}/{name}"
-        with about(place):
+        inner = f"{path}/{name}"
+        with about(inner):
             new = os.stat(name, dir_fd=source, follow_symlinks=False)
             there = status_in(target, name)
             if there is not None and stat.S_ISDIR(new.st_mode) and stat.S_ISDIR(there.st_mode):
-                _merge(name, source, target, place, budget)
+                _merge(name, source, target, inner, budget)
                 continue
             if there is not None:
                 if stat.S_ISDIR(there.st_mode):
                     raise UserFailure(
-                        f"with --link the folder {shown(place)} of the image would be replaced by a file: end the "
+                        f"with --link the folder {shown(inner)} of the image would be replaced by a file: end the "
                         "destination with a slash, or leave out --link"
                     )
                 os.unlink(name, dir_fd=target)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from imagesmith.copying.program.failures import Unplaced, reason, shown
+from imagesmith.copying.program.failures import PathlessFailure, reason, shown
 from imagesmith.copying.program.modes import FOLDER_MODE, ModeChange
 from imagesmith.copying.program.owners import ROOT_OWNER, Owner
 
@@ -52,7 +52,9 @@ def _ids_of_build(owner: Owner) -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        raise Unplaced(f"the owner {owner.uid}:{owner.gid} is beyond the ids of a build; use --chown") from error
+        raise PathlessFailure(
+            f"the owner {owner.uid}:{owner.gid} is beyond the ids of a build; use --chown"
+        ) from error
 
 
 def set_mode_in(folder: int, name: str, mode: int) -> None:
@@ -105,7 +107,7 @@ def copy_attributes(source: int, target: int, *, has_mode: bool) -> None:
         try:
             os.setxattr(target, name, os.getxattr(source, name))
         except OSError as error:
-            raise Unplaced(f"its attribute {shown(name)} cannot be written: {reason(error)}") from error
+            raise PathlessFailure(f"its attribute {shown(name)} cannot be written: {reason(error)}") from error
 
 
 def is_copied(name: str) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from imagesmith.copying.program.contents import copy_content
-from imagesmith.copying.program.failures import CopyBudget, Unplaced, UserFailure, about, shown
+from imagesmith.copying.program.failures import CopyBudget, PathlessFailure, UserFailure, about, shown
 from imagesmith.copying.program.metadata import (
     Wanted,
     copy_all,
@@ -202,7 +202,7 @@ class TreeCopy:
         try:
             os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=into)
         except PermissionError as error:
-            raise Unplaced("a device cannot be made here; leave it out with --exclude") from error
+            raise PathlessFailure("a device cannot be made here; leave it out with --exclude") from error
 
     def _file(self, folder: int, name: str, status: os.stat_result, target: TargetFolder, target_name: str) -> None:
         into = target.descriptor
@@ -216,7 +216,7 @@ class TreeCopy:
         try:
             status = os.fstat(source)
             if not stat.S_ISREG(status.st_mode):
-                raise Unplaced("it changed while it was copied")
+                raise PathlessFailure("it changed while it was copied")
             new = os.open(target_name, _NEW_FILE, 0o600, dir_fd=into)
             try:
                 copy_content(source, new, status, self.budget)
@@ -235,9 +235,9 @@ def remove_replaced(folder: int, name: str, path: str) -> None:
     if there is None:
         return
     if stat.S_ISDIR(there.st_mode):
-        place = f"{path.rstrip('/')}/{name}"
+        inner = f"{path.rstrip('/')}/{name}"
         raise UserFailure(
-            f"cannot replace to directory {shown(place)} with file: end the destination with a slash to copy into "
+            f"cannot replace to directory {shown(inner)} with file: end the destination with a slash to copy into "
             "the folder, or remove it with a RUN before"
         )
     os.unlink(name, dir_fd=folder)

@@ -69,8 +69,8 @@ class S3Export:
             client = access.client()
             export_object(client, whole, export.bucket, key, cancellation=context.cancellation)
             beside = companions(context.disks, delivery.ami, whole, SigningKey.open(context.settings.data_dir))
-            for suffix, place in write_companions(whole, beside).items():
-                export_object(client, place, export.bucket, key + suffix, cancellation=context.cancellation)
+            for suffix, path in write_companions(whole, beside).items():
+                export_object(client, path, export.bucket, key + suffix, cancellation=context.cancellation)
         return (f"s3://{export.bucket}/{key}",)
 
 

@@ -166,7 +166,7 @@ def _read_grype(document: Mapping[str, Any]) -> Iterator[Finding]:
         issue, artifact = match["vulnerability"], match["artifact"]
         fixed = (issue.get("fix") or {}).get("versions") or [""]
         related = [item["id"] for item in match.get("relatedVulnerabilities") or ()]
-        places = artifact.get("locations") or [{}]
+        locations = artifact.get("locations") or [{}]
         kind = _kind(str(artifact.get("type", "")))
         cvss = tuple(
             _cvss(item.get("source", "grype"), item["vector"], (item.get("metrics") or {}).get("baseScore"))
@@ -190,7 +190,7 @@ def _read_grype(document: Mapping[str, Any]) -> Iterator[Finding]:
             version=artifact.get("version", ""),
             architecture="",
             kind=kind,
-            location="" if kind in ("deb", "rpm", "apk") else places[0].get("path", "").lstrip("/"),
+            location="" if kind in ("deb", "rpm", "apk") else locations[0].get("path", "").lstrip("/"),
             fixed_version=fixed[0],
         )
         yield Finding(advisory, (package,))

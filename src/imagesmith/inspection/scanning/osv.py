@@ -90,10 +90,10 @@ def _advisory_name(key: str, document: Mapping[str, Any], affected: Sequence[Aff
     """
     if _CVE.fullmatch(key):
         return key
-    places: list[tuple[str, ...]] = [("aliases", "upstream")]
+    groups: list[tuple[str, ...]] = [("aliases", "upstream")]
     if all(is_distribution(item.ecosystem) for item in affected):
-        places.append(("related",))
-    for names in places:
+        groups.append(("related",))
+    for names in groups:
         cves = {str(item) for name in names for item in _list(document, name) if _CVE.fullmatch(str(item))}
         if cves:
             return cves.pop() if len(cves) == 1 else key
@@ -139,14 +139,14 @@ def _events(item: Mapping[str, Any]) -> tuple[Event, ...]:
     return events
 
 
-def _rating(key: str, place: Mapping[str, Any]) -> Rating:
+def _rating(key: str, section: Mapping[str, Any]) -> Rating:
     """The severity that a document, or one of its entries, states."""
-    items = [item for item in _list(place, "severity") if isinstance(item, Mapping)]
-    scores = [_cvss(item, key) for item in items] + list(_specific_scores(place, key))
+    items = [item for item in _list(section, "severity") if isinstance(item, Mapping)]
+    scores = [_cvss(item, key) for item in items] + list(_specific_scores(section, key))
     cvss = tuple(dict.fromkeys(found for found in scores if found is not None))
     # The score of other types, such as `Ubuntu`, is a label.
     labels = [_text(item, "score") for item in items if not str(item.get("type", "")).startswith("CVSS")]
-    labels += _labels(place)
+    labels += _labels(section)
     label = next((item for item in labels if severity_of(item) != "UNTRIAGED"), next(iter(labels), ""))
     return Rating(severity_by(label, cvss), label, cvss)
 
@@ -163,11 +163,11 @@ def _cvss(item: Mapping[str, Any], key: str) -> Cvss | None:
     return read_vector(text, source)
 
 
-def _specific_scores(place: Mapping[str, Any], key: str) -> Iterator[Cvss | None]:
+def _specific_scores(section: Mapping[str, Any], key: str) -> Iterator[Cvss | None]:
     """Vectors and bare scores in members that a database adds: `"cvss": {"vectorString": ..., "score": 9.8}`."""
     source = key.partition("-")[0]
     for name in _SPECIFIC:
-        values = {member: list(_nested(_mapping(place, name).get(member))) for member in ("severity", *_CVSS)}
+        values = {member: list(_nested(_mapping(section, name).get(member))) for member in ("severity", *_CVSS)}
         texts = (str(value) for found in values.values() for value in found)
         vectors = [found for text in texts if (found := read_vector(text, source)) is not None]
         yield from vectors
@@ -178,11 +178,11 @@ def _specific_scores(place: Mapping[str, Any], key: str) -> Iterator[Cvss | None
         yield from (Cvss("3.0", "", source, float(text)) for text in numbers if _SCORE.fullmatch(text))
 
 
-def _labels(place: Mapping[str, Any]) -> Iterator[str]:
+def _labels(section: Mapping[str, Any]) -> Iterator[str]:
     for name in _SPECIFIC:
-        values = (value for label in _LABELS for value in _nested(_mapping(place, name).get(label)))
+        values = (value for label in _LABELS for value in _nested(_mapping(section, name).get(label)))
         yield from (value for value in values if isinstance(value, str) and value)
-    title = _TITLE.match(_text(place, "summary"))
+    title = _TITLE.match(_text(section, "summary"))
     if title is not None:
         yield title[1]
 
@@ -215,16 +215,16 @@ def _references(document: Mapping[str, Any]) -> list[str]:
     return [url for url in dict.fromkeys(found) if url][:_MAX_REFERENCES]
 
 
-def _text(place: Mapping[str, Any], name: str) -> str:
-    value = place.get(name)
+def _text(section: Mapping[str, Any], name: str) -> str:
+    value = section.get(name)
     return value[:MAX_TEXT] if isinstance(value, str) else ""
 
 
-def _mapping(place: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = place.get(name)
+def _mapping(section: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = section.get(name)
     return value if isinstance(value, Mapping) else {}
 
 
-def _list(place: Mapping[str, Any], name: str) -> Sequence[Any]:
-    value = place.get(name)
+def _list(section: Mapping[str, Any], name: str) -> Sequence[Any]:
+    value = section.get(name)
     return value if isinstance(value, list) else ()

@@ -85,12 +85,12 @@ class BackingChain:
 
 def make_disk(chain: BackingChain, disk: Path, *, bytes_wanted: int) -> None:
     """Make the overlay that a new machine writes to; `bytes_wanted` is its minimum size. Raises InstanceError."""
-    for place in chain.overlays:
+    for overlay in chain.overlays:
         try:
             # A link of its own: the cache may drop the file while the machine runs.
-            os.link(place, disk.with_name(place.name))
+            os.link(overlay, disk.with_name(overlay.name))
         except OSError as error:
-            raise InstanceError(f"the overlay {place} cannot be used: {error.strerror}") from error
+            raise InstanceError(f"the overlay {overlay} cannot be used: {error.strerror}") from error
     size = [str(bytes_wanted)] if bytes_wanted > virtual_size(chain.top) else []
     backing = chain.top.name if chain.overlays else str(chain.parent)
     _image(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", backing, str(disk), *size])

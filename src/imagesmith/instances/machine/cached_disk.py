@@ -93,7 +93,7 @@ class CachedDisk:
 
     def strings(self) -> tuple[str, ...]:
         """The files whose contents become SMBIOS strings."""
-        return tuple(sorted(place.name for place in self.folder.glob("string-*")))
+        return tuple(sorted(path.name for path in self.folder.glob("string-*")))
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

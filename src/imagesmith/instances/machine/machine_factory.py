@@ -91,7 +91,7 @@ class MachineFactory:
         keep = alive if callable(alive) else frozenset(alive).__contains__
         if not self.folder.is_dir():
             return []
-        gone = [place for place in self.folder.iterdir() if place.is_dir() and not keep(place.name)]
-        for place in gone:
-            shutil.rmtree(place, ignore_errors=True)
-        return sorted(place.name for place in gone)
+        gone = [folder for folder in self.folder.iterdir() if folder.is_dir() and not keep(folder.name)]
+        for folder in gone:
+            shutil.rmtree(folder, ignore_errors=True)
+        return sorted(folder.name for folder in gone)

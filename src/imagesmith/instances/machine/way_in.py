@@ -115,7 +115,7 @@ def tmpfiles_lines(key: str) -> str:
     texts: Mapping[str, str] = {KEYS: f"{key}\n", RULES: _RULES_TEXT}
     lines = [f"d {_FOLDER} 0755 root root"]
     lines += [
-        f"f+~ {place} 0644 root root - {base64.b64encode(text.encode()).decode()}" for place, text in texts.items()
+        f"f+~ {path} 0644 root root - {base64.b64encode(text.encode()).decode()}" for path, text in texts.items()
     ]
     return "".join(f"{line}\n" for line in lines)
 

@@ -40,14 +40,14 @@ class RestartedHost(HostInstance):
 
 
 @contextmanager
-def instance_place(
-    place: str, data_dir: Path, *, restarts: bool, on_line: OnLine, cancellation: Cancellation
+def open_instance(
+    target: str, data_dir: Path, *, restarts: bool, on_line: OnLine, cancellation: Cancellation
 ) -> Iterator[Instance]:
     """The instance of `--on`, removed afterwards. With `restarts`, this computer may be restarted.
 
     Raises CommandFailed.
     """
-    kind, _, reference = place.partition(":")
+    kind, _, reference = target.partition(":")
     if kind == "host":
         yield (RestartedHost if restarts else HostInstance)(Path.cwd(), cancellation=cancellation)
         return
@@ -56,7 +56,7 @@ def instance_place(
         hint = (
             "write --on host, --on container:debian-x86-12, --on container:registry/name:tag, or --on machine:DISK"
         )
-        raise CommandFailed(f"'{place}' is not a target to run on", hint)
+        raise CommandFailed(f"'{target}' is not a target to run on", hint)
     with ExitStack() as stack:
         try:
             instance = launch(stack, data_dir, reference, on_line, cancellation)
@@ -79,11 +79,11 @@ def _machine(
 ) -> Instance:
     """A machine on the disk of a managed base, of an AMI, or on a raw or qcow2 file with cloud-init."""
     settings = settings_of(data_dir)
-    place = own_machines(settings)
+    machines = own_machines(settings)
     disk, entry = stack.enter_context(
-        used_disk(place, settings, reference, on_line=on_line, cancellation=cancellation)
+        used_disk(machines, settings, reference, on_line=on_line, cancellation=cancellation)
     )
     name = instance_name()
     facts = InstanceFacts(instance_id=instance_id(name, ""), account=settings.account, region=settings.region)
-    options = replace(place.options(), entry=entry, fast_boot=True, metadata=facts)
-    return place.launch(name, disk.path, options=options, cancellation=cancellation, on_line=on_line)
+    options = replace(machines.options(), entry=entry, fast_boot=True, metadata=facts)
+    return machines.launch(name, disk.path, options=options, cancellation=cancellation, on_line=on_line)
