@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from imagesmith.builds.image_states import enter_state
 from imagesmith.builds.outcomes import BuildOutcomes
 from imagesmith.builds.records import ImageFailure, ImageRecords
+from imagesmith.events.messages import IMAGE_STATE_CHANGE
 from imagesmith.store import queries, schedules, stored_builds
 from imagesmith.store.build_outcome import BuildOutcome
 from imagesmith.store.database import Database
+from imagesmith.store.events import newest_events
 from imagesmith.store.records import Build, Record
 from imagesmith.values.states import FINAL_IMAGE, UNFINISHED_IMAGE, ImageStatus
 from imagesmith.values.version import Version
@@ -79,6 +83,46 @@ def test_a_final_state_is_never_left_by_a_run(database: Database, clock: MovingC
     assert not records.move(IMAGE, ImageStatus.BUILDING)
     assert not records.finish(IMAGE, ImageStatus.FAILED, failure=ImageFailure("late", {}))
     assert get(database, IMAGE).document["state"] == {"status": status}
+
+
+def told(database: Database) -> list[dict[str, Any]]:
+    """The details of the events about the image, oldest first."""
+    with database.read() as tx:
+        found = newest_events(tx, "123456789012", "eu-west-1", 100)
+    assert all(event.detail_type == IMAGE_STATE_CHANGE and event.resources == (IMAGE,) for event in found)
+    return [dict(event.detail) for event in reversed(found)]
+
+
+@pytest.mark.parametrize("reason", ["", "the disk is full"])
+def test_each_transition_of_a_build_is_an_event(database: Database, clock: MovingClock, reason: str) -> None:
+    """Once, although a move may be repeated; CREATING is told as PENDING; a failure has its reason."""
+    store(database)
+    records = ImageRecords(database, clock)
+    walked = UNFINISHED_IMAGE[1:]
+    for status in (*walked, walked[-1]):
+        clock.now += timedelta(seconds=1)
+        assert records.move(IMAGE, status)
+    clock.now += timedelta(seconds=1)
+    end = ImageStatus.FAILED if reason else ImageStatus.AVAILABLE
+    for _ in range(2):
+        records.finish(IMAGE, end, failure=ImageFailure(reason, {"imageStatus": "x"}) if reason else None)
+    names = ["PENDING", "BUILDING", "TESTING", "DISTRIBUTING", "INTEGRATING", end]
+    expected = [
+        {"previous-state": {"status": before}, "state": {"status": after}} for before, after in pairwise(names)
+    ]
+    if reason:
+        expected[-1]["state"]["reason"] = reason
+    assert told(database) == expected
+
+
+def test_a_transition_that_is_undone_has_no_event(database: Database, clock: MovingClock) -> None:
+    """Image, pipeline and outbox change together or not at all."""
+    store(database)
+    with pytest.raises(PermissionError), database.write("s") as tx:
+        enter_state(tx, get(database, IMAGE), {"status": "BUILDING"}, moment=clock())
+        assert newest_events(tx, "123456789012", "eu-west-1", 1)
+        raise PermissionError
+    assert told(database) == [] and get(database, IMAGE).document["state"] == {"status": "PENDING"}
 
 
 def test_a_failure_carries_its_reason_and_context(database: Database, clock: MovingClock) -> None:

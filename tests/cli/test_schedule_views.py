@@ -67,8 +67,10 @@ def test_the_event_of_the_disabling_is_listed(told: Factory) -> None:
     """In words, and with --json as the event bus would carry it."""
     shown = run(told, event, "list").stdout
     assert "Image Pipeline Automatically Disabled" in shown and "consecutive-failures 2" in shown
-    (item,) = json.loads(run(told, event, "list", "--json").stdout)
-    assert item["source"] == "aws.imagebuilder" and item["detail"] == {"consecutive-failures": "2"}
+    assert "previous-state PENDING, state FAILED disk full" in shown
+    details = [item["detail"] for item in json.loads(run(told, event, "list", "--json").stdout)]
+    failed = {"previous-state": {"status": "PENDING"}, "state": {"status": "FAILED", "reason": "disk full"}}
+    assert details.count({"consecutive-failures": "2"}) == 1 and details.count(failed) == 2 and len(details) == 3
 
 
 def test_parameters_are_put_read_listed_and_deleted(told: Factory) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from imagesmith.store.events import newest_events
 from imagesmith.values.states import ImageStatus
-from testing.api import Api, create
+from testing.api import ACCOUNT, REGION, Api, create
 from testing.refusals import refused
 
 
@@ -111,6 +112,10 @@ def test_cancelling_a_waiting_build_is_immediate_and_twice_is_an_error(api: Api)
     assert api.client.cancel_image_creation(imageBuildVersionArn=arn)["imageBuildVersionArn"] == arn
     assert api.client.get_image(imageBuildVersionArn=arn)["image"]["state"]["status"] == "CANCELLED"
     assert api.builds.cancelled == [arn]
+    with api.database.read() as tx:
+        (event,) = newest_events(tx, ACCOUNT, REGION, 10)
+    assert event.resources == (arn,)
+    assert event.detail == {"previous-state": {"status": "PENDING"}, "state": {"status": "CANCELLED"}}
     with refused("InvalidParameterValueException") as refusal:
         api.client.cancel_image_creation(imageBuildVersionArn=arn)
     assert "terminal state" in refusal.message

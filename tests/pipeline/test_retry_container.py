@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,20 @@ def test_an_image_whose_registry_was_away_is_pushed_by_a_retry(
     assert log.count("build/Build: success") == 1 and "retry 1 begins in DISTRIBUTING" in log
     with refused("InvalidRequestException"):
         forge.client.retry_image(imageBuildVersionArn=arn)
+    assert changes(lonely, arn) == [
+        ("PENDING", "BUILDING"), ("BUILDING", "TESTING"), ("TESTING", "DISTRIBUTING"), ("DISTRIBUTING", "FAILED"),
+        ("FAILED", "DISTRIBUTING"), ("DISTRIBUTING", "AVAILABLE"),
+    ]  # fmt: skip
+
+
+def changes(server: RunningServer, arn: str) -> list[tuple[str, str]]:
+    """The states that the events about an image tell, oldest first."""
+    found = json.loads(server.command("event", "list", "--json"))
+    return [
+        (item["detail"]["previous-state"]["status"], item["detail"]["state"]["status"])
+        for item in reversed(found)
+        if item["detail-type"] == "EC2 Image Builder Image State Change" and item["resources"] == [arn]
+    ]
 
 
 def test_a_cancelled_test_is_repeated(forge: Forge) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from imagesmith.build_logs.pipeline_log import append_lines, pipeline_log_path
 from imagesmith.builds.records import ImageFailure, ImageRecords
 from imagesmith.cli.server import make_scheduler
+from imagesmith.events.messages import PIPELINE_DISABLED
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.service import Service
 from imagesmith.settings import Quotas, Registry, Schedules, Settings
@@ -183,10 +184,10 @@ class Factory:
         answer = self.call("ListImagePipelineImages", imagePipelineArn=arn, maxResults=25)
         return [item["arn"] for item in reversed(answer["imageSummaryList"])]
 
-    def events(self) -> list[Event]:
-        """What is in the outbox, newest first."""
+    def events(self, kind: str = PIPELINE_DISABLED) -> list[Event]:
+        """What is in the outbox of one kind, newest first."""
         with self.database.read() as tx:
-            return newest_events(tx, ACCOUNT, REGION, 100)
+            return [event for event in newest_events(tx, ACCOUNT, REGION, 100) if event.detail_type == kind]
 
     def finish(self, image_arn: str, status: str = "AVAILABLE") -> None:
         failure = ImageFailure("disk full", {}) if status == "FAILED" else None

@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from imagesmith.builds.image_states import enter_state
 from imagesmith.builds.journal import retry_key
 from imagesmith.builds.pipeline_counts import count_run
 from imagesmith.recipes.plan import BuildPlan
@@ -102,7 +103,7 @@ class ImageRecords:
             record = queries.get(tx, image_arn)
             if record is None or record.status in FINAL_IMAGE:
                 return False
-            self._write(tx, record, {"status": status})
+            enter_state(tx, record, {"status": status}, moment=self._clock())
             return True
 
     @persistent
@@ -132,7 +133,7 @@ class ImageRecords:
                 document["outputResources"] = dict(outputs)
             if document.get("scanState", {}).get("status") in UNFINISHED_SCAN:
                 document["scanState"] = {"status": ScanStatus.ABANDONED}
-            self._write(tx, replace(record, document=document), state)
+            enter_state(tx, replace(record, document=document), state, moment=self._clock())
             pipeline = queries.get(tx, record.source) if record.source else None
             effect = self._count(tx, record, status, pipeline) if pipeline is not None else None
         if pipeline is not None and effect is not None and self._log_run is not None:
@@ -154,15 +155,6 @@ class ImageRecords:
 
     def _scope(self, image_arn: str) -> AbstractContextManager[Connection]:
         return self.database.write(Arn.parse(image_arn).scope)
-
-    def _write(self, tx: Connection, record: Record, state: Mapping[str, Any]) -> None:
-        document = {**record.document, "state": dict(state)}
-        queries.replace(tx, replace(record, document=document, status=state["status"]))
-        pipeline = queries.get(tx, record.source) if record.source else None
-        newest = queries.newest_of_source(tx, record.source) if pipeline else None
-        if pipeline is not None and newest is not None and newest.arn == record.arn:
-            changed = {**pipeline.document, "lastRunStatus": state["status"]}
-            queries.replace(tx, replace(pipeline, document=changed))
 
     def _count(self, tx: Connection, record: Record, status: ImageStatus, pipeline: Record) -> RunEffect:
         build = stored_builds.get_build(tx, record.arn)

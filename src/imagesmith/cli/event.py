@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,8 +34,9 @@ def list_events(count: int, data_dir: Path, as_json: bool) -> None:
       imagesmith event list --data-dir ./data
       imagesmith event list --json --data-dir ./data | jq '.[].detail'
 
-    Events are kept for 90 days. Reads the store, so no server needs to run. Two kinds are written: a step of a
-    workflow waits for an answer, and a pipeline was disabled because it failed too often.
+    Events are kept for 90 days. Reads the store, so no server needs to run. Three kinds are written: an
+    image entered a state, a step of a workflow waits for an answer, and a pipeline was disabled because it failed
+    too often.
     """
     settings = settings_of(data_dir)
     with opened_store(settings) as tx:
@@ -44,10 +46,15 @@ def list_events(count: int, data_dir: Path, as_json: bool) -> None:
         rows=(
             (
                 item["time"], item["detail-type"], " ".join(item["resources"]),
-                ", ".join(f"{name} {value}" for name, value in item["detail"].items()),
+                ", ".join(f"{name} {_shown(value)}" for name, value in item["detail"].items()),
             )
             for item in found
         ),
         documents=found,
         empty="no events yet",
     ).show(as_json=as_json)  # fmt: skip
+
+
+def _shown(value: Any) -> str:
+    """A value of a detail, which may be an object like the state of an image."""
+    return " ".join(map(str, value.values())) if isinstance(value, dict) else str(value)

@@ -18,6 +18,7 @@ from imagesmith.store.executions import StepExecution
 from imagesmith.store.records import Record
 from imagesmith.values.names import canonical_json, iso_instant
 
+IMAGE_STATE_CHANGE: Final = "EC2 Image Builder Image State Change"
 PIPELINE_DISABLED: Final = "EC2 Image Builder Image Pipeline Automatically Disabled"
 STEP_WAITING: Final = "EC2 Image Builder Workflow Step Waiting"
 _IDS: Final = uuid.UUID("6f6b6c0e-5d5a-5a58-9b7e-1f0c5f6a7d11")
@@ -27,6 +28,13 @@ def pipeline_disabled(pipeline: Record, failures: int, *, moment: datetime) -> E
     """A pipeline became DISABLED after `failures` failed runs in a row (spec/pipelines.md 6)."""
     # a string, as AWS sends it
     return _event(pipeline, PIPELINE_DISABLED, [pipeline.arn], {"consecutive-failures": str(failures)}, moment)
+
+
+def image_state_changed(image: Record, before: str, state: Mapping[str, Any], *, moment: datetime) -> Event:
+    """An image went from the status `before` to a state, which has a reason after a failure."""
+    after = {name: state[name] for name in ("status", "reason") if state.get(name)}
+    detail = {"previous-state": {"status": before}, "state": after}
+    return _event(image, IMAGE_STATE_CHANGE, [image.arn], detail, moment)
 
 
 def step_waiting(step: StepExecution, workflow_arn: str, *, moment: datetime) -> Event:

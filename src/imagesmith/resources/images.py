@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from imagesmith.builds.image_states import enter_state
 from imagesmith.builds.retry import current_key
 from imagesmith.resources import versioned
 from imagesmith.resources.call import Call, EffectKind
@@ -71,22 +71,12 @@ def cancel(call: Call, request: ApiRequest) -> ApiResponse:
         raise invalid_value(_ARN, "The image is in a terminal state and cannot be cancelled.")
     stored_builds.request_cancel(call.tx, record.arn)
     if record.status == ImageStatus.PENDING:
-        document = {**record.document, "state": {"status": ImageStatus.CANCELLED}}
-        queries.replace(call.tx, replace(record, document=document, status=ImageStatus.CANCELLED))
-        follow_pipeline(call, record, ImageStatus.CANCELLED)
+        enter_state(call.tx, record, {"status": ImageStatus.CANCELLED}, moment=call.now)
     if call.builds is not None:
         build = stored_builds.get_build(call.tx, record.arn)
         key = current_key(build) if build else record.arn
         call.afterwards(EffectKind.CANCEL, key, partial(call.builds.cancel, key))
     return {_ARN: record.arn}
-
-
-def follow_pipeline(call: Call, image: Record, status: str) -> None:
-    """Update lastRunStatus from the newest image of the pipeline (spec/pipelines.md 1)."""
-    pipeline = queries.get(call.tx, image.source) if image.source else None
-    newest = queries.newest_of_source(call.tx, image.source) if pipeline else None
-    if pipeline is not None and newest is not None and newest.arn == image.arn:
-        queries.replace(call.tx, replace(pipeline, document={**pipeline.document, "lastRunStatus": status}))
 
 
 def delete(call: Call, request: ApiRequest) -> ApiResponse:

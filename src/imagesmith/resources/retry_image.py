@@ -11,15 +11,15 @@ from functools import partial
 from typing import Final
 
 from imagesmith.builds.executions import execution_id
+from imagesmith.builds.image_states import enter_state
 from imagesmith.builds.journal import retry_key
 from imagesmith.builds.retry import REPEATED, phase_to_repeat
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.resources.call import Call, EffectKind
 from imagesmith.resources.errors import ApiError, invalid_request
 from imagesmith.resources.images import KIND as IMAGE
-from imagesmith.resources.images import follow_pipeline
 from imagesmith.resources.resolution import find
-from imagesmith.store import amis, executions, queries, stored_builds
+from imagesmith.store import amis, executions, stored_builds
 from imagesmith.store.records import Build, Record
 from imagesmith.values.api import ApiRequest, ApiResponse
 from imagesmith.values.states import UNSUCCESSFUL_IMAGE, ExecutionStatus, ImageStatus, ScanStatus
@@ -77,8 +77,7 @@ def _no_output(image: Record, why: str) -> ApiError:
 
 def _move(call: Call, image: Record, phase: ImageStatus) -> None:
     """Enter the phase and remove the record of the failure."""
-    document = {**image.document, "state": {"status": phase}}
+    document = dict(image.document)
     if phase == ImageStatus.TESTING and "scanState" in document:
         document["scanState"] = {"status": ScanStatus.PENDING}
-    queries.replace(call.tx, replace(image, document=document, status=phase))
-    follow_pipeline(call, image, phase)
+    enter_state(call.tx, replace(image, document=document), {"status": phase}, moment=call.now)
