@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.build_logs.logs import log_path
+from imagesmith.cli.build_details import read_details
 from imagesmith.cli.context import connect, settings_of
-from imagesmith.cli.facts import read_facts
 from imagesmith.values.names import parse_instant
 from schedule_clock import local_postgresql
 from testing.buildah import Buildah, opened_buildah
@@ -186,7 +186,7 @@ def main() -> None:
             ours.append(seconds)
             firsts.append(first_command(data_dir, untyped, arn))
             theirs.append(run_buildah(buildah, base))
-        stages = read_facts(settings_of(data_dir), arn).stages
+        stages = read_details(settings_of(data_dir), arn).stages
         run_pipeline(untyped, pipeline, CACHED)
         run_buildah(buildah, base, layers=True)
         again = [

@@ -135,7 +135,7 @@ def measure_steps(arguments: argparse.Namespace, folder: Path) -> None:
                     lambda: run_peer(program, arguments.steps, folder) - empty.wall[-1], around=empty.processor[-1]
                 )
     finally:
-        storage.sweep()
+        storage.remove_leftovers()
         storage.close()
     print_steps({name: cost for name, cost in costs.items() if cost.wall}, arguments)
 

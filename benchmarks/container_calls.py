@@ -40,7 +40,7 @@ def main() -> None:
             with opened_buildah(folder / "buildah") as buildah:
                 print_calls(storage, image, rounds, buildah)
             print_launches(storage, image, max(rounds // 3, 3))
-            storage.sweep()
+            storage.remove_leftovers()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -19,8 +19,8 @@ from botocore.exceptions import BotoCoreError
 from rich.table import Table
 from services import HERE, REGION
 
+from imagesmith.cli.build_details import read_details
 from imagesmith.cli.context import first_key, settings_of
-from imagesmith.cli.facts import read_facts
 from imagesmith.cli.follow import follow_build
 from imagesmith.cli.image import describe_changes, packages_of
 from imagesmith.cli.log_watch import RetryingClient
@@ -122,14 +122,14 @@ def create_approval(client: Any) -> list[dict[str, str]]:
 
 
 def show_images(images: list[dict[str, Any]], data_dir: Path) -> None:
-    facts = [read_facts(settings_of(data_dir), image["arn"]) for image in images]
+    builds = [read_details(settings_of(data_dir), image["arn"]) for image in images]
     table = Table("", *(image["version"] for image in images), title="what was built")
     table.add_row("image", *(image["arn"] for image in images))
-    table.add_row("digest", *(fact.digest for fact in facts))
-    table.add_row("size", *(human_size(fact.size) for fact in facts))
-    table.add_row("packages", *(str(fact.packages) for fact in facts))
-    for stage in dict.fromkeys(stage for fact in facts for stage in fact.stages):
-        table.add_row(f"time {stage}", *(f"{fact.stages.get(stage, 0):.1f} s" for fact in facts))
+    table.add_row("digest", *(build.digest for build in builds))
+    table.add_row("size", *(human_size(build.size) for build in builds))
+    table.add_row("packages", *(str(build.packages) for build in builds))
+    for stage in dict.fromkeys(stage for build in builds for stage in build.stages):
+        table.add_row(f"time {stage}", *(f"{build.stages.get(stage, 0):.1f} s" for build in builds))
     console.print(table)
 
 

@@ -139,7 +139,7 @@ def container_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cont
     """A storage of the session, closed and gone at the end."""
     with opened_storage(tmp_path_factory.mktemp("storage")) as storage:
         yield storage
-        storage.sweep()
+        storage.remove_leftovers()
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,12 @@ RETIRED_PHRASES = {
     r"\bof our own\b": "private", r"\btried (again|anew)\b": "retried",
 }  # fmt: skip
 """A phrase of texts that users read, as a pattern, and what is written in its place."""
+RETIRED_PARTS = {
+    "place": frozenset({"place", "places", "placed"}),  # path, position, slot, lineage, destination, target, ...
+    "facts": frozenset({"fact", "facts"}),  # properties, metadata, details, update of an outcome, ...
+    "sweep": frozenset({"sweep", "sweeps", "sweeper", "swept"}),  # clean-up, remove_leftovers; enqueuing at a start
+}
+"""Words that had several meanings, by the names of code that they may not be part of."""
 SOURCE = ROOT / "src/imagesmith"
 PAGES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("docs/*.md"), ROOT / "README.md"])
 
@@ -53,15 +59,25 @@ def test_a_retired_word_does_not_come_back(retired: str) -> None:
     assert not found, f"'{retired}' is '{RETIRED[retired]}' now: {', '.join(found)}"
 
 
-def test_no_name_of_the_code_is_a_place() -> None:
-    """It had nine meanings: path, position, slot, lineage, destination and more have words of their own."""
+@pytest.mark.parametrize("words", RETIRED_PARTS.values(), ids=RETIRED_PARTS)
+def test_no_name_of_the_code_has_a_retired_word_in_it(words: frozenset[str], names: list[tuple[str, str]]) -> None:
+    """A word with many meanings; in prose it may stand, as a name it says nothing."""
     found = [
-        f"{module.relative_to(SOURCE)}:{line} {name}"
-        for module in sorted(SOURCE.rglob("*.py"))
-        for line, name in _names(ast.parse(module.read_text(encoding="utf-8")))
-        if {"place", "places", "placed"} & {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+        f"{module} {name}"
+        for module, name in names
+        if words & {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
     ]
     assert not found, f"say what it is: {', '.join(found)}"
+
+
+@pytest.fixture(scope="module")
+def names() -> list[tuple[str, str]]:
+    """What the code calls its modules, variables, arguments, members, functions and classes."""
+    return [
+        (f"{module.relative_to(SOURCE)}:{line}", name)
+        for module in sorted(SOURCE.rglob("*.py"))
+        for line, name in [(1, module.stem), *_names(ast.parse(module.read_text(encoding="utf-8")))]
+    ]
 
 
 def test_the_words_that_took_their_place_are_used() -> None:

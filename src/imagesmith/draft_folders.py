@@ -30,7 +30,7 @@ def draft_folder(drafts: Path, *, lock: Path, cancellation: Cancellation | None 
     Raises Cancelled.
     """
     with ExitStack() as stack:
-        # or a sweep could remove the folder before its own lock is held
+        # or a clean-up could remove the folder before its own lock is held
         with file_lock(lock, cancellation=cancellation):
             folder = Path(tempfile.mkdtemp(dir=drafts)).absolute()
             stack.callback(remove_tree, folder)

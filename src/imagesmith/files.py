@@ -4,7 +4,7 @@
                   '--> on any failure the draft is removed and the target stays as it was
 
 A reader never sees half a file, and a written file survives a power cut. A process that is killed in the middle
-leaves its draft: a caller with a folder for drafts sweeps that folder; elsewhere the draft is a small hidden file
+leaves its draft: a caller with a folder for drafts cleans it up; elsewhere the draft is a small hidden file
 beside the target, which a later write of the target removes: a draft of this module if no writer holds its lock, a
 draft of a tool, which may replace the locked file, once it is a day old.
 
@@ -40,7 +40,7 @@ def write_atomically(
 ) -> bool:
     """Create or replace a file; returns False if it exists and `replace` is false. Raises OSError.
 
-    `mode` is exact, whatever the umask. `drafts`: a folder on the same file system that is swept. Without
+    `mode` is exact, whatever the umask. `drafts`: a folder on the same file system that is cleaned up. Without
     `replace`, one of two processes that create the file at the same time wins, and both read the same content.
     """
     content = data.encode() if isinstance(data, str) else data

@@ -28,7 +28,7 @@ class TreeNotRead(OSError):
 def remove_tree(path: Path) -> bool:
     """Remove a folder with everything in it, or a file; returns whether it is gone.
 
-    What cannot be removed is logged and left to the next sweep: it must not stop a server or another build.
+    What cannot be removed is logged and left to the next clean-up: it must not stop a server or another build.
     """
     done = processes.run(
         ["rm", "--recursive", "--force", "--one-file-system", "--", str(path)], timeout=_SECONDS, limit=_ERROR_BYTES

@@ -194,7 +194,7 @@ def test_failures_name_the_disk_and_leave_nothing(store: DiskStore, tmp_path: Pa
     (dead / "out.vmdk").touch()
     stray.touch()
     with store.draft() as alive:
-        assert store.sweep() == [dead.name, stray.name]
+        assert store.remove_leftovers() == [dead.name, stray.name]
         assert list((store.folder / "drafts").iterdir()) == [alive.parent]
     assert list((store.folder / "drafts").iterdir()) == []
 

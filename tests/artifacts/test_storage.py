@@ -195,7 +195,7 @@ def test_a_sweep_removes_what_no_live_build_owns(tmp_path: Path) -> None:
             (storage.mount(name) / "file").write_text(name)
             storage.remove_image(storage.commit(name))
         (storage.root / "tmp" / "left").mkdir()
-        report = storage.sweep(["alive"])
+        report = storage.remove_leftovers(["alive"])
         assert report.containers == ("dead",) and storage.containers() == ("alive",)
         assert [Path(place).parent.name for place in storage.mounted()] == ["alive"]
         assert list((storage.root / "tmp").iterdir()) == []
@@ -238,7 +238,7 @@ def test_a_killed_process_leaves_nothing_behind_a_sweep(tmp_path: Path, moment: 
         process.kill()
         process.wait()
         process.stdout.close()
-        storage.sweep()
+        storage.remove_leftovers()
         assert storage.containers() == () and storage.mounted() == ()
         assert list((storage.root / "tmp").iterdir()) == [] and list((storage.root / "leases").iterdir()) == []
         for image in storage.images():

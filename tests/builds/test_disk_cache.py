@@ -10,7 +10,7 @@ import pytest
 
 from imagesmith.artifacts.overlays import DiskState
 from imagesmith.build_logs.logs import log_path
-from imagesmith.builds.disk_cache import Stage, facts_key, find_facts, keep_facts, log_hit, stages
+from imagesmith.builds.disk_cache import Stage, find_values, keep_values, log_hit, stages, values_key
 from imagesmith.builds.steps.context import StepRun
 from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.recipes.plan import BuildPlan, PlannedComponent, PlannedMachine, PlannedParent
@@ -118,18 +118,18 @@ def test_a_state_is_found_until_it_is_as_old_as_the_run_allows(run: StepRun, clo
     run = replace(run, plan=replace(MACHINE_PLAN, machine=PlannedMachine(cache_seconds=7200.0)))
     state = DiskState("0" * 40, clock().timestamp())
     clock.advance(minutes=30)
-    keep_facts(run, state, "inventory", {"rows": []}, now=clock())
-    key = facts_key(state.key, "inventory")
+    keep_values(run, state, "inventory", {"rows": []}, now=clock())
+    key = values_key(state.key, "inventory")
     clock.advance(minutes=60)
-    found = find_facts(run, key)
-    assert found is not None and found.entry.facts == {"rows": []}
+    found = find_values(run, key)
+    assert found is not None and found.entry.values == {"rows": []}
     log_hit(run, "inventory", found, now=clock())
     log = log_path(run.worker_context.settings.data_dir / "logs", MACHINE_ARN)
     assert "(at most 1.5 h old)" in log.read_text()
     clock.advance(minutes=29)
-    assert find_facts(run, key) is not None
+    assert find_values(run, key) is not None
     clock.advance(minutes=2)
-    assert find_facts(run, key) is None
+    assert find_values(run, key) is None
 
 
 @pytest.mark.tool
@@ -137,9 +137,9 @@ def test_the_settings_bound_the_age_that_a_run_may_allow(run: StepRun, clock: Mo
     """A run that allows a year finds nothing that is older than `machines.cache_max_age_hours`."""
     run = replace(run, plan=replace(MACHINE_PLAN, machine=PlannedMachine(cache_seconds=365 * 86400.0)))
     state = DiskState("1" * 40, clock().timestamp())
-    keep_facts(run, state, "image", {"digest": "sha256:1"}, now=clock())
+    keep_values(run, state, "image", {"digest": "sha256:1"}, now=clock())
     hours = run.worker_context.settings.machines.cache_max_age_hours
     clock.advance(hours=hours, seconds=-60)
-    assert find_facts(run, facts_key(state.key, "image")) is not None
+    assert find_values(run, values_key(state.key, "image")) is not None
     clock.advance(seconds=120)
-    assert find_facts(run, facts_key(state.key, "image")) is None
+    assert find_values(run, values_key(state.key, "image")) is None

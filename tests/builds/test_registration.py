@@ -49,7 +49,7 @@ def test_an_image_stands_for_the_disk_of_its_snapshot(run: StepRun, disk: Disk) 
         "credentials",
         None,
     )
-    assert done.facts.parent is not None and done.facts.parent.digest == disk.digest
+    assert done.update.parent is not None and done.update.parent.digest == disk.digest
 
 
 def test_tags_of_the_snapshot_stand_under_the_images_own(run: StepRun, disk: Disk) -> None:

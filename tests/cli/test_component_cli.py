@@ -227,7 +227,7 @@ def authoring(tmp_path: Path) -> Iterator[Path]:
     source = exported(storage, image, tmp_path / "exported")
     storage.tool(["skopeo", "copy", "--quiet", source, f"oci-archive:{tmp_path}/tiny.tar"], what="export")
     yield data
-    storage.sweep()
+    storage.remove_leftovers()
     storage.close()
 
 

@@ -84,7 +84,7 @@ def test_deep_folders_in_a_mount_are_gone_with_the_build(bench: DockerfileBench,
         f"FROM {PARENT} AS one\nRUN echo 1 > /a\nFROM {PARENT}\nRUN --mount={mount} mkdir -p /x/{_DEEP}\n"
     ).whole()
     assert bench.left() == []
-    bench.storage.sweep()
+    bench.storage.remove_leftovers()
 
 
 def test_reserved_names_are_found_in_deep_folders(bench: DockerfileBench) -> None:

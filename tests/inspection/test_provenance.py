@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesmith.inspection.provenance import BuildFacts, Provenance, VerificationFailed, masked, statement, verify
+from imagesmith.inspection.provenance import Provenance, RunDetails, VerificationFailed, masked, statement, verify
 from imagesmith.inspection.signing import PublicKey, SigningError, SigningKey, open_envelope, public_key_path
 from imagesmith.recipes.plan import BuildPlan, PlannedComponent, PlannedDocument, PlannedParent
 from imagesmith.values.names import sha256_hex
@@ -34,7 +34,7 @@ PLAN = BuildPlan(
     dockerfile="FROM x\n", working_directory="/tmp", tests_enabled=True, tests_timeout_minutes=1,
     collect_metadata=True, targets=(),
 )  # fmt: skip
-FACTS = BuildFacts(
+FACTS = RunDetails(
     "web:1.0.0-3", DIGEST, PARENT,
     datetime(2026, 11, 23, 12, 0, tzinfo=UTC), datetime(2026, 11, 23, 12, 1, tzinfo=UTC), "key",
 )  # fmt: skip

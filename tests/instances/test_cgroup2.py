@@ -28,7 +28,7 @@ from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.isolation import private_mounts
 from imagesmith.instances.limits import leftover_groups
-from imagesmith.instances.sweep import sweep_instances
+from imagesmith.instances.leftovers import remove_left_instances
 
 private_mounts()
 storage, image, frozen = ContainerStorage.open(Path(sys.argv[1])), sys.argv[2], sys.argv[3]
@@ -49,7 +49,7 @@ CLOSED = "begin().close()\nprint(json.dumps([str(place) for place in leftover_gr
 KILLED = 'instance = begin()\nprint("frozen", flush=True)\nsys.stdin.read()\n'
 SWEPT = """
 before = leftover_groups(storage.key)
-sweep_instances(storage)
+remove_left_instances(storage)
 print(json.dumps([len(before), [str(place) for place in leftover_groups(storage.key)]]))
 """
 

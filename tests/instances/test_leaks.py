@@ -15,9 +15,9 @@ import pytest
 
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.command import Command
+from imagesmith.instances.leftovers import remove_left_instances
 from imagesmith.instances.limits import leftover_groups
 from imagesmith.instances.protocol import InstanceError
-from imagesmith.instances.sweep import sweep_instances
 from testing.containers import Launch, with_config
 from testing.leaks import groups_of, processes_with, wait_until_gone
 
@@ -71,7 +71,7 @@ def test_kill_9_of_the_server_leaves_no_process_and_no_mount(
     process.communicate()
     assert wait_until_gone("sleep 6161", f"/proc/{process.pid}/fd/", "killed-build") == []
     assert set(container_storage.mounted()) <= before
-    report = sweep_instances(container_storage)
+    report = remove_left_instances(container_storage)
     assert len(report.containers) == 1
     assert container_storage.containers() == ()
     assert leftover_groups(container_storage.key) == ()
@@ -91,7 +91,7 @@ def test_a_run_that_was_frozen_when_the_server_was_killed_ends_with_the_sweep(
                 (group / name).write_text(state)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    sweep_instances(container_storage)
+    remove_left_instances(container_storage)
     assert wait_until_gone("sleep 6161", f"/proc/{process.pid}/fd/", "killed-build") == []
     assert container_storage.containers() == ()
     assert leftover_groups(container_storage.key) == ()
@@ -103,7 +103,7 @@ def test_a_sweep_spares_what_is_alive(launch: Launch, container_storage: Contain
     alive = launch(name="alive-build")
     container_storage.create("dead-build", "scratch")
     container_storage.mount("dead-build")
-    report = sweep_instances(container_storage, {"alive-build"})
+    report = remove_left_instances(container_storage, {"alive-build"})
     assert report.containers == ("dead-build",)
     assert alive.run(Command(["/bin/true"])).returncode == 0
 

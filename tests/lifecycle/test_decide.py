@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from imagesmith.lifecycle.age import Age
 from imagesmith.lifecycle.decide import AFFECTED, Candidate, decide, is_subject
-from imagesmith.lifecycle.exclusions import AmiFacts, exclusion_of
+from imagesmith.lifecycle.exclusions import AmiProperties, exclusion_of
 from imagesmith.lifecycle.policy import AmiExclusions, LifecyclePolicy
 from imagesmith.values.states import UNFINISHED_IMAGE, ImageStatus
 from imagesmith.values.version import Version
@@ -197,7 +197,7 @@ def test_ages_follow_the_calendar(value: int, unit: Any, start: str, end: str) -
     assert Age(value, unit).after(moment).date().isoformat() == end
 
 
-FACTS = AmiFacts(
+FACTS = AmiProperties(
     region="eu-west-1", public=True, tags={"a": "1"}, shared_accounts=frozenset({"111111111111"}),
     last_launched=NOW - timedelta(days=3),
 )  # fmt: skip

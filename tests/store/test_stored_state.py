@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesmith.store import executions, queries, stored_builds
-from imagesmith.store.build_outcome import BuildOutcome, BuildParent, Retry, StepFacts, UnpackedDisk
+from imagesmith.store.build_outcome import BuildOutcome, BuildParent, BuildUpdate, Retry, UnpackedDisk
 from imagesmith.store.database import Database
 from imagesmith.store.execution_state import ExecutionState, PartStart, WorkflowResult
 from imagesmith.store.internal_members import InternalMembers
@@ -94,7 +94,7 @@ def test_a_new_build_stores_nothing_and_is_no_retry(database: Database) -> None:
 def test_an_outcome_comes_back_as_it_was_stored(outcome: BuildOutcome) -> None:
     """Through JSON and back nothing is lost."""
     assert BuildOutcome.from_json(outcome.to_json()) == outcome
-    assert StepFacts().added_to(outcome) == outcome
+    assert BuildUpdate().added_to(outcome) == outcome
 
 
 def test_a_run_and_its_steps_of_an_earlier_version_are_read(database: Database) -> None:
@@ -144,7 +144,7 @@ def test_a_run_and_its_steps_of_an_earlier_version_are_read(database: Database) 
         ({"status": "COMPLETED", "outputs": {}}, WorkflowStepResult(status=StepVerdict.COMPLETED)),
         (
             {"status": "COMPLETED", "facts": {"digest": "sha256:a"}},
-            WorkflowStepResult(status=StepVerdict.COMPLETED, facts={"digest": "sha256:a"}),
+            WorkflowStepResult(status=StepVerdict.COMPLETED, values={"digest": "sha256:a"}),
         ),
         ({"status": "FAILED", "message": "m"}, WorkflowStepResult.failed("m")),
         (

@@ -3,7 +3,7 @@
     disks/
       sha256/<hex>         one disk, read-only; its name is the digest of its bytes
       documents/<hex>/     documents about it: inventory, provenance
-      drafts/<draft>/      being written; those of killed processes are removed by sweep()
+      drafts/<draft>/      being written; those of killed processes are removed by remove_leftovers()
 
 A disk appears under its name only when it is complete and on the medium: write, fsync, rename.
 """
@@ -207,7 +207,7 @@ class DiskStore:
             _convert(["-f", "qcow2", "-m", "4", *options, str(disk.path), str(target)], cancellation)
             yield target
 
-    def sweep(self) -> list[str]:
+    def remove_leftovers(self) -> list[str]:
         """Remove the drafts of killed processes; returns their names."""
         with file_lock(self._lock):
             return remove_abandoned(self._drafts)

@@ -63,10 +63,10 @@ class CachedState:
     build: str = ""
     """The image build that made it."""
     file: str = ""
-    """Name of the overlay's file; empty for an entry that holds facts only."""
+    """Name of the overlay's file; empty for an entry that holds values only."""
     on: str = ""
     """Name of its backing file. The state `before` may have been reached again, in another file."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
       home/                                         HOME of skopeo, which moves images from and to registries
 
 Nothing of the user's own storage, credentials or configuration is read or written. Working containers are named
-`<build id>-<role>`, so a sweep can distinguish containers of live builds from those of dead builds. Mounts end with
+`<build id>-<role>`, so a clean-up knows the containers of live builds from those of dead builds. Mounts end with
 `unmount`, with `close`, or with the mount namespace of the server (instances/isolation.py).
 """
 
@@ -70,8 +70,8 @@ class ContainerExists(StorageError):
 
 
 @dataclass(frozen=True)
-class SweepReport:
-    """The containers and mounts that a sweep removed."""
+class Leftovers:
+    """The containers and mounts that a clean-up removed."""
 
     containers: tuple[str, ...]
     mounts: tuple[str, ...]
@@ -136,7 +136,7 @@ class ContainerStorage:
             )  # fmt: skip
 
     def scratch(self) -> AbstractContextManager[Path]:
-        """A temporary folder, removed at its end; that of a killed process by the next sweep."""
+        """A temporary folder, removed at its end; that of a killed process by the next clean-up."""
         return self._store.draft()
 
     # Working containers
@@ -371,7 +371,7 @@ class ContainerStorage:
 
     # Leftovers
 
-    def sweep(self, alive: Callable[[str], bool] | Iterable[str] = ()) -> SweepReport:
+    def remove_leftovers(self, alive: Callable[[str], bool] | Iterable[str] = ()) -> Leftovers:
         """Remove working containers that no live build owns, mounts of dead ones, temporary files, and layers that
         nothing names.
 
@@ -385,7 +385,7 @@ class ContainerStorage:
             _detach(mount)
         with reported("removing what nothing names"):
             self._store.collect()
-        return SweepReport(gone, mounts)
+        return Leftovers(gone, mounts)
 
     def remove_dead(self, alive: Callable[[str], bool]) -> None:
         """Remove working containers without an owner, while others are being made and used."""

@@ -50,8 +50,8 @@ class Start:
     cached: Sequence[Mapping[str, Any]]
     """What it took from earlier builds."""
 
-    def facts(self) -> BuildParent:
-        """The facts that finished_image() needs, also after a crash."""
+    def built_parent(self) -> BuildParent:
+        """The parent as finished_image() needs it, also after a crash."""
         return BuildParent(digest=self.parent.digest, image=self.plain.id, triggers=tuple(self.plain.triggers))
 
 
@@ -79,7 +79,7 @@ class FinishedImage:
 
 
 def finished_image(work: Work, image_id: str, *, parent: BuildParent) -> FinishedImage:
-    """Apply the rest of the Dockerfile to the committed image; `parent`: the facts of its start."""
+    """Apply the rest of the Dockerfile to the committed image; `parent`: what it was started from."""
     cached: list[Mapping[str, Any]] = []
     with _dockerfile(work, "after", parent.image, parent.triggers, cached) as build:
         return FinishedImage(build.after_components(image_id), cached)

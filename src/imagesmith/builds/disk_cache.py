@@ -90,7 +90,7 @@ def resume(work: Work, machine: MachineInstance, ways: Sequence[Stage], *, now: 
         found = work.worker_context.overlays.find(stage.key, max_age=max_age) if stage.key else None
         if found is None:
             continue
-        identity = MachineIdentity.from_json(found.entry.facts["identity"])
+        identity = MachineIdentity.from_json(found.entry.values["identity"])
         machine.resume(BackingChain(machine.disk.parent, found.files), identity)
         machine.disk.state = DiskState(stage.key, found.entry.since, stage.key, found.entry.file)
         for position, item in enumerate(ways[:count], 1):
@@ -138,7 +138,7 @@ def keep_component(work: Work, machine: MachineInstance, stage: Stage, *, now: d
         build=_build(work),
         file=overlay_file(stage.key),
         on=state.on,
-        facts={"identity": machine.disk.identity.to_json()},
+        values={"identity": machine.disk.identity.to_json()},
     )
     with work.timed("cache"):
         overlay = machine.snapshot_disk(entry.file)
@@ -146,14 +146,14 @@ def keep_component(work: Work, machine: MachineInstance, stage: Stage, *, now: d
     machine.disk.state = DiskState(stage.key, state.since, stage.key if kept else None, entry.file)
 
 
-def find_facts(work: Work, key: str) -> CachedOverlay | None:
-    """The stored facts of a state."""
+def find_values(work: Work, key: str) -> CachedOverlay | None:
+    """The stored values of a state."""
     return work.worker_context.overlays.find(key, max_age=planned(work).cache_seconds)
 
 
-def keep_facts(work: Work, state: DiskState, name: str, facts: Mapping[str, Any], *, now: datetime) -> None:
-    """Store facts of a state: its `image`, its `inventory`."""
-    key = facts_key(state.key, name)
+def keep_values(work: Work, state: DiskState, name: str, values: Mapping[str, Any], *, now: datetime) -> None:
+    """Store values of a state: its `image`, its `inventory`."""
+    key = values_key(state.key, name)
     lineage = f"{work.plan.account}/{work.plan.region}/{work.plan.name}/{name}"
     entry = CachedState(
         key=key,
@@ -164,13 +164,13 @@ def keep_facts(work: Work, state: DiskState, name: str, facts: Mapping[str, Any]
         made=now.timestamp(),
         since=state.since,
         build=_build(work),
-        facts=facts,
+        values=values,
     )
     _store(work, entry, None)
 
 
-def facts_key(key: str, name: str) -> str:
-    return next_key(key, {"facts": name})
+def values_key(key: str, name: str) -> str:
+    return next_key(key, {"values": name})
 
 
 def log_hit(work: Work, what: str, found: CachedOverlay, *, now: datetime) -> None:

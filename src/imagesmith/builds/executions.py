@@ -24,7 +24,7 @@ from imagesmith.builds.new_attempts import inherited_state, new_step_state, with
 from imagesmith.events.messages import step_waiting
 from imagesmith.recipes.plan import PlannedWorkflow
 from imagesmith.store import executions, stored_builds
-from imagesmith.store.build_outcome import StepFacts
+from imagesmith.store.build_outcome import BuildUpdate
 from imagesmith.store.database import Database
 from imagesmith.store.events import put_event
 from imagesmith.store.execution_state import ExecutionState, PartStart
@@ -170,17 +170,17 @@ class ExecutionRecords:
         result: WorkflowStepResult,
         *,
         stages: Mapping[str, float] | None = None,
-        facts: StepFacts | None = None,
+        update: BuildUpdate | None = None,
     ) -> None:
         """Enter the final state of a result. `stages`: names and seconds for the image;
-        `facts`: further facts of the image."""
+        `update`: further values of the build's outcome."""
         with self._writing() as tx:
             step = executions.get_step(tx, id)
             if step is None or step.status in FINAL_STEP:
                 return
             self._end(tx, step, result)
-            learned = facts or StepFacts()
-            if stages or learned != StepFacts():
+            learned = update or BuildUpdate()
+            if stages or learned != BuildUpdate():
                 stored_builds.change_outcome(
                     tx, self._image_arn, lambda outcome: learned.added_to(outcome).with_stages(stages or {})
                 )

@@ -113,11 +113,11 @@ def signed_provenance(
 ) -> tuple[bytes, str]:
     """The provenance of an image as a signed envelope, and the id of the key."""
     key = SigningKey.open(worker_context.settings.data_dir)
-    facts = provenance.BuildFacts(
+    details = provenance.RunDetails(
         plan.layout_reference, digest, parent_digest, started, worker_context.clock(), key.public.id, parent,
         tuple(cached),
     )  # fmt: skip
-    return key.envelope(provenance.statement(plan, facts)), key.public.id
+    return key.envelope(provenance.statement(plan, details)), key.public.id
 
 
 def scan(work: Work, wanted: PlannedScan, digest: str) -> ScanReport:
@@ -206,15 +206,15 @@ def keep_disk_inventory(work: Work, digest: str, made: datetime) -> None:
         return
     try:
         with work.timed("inventory"):
-            facts = _disk_facts(work, digest, made)
+            found = _disk_inventory(work, digest, made)
     except DiskError as error:
         work.log.line("inventory", f"warning: the packages of the disk cannot be read from outside: {error}")
         return
-    work.worker_context.inspections.put_inventory(work.plan.image_arn, facts["rows"], os_version=facts["osVersion"])
-    work.log.line("inventory", facts["words"])
+    work.worker_context.inspections.put_inventory(work.plan.image_arn, found["rows"], os_version=found["osVersion"])
+    work.log.line("inventory", found["words"])
 
 
-def _disk_facts(work: Work, digest: str, started: datetime) -> dict[str, Any]:
+def _disk_inventory(work: Work, digest: str, started: datetime) -> dict[str, Any]:
     """The inventory of a disk; a disk that several builds made is read once."""
     disks = work.worker_context.disks
     known = disks.documents(digest).get(_INVENTORY)
@@ -225,9 +225,9 @@ def _disk_facts(work: Work, digest: str, started: datetime) -> dict[str, Any]:
     image = DescribedImage.of(work.plan.layout_reference, digest, iso_instant(started))
     disks.attach(digest, "cyclonedx.json", cyclonedx_document(image, inventory, work.cancellation))
     disks.attach(digest, "spdx.json", spdx_document(image, inventory, work.cancellation))
-    facts = {"rows": inventory.rows(), "osVersion": inventory.system.os_version, "words": inventory.summary()}
-    disks.attach(digest, _INVENTORY, json.dumps(facts).encode())
-    return facts
+    kept = {"rows": inventory.rows(), "osVersion": inventory.system.os_version, "words": inventory.summary()}
+    disks.attach(digest, _INVENTORY, json.dumps(kept).encode())
+    return kept
 
 
 def push_for_scan(work: Work, wanted: PlannedScan, digest: str) -> None:

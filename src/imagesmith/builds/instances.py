@@ -9,7 +9,7 @@
                attached again, also by another process
 
 An instance that was attached when its process died is gone: the effects of half a command are unknown, and files of
-the sandbox may be left in it. So the sweep at the start removes every instance that is not at rest.
+the sandbox may be left in it. So the clean-up at the start removes every instance that is not at rest.
 """
 
 from __future__ import annotations

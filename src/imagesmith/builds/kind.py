@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from imagesmith.builds.worker_context import WorkerContext
 
 Finish = Callable[["StepRun", Mapping[str, Any]], dict[str, Any]]
-"""A part of the end of a BUILD workflow: (work, outputs and facts so far) -> more facts. The fact `digest` is the
-digest of the output image. Raises the errors of actions."""
+"""A part of the end of a BUILD workflow: (work, outputs and values so far) -> more values. The value `digest` is
+that of the output image. Raises the errors of actions."""
 
 
 class BuildKind(Protocol):

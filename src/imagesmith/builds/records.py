@@ -143,7 +143,7 @@ class ImageRecords:
 
     @persistent
     def pending(self) -> list[str]:
-        """Keys of runs that wait for an engine, oldest first, for the sweep at start-up (docs/design.md)."""
+        """Keys of runs that wait for an engine, oldest first; a start enqueues them (docs/design.md)."""
         with self.database.read() as tx:
             found = [record.arn for record in queries.by_status(tx, "image", UNFINISHED_IMAGE)]
             numbers = retry_numbers(tx, found)

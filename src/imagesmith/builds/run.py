@@ -132,18 +132,18 @@ class WorkflowRun:
         self, scope: Scope, ran: Sequence[Step], containers: Sequence[Mapping[str, Any]]
     ) -> WorkflowResult | None:
         outputs = resolve_outputs(self._document, scope)
-        facts: Mapping[str, Any] = {}
+        values: Mapping[str, Any] = {}
         for name, finish in self._finish:
-            result = self._journalled(name, partial(self._last, name, finish, {**outputs, **facts}))
+            result = self._journalled(name, partial(self._last, name, finish, {**outputs, **values}))
             if result.status == StepVerdict.LOST:
                 return None
             if result.status == StepVerdict.FAILED:
                 return self._roll_back(name, "", ran, scope, result)
-            facts = {**facts, **result.facts}
+            values = {**values, **result.values}
         completed = ExecutionStatus.COMPLETED
         self._journal.finalize(f"{self._tag} over", lambda _: self._close(completed, "", outputs))
         return WorkflowResult(
-            status=completed, outputs=outputs, containers=containers, digest=facts.get("digest", "")
+            status=completed, outputs=outputs, containers=containers, digest=values.get("digest", "")
         )
 
     def _last(
@@ -159,7 +159,7 @@ class WorkflowRun:
 
             def work() -> WorkflowStepResult:
                 run = self._steps.work(name, log, cancellation, 0.0, seconds)
-                return WorkflowStepResult(status=StepVerdict.COMPLETED, facts=finish(run, given))
+                return WorkflowStepResult(status=StepVerdict.COMPLETED, values=finish(run, given))
 
             result = self._steps.attempt(
                 name, "at the end of the build", work, made, log=log,

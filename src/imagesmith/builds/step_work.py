@@ -31,7 +31,7 @@ from imagesmith.distribution.failures import DistributionFailed
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation, Cancelled, ProcessFailed
 from imagesmith.recipes.plan import BuildPlan, PlannedWorkflow
-from imagesmith.store.build_outcome import StepFacts
+from imagesmith.store.build_outcome import BuildUpdate
 from imagesmith.store.database import StoreUnavailable
 from imagesmith.store.step_state import WorkflowStepResult
 from imagesmith.values.states import StepVerdict
@@ -134,12 +134,12 @@ class StepExecutor:
     ) -> WorkflowStepResult:
         id = step_id(self.run_context.id, step.name)
         seconds: dict[str, float] = {}
-        facts: StepFacts | None = None
+        update: BuildUpdate | None = None
 
         def work() -> WorkflowStepResult:
-            nonlocal facts
+            nonlocal update
             outcome = self._timed(step, inputs, log, cancellation, seconds)
-            facts = outcome.facts
+            update = outcome.update
             return _result(outcome)
 
         result = self.attempt(
@@ -151,7 +151,7 @@ class StepExecutor:
             return result
         if result.status == StepVerdict.SKIPPED:
             return self.skip(step, step.inputs)
-        return self.end(step, log, result, seconds=seconds, facts=facts)
+        return self.end(step, log, result, seconds=seconds, update=update)
 
     def _timed(
         self,
@@ -214,14 +214,14 @@ class StepExecutor:
         result: WorkflowStepResult,
         *,
         seconds: Mapping[str, float] | None = None,
-        facts: StepFacts | None = None,
+        update: BuildUpdate | None = None,
     ) -> WorkflowStepResult:
         words = f": {result.message}" if result.message else ""
         log.line("workflow", f"{self.run_context.id} {step.name} {result.status}{words}")
         path = self.worker_context.step_log(self.plan.image_arn, self.run_context.id, step.name)
         ship_step_log(self.plan, path, self.worker_context.s3, log, execution=self.run_context.id, step=step.name)
         id = step_id(self.run_context.id, step.name)
-        self.executions.end_step(id, result, stages=seconds, facts=facts)
+        self.executions.end_step(id, result, stages=seconds, update=update)
         return result
 
     def skip(self, step: Step, inputs: Mapping[str, Any]) -> WorkflowStepResult:

@@ -178,18 +178,18 @@ class WorkerContext:
     def step_log(self, image_arn: str, execution: str, step: str) -> Path:
         return step_log_path(self.settings.data_dir / "logs", image_arn, execution, step)
 
-    def sweep(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove the leftovers of a process that died; called before any build begins.
 
-        Everything that a start deletes is named here; instances/sweep.py is for commands without a server.
+        Everything that a start deletes is named here; instances/leftovers.py is for commands without a server.
         """
         end_orphans()
         ControlGroups(leftover_groups(f"{self.storage.key}-"), ()).remove()
         self.layer_cache.trim()
         self._forget_images()
-        self.storage.sweep(self.instances.suspended())
-        self.machines.sweep(self.instances.suspended())
-        self.disks.sweep()
+        self.storage.remove_leftovers(self.instances.suspended())
+        self.machines.remove_leftovers(self.instances.suspended())
+        self.disks.remove_leftovers()
         self.overlays.trim()
         self.layout.collect_garbage()
 

@@ -20,7 +20,7 @@ from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.cli.context import settings_of
 from imagesmith.cli.rights import become_root
-from imagesmith.instances.sweep import sweep_instances
+from imagesmith.instances.leftovers import remove_left_instances
 from imagesmith.locks import visitor_lock
 from imagesmith.managed.bases import managed_base, managed_bases
 from imagesmith.processes import Cancellation
@@ -45,7 +45,7 @@ def authoring_storage(stack: ExitStack, data_dir: Path) -> ContainerStorage:
     storage = ContainerStorage.for_data_dir(data_dir / "authoring")
 
     def tidy() -> None:
-        sweep_instances(storage)
+        remove_left_instances(storage)
 
     alone = stack.enter_context(visitor_lock(data_dir / "authoring" / "containers.lock", alone=tidy))
     if not alone:

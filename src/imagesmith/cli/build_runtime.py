@@ -45,12 +45,12 @@ class BuildRuntime:
     engine: EngineProcess
     worker: StoredWorker | None
     """The membership of this process; None where it is the only one."""
-    sweep: Future[None]
+    cleanup: Future[None]
     """The removal of what a dead process left, which mostly waits for a tool: a server makes its other parts."""
 
     def launch(self) -> None:
-        """Launch the engine; no build starts before the sweep has ended. Raises what either raises."""
-        self.sweep.result()
+        """Launch the engine; no build starts before the clean-up has ended. Raises what either raises."""
+        self.cleanup.result()
         self.engine.launch()
 
 
@@ -110,10 +110,10 @@ def make_build_runtime(
             shipper = LogShipper(settings.data_dir, settings.log_groups, worker_context.s3.client, time.time)
             shipper.start()
             stack.callback(shipper.close)
-        sweeper = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="sweep"))
+        cleaner = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="clean-up"))
         yield BuildRuntime(
             database=database, records=records, worker_context=worker_context, engine=engine, worker=worker,
-            sweep=sweeper.submit(worker_context.sweep),
+            cleanup=cleaner.submit(worker_context.remove_leftovers),
         )  # fmt: skip
 
 

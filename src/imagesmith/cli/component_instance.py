@@ -20,7 +20,7 @@ from imagesmith.cli.context import CommandFailed, settings_of
 from imagesmith.cli.disks import own_machines, used_disk
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.host import HostInstance
-from imagesmith.instances.machine.metadata import InstanceFacts
+from imagesmith.instances.machine.metadata import GuestMetadata
 from imagesmith.instances.protocol import Instance, InstanceError
 from imagesmith.processes import Cancellation
 
@@ -84,6 +84,6 @@ def _machine(
         used_disk(machines, settings, reference, on_line=on_line, cancellation=cancellation)
     )
     name = instance_name()
-    facts = InstanceFacts(instance_id=instance_id(name, ""), account=settings.account, region=settings.region)
-    options = replace(machines.options(), entry=entry, fast_boot=True, metadata=facts)
+    values = GuestMetadata(instance_id=instance_id(name, ""), account=settings.account, region=settings.region)
+    options = replace(machines.options(), entry=entry, fast_boot=True, metadata=values)
     return machines.launch(name, disk.path, options=options, cancellation=cancellation, on_line=on_line)

@@ -12,7 +12,7 @@ import click
 from sqlalchemy.engine import Connection
 
 from imagesmith.accounts.secret_box import open_existing
-from imagesmith.builds.instance_facts import InstanceMetadata
+from imagesmith.builds.instance_metadata import InstanceMetadata
 from imagesmith.builds.instances import instance_id
 from imagesmith.cli.authoring import instance_name
 from imagesmith.cli.component_documents import (

@@ -57,7 +57,7 @@ def own_machines(settings: Settings) -> MachineFactory:
     """A folder apart from the server's, so that neither cleans up the other's; names in it contain a process id."""
     machines = MachineFactory.of(settings, folder=(settings.data_dir / "authoring" / "machines"))
     end_orphans()
-    machines.sweep(_is_running)
+    machines.remove_leftovers(_is_running)
     return machines
 
 

@@ -31,7 +31,7 @@ from imagesmith.values.names import human_size
 from imagesmith.values.states import ImageStatus
 
 if TYPE_CHECKING:
-    from imagesmith.cli.facts import ShownFacts
+    from imagesmith.cli.build_details import BuildDetails
 
 _MORE = (
     ("scan_findings", "findings", "Show the vulnerabilities that the scan of a build found, worst first."),
@@ -111,15 +111,15 @@ def show(reference: str, data_dir: Path, as_json: bool) -> None:
     Example:  imagesmith image show web/1.0.0/1 --data-dir ./data
     """
     # commands that only use the API do not load the modules for the database
-    from imagesmith.cli.facts import read_facts
+    from imagesmith.cli.build_details import read_details
 
     with api_errors():
         found = get_image(data_dir, reference)
-    facts = read_facts(settings_of(data_dir), found["arn"])
+    details = read_details(settings_of(data_dir), found["arn"])
     if as_json:
-        print_json({**found, "build": facts.to_json()})
+        print_json({**found, "build": details.to_json()})
         return
-    make_console().print(describe(found, facts, settings_of(data_dir).data_dir))
+    make_console().print(describe(found, details, settings_of(data_dir).data_dir))
 
 
 @image.command()
@@ -192,7 +192,7 @@ def packages_of(client: Any, arn: str) -> dict[str, str]:
     return {item["packageName"]: item["packageVersion"] for page in pages for item in page["imagePackageList"]}
 
 
-def describe(found: Mapping[str, Any], facts: ShownFacts, data_dir: Path) -> Table:
+def describe(found: Mapping[str, Any], details: BuildDetails, data_dir: Path) -> Table:
     table = Table("", Column(overflow="fold"), show_header=False, box=None, pad_edge=False)
     state = found["state"]
     table.add_row("arn", found["arn"])
@@ -201,9 +201,9 @@ def describe(found: Mapping[str, Any], facts: ShownFacts, data_dir: Path) -> Tab
         table.add_row("reason", escape(state["reason"]))
     for name, value in (
         ("os", found.get("osVersion", "")),
-        ("digest", facts.digest),
-        ("size", human_size(facts.size) if facts.size else ""),
-        ("packages", str(facts.packages) if facts.packages else ""),
+        ("digest", details.digest),
+        ("size", human_size(details.size) if details.size else ""),
+        ("packages", str(details.packages) if details.packages else ""),
     ):
         if value:
             table.add_row(name, value)
@@ -212,7 +212,7 @@ def describe(found: Mapping[str, Any], facts: ShownFacts, data_dir: Path) -> Tab
             table.add_row("image", uri)
     for ami in found.get("outputResources", {}).get("amis", ()):
         table.add_row("ami", escape(f"{ami['image']}  {ami['region']}  {ami['accountId']}  {ami['name']}"))
-    for name, seconds in facts.stages.items():
+    for name, seconds in details.stages.items():
         table.add_row(f"time {name}", f"{seconds:.1f} s")
     table.add_row("log", escape(str(log_path(data_dir / "logs", found["arn"]))))
     uris = [uri for item in found.get("outputResources", {}).get("containers", ()) for uri in item["imageUris"]]

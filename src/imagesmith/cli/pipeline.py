@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from imagesmith.build_logs.logs import log_path
+from imagesmith.cli.build_details import read_details
 from imagesmith.cli.context import (
     CommandFailed,
     api_errors,
@@ -25,7 +26,6 @@ from imagesmith.cli.context import (
     print_json,
     settings_of,
 )
-from imagesmith.cli.facts import read_facts
 from imagesmith.cli.follow import follow_build
 from imagesmith.cli.image import describe
 from imagesmith.cli.lazy import PlainGroup
@@ -109,15 +109,15 @@ def run(name: str, follow: bool, cache: str, no_cache: bool, no_boot: bool, data
         return
     settings = settings_of(data_dir)
     final = follow_build(RetryingClient(data_dir), image_arn, settings.data_dir, quiet=as_json, sleep=time.sleep)
-    facts = read_facts(settings, image_arn)
+    details = read_details(settings, image_arn)
     if not as_json and not log_path(settings.data_dir / "logs", image_arn).exists():
         echo(
             f"no log lines: {settings.data_dir} is not the folder of this server; name it with --data-dir", err=True
         )
     if as_json:
-        print_json({**final, "build": facts.to_json()})
+        print_json({**final, "build": details.to_json()})
     else:
-        make_console().print(describe(final, facts, settings.data_dir))
+        make_console().print(describe(final, details, settings.data_dir))
     if final["state"]["status"] != ImageStatus.AVAILABLE:
         raise CommandFailed(f"the build ended {final['state']['status']}", f"imagesmith image logs {image_arn}")
 

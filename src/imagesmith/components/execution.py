@@ -28,7 +28,7 @@ from imagesmith.components.results import (
     StepResult,
     worst_status,
 )
-from imagesmith.components.scope import DocumentScope, Facts, StepRecord
+from imagesmith.components.scope import DocumentScope, ExecutionContext, StepRecord
 from imagesmith.components.secrets import Secrets
 from imagesmith.components.services import Services
 from imagesmith.components.step_environment import StepEnvironment
@@ -174,7 +174,7 @@ class Execution:
         for name in item.secret_parameters:
             self.secrets.add(values.get(name, ""))
         options = self.options
-        facts = Facts(
+        context = ExecutionContext(
             instance=self.step_environment.instance,
             environment=self.step_environment.environment,
             services=options.services,
@@ -185,7 +185,7 @@ class Execution:
             region=options.region,
             platform=item.document.platform,
         )
-        return DocumentScope(item.document, values, facts, self.secrets, resolved=self.resolved)
+        return DocumentScope(item.document, values, context, self.secrets, resolved=self.resolved)
 
     def _phase(self, index: int, item: DocumentRun, phase: Phase, scope: DocumentScope) -> tuple[PhaseResult, bool]:
         started = self.step_environment.clock.now()

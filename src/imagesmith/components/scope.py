@@ -1,6 +1,6 @@
 """The values of references at one moment of a run (spec/components.md 4).
 
-Facts      of the instance and the execution: context keys, environment     one per execution
+ExecutionContext   context keys and environment of the instance and the execution   one per execution
 Scope      of a document: parameters, constants, outputs of its steps       one per document
 resolver   of a step: adds its names and the current iteration              one per iteration
 """
@@ -47,7 +47,7 @@ class UnresolvedReference(ValueError):
 
 
 @dataclass
-class Facts:
+class ExecutionContext:
     """The values of `context:` and `env:`. The instance is queried once, at the first use."""
 
     instance: Instance
@@ -63,7 +63,7 @@ class Facts:
 
     def context(self, key: str) -> str:
         if key in ("osName", "osVersion", "hostname"):
-            return self._instance_facts().get(key, "")
+            return self._instance_values().get(key, "")
         now = self.clock.now()
         values: dict[str, Callable[[], str]] = {
             "executionId": lambda: self.execution_id,
@@ -79,7 +79,7 @@ class Facts:
     def variable(self, name: str) -> str:
         return self.environment.get(name, self.instance.environment.get(name, ""))
 
-    def _instance_facts(self) -> dict[str, str]:
+    def _instance_values(self) -> dict[str, str]:
         if self._release is None:
             script = "uname -n; cat /etc/os-release 2>/dev/null"
             completed = self.instance.run(Command(("sh", "-c", script), timeout=60))
@@ -109,7 +109,7 @@ class DocumentScope:
     document: ComponentDocument
     values: Mapping[str, str]
     """Parameters and constants."""
-    facts: Facts
+    execution: ExecutionContext
     secrets: Secrets
     records: dict[tuple[str, str], StepRecord] = field(default_factory=dict)
     resolved: dict[str, str] = field(default_factory=dict)
@@ -154,9 +154,9 @@ class _View:
         if isinstance(reference, ContextRef):
             if reference.key in ("phase", "step"):
                 return self.phase if reference.key == "phase" else self.step.name
-            return self.scope.facts.context(reference.key)
+            return self.scope.execution.context(reference.key)
         if isinstance(reference, EnvRef):
-            return self.scope.facts.variable(reference.name)
+            return self.scope.execution.variable(reference.name)
         if isinstance(reference, Malformed):
             raise UnresolvedReference(f"{{{{ {body} }}}}: {reference.reason}")
         return self._fetched(reference, body)
@@ -181,7 +181,7 @@ class _View:
         return str(self.iteration.index) if reference.field == "index" else self.iteration.value
 
     def _fetched(self, reference: SsmRef | ImdsRef, body: str) -> str:
-        services = self.scope.facts.services
+        services = self.scope.execution.services
         try:
             if isinstance(reference, ImdsRef):
                 return services.metadata.get(reference.path)
@@ -197,7 +197,7 @@ class _View:
             name = self._parameter(reference.source.name).removeprefix(_SSM)
         elif isinstance(reference.source, SsmRef):
             name = self._stored(reference.source)
-        stored = self.scope.facts.services.parameters.get(name)
+        stored = self.scope.execution.services.parameters.get(name)
         if stored.secure:
             self.scope.secrets.add(stored.value)
         if "\n" in stored.value.rstrip("\n"):

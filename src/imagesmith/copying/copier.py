@@ -57,7 +57,7 @@ class FileCopier:
         self, name: str, *, disk: Path, network: NetworkKind = "outbound", limits: ResourceLimits | None = None,
         namespace: BuildNamespace | None = None,
     ) -> None:  # fmt: skip
-        """`name` is the sandbox's: `<run-time folder's name>-<build id>-files`, so that a sweep finds its groups.
+        """`name` is the sandbox's: `<run-time folder's name>-<build id>-files`, so a clean-up finds its groups.
 
         `disk` is the folder that holds the roots: see Sandbox.start. `namespace` is that of the roots; None: they
         are folders of this machine. Nothing is started before the first copy.

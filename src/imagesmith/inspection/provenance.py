@@ -44,8 +44,8 @@ class VerificationFailed(RuntimeError):
 
 
 @dataclass(frozen=True)
-class BuildFacts:
-    """Facts that are known only in the run."""
+class RunDetails:
+    """What is known only in the run."""
 
     name: str
     digest: str
@@ -78,27 +78,27 @@ class Provenance:
     statement: Mapping[str, Any]
 
 
-def statement(plan: BuildPlan, facts: BuildFacts) -> bytes:
+def statement(plan: BuildPlan, details: RunDetails) -> bytes:
     """The statement's bytes, ready to be signed."""
     document = {
         "_type": STATEMENT,
-        "subject": [{"name": facts.name, "digest": _sha256(facts.digest)}],
+        "subject": [{"name": details.name, "digest": _sha256(details.digest)}],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPES[plan.kind],
                 "externalParameters": _external(plan),
-                "resolvedDependencies": _dependencies(plan, facts),
+                "resolvedDependencies": _dependencies(plan, details),
             },
             "runDetails": {
                 "builder": {
-                    "id": f"urn:imagesmith:builder:{facts.builder}",
+                    "id": f"urn:imagesmith:builder:{details.builder}",
                     "version": {"imagesmith": __version__},
                 },
                 "metadata": {
                     "invocationId": plan.image_arn,
-                    "startedOn": iso_instant(facts.started),
-                    "finishedOn": iso_instant(facts.finished),
+                    "startedOn": iso_instant(details.started),
+                    "finishedOn": iso_instant(details.finished),
                 },
             },
         },
@@ -161,12 +161,12 @@ def _external(plan: BuildPlan) -> Mapping[str, object]:
     }
 
 
-def _dependencies(plan: BuildPlan, facts: BuildFacts) -> list[_Resource]:
-    parent: _Resource = {"name": "parent", "uri": facts.parent or plan.parent.reference}
+def _dependencies(plan: BuildPlan, details: RunDetails) -> list[_Resource]:
+    parent: _Resource = {"name": "parent", "uri": details.parent or plan.parent.reference}
     if plan.parent.stand_in:
         parent["annotations"] = {"source": plan.parent.stand_in}
-    if facts.parent_digest:
-        parent["digest"] = _sha256(facts.parent_digest)
+    if details.parent_digest:
+        parent["digest"] = _sha256(details.parent_digest)
     components: list[_Resource] = [
         {"name": "component", "uri": component.arn, "digest": {"sha256": sha256_hex(component.text)}}
         for component in plan.components
@@ -176,7 +176,7 @@ def _dependencies(plan: BuildPlan, facts: BuildFacts) -> list[_Resource]:
         {"name": "document", "uri": arn, "digest": {"sha256": sha256_hex(text)}}
         for arn, text in sorted(documents.items())
     ]
-    return [parent, *components, *nested, *map(_cached_result, facts.cached)]
+    return [parent, *components, *nested, *map(_cached_result, details.cached)]
 
 
 def _cached_result(item: Mapping[str, Any]) -> _Resource:

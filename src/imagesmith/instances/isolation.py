@@ -1,6 +1,6 @@
 """A mount namespace for the server, so that its mounts end with it, however it is killed.
 
-Without it everything still works, but the mounts of a killed server remain until the sweep of the next start.
+Without it everything still works, but the mounts of a killed server remain until the clean-up of the next start.
 """
 
 from __future__ import annotations

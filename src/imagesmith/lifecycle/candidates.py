@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from imagesmith.lifecycle.decide import Candidate, Selected, decide
 from imagesmith.lifecycle.policy import LifecyclePolicy
-from imagesmith.store.lifecycle import image_facts
+from imagesmith.store.lifecycle import stored_images
 
 
 def selected_now(
@@ -17,15 +17,15 @@ def selected_now(
     """The selected images, newest first."""
     found = (
         Candidate(
-            arn=facts.arn,
-            image_type=facts.type,
-            slug=facts.slug,
-            version=facts.version,
-            build=facts.build,
-            status=facts.status,
-            created=facts.created,
-            tags=facts.tags,
+            arn=image.arn,
+            image_type=image.type,
+            slug=image.slug,
+            version=image.version,
+            build=image.build,
+            status=image.status,
+            created=image.created,
+            tags=image.tags,
         )
-        for facts in image_facts(tx, account, region)
+        for image in stored_images(tx, account, region)
     )
     return decide(policy, found, now=now)

@@ -1,4 +1,4 @@
-"""Which images a policy selects, and for which action (spec/api.md 5.5). Pure: the facts come in as candidates.
+"""Which images a policy selects, and for which action (spec/api.md 5.5). Pure: images come in as candidates.
 
     candidates, newest first --> selected by recipe or tag --> each rule, DEPRECATE before DISABLE before DELETE:
         in a state that the rule is for --> not excluded by a tag --> not retained --> old enough --> its action
@@ -29,7 +29,7 @@ AFFECTED: Final[Mapping[LifecycleAction, frozenset[str]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """The facts about an image that rules look at."""
+    """What rules look at in an image."""
 
     arn: str
     image_type: str

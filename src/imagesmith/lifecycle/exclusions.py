@@ -10,7 +10,7 @@ from imagesmith.lifecycle.policy import AmiExclusions, shares_a_pair
 
 
 @dataclass(frozen=True, kw_only=True)
-class AmiFacts:
+class AmiProperties:
     """What exclusions look at."""
 
     region: str
@@ -21,7 +21,7 @@ class AmiFacts:
     """None: no launch is known, and none excludes the AMI."""
 
 
-def exclusion_of(rules: AmiExclusions, ami: AmiFacts, *, now: datetime) -> str:
+def exclusion_of(rules: AmiExclusions, ami: AmiProperties, *, now: datetime) -> str:
     """The sentence of the first exclusion that holds for an AMI; empty without one."""
     if ami.region in rules.regions:
         return f"The Region {ami.region} is excluded."

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from imagesmith.lifecycle.exclusions import exclusion_of
 from imagesmith.lifecycle.policy import Rule
-from imagesmith.lifecycle.state_change import facts_of
+from imagesmith.lifecycle.state_change import properties_of
 from imagesmith.store import amis
 from imagesmith.store.lifecycle import LifecycleResource
 from imagesmith.store.records import Record
@@ -39,7 +39,7 @@ def outputs_of(tx: Connection, image: Record, rule: Rule, *, now: datetime) -> S
     found = []
     if rule.include.amis:
         for ami in amis.list_amis(tx, image_arn=image.arn):
-            reason = exclusion_of(rule.excluded_amis, facts_of(ami), now=now)
+            reason = exclusion_of(rule.excluded_amis, properties_of(ami), now=now)
             outcome = LifecycleOutcome.SKIPPED if reason else LifecycleOutcome.IN_PROGRESS
             digest = ami.digest if rule.include.snapshots else ""
             snapshots = [{"snapshotId": ami.snapshot_id}] if digest else []

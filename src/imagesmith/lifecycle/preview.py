@@ -13,7 +13,7 @@ from imagesmith.lifecycle.exclusions import exclusion_of
 from imagesmith.lifecycle.in_use import user_of_image
 from imagesmith.lifecycle.outputs import outputs_of
 from imagesmith.lifecycle.policy import LifecyclePolicy, Rule
-from imagesmith.lifecycle.state_change import facts_of
+from imagesmith.lifecycle.state_change import properties_of
 from imagesmith.store import amis, queries
 from imagesmith.store.records import Record
 from imagesmith.values.states import LifecycleAction
@@ -52,4 +52,4 @@ def _outputs(tx: Connection, image: Record, rule: Rule, now: datetime) -> list[t
     if not rule.include.amis:
         return []
     found = amis.list_amis(tx, image_arn=image.arn)
-    return [(ami.ami_id, exclusion_of(rule.excluded_amis, facts_of(ami), now=now)) for ami in found]
+    return [(ami.ami_id, exclusion_of(rule.excluded_amis, properties_of(ami), now=now)) for ami in found]

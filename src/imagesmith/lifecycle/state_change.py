@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
-from imagesmith.lifecycle.exclusions import AmiFacts, exclusion_of
+from imagesmith.lifecycle.exclusions import AmiProperties, exclusion_of
 from imagesmith.lifecycle.policy import Rule
 from imagesmith.store import amis, queries
 from imagesmith.store.amis import DISABLED_AMI, Ami
@@ -87,7 +87,7 @@ def change_amis(
         return ()
     changed = []
     for ami in amis.list_amis(tx, image_arn=image.arn):
-        reason = exclusion_of(rule.excluded_amis, facts_of(ami), now=now)
+        reason = exclusion_of(rule.excluded_amis, properties_of(ami), now=now)
         if not reason:
             amis.put_ami(tx, replace(ami, document=_ami_document(ami.document, rule.action, deprecated_at)))
         outcome = LifecycleOutcome.SKIPPED if reason else LifecycleOutcome.SUCCESS
@@ -95,10 +95,10 @@ def change_amis(
     return changed
 
 
-def facts_of(ami: Ami) -> AmiFacts:
+def properties_of(ami: Ami) -> AmiProperties:
     """What exclusions look at."""
     permission, launched = ami.document.get("launchPermission", {}), ami.document.get("lastLaunched")
-    return AmiFacts(
+    return AmiProperties(
         region=ami.region,
         public="all" in permission.get("userGroups", ()),
         tags=ami.document.get("tags", {}),

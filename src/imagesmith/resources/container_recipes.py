@@ -70,8 +70,10 @@ def create(call: Call, request: ApiRequest) -> ApiResponse:
     )
     parent = recipes.check_parent(call, request["parentImage"], container=True)
     platform = parent.platform or request.get("platformOverride", "Linux")
-    facts = recipes.ParentFacts(platform, parent.os_version or request.get("imageOsVersionOverride"), parent.needs)
-    entries, needs = recipes.check_components(call, request, facts, container=True)
+    properties = recipes.ParentProperties(
+        platform, parent.os_version or request.get("imageOsVersionOverride"), parent.needs
+    )
+    entries, needs = recipes.check_components(call, request, properties, container=True)
     _check_template(template, path, has_components=bool(entries))
     content = {
         **select_members(request, _COPIED),

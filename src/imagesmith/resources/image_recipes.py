@@ -66,7 +66,7 @@ def create(call: Call, request: ApiRequest) -> ApiResponse:
             "additionalInstanceConfiguration.systemsManagerAgent", "It is not valid for Windows base images."
         )
     entries, needs = recipes.check_components(
-        call, request, recipes.ParentFacts(platform, parent.os_version), container=False
+        call, request, recipes.ParentProperties(platform, parent.os_version), container=False
     )
     content = {**select_members(request, _COPIED), "platform": platform, "components": entries}
     return recipes.create(KIND, call, request, content, [*needs, *parent.needs])

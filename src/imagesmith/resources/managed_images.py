@@ -20,7 +20,7 @@ from imagesmith.settings import ManagedImage, SettingsError
 
 @dataclass(frozen=True, kw_only=True)
 class KnownImage:
-    """A managed image with the facts that recipes are checked against, and what it means here."""
+    """A managed image with the properties that recipes are checked against, and what it means here."""
 
     name: str
     kind: KindName

@@ -53,8 +53,8 @@ class RecipeKind:
 
 
 @dataclass(frozen=True)
-class ParentFacts:
-    """The known facts about a parent when a recipe is created."""
+class ParentProperties:
+    """The known properties of a parent when a recipe is created."""
 
     platform: str | None
     os_version: str | None
@@ -158,7 +158,7 @@ def list_all(kind: RecipeKind, call: Call, request: ApiRequest) -> ApiResponse:
 
 
 def check_components(
-    call: Call, request: ApiRequest, parent: ParentFacts, *, container: bool
+    call: Call, request: ApiRequest, parent: ParentProperties, *, container: bool
 ) -> tuple[list[ApiDocument], list[str]]:
     """The component list as stored, and the ARNs that must exist for it. Raises ApiError (spec/api.md 4.3, 4.4)."""
     from imagesmith.resources.component_checks import check_parameters, check_phases  # late: cli/startup.py
@@ -199,7 +199,7 @@ def _needed(call: Call, asked: str, found: str) -> list[str]:
     return [found if arn.build else str(concrete.without_build)]
 
 
-def _check_fit(record: Record, parent: ParentFacts, path: str) -> None:
+def _check_fit(record: Record, parent: ParentProperties, path: str) -> None:
     platform = record.document.get("platform")
     if parent.platform and platform != parent.platform:
         raise invalid_combination(
@@ -214,8 +214,8 @@ def _check_fit(record: Record, parent: ParentFacts, path: str) -> None:
         )
 
 
-def check_parent(call: Call, text: str, *, container: bool) -> ParentFacts:
-    """The facts about a parent image; an Image Builder ARN must resolve now (spec/api.md 4.4). Raises ApiError."""
+def check_parent(call: Call, text: str, *, container: bool) -> ParentProperties:
+    """Properties of a parent image; an Image Builder ARN must resolve now (spec/api.md 4.4). Raises ApiError."""
     parent = classify_parent(text)
     if parent.kind is ParentKind.INVALID:
         raise invalid_value("parentImage", parent.problem)
@@ -224,14 +224,14 @@ def check_parent(call: Call, text: str, *, container: bool) -> ParentFacts:
     if not container and parent.kind in (ParentKind.LAYOUT, ParentKind.REGISTRY):
         raise invalid_value("parentImage", f"{text} is not a machine image.")
     if parent.kind is not ParentKind.IMAGE:
-        return ParentFacts(None, None)
+        return ParentProperties(None, None)
     record = resolve(call, text, path="parentImage", kind="image")
     expected = "DOCKER" if container else "AMI"
     if record.document.get("type") != expected:
         raise invalid_value("parentImage", f"{record.arn} is an image of type {record.document.get('type')}.")
     arn = Arn.parse(text)
     needs = (record.arn,) if arn.build and record.account == call.account else ()
-    return ParentFacts(record.document.get("platform"), record.document.get("osVersion"), needs)
+    return ParentProperties(record.document.get("platform"), record.document.get("osVersion"), needs)
 
 
 @dataclass(frozen=True)

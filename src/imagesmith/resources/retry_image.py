@@ -1,7 +1,7 @@
 """RetryImage: returns an image to the phase in which it failed or was cancelled (spec/workflows.md 11.2).
 
 One transaction moves the image and marks the records of the repeated steps; the engine is notified after the
-commit, and the sweep at start-up finds images whose notification was lost.
+commit, and the next start finds images whose notification was lost.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A run is started in one transaction: every reference is resolved into a build plan, the build number is taken, the
 image is written as PENDING, and the engine is notified after the commit. If the process dies in between, the
-sweep at start-up enqueues PENDING images (docs/design.md, How data flows).
+next start enqueues PENDING images (docs/design.md, How data flows).
 """
 
 from __future__ import annotations

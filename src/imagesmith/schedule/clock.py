@@ -8,7 +8,7 @@
 
 Any number of servers may run a scheduler: a batch locks its scope and reads again which pipelines are due, so one
 server executes each tick. Tags are read from registries before a unit of work begins, never inside. A process may
-die between a commit and its effects; the image is PENDING by then, and the sweep at the next start enqueues it.
+die between a commit and its effects; the image is PENDING by then, and the next start enqueues it.
 """
 
 from __future__ import annotations

@@ -149,8 +149,8 @@ class BuildOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepFacts:
-    """Facts from a step for later work on the build. None: unchanged."""
+class BuildUpdate:
+    """What a step changes in the outcome of its build. None: unchanged."""
 
     parent: BuildParent | None = None
     origin: UnpackedDisk | None = None

@@ -41,7 +41,7 @@ def instances_of(tx: Connection, image_arn: str) -> list[StoredInstance]:
 
 
 def instances_at_rest(tx: Connection, worker: str = "") -> list[str]:
-    """Ids of instances that a sweep on this worker must not remove."""
+    """Ids of instances that a clean-up on this worker must not remove."""
     mine = instances.c.worker.in_(("", worker))
     return [str(row.id) for row in tx.execute(sa.select(instances.c.id).where(instances.c.at_rest, mine))]
 

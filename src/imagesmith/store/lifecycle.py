@@ -161,7 +161,7 @@ def count_outcomes(tx: Connection, execution_id: str) -> Mapping[str, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFacts:
+class StoredImage:
     """What lifecycle rules look at in an image."""
 
     arn: str
@@ -174,14 +174,14 @@ class ImageFacts:
     tags: Mapping[str, str]
 
 
-def image_facts(tx: Connection, account: str, region: str) -> Iterator[ImageFacts]:
-    """The facts about every image of an account and Region; documents are not read."""
+def stored_images(tx: Connection, account: str, region: str) -> Iterator[StoredImage]:
+    """Every image of an account and Region; documents are not read."""
     table = resources
     names = ("arn", "slug", "major", "minor", "patch", "build", "status", "created", "tags")
     query = sa.select(*(table.c[name] for name in names), table.c.document["type"].as_string().label("type"))
     query = query.where(table.c.account == account, table.c.region == region, table.c.kind == "image")
     for row in tx.execute(query):
-        yield ImageFacts(
+        yield StoredImage(
             arn=row.arn, type=str(row.type), slug=row.slug, version=Version(row.major, row.minor, row.patch),
             build=row.build, status=row.status, created=from_microseconds(row.created), tags=row.tags,
         )  # fmt: skip

@@ -53,8 +53,8 @@ class WorkflowStepResult:
     outputs: Mapping[str, Any] = field(default_factory=dict)
     containers: Sequence[Mapping[str, Any]] = ()
     """Pushed images, as in outputResources.containers."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """Facts from one part of the end of a BUILD workflow for the next part."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Values from one part of the end of a BUILD workflow for the next part."""
 
     @classmethod
     def failed(cls, message: str, outputs: Mapping[str, Any] | None = None) -> WorkflowStepResult:
@@ -71,7 +71,7 @@ class WorkflowStepResult:
             context=stored.get("context", {}),
             outputs=stored.get("outputs", {}),
             containers=tuple(stored.get("containers", ())),
-            facts=stored.get("facts", {}),
+            values=stored.get("facts", {}),
         )
 
     def to_json(self) -> Mapping[str, Any]:
@@ -80,7 +80,7 @@ class WorkflowStepResult:
             "context": dict(self.context),
             "outputs": dict(self.outputs),
             "containers": [dict(item) for item in self.containers],
-            "facts": dict(self.facts),
+            "facts": dict(self.values),
         }
         return {"status": str(self.status), **{name: value for name, value in members.items() if value}}
 

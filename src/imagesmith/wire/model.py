@@ -238,7 +238,7 @@ class _Shapes:
         return shape
 
     def _build(self, source: ModelShape) -> Shape:
-        facts = {**source.metadata, **OVERRIDES.get(source.name, {})}
+        limits = {**source.metadata, **OVERRIDES.get(source.name, {})}
         members: dict[str, Member] = {}
         item = key = None
         if isinstance(source, StructureShape):
@@ -253,9 +253,9 @@ class _Shapes:
             members=MappingProxyType(members),
             item=item,
             key=key,
-            minimum=facts.get("min"),
-            maximum=facts.get("max"),
-            pattern=facts.get("pattern"),
+            minimum=limits.get("min"),
+            maximum=limits.get("max"),
+            pattern=limits.get("pattern"),
             choices=tuple(source.enum) if isinstance(source, StringShape) else (),
         )
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesmith.instances.machine.metadata import Answer, InstanceFacts, MetadataService, respond
+from imagesmith.instances.machine.metadata import Answer, GuestMetadata, MetadataService, respond
 
-FACTS = InstanceFacts(
+FACTS = GuestMetadata(
     instance_id="i-0123456789abcdef0", account="111111111111", region="eu-west-1", ami_id="ami-1",
     instance_type="m5.large", user_data=b"#!/bin/sh\n",
 )  # fmt: skip
@@ -23,9 +23,9 @@ TTL = "x-aws-ec2-metadata-token-ttl-seconds"
 SECRET = b"secret"
 
 
-def ask(path: str, method: str = "GET", *, facts: InstanceFacts = FACTS, at: float = 0, **headers: str) -> Answer:
+def ask(path: str, method: str = "GET", *, guest: GuestMetadata = FACTS, at: float = 0, **headers: str) -> Answer:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return respond(facts, method, path, names, secret=SECRET, now=at)
+    return respond(guest, method, path, names, secret=SECRET, now=at)
 
 
 def token(*, at: float = 0, seconds: str = "60") -> str:
@@ -53,9 +53,9 @@ def test_what_is_not_known_is_not_there() -> None:
     """No credentials, no user data when there is none, no id of an image that is in no catalog."""
     bare = replace(FACTS, ami_id="", user_data=b"")
     for path in ("meta-data/iam/security-credentials/", "meta-data/ami-id", "user-data", "meta-data/ami", ".."):
-        assert ask(f"/latest/{path}", facts=bare).status == 404
+        assert ask(f"/latest/{path}", guest=bare).status == 404
     assert ask("/other/meta-data/").status == 404
-    assert b"imageId" not in ask("/latest/dynamic/instance-identity/document", facts=bare).body
+    assert b"imageId" not in ask("/latest/dynamic/instance-identity/document", guest=bare).body
 
 
 def test_a_token_is_good_until_it_ends() -> None:
@@ -72,7 +72,7 @@ def test_a_token_is_good_until_it_ends() -> None:
 def test_without_a_token_the_settings_decide() -> None:
     """httpTokens optional answers version 1, required refuses it; a bad token is refused by both."""
     assert ask("/latest/meta-data/").status == 200
-    assert ask("/latest/meta-data/", facts=replace(FACTS, tokens_required=True)).status == 401
+    assert ask("/latest/meta-data/", guest=replace(FACTS, tokens_required=True)).status == 401
     for bad in ("", "x", f"99999999999-{'0' * 64}", token().replace("-", "0-", 1)):
         assert respond(FACTS, "GET", "/latest/", {TOKEN: bad}, secret=SECRET, now=0).status == 401
 

@@ -290,10 +290,10 @@ def test_instance_types_are_what_the_settings_say(tmp_path: Path) -> None:
     large, other = place.options(["m5.unknown", "t3.large"]), place.options(["t3.nano"])
     assert (large.cpus, large.memory_mb) == (4, 8192)
     assert (other.cpus, other.memory_mb) == (settings.machines.cpus, settings.machines.memory_mb)
-    assert place.sweep() == []
+    assert place.remove_leftovers() == []
     (place.folder / "dead-build").mkdir(parents=True)
     (place.folder / "alive-build").mkdir()
-    assert place.sweep(["alive-build"]) == ["dead-build"]
+    assert place.remove_leftovers(["alive-build"]) == ["dead-build"]
 
 
 def test_commands_are_quoted_and_bounded() -> None:

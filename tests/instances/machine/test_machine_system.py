@@ -23,7 +23,7 @@ from imagesmith.instances import limits, timer
 from imagesmith.instances.command import Command
 from imagesmith.instances.machine.accelerator import Accelerator
 from imagesmith.instances.machine.instance import MachineInstance
-from imagesmith.instances.machine.metadata import InstanceFacts
+from imagesmith.instances.machine.metadata import GuestMetadata
 from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.instances.machine.sanitize import MARKER, sanitize
 from imagesmith.instances.protocol import Instance, InstanceError
@@ -38,7 +38,7 @@ _METADATA = (
     "printf 'GET /latest/meta-data/instance-id HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
 )
 _RESULT = "/run/cloud-init/result.json"
-FACTS = InstanceFacts(instance_id="i-0123456789abcdef0", account="111111111111", region="eu-west-1")
+FACTS = GuestMetadata(instance_id="i-0123456789abcdef0", account="111111111111", region="eu-west-1")
 _STARTED = "cat /proc/sys/kernel/randomize_va_space /proc/1/personality /proc/cmdline"
 
 

@@ -14,7 +14,7 @@ from imagesmith.builds import disk_cache
 from imagesmith.builds.component_cache import ComponentCache
 from imagesmith.builds.container import cache_use
 from imagesmith.builds.failures import StepFailed, component_failure
-from imagesmith.builds.instance_facts import InstanceMetadata
+from imagesmith.builds.instance_metadata import InstanceMetadata
 from imagesmith.builds.nested_documents import RunDocuments
 from imagesmith.builds.steps.context import Outcome, StepRun
 from imagesmith.components.execution import DocumentRun, RunOptions
@@ -32,7 +32,7 @@ from imagesmith.instances.machine.instance import MachineInstance
 from imagesmith.instances.protocol import Instance
 from imagesmith.processes import Stream
 from imagesmith.recipes.plan import BuildPlan, PlannedComponent
-from imagesmith.store.build_outcome import StepFacts
+from imagesmith.store.build_outcome import BuildUpdate
 from imagesmith.values.states import ImageStatus
 
 _TAIL_LINES = 12
@@ -94,7 +94,7 @@ def execute_components(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
         result = _run(run, stage, documents, instance, str(inputs["instanceId"]), hits)
     outputs = {"runCommandId": run.command_id, "status": "Success", "output": result.execution_id}
     cached = {run.step_name: hits} if stage is BUILD else None
-    return Outcome(outputs, facts=StepFacts(cached=cached))
+    return Outcome(outputs, update=BuildUpdate(cached=cached))
 
 
 def _log_idle(run: StepRun, stage: ComponentStage, documents: Sequence[DocumentRun]) -> None:

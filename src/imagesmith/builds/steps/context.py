@@ -11,7 +11,7 @@ from imagesmith.builds.instances import instance_id
 from imagesmith.builds.work import Work
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.machine.instance import MachineInstance
-from imagesmith.store.build_outcome import StepFacts
+from imagesmith.store.build_outcome import BuildUpdate
 from imagesmith.workflow_documents.document import WorkflowType
 
 LABELS: dict[WorkflowType, str] = {"BUILD": "build", "TEST": "test", "DISTRIBUTION": "distribute"}
@@ -26,8 +26,8 @@ class Outcome:
     skipped: bool = False
     """The action had nothing to do (spec/workflows.md 5.4)."""
     containers: Sequence[Mapping[str, Any]] = ()
-    facts: StepFacts = field(default_factory=StepFacts)
-    """Facts of the image for later work."""
+    update: BuildUpdate = field(default_factory=BuildUpdate)
+    """Values of the image for later work."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.machine.instance import MachineInstance
 from imagesmith.instances.protocol import Instance
-from imagesmith.store.build_outcome import StepFacts
+from imagesmith.store.build_outcome import BuildUpdate
 
 
 def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
@@ -25,11 +25,12 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
             "container image; leave it out, or use it with an image recipe"
         )
     worker_context = run.worker_context
-    facts = StepFacts()
+    update = BuildUpdate()
     if run.type == "BUILD":
         run.log_unused()
         start = starting_image(run)
-        image_id, facts = start.image_id, StepFacts(parent=start.facts(), cached={run.step_name: start.cached})
+        image_id = start.image_id
+        update = BuildUpdate(parent=start.built_parent(), cached={run.step_name: start.cached})
     else:
         image_id = worker_context.layout.ensure_in_storage(
             worker_context.storage, run.output_digest(), cancellation=run.cancellation
@@ -42,7 +43,7 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
         )  # fmt: skip
     for missing in instance.unlimited:
         run.note(f"warning: {missing}")
-    return Outcome({"instanceId": run.own_instance}, facts=facts)
+    return Outcome({"instanceId": run.own_instance}, update=update)
 
 
 def bootstrap_for_container(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:

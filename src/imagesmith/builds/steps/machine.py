@@ -28,12 +28,12 @@ from imagesmith.inspection.inventory import DATABASES, Inventory, take_inventory
 from imagesmith.instances.command import Command
 from imagesmith.instances.machine.backing_chain import BackingChain
 from imagesmith.instances.machine.instance import MachineInstance
-from imagesmith.instances.machine.metadata import InstanceFacts
+from imagesmith.instances.machine.metadata import GuestMetadata
 from imagesmith.instances.machine.options import MachineOptions, Volume
 from imagesmith.instances.machine.sanitize import MARKER, SCRIPT, sanitize
 from imagesmith.instances.protocol import Instance, InstanceError
 from imagesmith.recipes.devices import DeviceRefused, read_devices
-from imagesmith.store.build_outcome import BuildParent, StepFacts
+from imagesmith.store.build_outcome import BuildParent, BuildUpdate
 from imagesmith.values.names import human_size, sha256_hex
 
 _INVENTORY_BYTES = 256 * 1024 * 1024
@@ -51,21 +51,21 @@ _GROW = (
 
 def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     """Launch a machine: in BUILD on the parent, later on the output image, as users would start it."""
-    facts = StepFacts()
+    update = BuildUpdate()
     override = str(inputs.get("imageIdOverride", ""))
     if override:
         source = ami_source(run, override)
     elif run.type == "BUILD" or not run.digest:
         with run.timed("parent"):
             source = parent_source(run)
-        facts = StepFacts(parent=BuildParent(digest=source.disk.digest, image=run.plan.parent.reference))
+        update = BuildUpdate(parent=BuildParent(digest=source.disk.digest, image=run.plan.parent.reference))
     else:
         source = output_source(run, run.output_digest())
     options = _options(run, inputs, source)
-    options = replace(options, metadata=machine_facts(run, inputs, options))
+    options = replace(options, metadata=guest_metadata(run, inputs, options))
     if no_boot.is_requested(run):
         done = no_boot.launch(run, source, options)
-        return replace(done, facts=replace(done.facts, parent=facts.parent))
+        return replace(done, update=replace(done.update, parent=update.parent))
     deferred = run.type == "BUILD" and disk_cache.is_requested(run)
     with run.timed("launch"):
         machine = run.worker_context.instances.launch_machine(
@@ -78,7 +78,7 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
         machine.at_first_start = partial(_grow, options=options, source=source)
     elif run.type == "BUILD":
         _grow(machine, options, source)
-    return Outcome({"instanceId": run.own_instance}, facts=facts)
+    return Outcome({"instanceId": run.own_instance}, update=update)
 
 
 def collect_metadata(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
@@ -86,17 +86,17 @@ def collect_metadata(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     if no_boot.is_requested(run):
         return collect_container_metadata(run, inputs)
     machine = run.attach_machine(inputs)
-    facts = _cached_facts(run, machine, "inventory")
-    if not facts:
+    values = _cached_values(run, machine, "inventory")
+    if not values:
         inventory = _inventory(run, machine)
-        facts = {
+        values = {
             "rows": inventory.rows(), "osVersion": inventory.system.os_version, "words": inventory.summary(),
         }  # fmt: skip
         if machine.disk.state is not None:
-            disk_cache.keep_facts(run, machine.disk.state, "inventory", facts, now=run.worker_context.clock())
-    run.worker_context.inspections.put_inventory(run.plan.image_arn, facts["rows"], os_version=facts["osVersion"])
-    run.log.line("inventory", facts["words"])
-    return Outcome({"osVersion": facts["osVersion"], "associationId": run.command_id})
+            disk_cache.keep_values(run, machine.disk.state, "inventory", values, now=run.worker_context.clock())
+    run.worker_context.inspections.put_inventory(run.plan.image_arn, values["rows"], os_version=values["osVersion"])
+    run.log.line("inventory", values["words"])
+    return Outcome({"osVersion": values["osVersion"], "associationId": run.command_id})
 
 
 def _inventory(run: StepRun, machine: MachineInstance) -> Inventory:
@@ -110,15 +110,15 @@ def _inventory(run: StepRun, machine: MachineInstance) -> Inventory:
             return take_inventory(root, run.cancellation)
 
 
-def _cached_facts(run: StepRun, machine: MachineInstance, name: str) -> Mapping[str, Any]:
-    """Cached facts of the state of a machine that has not started; empty without any."""
+def _cached_values(run: StepRun, machine: MachineInstance, name: str) -> Mapping[str, Any]:
+    """Cached values of the state of a machine that has not started; empty without any."""
     if machine.disk.state is None or machine.started:
         return {}
-    found = disk_cache.find_facts(run, disk_cache.facts_key(machine.disk.state.key, name))
+    found = disk_cache.find_values(run, disk_cache.values_key(machine.disk.state.key, name))
     if found is None:
         return {}
     disk_cache.log_hit(run, name, found, now=run.worker_context.clock())
-    return found.entry.facts
+    return found.entry.values
 
 
 def sanitize_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
@@ -157,8 +157,8 @@ def _cleaned_before(run: StepRun, machine: MachineInstance, state: DiskState) ->
     """Resume a machine that has not started from the cached image of its cleaned state; empty without one."""
     if machine.started:
         return ""
-    found = disk_cache.find_facts(run, disk_cache.facts_key(state.key, "image"))
-    disk = _disk_of(run, found.entry.facts) if found is not None else None
+    found = disk_cache.find_values(run, disk_cache.values_key(state.key, "image"))
+    disk = _disk_of(run, found.entry.values) if found is not None else None
     if found is None or disk is None:
         return ""
     disk_cache.log_hit(run, "clean-up", found, now=run.worker_context.clock())
@@ -167,9 +167,9 @@ def _cleaned_before(run: StepRun, machine: MachineInstance, state: DiskState) ->
     return f"already done in the image {disk.digest} of the cache"
 
 
-def _disk_of(run: StepRun, facts: Mapping[str, Any]) -> Disk | None:
+def _disk_of(run: StepRun, values: Mapping[str, Any]) -> Disk | None:
     try:
-        return run.worker_context.disks.whole(str(facts["digest"]), cancellation=run.cancellation)
+        return run.worker_context.disks.whole(str(values["digest"]), cancellation=run.cancellation)
     except DiskError:
         return None
 
@@ -182,12 +182,12 @@ def create_image(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     machine = run.attach_machine(inputs)
     if machine.options.volumes:
         run.note("warning: the image is the root disk; further volumes of the recipe are not part of it")
-    known = _cached_facts(run, machine, "image")
+    known = _cached_values(run, machine, "image")
     disk = _disk_of(run, known) if known else None
     if disk is None:
         disk = _captured(run, machine)
         if machine.disk.state is not None:
-            disk_cache.keep_facts(
+            disk_cache.keep_values(
                 run, machine.disk.state, "image", {"digest": disk.digest}, now=run.worker_context.clock()
             )
     ami = register_disk(run, disk, entry=machine.options.entry)
@@ -244,13 +244,13 @@ def _log_warnings(run: StepRun, warnings: Sequence[str]) -> None:
         )
 
 
-def machine_facts(run: StepRun, inputs: Mapping[str, Any], options: MachineOptions) -> InstanceFacts:
-    """The facts for the metadata service of the machine."""
+def guest_metadata(run: StepRun, inputs: Mapping[str, Any], options: MachineOptions) -> GuestMetadata:
+    """What the metadata service of the machine answers with."""
     parent = run.plan.parent.reference
     started_on = parent if parent.startswith("ami-") else ""
     if run.type != "BUILD" and run.digest:
         started_on = own_id(run.plan)
-    return InstanceFacts(
+    return GuestMetadata(
         instance_id=run.own_instance, account=run.plan.account, region=run.plan.region,
         ami_id=str(inputs.get("imageIdOverride", "")) or started_on,
         instance_type=run.worker_context.machines.type_of(_types(run, inputs)), user_data=options.user_data,

@@ -3,7 +3,7 @@
     parent disk --read--> root file system in a working container --> the container's sandbox --> new disk
                           (artifacts/disk_root.py)                    components, clean-up        same boot loaders
 
-The instance is an ordinary container, with the limits, network, end and sweep of containers. Operations that need a
+The instance is an ordinary container, with the limits, network, end and clean-up of one. Operations that need a
 running system fail as in a container: restarts, kernel modules, starting units.
 """
 
@@ -20,7 +20,7 @@ from imagesmith.builds.machine_source import Source, planned
 from imagesmith.builds.steps.context import Outcome, StepRun
 from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.namespaces.id_maps import SIZE
-from imagesmith.store.build_outcome import StepFacts, UnpackedDisk
+from imagesmith.store.build_outcome import BuildUpdate, UnpackedDisk
 
 _GIB = 1024**3
 
@@ -55,7 +55,7 @@ def launch(run: StepRun, source: Source, options: MachineOptions) -> Outcome:
     for missing in instance.unlimited:
         run.note(f"warning: {missing}")
     origin = UnpackedDisk(digest=source.disk.digest, entry=source.entry, size=options.root_gb * _GIB)
-    return Outcome({"instanceId": run.own_instance}, facts=StepFacts(origin=origin))
+    return Outcome({"instanceId": run.own_instance}, update=BuildUpdate(origin=origin))
 
 
 def make_disk(run: StepRun, inputs: Mapping[str, Any]) -> tuple[Disk, str]:

@@ -16,7 +16,7 @@ from imagesmith.builds.machine_output import register_disk
 from imagesmith.builds.steps.context import Outcome, StepRun
 from imagesmith.store import amis
 from imagesmith.store.amis import Ami, may_launch
-from imagesmith.store.build_outcome import BuildParent, StepFacts
+from imagesmith.store.build_outcome import BuildParent, BuildUpdate
 from imagesmith.values.names import human_size
 
 _GIB: Final = 1024**3
@@ -39,10 +39,10 @@ def register_image(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     ami = register_disk(
         run, disk, entry=str(source.document.get("entry", "cloud-init")), more=_described(inputs, source)
     )
-    facts = StepFacts()
+    update = BuildUpdate()
     if run.type == "BUILD":
-        facts = StepFacts(parent=BuildParent(digest=source.digest, image=str(ebs["SnapshotId"])))
-    return Outcome({"imageId": ami.ami_id}, facts=facts)
+        update = BuildUpdate(parent=BuildParent(digest=source.digest, image=str(ebs["SnapshotId"])))
+    return Outcome({"imageId": ami.ami_id}, update=update)
 
 
 def _described(inputs: Mapping[str, Any], source: Ami) -> Mapping[str, Any]:

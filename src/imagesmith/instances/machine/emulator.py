@@ -27,7 +27,7 @@ from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.machine.console import Console
 from imagesmith.instances.machine.hardware import FOLDER, OVERHEAD_MB, Acceleration, Hardware, command_line
 from imagesmith.instances.machine.loop import LoopThread
-from imagesmith.instances.machine.metadata import InstanceFacts, MetadataService
+from imagesmith.instances.machine.metadata import GuestMetadata, MetadataService
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.instances.sandbox import HOLDER, Sandbox
 from imagesmith.instances.timer import Timer
@@ -53,8 +53,8 @@ class EmulatorSetup:
     disk_mb: int
     """Size of the largest disk."""
     limits: ResourceLimits
-    metadata: InstanceFacts | None = None
-    """The facts that its metadata service shows; None: no service."""
+    metadata: GuestMetadata | None = None
+    """What its metadata service answers with; None: no service."""
 
 
 class Emulator:

@@ -86,7 +86,7 @@ class MachineFactory:
         """Remove the folder of a machine that does not run; does nothing if there is none."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
 
-    def sweep(self, alive: Callable[[str], bool] | Iterable[str] = ()) -> list[str]:
+    def remove_leftovers(self, alive: Callable[[str], bool] | Iterable[str] = ()) -> list[str]:
         """Remove the folders of machines whose process (and so QEMU) has ended; returns their names."""
         keep = alive if callable(alive) else frozenset(alive).__contains__
         if not self.folder.is_dir():

@@ -2,7 +2,7 @@
 
     guest --> QEMU's user network --> 169.254.169.254:80 in the machine's network namespace --> MetadataService
 
-It returns a run's facts about its machine and no secrets: there are no credentials. An unknown fact is a 404. It
+It returns what a run knows about its machine and no secrets: there are no credentials. An unknown path is a 404. It
 answers one request at a time, and a connection lasts for one request and a few seconds, so a guest can only block
 itself. `respond` makes the answers, without sockets.
 """
@@ -42,8 +42,8 @@ _TOOL_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstanceFacts:
-    """Facts that a machine may read about itself; empty ones are not shown."""
+class GuestMetadata:
+    """What a machine may read about itself; empty ones are not shown."""
 
     instance_id: str
     account: str
@@ -65,7 +65,7 @@ class Answer:
 
 
 def respond(
-    facts: InstanceFacts, method: str, path: str, headers: Mapping[str, str], *, secret: bytes, now: float
+    guest: GuestMetadata, method: str, path: str, headers: Mapping[str, str], *, secret: bytes, now: float
 ) -> Answer:
     """Answer a request; names of `headers` in lower case, `now` in seconds, `secret` of this service alone."""
     path = path.partition("?")[0]
@@ -74,18 +74,18 @@ def respond(
     if method not in ("GET", "HEAD"):
         return Answer(405, headers={"Allow": "GET, HEAD, PUT"})
     token = headers.get(_TOKEN)
-    if (token is None and facts.tokens_required) or (token is not None and not _valid(token, secret, now)):
+    if (token is None and guest.tokens_required) or (token is not None and not _valid(token, secret, now)):
         return Answer(401)
     version, _, name = path.lstrip("/").partition("/")
     if not version:
         return Answer(200, b"latest\n")
-    body = _found(_tree(facts), name) if _VERSION.fullmatch(version) else None
+    body = _found(_tree(guest), name) if _VERSION.fullmatch(version) else None
     return Answer(404) if body is None else Answer(200, body)
 
 
-def meta_data(facts: InstanceFacts, path: str) -> str | None:
+def meta_data(guest: GuestMetadata, path: str) -> str | None:
     """The value below `meta-data/`, as a guest would get it; None if there is none."""
-    found = _found(_tree(facts), f"meta-data/{path}")
+    found = _found(_tree(guest), f"meta-data/{path}")
     return None if found is None else found.decode()
 
 
@@ -110,25 +110,25 @@ def _mark(end: str, secret: bytes) -> str:
     return hmac.new(secret, end.encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
-def _tree(facts: InstanceFacts) -> Mapping[str, bytes]:
+def _tree(guest: GuestMetadata) -> Mapping[str, bytes]:
     """Every file, by its path below the version."""
-    zone = f"{facts.region}a"
+    zone = f"{guest.region}a"
     texts = {
-        "ami-id": facts.ami_id, "hostname": HOSTNAME, "instance-id": facts.instance_id,
-        "instance-type": facts.instance_type, "local-hostname": HOSTNAME, "local-ipv4": _GUEST_ADDRESS, "mac": _MAC,
-        "placement/availability-zone": zone, "placement/region": facts.region,
+        "ami-id": guest.ami_id, "hostname": HOSTNAME, "instance-id": guest.instance_id,
+        "instance-type": guest.instance_type, "local-hostname": HOSTNAME, "local-ipv4": _GUEST_ADDRESS, "mac": _MAC,
+        "placement/availability-zone": zone, "placement/region": guest.region,
         "services/domain": "amazonaws.com", "services/partition": "aws",
     }  # fmt: skip
     document = {
-        "accountId": facts.account, "architecture": "x86_64", "availabilityZone": zone, "imageId": facts.ami_id,
-        "instanceId": facts.instance_id, "instanceType": facts.instance_type, "privateIp": _GUEST_ADDRESS,
-        "region": facts.region, "version": "2017-09-30",
+        "accountId": guest.account, "architecture": "x86_64", "availabilityZone": zone, "imageId": guest.ami_id,
+        "instanceId": guest.instance_id, "instanceType": guest.instance_type, "privateIp": _GUEST_ADDRESS,
+        "region": guest.region, "version": "2017-09-30",
     }  # fmt: skip
     known = {name: value for name, value in document.items() if value}
     tree = {f"meta-data/{name}": text.encode() for name, text in texts.items() if text}
     tree["dynamic/instance-identity/document"] = json.dumps(known, indent=2).encode()
-    if facts.user_data:
-        tree["user-data"] = facts.user_data
+    if guest.user_data:
+        tree["user-data"] = guest.user_data
     return tree
 
 
@@ -145,13 +145,13 @@ def _found(tree: Mapping[str, bytes], name: str) -> bytes | None:
 class MetadataService:
     """Answers in the network namespace of a machine until `close()`."""
 
-    def __init__(self, facts: InstanceFacts, namespace: Path, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, guest: GuestMetadata, namespace: Path, *, now: Callable[[], float] = time.time) -> None:
         """`now`: seconds, for the expiry of tokens. Raises OSError, ProcessFailed without the address."""
         processes.check(
             ["nsenter", f"--net={namespace}", "--", "ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"],
             what="giving the machine its metadata address", timeout=_TOOL_SECONDS,
         )  # fmt: skip
-        self._server = _MetadataServer(facts, listen_inside(namespace, ADDRESS, PORT), now)
+        self._server = _MetadataServer(guest, listen_inside(namespace, ADDRESS, PORT), now)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), name="instance-metadata", daemon=True
         )
@@ -164,11 +164,11 @@ class MetadataService:
 
 
 class _MetadataServer(HTTPServer):
-    def __init__(self, facts: InstanceFacts, sock: socket.socket, now: Callable[[], float]) -> None:
+    def __init__(self, guest: GuestMetadata, sock: socket.socket, now: Callable[[], float]) -> None:
         super().__init__((ADDRESS, PORT), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = sock
-        self.facts = facts
+        self.guest = guest
         self.now = now
         self.secret = secrets.token_bytes(32)
 
@@ -184,8 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        facts, secret = self.server.facts, self.server.secret
-        answer = respond(facts, self.command, self.path, headers, secret=secret, now=self.server.now())
+        guest, secret = self.server.guest, self.server.secret
+        answer = respond(guest, self.command, self.path, headers, secret=secret, now=self.server.now())
         self.send_response(answer.status)
         for name, value in {
             "Content-Type": "text/plain", "Content-Length": str(len(answer.body)), **(answer.headers or {}),

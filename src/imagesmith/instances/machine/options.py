@@ -1,4 +1,4 @@
-"""Options of a machine: its hardware, how it is entered, and the facts that it may read."""
+"""Options of a machine: its hardware, how it is entered, and what its metadata service answers with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from imagesmith.instances.machine.hardware import Firmware
-from imagesmith.instances.machine.metadata import InstanceFacts
+from imagesmith.instances.machine.metadata import GuestMetadata
 
 Entry = Literal["cloud-init", "credentials"]
 
@@ -39,5 +39,5 @@ class MachineOptions:
     """Its console waits for a client: see MachineInstance.start."""
     fast_boot: bool = False
     """It may use time-saving ways to start and to run commands, as the machines of a build phase do."""
-    metadata: InstanceFacts | None = None
+    metadata: GuestMetadata | None = None
     """For the instance metadata service; None: no service."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from imagesmith.instances.machine.instance import MachineInstance
-from imagesmith.instances.machine.metadata import InstanceFacts, meta_data
+from imagesmith.instances.machine.metadata import GuestMetadata, meta_data
 from imagesmith.instances.protocol import Instance
 
 _OF_A_MACHINE: Final = frozenset({"hostname", "local-hostname", "local-ipv4", "mac", "ami-id", "instance-type"})
@@ -29,12 +29,12 @@ class InstanceMetadata:
     def get(self, path: str) -> str:
         path = path.strip("/")
         machine = self.instance
-        facts = machine.options.metadata if isinstance(machine, MachineInstance) else None
-        if facts is None:
+        values = machine.options.metadata if isinstance(machine, MachineInstance) else None
+        if values is None:
             if path in _OF_A_MACHINE:
                 raise LookupError(f"a {machine.kind} has no '{path}': it is not a machine")
-            facts = InstanceFacts(instance_id=self.instance_id, account=self.account, region=self.region)
-        found = meta_data(facts, path)
+            values = GuestMetadata(instance_id=self.instance_id, account=self.account, region=self.region)
+        found = meta_data(values, path)
         if found is None:
             raise LookupError(f"there is no value for '{path}'")
         return found

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from imagesmith.cli.facts import ShownFacts, read_facts
+from imagesmith.cli.build_details import BuildDetails, read_details
 from imagesmith.cli.image import describe
 from testing.wire_support import settings_for
 
@@ -19,21 +19,21 @@ def test_a_narrow_terminal_loses_nothing_of_a_path() -> None:
     """It goes on in the next line, where others end it with three dots; brackets in it are no markup."""
     folder = Path("/srv/[red]" + "x" * 40)
     shown = io.StringIO()
-    facts = ShownFacts(digest="", size=0, packages=0, stages={})
-    Console(file=shown, width=60).print(describe({"arn": ARN, "state": {"status": "FAILED"}}, facts, folder))
+    details = BuildDetails(digest="", size=0, packages=0, stages={})
+    Console(file=shown, width=60).print(describe({"arn": ARN, "state": {"status": "FAILED"}}, details, folder))
     told = "".join(shown.getvalue().split())
     assert f"{folder}/logs/000000000000/us-east-1/web/1.0.0/3.log" in told and ARN in told
 
 
 @pytest.mark.parametrize("there", ["nothing", "a folder", "an empty file"])
-def test_facts_are_unknown_where_the_server_keeps_its_data_elsewhere(tmp_path: Path, there: str) -> None:
+def test_details_are_unknown_where_the_server_keeps_its_data_elsewhere(tmp_path: Path, there: str) -> None:
     """Reading them makes no database, which a later server would take for a lost one."""
     folder, file = tmp_path / "data", tmp_path / "data" / "imagesmith.sqlite"
     if there != "nothing":
         folder.mkdir()
     if there == "an empty file":
         file.touch()
-    assert read_facts(settings_for(folder), ARN) == ShownFacts()
+    assert read_details(settings_for(folder), ARN) == BuildDetails()
     assert folder.exists() == (there != "nothing")
     assert not file.exists() or file.stat().st_size == 0
     assert [path.name for path in folder.glob("*")] == (["imagesmith.sqlite"] if there == "an empty file" else [])

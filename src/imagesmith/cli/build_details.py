@@ -1,4 +1,4 @@
-"""Facts about a build that the API does not have: digest, size, times. Read from the database."""
+"""What the API does not have about a build: digest, size, times. Read from the database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imagesmith.store.build_outcome import BuildOutcome
 
 
 @dataclass(frozen=True)
-class ShownFacts:
+class BuildDetails:
     """Empty members: unknown (yet)."""
 
     digest: str = ""
@@ -26,18 +26,18 @@ class ShownFacts:
         return asdict(self)
 
 
-def read_facts(settings: Settings, image_arn: str) -> ShownFacts:
+def read_details(settings: Settings, image_arn: str) -> BuildDetails:
     """What the database of the data directory holds; nothing where the server's data is elsewhere.
 
     Raises CommandFailed.
     """
     if not has_store(settings):
-        return ShownFacts()
+        return BuildDetails()
     with opened_store(settings) as tx:
         build = stored_builds.get_build(tx, image_arn)
         packages = queries.get_inventory(tx, image_arn)
     outcome = build.outcome if build else BuildOutcome()
-    return ShownFacts(
+    return BuildDetails(
         digest=outcome.digest,
         size=outcome.size,
         packages=len(packages or ()),
