@@ -31,7 +31,8 @@ from botocore.credentials import Credentials
 from imagesmith.accounts.keys import AccessKey, KeyRing
 from imagesmith.resources.dispatch import Caller
 from imagesmith.settings import Settings
-from imagesmith.wire.app import HttpLimits, create_app
+from imagesmith.wire.create import create_app
+from imagesmith.wire.limits import HttpLimits
 from imagesmith.wire.messages import Request
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import serve

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from imagesmith import settings as module
+from imagesmith import settings_sections as sections
 from imagesmith.settings import (
     Registry,
     Settings,
@@ -105,7 +105,7 @@ def members() -> Iterator[tuple[tuple[str, ...], Any]]:
         if isinstance(rule_of(hint), Keys):
             for member, of_member in get_type_hints(get_args(kind)[1], include_extras=True).items():
                 yield (name, KEY.get(name, "eu-west-1"), member), of_member
-        elif kind.__module__ == module.__name__:
+        elif kind.__module__ == sections.__name__:
             for member, of_member in get_type_hints(kind, include_extras=True).items():
                 yield (name, member), of_member
         else:

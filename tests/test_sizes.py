@@ -11,18 +11,13 @@ MOST_LINES = 300
 MOST_FUNCTION_LINES = 40
 LONG_MODULES = {
     "artifacts/storage.py": 480,
-    "dockerfiles/graph.py": 360,
-    "dockerfiles/shell_words.py": 320,
     "instances/container.py": 440,
     "instances/sandbox.py": 360,
     "instances/spawner_program.py": 500,
     "layers/store.py": 500,
     "layers/unpacker.py": 580,
     "layers/writer.py": 340,
-    "settings.py": 400,
     "store/tables.py": 315,
-    "wire/app.py": 360,
-    "workflow_documents/actions.py": 366,
 }
 """Programs that are sent into a sandbox, tables, and what is still to be split. They must not grow."""
 LONG_FUNCTIONS = {

@@ -1,7 +1,7 @@
 """Reads the settings from a TOML file and the environment; nothing else reads either.
 
 Order of precedence: command line, environment (IMAGESMITH_*), file, defaults. What a key may be is declared in
-settings.py: a new key needs nothing here.
+settings.py and settings_sections.py: a new key needs nothing here.
 """
 
 from __future__ import annotations

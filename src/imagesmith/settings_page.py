@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from imagesmith import settings
+from imagesmith import settings_sections
 from imagesmith.settings import Settings
 from imagesmith.settings_loader import environment_names
 from imagesmith.values.declared import Keys, plain_type, rule_of
 
 _HEAD = """# Settings
 
-Made by `script/settings-page` from `src/imagesmith/settings.py`; do not edit. A value outside of these ranges
-is refused at the start, with its key. Where to set them: [operations](operations.md#settings).
+Made by `script/settings-page` from `settings.py` and `settings_sections.py`; do not edit. A value outside of these
+ranges is refused at the start, with its key. Where to set them: [operations](operations.md#settings).
 """
 
 
@@ -30,7 +30,7 @@ def page() -> str:
         if isinstance(rule, Keys):
             of_key: Any = get_args(kind)[1]
             tables.append(_table(f"[{name}.KEY]", of_key, f"KEY: {rule.text}."))
-        elif kind.__module__ == settings.__name__:
+        elif kind.__module__ == settings_sections.__name__:
             tables.append(_table(f"[{name}]", kind))
     return "\n".join([_HEAD, *tables])
 
@@ -49,7 +49,9 @@ def _rows(title: str, kind: type) -> Iterator[str]:
     group = (title.strip("[]"),) if title else ()
     for member in fields(kind):
         hint = hints[member.name]
-        if not title and (isinstance(rule_of(hint), Keys) or plain_type(hint).__module__ == settings.__name__):
+        if not title and (
+            isinstance(rule_of(hint), Keys) or plain_type(hint).__module__ == settings_sections.__name__
+        ):
             continue
         if member.name == "data_dir":
             continue

@@ -16,7 +16,7 @@ from imagesmith.accounts.keys import KeyRing
 from imagesmith.cli import context
 from imagesmith.cli.context import ServerAddress, connect, data_dir_option
 from imagesmith.cli.env import env
-from imagesmith.wire.app import create_app
+from imagesmith.wire.create import create_app
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import running
 from testing.keys import give_operator_key

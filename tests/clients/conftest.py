@@ -14,7 +14,7 @@ from imagesmith.builds.records import ImageRecords
 from imagesmith.resources.service import Service
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database
-from imagesmith.wire.app import create_app
+from imagesmith.wire.create import create_app
 from imagesmith.wire.server import running
 from testing.api import REGION, Api, RecordingBuilder, client_for, write_keys
 from testing.client_world import Account, account_of

@@ -15,7 +15,7 @@ from imagesmith.builds.records import ImageRecords
 from imagesmith.resources.service import Service
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database
-from imagesmith.wire.app import create_app
+from imagesmith.wire.create import create_app
 from testing.api import ACCOUNT, REGION, Api, MakeApi, RecordingBuilder, client_for
 from testing.clocks import MovingClock
 from testing.keys import followed_keys

@@ -27,7 +27,7 @@ from imagesmith.accounts.secret_box import FILE_NAME
 from imagesmith.resources.service import Service
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database
-from imagesmith.wire.app import create_app
+from imagesmith.wire.create import create_app
 from imagesmith.wire.server import running
 from testing.api import ACCOUNT, DOCUMENT, REGION, RecordingBuilder, client_for
 from testing.clocks import MovingClock

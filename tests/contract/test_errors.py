@@ -21,7 +21,7 @@ from imagesmith.resources.service import TURN_SECONDS, Service
 from imagesmith.settings import RateLimit, Role, Settings
 from imagesmith.store.database import Database
 from imagesmith.store.migrate import upgrade
-from imagesmith.wire.app import create_app
+from imagesmith.wire.create import create_app
 from imagesmith.wire.server import running
 from testing.api import (
     ACCOUNT,

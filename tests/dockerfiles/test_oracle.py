@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph, build_graph
+from imagesmith.dockerfiles.graph import build_graph
 from imagesmith.dockerfiles.model import EnvInstruction
 from imagesmith.dockerfiles.parser import parse_dockerfile
+from imagesmith.dockerfiles.stages import BaseKind, DockerfileStage, Graph
 from imagesmith.dockerfiles.template import check_template
 
 pytestmark = pytest.mark.tool

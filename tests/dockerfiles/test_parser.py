@@ -10,9 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from imagesmith.dockerfiles import model
-from imagesmith.dockerfiles.graph import BaseKind, build_graph
+from imagesmith.dockerfiles.graph import build_graph
 from imagesmith.dockerfiles.model import Dockerfile, Instruction, Token
 from imagesmith.dockerfiles.parser import parse_dockerfile
+from imagesmith.dockerfiles.stages import BaseKind
 from imagesmith.dockerfiles.template import check_template
 
 HEAD = "FROM {{{ imagebuilder:parentImage }}}\n"

@@ -31,7 +31,7 @@ from imagesmith.store.amis import Ami, put_ami
 from imagesmith.store.database import Database
 from imagesmith.store.parameters import ParameterRecord, put_parameter
 from imagesmith.values.arn import Arn
-from imagesmith.wire.app import create_app
+from imagesmith.wire.create import create_app
 from imagesmith.wire.model import Shape
 from imagesmith.wire.server import running
 from imagesmith.wire.validate import Validator, python_pattern

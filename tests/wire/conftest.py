@@ -11,7 +11,8 @@ import pytest
 from botocore.config import Config
 
 from imagesmith.accounts.keys import KeyRing
-from imagesmith.wire.app import HttpLimits, create_app
+from imagesmith.wire.create import create_app
+from imagesmith.wire.limits import HttpLimits
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import running
 from testing.loaded import service_model

@@ -18,8 +18,10 @@ import pytest
 from imagesmith.accounts.keys import KeyRing
 from imagesmith.resources.dispatch import Caller
 from imagesmith.resources.errors import invalid_request
-from imagesmith.wire.app import App, HttpLimits, create_app
+from imagesmith.wire.app import App
 from imagesmith.wire.connection import Connection
+from imagesmith.wire.create import create_app
+from imagesmith.wire.limits import HttpLimits
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import running
 from testing.wire_support import PIPELINE_ARN, Clock, Recorder, settings_for

@@ -16,7 +16,7 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
 from imagesmith.accounts.keys import KeyRing
-from imagesmith.wire.app import create_app
+from imagesmith.wire.create import create_app
 from imagesmith.wire.known import described, recorded
 from imagesmith.wire.model import API_VERSION, SERVICE, Api, builtin_model
 from imagesmith.wire.server import running

@@ -28,7 +28,9 @@ from imagesmith.accounts.keys import AccessKey, KeyRing
 from imagesmith.build_logs.logs import BuildLog, LogReader, log_path, step_log_path
 from imagesmith.policies.access import parse_access_policy
 from imagesmith.resources.errors import not_found
-from imagesmith.wire.app import App, HttpLimits, create_app
+from imagesmith.wire.app import App
+from imagesmith.wire.create import create_app
+from imagesmith.wire.limits import HttpLimits
 from imagesmith.wire.log_streams import StreamLimits
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import running

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from imagesmith.accounts.keys import AccessKey, KeyRing
 from imagesmith.wire import server
-from imagesmith.wire.app import HttpLimits, create_app
+from imagesmith.wire.create import create_app
+from imagesmith.wire.limits import HttpLimits
 from imagesmith.wire.log_streams import StreamLimits
 from imagesmith.wire.model import Api
 from imagesmith.wire.peers import PeerSlots, peer_of

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from imagesmith.accounts.keys import KeyRing
 from imagesmith.settings import RateLimit
-from imagesmith.wire.app import create_app
+from imagesmith.wire.create import create_app
 from imagesmith.wire.model import Api
 from imagesmith.wire.rates import RateLimits
 from imagesmith.wire.server import running

@@ -26,7 +26,8 @@ from botocore.exceptions import ClientError
 
 from imagesmith.accounts.keys import KeyRing
 from imagesmith.wire import connection, server
-from imagesmith.wire.app import HttpLimits, create_app
+from imagesmith.wire.create import create_app
+from imagesmith.wire.limits import HttpLimits
 from imagesmith.wire.model import Api
 from imagesmith.wire.server import running
 from testing.pipeline_support import eventually

@@ -19,7 +19,7 @@ import pytest
 from cryptography import x509
 
 from imagesmith.accounts.keys import KeyRing
-from imagesmith.wire.app import create_app
+from imagesmith.wire.create import create_app
 from imagesmith.wire.messages import Request, Response
 from imagesmith.wire.model import Api
 from imagesmith.wire.peers import PeerSlots

@@ -25,7 +25,8 @@ from imagesmith.schedule.lifecycle_clock import LifecycleClock
 from imagesmith.settings import Settings
 from imagesmith.store import lifecycle
 from imagesmith.store.database import Database
-from imagesmith.wire.app import App, create_app
+from imagesmith.wire.app import App
+from imagesmith.wire.create import create_app
 
 
 @dataclass(frozen=True)

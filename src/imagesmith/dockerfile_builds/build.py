@@ -26,8 +26,8 @@ from imagesmith.dockerfile_builds.image_config import ImageConfig
 from imagesmith.dockerfile_builds.prepared import PreparedDockerfile, prepare
 from imagesmith.dockerfile_builds.stage_images import StageImage, StageImages
 from imagesmith.dockerfile_builds.stages import StageRunner
-from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph
 from imagesmith.dockerfiles.model import Placeholder
+from imagesmith.dockerfiles.stages import BaseKind, DockerfileStage, Graph
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.network import NetworkKind
 from imagesmith.namespaces.build_namespace import BuildNamespace

@@ -9,7 +9,7 @@ from typing import Final
 from imagesmith.artifacts.cache_use import CachedStep, CacheUse, Layers, StepInputs
 from imagesmith.dockerfile_builds.image_config import ImageConfig
 from imagesmith.dockerfile_builds.stage_build import StageBuild
-from imagesmith.dockerfiles.graph import ResolvedInstruction
+from imagesmith.dockerfiles.stages import ResolvedInstruction
 from imagesmith.layers.overlay_mounts import MOST_LAYERS
 
 _ROOM_FOR_LAYERS: Final = 20

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from imagesmith.dockerfile_builds.image_config import ImageConfig
-from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.model import (
     CmdInstruction,
     CommandLine,
@@ -31,6 +30,7 @@ from imagesmith.dockerfiles.model import (
     WorkdirInstruction,
 )
 from imagesmith.dockerfiles.ports import exposed_ports
+from imagesmith.dockerfiles.stages import ResolvedInstruction
 
 
 def apply(config: ImageConfig, resolved: ResolvedInstruction) -> ImageConfig:

@@ -15,9 +15,9 @@ from imagesmith.copying.request import (
 )
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfile_builds.stage_build import StageBuild
-from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.model import AddInstruction, CopyInstruction, Token
 from imagesmith.dockerfiles.sources import is_git, is_remote
+from imagesmith.dockerfiles.stages import ResolvedInstruction
 
 _SHOWN: Final = 200
 

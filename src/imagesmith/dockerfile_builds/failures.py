@@ -6,8 +6,8 @@ import errno
 import os
 from typing import Final
 
-from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.placeholders import shown
+from imagesmith.dockerfiles.stages import ResolvedInstruction
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Completed

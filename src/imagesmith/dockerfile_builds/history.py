@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from imagesmith.dockerfile_builds.config_instructions import command_words, pairs_of, working_folder
 from imagesmith.dockerfile_builds.image_config import ImageConfig
-from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.model import (
     ArgInstruction,
     CmdInstruction,
@@ -22,6 +21,7 @@ from imagesmith.dockerfiles.model import (
     ShellInstruction,
     WorkdirInstruction,
 )
+from imagesmith.dockerfiles.stages import ResolvedInstruction
 
 _BUILDER: Final = "imagesmith.dockerfile"
 _MARK: Final = " # imagesmith"

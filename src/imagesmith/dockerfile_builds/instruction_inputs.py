@@ -14,8 +14,8 @@ from imagesmith.artifacts.cache_use import StepInputs
 from imagesmith.copying.request import CopyRequest, PathSource, UrlSource
 from imagesmith.dockerfile_builds.image_config import ImageConfig
 from imagesmith.dockerfile_builds.run_instruction import run_words
-from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.model import RunInstruction
+from imagesmith.dockerfiles.stages import ResolvedInstruction
 from imagesmith.instances.network import NetworkKind
 from imagesmith.values.names import sha256_hex
 

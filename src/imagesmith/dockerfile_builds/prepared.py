@@ -11,12 +11,13 @@ from typing import Final
 
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfile_builds.stage_images import StageImage, StageImages
-from imagesmith.dockerfiles.graph import Base, BaseKind, DockerfileStage, Graph, build_graph
+from imagesmith.dockerfiles.graph import build_graph
 from imagesmith.dockerfiles.images import image_uses
 from imagesmith.dockerfiles.model import Dockerfile, Instruction, OnbuildInstruction
 from imagesmith.dockerfiles.parser import parse_dockerfile
 from imagesmith.dockerfiles.placeholders import COMPONENTS
 from imagesmith.dockerfiles.refusals import NO_CONTEXT, template_refusals
+from imagesmith.dockerfiles.stages import Base, BaseKind, DockerfileStage, Graph
 from imagesmith.dockerfiles.template import is_variable
 from imagesmith.dockerfiles.triggers import TriggerError, parse_trigger, with_triggers
 from imagesmith.dockerfiles.value_checks import check_values

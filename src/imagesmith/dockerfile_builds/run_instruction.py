@@ -10,8 +10,8 @@ from imagesmith.dockerfile_builds.failures import DockerfileFailed, explain_run
 from imagesmith.dockerfile_builds.image_config import ImageConfig
 from imagesmith.dockerfile_builds.run_mounts import RootOf, run_mounts
 from imagesmith.dockerfile_builds.stage_build import StageBuild, arguments_of
-from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.model import Heredoc, RunInstruction
+from imagesmith.dockerfiles.stages import ResolvedInstruction
 from imagesmith.instances.command import Command, CommandMount, MemoryFolder
 from imagesmith.instances.container import DEFAULT_PATH
 from imagesmith.instances.mount_targets import make_folders

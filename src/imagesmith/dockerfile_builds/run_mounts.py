@@ -15,9 +15,9 @@ from imagesmith.dockerfile_builds.config_instructions import working_folder
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfile_builds.stage_build import StageBuild
 from imagesmith.dockerfiles.go_values import byte_count
-from imagesmith.dockerfiles.graph import ResolvedInstruction
 from imagesmith.dockerfiles.model import RunInstruction, RunMount
 from imagesmith.dockerfiles.mounts import expanded_mount
+from imagesmith.dockerfiles.stages import ResolvedInstruction
 from imagesmith.instances.command import CommandMount, MemoryFolder, MountedTree
 from imagesmith.instances.detached_mounts import detached_mount, thrown_away
 from imagesmith.instances.mount_targets import mount_targets

@@ -12,8 +12,8 @@ from imagesmith.dockerfile_builds.build_context import BuildContext
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfile_builds.stage_build import StageBuild
 from imagesmith.dockerfile_builds.stage_images import StageImages
-from imagesmith.dockerfiles.graph import Taken
 from imagesmith.dockerfiles.placeholders import is_parent
+from imagesmith.dockerfiles.stages import Taken
 from imagesmith.layers.records import LayerBlob
 
 

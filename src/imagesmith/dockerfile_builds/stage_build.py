@@ -18,7 +18,7 @@ from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.dockerfile_builds.history import HistoryEntry, created_by, history_entries
 from imagesmith.dockerfile_builds.image_config import ImageConfig
 from imagesmith.dockerfile_builds.stage_images import StageImage
-from imagesmith.dockerfiles.graph import ResolvedInstruction
+from imagesmith.dockerfiles.stages import ResolvedInstruction
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.reserved_names import reserved_names
 from imagesmith.instances.users import UnknownUser, User, find_user

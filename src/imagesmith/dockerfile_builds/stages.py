@@ -22,7 +22,6 @@ from imagesmith.dockerfile_builds.stage_images import StageImage, StageImages, s
 from imagesmith.dockerfile_builds.stage_output import StageOutput
 from imagesmith.dockerfile_builds.stage_schedule import LinkedCancellation, carry_out_stages, in_order, is_chain
 from imagesmith.dockerfiles.go_values import normal_platform
-from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph, ResolvedInstruction, Taken
 from imagesmith.dockerfiles.model import (
     AddInstruction,
     CopyInstruction,
@@ -33,6 +32,7 @@ from imagesmith.dockerfiles.model import (
     WorkdirInstruction,
 )
 from imagesmith.dockerfiles.placeholders import shown
+from imagesmith.dockerfiles.stages import BaseKind, DockerfileStage, Graph, ResolvedInstruction, Taken
 from imagesmith.dockerfiles.variables import PLATFORM
 from imagesmith.instances.mount_targets import make_folders
 from imagesmith.instances.protocol import InstanceError

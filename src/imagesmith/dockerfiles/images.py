@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph, Taken
 from imagesmith.dockerfiles.placeholders import is_parent
+from imagesmith.dockerfiles.stages import BaseKind, DockerfileStage, Graph, Taken
 from imagesmith.values.diagnostics import Position
 
 _NUMBER = re.compile(r"[0-9]{1,9}")

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from imagesmith.dockerfiles.go_values import is_platform, normal_platform
-from imagesmith.dockerfiles.graph import BaseKind, DockerfileStage, Graph, ResolvedInstruction
 from imagesmith.dockerfiles.model import (
     AddInstruction,
     CopyInstruction,
@@ -16,6 +15,7 @@ from imagesmith.dockerfiles.model import (
     RunMount,
 )
 from imagesmith.dockerfiles.sources import is_git, is_remote
+from imagesmith.dockerfiles.stages import BaseKind, DockerfileStage, Graph, ResolvedInstruction
 from imagesmith.dockerfiles.variables import PLATFORM
 from imagesmith.values.diagnostics import Position, Problem
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from imagesmith.dockerfiles.lines import SPACE
 from imagesmith.dockerfiles.shell_patterns import ShellPatternError, spans, without_prefix, without_suffix
+from imagesmith.dockerfiles.word_splitting import Words, split_words
 from imagesmith.values.expansion import Budget
 
 _MAX_DEPTH: Final = 50
@@ -79,30 +79,6 @@ def expand(
     return _Expansion(word=word, environment=environment, budget=budget, escape=escape, keep=keep or Keep()).run()
 
 
-class _Words:
-    """Collects words; white space ends one unless it is added as it is."""
-
-    def __init__(self) -> None:
-        self.done: list[str] = []
-        self._parts: list[str] = []
-
-    def add(self, text: str) -> None:
-        for char in text:
-            if char in SPACE:
-                self.end()
-            else:
-                self._parts.append(char)
-
-    def add_whole(self, text: str) -> None:
-        self._parts.append(text)
-
-    def end(self) -> None:
-        word = "".join(self._parts)
-        self._parts.clear()
-        if word:
-            self.done.append(word)
-
-
 @dataclass
 class _Expansion:
     """The state of the expansion of one word."""
@@ -119,16 +95,16 @@ class _Expansion:
 
     def run(self) -> Expanded:
         if not any(char in self.word for char in ("$", "'", '"', self.escape)):
-            return Expanded(self.word, True, tuple(_split(self.word)))
-        words = _Words()
+            return Expanded(self.word, True, tuple(split_words(self.word)))
+        words = Words()
         text = self._until("", raw=self.keep.escapes, words=words)
         words.end()
         return Expanded(text, self.certain, tuple(words.done), frozenset(self.modifiers))
 
-    def _until(self, stop: str, *, raw: bool, words: _Words | None = None) -> str:
+    def _until(self, stop: str, *, raw: bool, words: Words | None = None) -> str:
         """The expanded text up to a character, which is passed, or up to the end."""
         parts: list[str] = []
-        out = words or _Words()
+        out = words or Words()
         while self.index < len(self.word):
             char = self.word[self.index]
             if stop and char == stop:
@@ -299,10 +275,3 @@ class _Expansion:
             while self.index < len(word) and (word[self.index].isalnum() or word[self.index] == "_"):
                 self.index += 1
         return word[start : self.index]
-
-
-def _split(text: str) -> list[str]:
-    words = _Words()
-    words.add(text)
-    words.end()
-    return words.done

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from imagesmith.dockerfiles.go_values import is_platform, is_signal, port_problem
-from imagesmith.dockerfiles.graph import DockerfileStage, Graph, ResolvedInstruction
 from imagesmith.dockerfiles.model import (
     AddInstruction,
     ArgInstruction,
@@ -26,6 +25,7 @@ from imagesmith.dockerfiles.model import (
 )
 from imagesmith.dockerfiles.ports import port_count
 from imagesmith.dockerfiles.sources import is_git, is_remote
+from imagesmith.dockerfiles.stages import DockerfileStage, Graph, ResolvedInstruction
 from imagesmith.values.diagnostics import Problem
 
 _OCTAL: Final = re.compile(r"0*[0-7]{1,4}\Z")

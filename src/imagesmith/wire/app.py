@@ -19,16 +19,11 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from imagesmith.accounts.audit import AuditLog
-from imagesmith.accounts.keys import KeyRing
-from imagesmith.resources.dispatch import Dispatcher
 from imagesmith.resources.errors import ApiError, unavailable
-from imagesmith.settings import Settings, SettingsError
 from imagesmith.values.json_text import json_bytes
 from imagesmith.wire.asgi import (
     Body,
@@ -42,38 +37,12 @@ from imagesmith.wire.asgi import (
     raw_path,
     request_of,
 )
-from imagesmith.wire.auditing import Auditor
-from imagesmith.wire.log_streams import PREFIX, LogStreams, StreamLimits
+from imagesmith.wire.limits import HttpLimits
+from imagesmith.wire.log_streams import PREFIX, LogStreams
 from imagesmith.wire.messages import Request, Response, encoded_headers
-from imagesmith.wire.model import Api
 from imagesmith.wire.peers import PeerSlots
-from imagesmith.wire.rates import RateLimits
 from imagesmith.wire.service import ApiService, ExecutionMode
-from imagesmith.wire.signature import Authenticator, Trusting, Verifier
 from imagesmith.wire.write_batcher import WriteBatcher
-
-
-@dataclass(frozen=True)
-class HttpLimits:
-    """Bounds of the front door: bytes, seconds and counts."""
-
-    body_bytes: int = 1024 * 1024
-    drain_bytes: int = 32 * 1024 * 1024
-    """Bytes of an oversized body that are read and discarded before the connection is closed instead."""
-    body_seconds: float = 30.0
-    """Longest time in which a body must arrive."""
-    refused_seconds: float = 10.0
-    """How long the client of a refused request may continue to send its body."""
-    refused_at_once_seconds: float = 0.25
-    """How long the answer waits for the body to end, so that the connection can stay open."""
-    threads: int = 16
-    requests: int = 512
-    """Requests that wait or run at one time; the next one is answered 503 with Retry-After."""
-    requests_per_peer: int = 384
-    bodies: int = 512
-    """Bodies that are read at one time; one more ends the oldest body of the peer that has the most."""
-    bodies_per_peer: int = 256
-    streams: StreamLimits = StreamLimits()  # noqa: RUF009 (frozen)
 
 
 class App:
@@ -302,46 +271,6 @@ class App:
                     return await body.read(self._limits.body_bytes)
             except TimeoutError:
                 raise refusal from None
-
-
-def create_app(
-    dispatcher: Dispatcher,
-    *,
-    keys: KeyRing,
-    settings: Settings,
-    clock: Callable[[], datetime],
-    ids: Callable[[], str],
-    limits: HttpLimits | None = None,
-    api: Api | None = None,
-    audit: AuditLog | None = None,
-) -> App:
-    """The application of a server.
-
-    `clock` returns the time with its zone; `ids` returns a new UUID text per call. `keys` is not used when
-    `settings.auth` is `none`.
-    `api`: the model of the installed botocore. `audit`: where changes are recorded; the application closes it.
-    Raises SettingsError when a rate limit names an unknown operation.
-    """
-    bounds = limits or HttpLimits()
-    authenticator: Authenticator = Verifier(keys, clock=clock)
-    if settings.auth == "none":
-        authenticator = Trusting(account=settings.account, region=settings.region, partition=settings.partition)
-    api = api or Api.load()
-    strange = sorted(set(settings.rate_limits) - set(api.operations) - {"*"})
-    if strange:
-        raise SettingsError(f"rate_limits has the key {strange[0]!r}, expected an operation of the service, or *")
-    service = ApiService(
-        dispatcher,
-        authenticator,
-        api=api,
-        ids=ids,
-        clock=clock,
-        partition=settings.partition,
-        body_limit=bounds.body_bytes,
-        rates=RateLimits(settings.rate_limits, clock=clock) if settings.rate_limits else None,
-        auditor=Auditor(audit, clock),
-    )
-    return App(service, bounds, settings.data_dir / "logs")
 
 
 async def _send(send: Send, response: Response) -> None:
