@@ -19,8 +19,9 @@ import pytest
 from imagesmith.cli.context import ServerAddress
 from imagesmith.wire.tls import CertificateFiles
 from testing.api import client_for
+from testing.commands import COMMAND
 from testing.keys import operator_key
-from testing.pipeline_support import COMMAND, REGION, RunningServer, eventually
+from testing.pipeline_support import REGION, RunningServer, eventually
 
 pytestmark = pytest.mark.tool
 

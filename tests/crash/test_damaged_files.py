@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from testing.pipeline_support import COMMAND, RunningServer
+from testing.commands import COMMAND, run
+from testing.pipeline_support import RunningServer
 from testing.small_disk import fill, small_disk_at
 
 pytestmark = pytest.mark.tool
@@ -40,10 +41,6 @@ def data(built: Path, tmp_path: Path) -> Path:
     shutil.copytree(built, copy)
     copy.chmod(0o700)
     return copy
-
-
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *words], capture_output=True, text=True, timeout=60, check=False)
 
 
 def refused(*words: str) -> str:

@@ -11,9 +11,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from imagesmith.artifacts.layout import OciLayout
+from testing.commands import COMMAND
 from testing.crash_support import Tally
 from testing.leaks import assert_clean
-from testing.pipeline_support import COMMAND, HOLD, RunningServer, held, image_config, release, uris
+from testing.pipeline_support import HOLD, RunningServer, held, image_config, release, uris
 from testing.small_disk import fill, free_bytes, small_disk_at
 
 pytestmark = pytest.mark.tool

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from testing.commands import COMMAND
 from testing.crash_support import DATABASES, Tally
 from testing.leaks import assert_clean, running_below
-from testing.pipeline_support import COMMAND, RunningServer, eventually
+from testing.pipeline_support import RunningServer, eventually
 from testing.postgresql import new_postgresql_database
 
 pytestmark = pytest.mark.tool

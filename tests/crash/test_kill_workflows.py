@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from testing.commands import COMMAND
 from testing.crash_support import die_and_come_back
-from testing.pipeline_support import COMMAND, HOLD, RunningServer, eventually, held, release
+from testing.pipeline_support import HOLD, RunningServer, eventually, held, release
 from testing.workflow_support import (
     TEST,
     TEST_LAUNCH,

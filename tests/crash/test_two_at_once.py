@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from testing.pipeline_support import COMMAND, RunningServer, uris
+from testing.commands import COMMAND
+from testing.pipeline_support import RunningServer, uris
 
 pytestmark = pytest.mark.tool
 

@@ -15,12 +15,12 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from imagesmith.cli.context import ServerAddress
+from testing.commands import COMMAND
 from testing.keys import operator_key
 from testing.leaks import assert_clean
 from testing.object_store import object_store, store_settings
-from testing.pipeline_support import (
+from testing.pipeline_support import (  # fmt: skip
     ACCOUNT,
-    COMMAND,
     HOLD,
     REGION,
     Forge,
@@ -29,7 +29,7 @@ from testing.pipeline_support import (
     image_config,
     release,
     uris,
-)  # fmt: skip
+)
 from testing.workflow_support import ROLE, build_document, executions, run_with, shell, steps, workflow
 
 pytestmark = pytest.mark.tool

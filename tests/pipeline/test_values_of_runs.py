@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from testing.machine_images import start
-from testing.pipeline_support import ACCOUNT, COMMAND, REGION, Forge, document
+from testing.pipeline_support import ACCOUNT, REGION, Forge, document
 from testing.workflow_support import (
     ROLE,
     answer,
@@ -112,10 +111,7 @@ def test_a_component_that_another_one_runs_stays(forge: Forge) -> None:
 
 
 def put(forge: Forge, name: str, value: str, *options: str) -> None:
-    subprocess.run(
-        [COMMAND, "parameter", "put", name, *options, "--data-dir", str(forge.server.data_dir)],
-        input=value, text=True, check=True,
-    )  # fmt: skip
+    forge.server.command("parameter", "put", name, *options, input=value)
 
 
 def test_stored_parameters_and_facts_reach_components_and_secrets_stay_hidden(forge: Forge) -> None:
@@ -139,10 +135,7 @@ def test_stored_parameters_and_facts_reach_components_and_secrets_stay_hidden(fo
         for execution in executions(forge, arn):
             said += json.dumps(steps(forge, execution["workflowExecutionId"]), default=str)
         assert SECRET not in said
-    listed = subprocess.run(
-        [COMMAND, "parameter", "list", "--json", "--data-dir", str(forge.server.data_dir)],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    listed = forge.server.command("parameter", "list", "--json")
     assert SECRET not in listed and "SecureString" in listed
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from testing.disks import raw_disk
-from testing.pipeline_support import COMMAND, REGION, Forge
+from testing.pipeline_support import REGION, Forge
 from testing.workflow_support import ROLE, workflow
 
 
@@ -19,12 +18,8 @@ def add_disk_file(forge: Forge, disk: Path) -> str:
     """The AMI of a raw disk."""
     with disk.open("rb") as file:
         checksum = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    done = subprocess.run(
-        [COMMAND, "base", "add", str(disk), "--checksum", checksum, "--name", forge.name("blank"),
-         "--json", "--data-dir", str(forge.server.data_dir)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return str(json.loads(done.stdout)["amiId"])
+    words = ("--checksum", checksum, "--name", forge.name("blank"), "--json")
+    return str(json.loads(forge.server.command("base", "add", str(disk), *words))["amiId"])
 
 
 def start(forge: Forge, parent: str, *, recipe: Mapping[str, Any] | None = None, **members: object) -> str:
@@ -68,12 +63,8 @@ class Base:
 
 def add(forge: Forge, disk: Path) -> Base:
     checksum = f"sha256:{hashlib.sha256(disk.read_bytes()).hexdigest()}"
-    done = subprocess.run(
-        [COMMAND, "base", "add", str(disk), "--checksum", checksum, "--name", forge.name("debian"), "--json",
-         "--data-dir", str(forge.server.data_dir)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    made = json.loads(done.stdout)
+    words = ("--checksum", checksum, "--name", forge.name("debian"), "--json")
+    made = json.loads(forge.server.command("base", "add", str(disk), *words))
     return Base(str(made["amiId"]), str(made["digest"]))
 
 

@@ -1,7 +1,7 @@
-"""Starts the programs named on standard input and adopts what they leave behind: `python nursery.py`.
+"""Starts the servers named on standard input and adopts what they leave behind; a fork of the fork server.
 
-    {"argv": [...], "env": {...}, "stderr": "path"}  ->  its process id
-    end of input                                     ->  kills what it started, and ends
+    {"order": {...}, "stderr": "path"}  ->  its process id
+    end of input                        ->  kills what it started, and ends
 
 Signals that end the tests do not end it: the end of input does, so that it always takes down what it started.
 Every orphan below it becomes its child (it is a subreaper) and is reaped when it ends, as by an init. So what
@@ -16,15 +16,18 @@ import json
 import os
 import select
 import signal
-import sys
+from functools import partial
+from typing import Any
+
+from testing.fork_server import Job, Order, run_command
 
 _PR_SET_CHILD_SUBREAPER = 36
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def main() -> None:
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+def tend() -> Job | None:
+    """Start and adopt until the end of input; returns, in each server, what that has to do."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for ending in _ENDINGS:
         signal.signal(ending, signal.SIG_IGN)
     started: set[int] = set()
@@ -41,25 +44,20 @@ def main() -> None:
             break
         *lines, text = (text + chunk).split(b"\n")
         for line in lines:
-            pid = start(json.loads(line))
+            pid = os.fork()
+            if pid == 0:
+                return partial(_be_server, json.loads(line))
             started.add(pid)
-            sys.stdout.write(f"{pid}\n")
-            sys.stdout.flush()
+            os.write(1, f"{pid}\n".encode())
     for pid in started:
         os.kill(pid, signal.SIGKILL)
+    return None
 
 
-def start(order: dict[str, object]) -> int:
-    argv, environment = order["argv"], order["env"]
-    assert isinstance(argv, list) and isinstance(environment, dict)
-    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+def _be_server(request: dict[str, Any]) -> None:
     files = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 2, str(order["stderr"]), append, 0o600),
+        os.open(os.devnull, os.O_RDONLY),
+        os.open(os.devnull, os.O_WRONLY),
+        os.open(request["stderr"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
     ]
-    return os.posix_spawn(argv[0], argv, environment, file_actions=files, setsid=True, setsigdef=_ENDINGS)
-
-
-if __name__ == "__main__":
-    main()
+    run_command(Order.from_json(json.dumps(request["order"]).encode()), files)

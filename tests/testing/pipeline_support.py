@@ -17,7 +17,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tarfile
 import tempfile
 import textwrap
@@ -34,13 +33,12 @@ from imagesmith.cli.context import ServerAddress
 from imagesmith.namespaces.host_ids import HostIds
 from imagesmith.streams import wait_readable
 from imagesmith.values.states import FINAL_IMAGE
+from testing.commands import Nursery, order, run
 from testing.containers import make_tiny_root
 from testing.keys import operator_key
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
-NURSERY = Path(__file__).parent / "nursery.py"
-COMMAND = str(Path(sys.executable).parent / "imagesmith")
 TEMPLATE = """\
 FROM {{{ imagebuilder:parentImage }}}
 {{{ imagebuilder:environments }}}
@@ -132,9 +130,7 @@ class RunningServer:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.temporary.mkdir(exist_ok=True)
         self.write_settings(registries or {}, settings)
-        self._nursery = subprocess.Popen(
-            [sys.executable, str(NURSERY)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._nursery = Nursery()
 
     def write_settings(self, registries: Mapping[str, str], settings: str = "") -> None:
         layouts = Path(self.parent.split(":")[1]).parent
@@ -156,14 +152,9 @@ class RunningServer:
         """Start it and wait until it answers."""
         assert not self.pid, "it runs already"
         ServerAddress.path(self.data_dir).unlink(missing_ok=True)
-        assert self._nursery.stdin is not None and self._nursery.stdout is not None
-        order = {
-            "argv": [COMMAND, *self.words, "--data-dir", str(self.data_dir)],
-            "env": {**os.environ, "TMPDIR": str(self.temporary)}, "stderr": str(self.errors),
-        }  # fmt: skip
-        self._nursery.stdin.write(json.dumps(order) + "\n")
-        self._nursery.stdin.flush()
-        self.pid = int(self._nursery.stdout.readline())
+        environment = {**os.environ, "TMPDIR": str(self.temporary)}
+        command = order(*self.words, "--data-dir", str(self.data_dir), env=environment, new_session=True)
+        self.pid = self._nursery.start(command, self.errors)
         self._ended = os.pidfd_open(self.pid)
         try:
             eventually(
@@ -205,7 +196,7 @@ class RunningServer:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
-        self._nursery.communicate(timeout=30)
+        self._nursery.close()
 
     # The API
 
@@ -231,12 +222,9 @@ class RunningServer:
         path = log_path(self.data_dir / "logs", image_arn)
         return path.read_text() if path.exists() else ""
 
-    def command(self, *words: str, status: int = 0) -> str:
+    def command(self, *words: str, status: int = 0, input: str = "") -> str:
         """What an `imagesmith` command for this server prints; it must end with `status`."""
-        done = subprocess.run(
-            [COMMAND, *words, "--data-dir", str(self.data_dir)],
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        done = run(*words, "--data-dir", str(self.data_dir), input=input)
         assert done.returncode == status, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout + (done.stderr if status else "")
 
