@@ -52,13 +52,15 @@ class StageImages:
         cached: dict[str, StageImage] | None = None,
     ) -> None:
         """`parent`: the image of the storage that the parent's variable stands for. `find` returns the id of the
-        image of a registry, which it has pulled; it raises what the caller of the build expects."""
+        image of a registry, which it has pulled, several names at once; it raises what the caller of the build
+        expects."""
         self._storage = storage
         self._parent = parent
         self._find = find
         self._now = now
         self._known: dict[str, StageImage] = cached or {}
         self._lock = threading.Lock()
+        self._pulls: dict[str, threading.Lock] = {}
 
     def parent(self) -> StageImage:
         """Raises DockerfileFailed."""
@@ -69,6 +71,9 @@ class StageImages:
     def named(self, name: str) -> StageImage:
         """The image of a registry. Raises DockerfileFailed, and what `find` raises."""
         with self._lock:
+            own = self._pulls.setdefault(name, threading.Lock())
+        # stages on different parents pull side by side, those on one parent wait for one pull
+        with own:
             known = self._known.get(name)
             if known is None:
                 known = self._known[name] = self.stored(self._find(name))
