@@ -79,7 +79,7 @@ def calls(tree: ast.AST) -> set[str]:
 
 def test_only_one_module_starts_programs() -> None:
     """Everything else goes through imagesmith.processes, but for the programs that run without the package."""
-    alone = {"spawner_program.py", "maker_program.py"}
+    alone = {"spawner_program.py", "maker_program.py", "sealed_program.py"}
     starts = ("Popen", "os.fork", "os.posix_spawn", "os.system", "subprocess.Popen", "subprocess.run")
     found = {
         str(path.relative_to(SOURCE))

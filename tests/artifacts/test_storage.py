@@ -38,7 +38,7 @@ def test_an_older_storage_is_removed_when_it_is_opened(tmp_path: Path) -> None:
 
 def test_any_path_and_many_layers_will_do(tmp_path: Path) -> None:
     """Commas and colons in the path, which separate options of an overlay, and a hundred layers."""
-    with opened_storage(tmp_path / "with, comma: and colon") as storage:
+    with opened_storage(tmp_path / "with, comma: and colon") as storage, storage.sealed.used():
         storage.create("deep", "scratch")
         root = storage.mount("deep")
         for number in range(100):

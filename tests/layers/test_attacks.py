@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from imagesmith.layers.compression import CountedFile, Decompressed
 from imagesmith.layers.entries import EntryKind, LayerEntry, LayerError
-from imagesmith.layers.overlay_form import OverlayForm, is_opaque
+from imagesmith.layers.overlay_form import is_opaque
 from imagesmith.layers.tar_headers import END, header, padding
 from imagesmith.layers.unpacker import UnpackLimits, unpack_layer
 
@@ -203,7 +203,7 @@ def test_device_nodes_can_be_left_out(tmp_path: Path) -> None:
     """An ordinary user cannot make them; the result says how many are missing."""
     archive = member(EntryKind.CHARACTER_DEVICE, b"dev/null", device=(1, 3)) + END
     (tmp_path / "a").mkdir()
-    assert unpack_layer(io.BytesIO(archive), tmp_path / "a", devices=False).devices == 1
+    assert unpack_layer(io.BytesIO(archive), tmp_path / "a", make_node=None).devices == 1
     assert list((tmp_path / "a/dev").iterdir()) == []
 
 
@@ -240,8 +240,7 @@ def test_a_hard_link_to_a_layer_below_brings_the_file_along(tmp_path: Path) -> N
             unpacked(tmp_path / str(len(hidden)) / str(hidden[:20]), hidden + archive, lower)
 
 
-@pytest.mark.parametrize("form", OverlayForm)
-def test_removals_take_the_form_of_the_overlay(tmp_path: Path, form: OverlayForm) -> None:
+def test_removals_take_the_form_of_the_overlay(tmp_path: Path) -> None:
     """In either order with the entries of the same name, which stay and hide what is below."""
     archive = b"".join((
         member(FILE, b".wh.gone"), member(FOLDER, b"d"), member(FILE, b"d/.wh..wh..opq"),
@@ -249,12 +248,12 @@ def test_removals_take_the_form_of_the_overlay(tmp_path: Path, form: OverlayForm
         member(FILE, b"g", b"x"), member(FILE, b".wh.g"), member(FILE, b".wh..wh.plnk/1.2", b"x"),
         member(FILE, b".wh.h"), member(FILE, b"h/i", b"x"),
     ))  # fmt: skip
-    target = unpacked(tmp_path, archive, form=form)
+    target = unpacked(tmp_path, archive)
     status = os.lstat(target / "gone")
     assert stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
     for name in "defh":
         folder = os.open(target / name, os.O_RDONLY)
-        assert is_opaque(folder, form)
+        assert is_opaque(folder)
         os.close(folder)
     assert (target / "g").read_text() == "x"
     assert sorted(path.name for path in target.iterdir()) == ["d", "e", "f", "g", "gone", "h"]

@@ -31,7 +31,8 @@ pytestmark = pytest.mark.tool
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[LayerStore]:
     made = LayerStore(tmp_path / "a, b:c" / "store")
-    yield made
+    with made.calls.program.used():
+        yield made
     for name in made.containers():
         made.remove(name)
 

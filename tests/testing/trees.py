@@ -57,7 +57,7 @@ def overlay(work: Path, lowers: Sequence[Path], *, upper: Path | None = None) ->
     """A mounted overlay of folders, top first; `upper` takes the changes."""
     target = work / "merged"
     target.mkdir(exist_ok=True)
-    options = f"lowerdir={':'.join(map(str, lowers))},redirect_dir=nofollow,metacopy=off,index=off"
+    options = f"lowerdir={':'.join(map(str, lowers))},redirect_dir=nofollow,metacopy=off,index=off,userxattr"
     if upper is None:
         below = work / "nothing"
         below.mkdir(exist_ok=True)

@@ -21,7 +21,6 @@ from imagesmith.artifacts.mirrors import Mirrors
 from imagesmith.artifacts.oci import Configuration
 from imagesmith.artifacts.storage import ContainerStorage, reported
 from imagesmith.files import PRIVATE
-from imagesmith.layers.compression import pack_archive
 from imagesmith.layers.records import LayerBlob
 from imagesmith.layers.store import GZIP_LAYER
 from imagesmith.managed.bases import ManagedBase
@@ -107,7 +106,7 @@ def keep_base(
     """Keep `layer.tar` as an image of the storage; returns its id. Raises StorageError, Cancelled."""
     blob = work / "layer.gz"
     with reported("compressing the base"), (work / "layer.tar").open("rb") as source, blob.open("xb") as target:
-        made = pack_archive(source, target, check=cancellation.check if cancellation else lambda: None)
+        made = storage.compress(source, target, cancellation=cancellation)
         blob.chmod(PRIVATE)
     layer = LayerBlob(made.diff_id, made.digest, made.blob_size, GZIP_LAYER)
     return storage.adopt(_config(base, made.diff_id, created), [(layer, blob)])

@@ -79,7 +79,7 @@ class Intake:
                 known = self._layers.find(layer.diff_id, cancellation=cancellation)
                 if known is None:
                     blob = storage.layer_blob(image_id, layer, cancellation=cancellation)
-                    known = gzip_blob(blob, layer, blobs, cancellation)
+                    known = gzip_blob(storage, blob, layer, blobs, cancellation)
                 parts.append(known)
             return self._keep(work, ref, config, parts, annotations)
 

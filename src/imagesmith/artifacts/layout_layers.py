@@ -11,8 +11,9 @@ from typing import Final
 
 from imagesmith.artifacts.layout_files import LayoutFiles, is_digest
 from imagesmith.artifacts.oci import Descriptor
+from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.files import move_atomically, share_file
-from imagesmith.layers.compression import GZIP, compression_of, pack_archive
+from imagesmith.layers.compression import GZIP, compression_of
 from imagesmith.layers.records import LayerBlob
 from imagesmith.processes import Cancellation
 
@@ -56,7 +57,9 @@ class KnownLayers:
         return self._files.layers / f"{self._files.path_of(diff_id).name}.json"
 
 
-def gzip_blob(blob: Path, layer: LayerBlob, folder: Path, cancellation: Cancellation | None) -> Descriptor:
+def gzip_blob(
+    storage: ContainerStorage, blob: Path, layer: LayerBlob, folder: Path, cancellation: Cancellation | None
+) -> Descriptor:
     """Put a layer of the storage into a folder, as a file that is named by its digest: the same one if it is
     compressed by gzip already."""
     with blob.open("rb") as file:
@@ -64,7 +67,7 @@ def gzip_blob(blob: Path, layer: LayerBlob, folder: Path, cancellation: Cancella
             share_file(blob, folder / blob.name)
             return {"digest": layer.digest, "mediaType": LAYER_TYPE, "size": layer.size}
         with (folder / "gzip").open("xb") as packed:
-            made = pack_archive(file, packed, check=cancellation.check if cancellation else lambda: None)
+            made = storage.compress(file, packed, cancellation=cancellation)
     move_atomically(folder / "gzip", folder / made.digest.removeprefix("sha256:"))
     return {"digest": made.digest, "mediaType": LAYER_TYPE, "size": made.blob_size}
 

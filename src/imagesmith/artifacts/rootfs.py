@@ -32,11 +32,12 @@ class _OpenHow(ctypes.Structure):
 
 
 class Root:
-    """The root folder of an image, held open; use as a context manager."""
+    """The root folder of an image, by path or by a descriptor that stays the caller's; use as a context manager."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    def __init__(self, root: Path | int) -> None:
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        self._descriptor = os.dup(root) if isinstance(root, int) else os.open(root, flags)
+        self.path = Path(f"/proc/self/fd/{self._descriptor}") if isinstance(root, int) else root
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     def __enter__(self) -> Root:

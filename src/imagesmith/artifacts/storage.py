@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from imagesmith import processes
 from imagesmith.artifacts.intact import IntactFiles
@@ -38,15 +38,16 @@ from imagesmith.artifacts.plain_images import (
     without_triggers,
 )
 from imagesmith.files import READABLE, write_atomically
+from imagesmith.layers.compression import PackedLayer
 from imagesmith.layers.entries import LayerError
 from imagesmith.layers.layer_cache import LayerCache
-from imagesmith.layers.overlay_mounts import overlay_options, unmount
+from imagesmith.layers.overlay_mounts import mounted_below, overlay_options, unmount
 from imagesmith.layers.records import LayerBlob
 from imagesmith.layers.store import LayerStore, NameInUse
 from imagesmith.locks import file_lock
 from imagesmith.namespaces.build_namespace import BuildNamespace
-from imagesmith.namespaces.id_maps import ID_TABLE, lease_range, nested_ids
 from imagesmith.namespaces.maker import NamespaceMaker
+from imagesmith.namespaces.user_namespace import free_ids
 from imagesmith.processes import Cancellation, Completed, OnOutput
 from imagesmith.trees import remove_tree
 
@@ -85,6 +86,8 @@ class ContainerStorage:
         self.key = storage_key(root)
         self._now = now
         self._store = LayerStore(root)
+        self.sealed = self._store.calls.program
+        """What reads untrusted bytes; a build uses it from its beginning, so it has started when it is needed."""
         self._maker = NamespaceMaker()
         self._intact = IntactFiles()
 
@@ -154,11 +157,8 @@ class ContainerStorage:
     def new_namespace(self) -> BuildNamespace:
         """A user namespace for containers of a build, with ids that no other has; the caller closes it."""
         with reported("making the user namespace of a build"):
-            ids = nested_ids()
-            if ids is not None:
-                return BuildNamespace.start(self._maker, ids)
-            ids, lease = lease_range(ID_TABLE)
-            return BuildNamespace.start(self._maker, ids, lease=lease)
+            ids, lease = free_ids()
+            return BuildNamespace.start(self._maker, ids, lease=lease, others=(self.sealed,))
 
     def mount(self, name: str, namespace: BuildNamespace | None = None) -> Path:
         """The root of a container. With a namespace, its files have the ids that they have there, and nothing may
@@ -310,6 +310,11 @@ class ContainerStorage:
                     raise StorageError(f"the layer {layer.digest} of image {image_id} {fault}: {blob}")
         return blob
 
+    def compress(self, archive: BinaryIO, blob: BinaryIO, cancellation: Cancellation | None = None) -> PackedLayer:
+        """Write the archive of a layer as a gzip blob. Raises Cancelled."""
+        with reported("compressing a layer"):
+            return self._store.calls.compress(archive, blob, cancellation=cancellation)
+
     def has_image(self, image_id: str) -> bool:
         _check_image(image_id)
         with contextlib.suppress(LayerError, OSError):
@@ -403,7 +408,7 @@ class ContainerStorage:
 
     def mounted(self) -> tuple[str, ...]:
         """Mount points of this storage in this mount namespace, deepest first."""
-        return _mounted_below(self.root)
+        return mounted_below(self.root)
 
     def close(self) -> None:
         """Unmount all mounts of this storage, and end what makes its namespaces."""
@@ -438,7 +443,7 @@ def _variables(document: Mapping[str, object]) -> list[str]:
 
 def _remove_old(root: Path) -> None:
     """Remove all files of an older storage; its mark goes last, so that a kill only postpones it."""
-    for mount in _mounted_below(root):
+    for mount in mounted_below(root):
         _detach(mount)
     for entry in root.iterdir():
         if entry.name not in (_OLD, "open.lock"):
@@ -447,21 +452,9 @@ def _remove_old(root: Path) -> None:
     (root / _OLD).unlink()
 
 
-def _mounted_below(root: Path) -> tuple[str, ...]:
-    prefix = str(root.resolve()) + "/"
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    mounts = [_unescape(line.split()[4]) for line in lines]
-    return tuple(sorted((mount for mount in mounts if mount.startswith(prefix)), reverse=True))
-
-
 def _detach(mount_point: str) -> None:
     with contextlib.suppress(OSError):
         unmount(Path(mount_point))
-
-
-def _unescape(field: str) -> str:
-    """Decode a path of mountinfo, which writes blanks and backslashes as three octal digits."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), field)
 
 
 def _check_name(name: str) -> str:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from imagesmith.artifacts.disk_root import open_root, unpack
 from imagesmith.artifacts.disks import DiskError
 from imagesmith.artifacts.layout import ImageArtifact
 from imagesmith.artifacts.referrers import Document, attach
-from imagesmith.artifacts.rootfs import Root
 from imagesmith.build_logs.logs import BuildLog
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.stores import advisories_folder
@@ -29,7 +29,8 @@ from imagesmith.builds.worker_context import WorkerContext, instance_name
 from imagesmith.distribution.destinations.registry import push_built_image
 from imagesmith.distribution.push_request import PushFailed
 from imagesmith.inspection import provenance
-from imagesmith.inspection.inventory import Inventory, is_read, take_inventory
+from imagesmith.inspection.inventory import Inventory, is_read
+from imagesmith.inspection.inventory_calls import inventory_of_folder, inventory_of_mount
 from imagesmith.inspection.provenance import disk_provenance
 from imagesmith.inspection.sbom import CYCLONEDX_TYPE, SPDX_TYPE, DescribedImage
 from imagesmith.inspection.sbom.cyclonedx import cyclonedx_document
@@ -40,6 +41,7 @@ from imagesmith.inspection.scanning.embedded import EmbeddedScanner
 from imagesmith.inspection.scanning.scanner import ScanFailed, Scanner, ScanReport, ScanTarget, ScanTimedOut
 from imagesmith.inspection.scanning.severities import SEVERITIES
 from imagesmith.inspection.signing import SigningKey
+from imagesmith.namespaces.sealed_calls import SealedCallFailed
 from imagesmith.processes import Cancellation
 from imagesmith.recipes.plan import BuildPlan, PlannedScan
 from imagesmith.settings import Settings
@@ -55,15 +57,26 @@ _INVENTORY = "inventory.json"
 def read_inventory(
     worker_context: WorkerContext, plan: BuildPlan, image_id: str, cancellation: Cancellation
 ) -> Inventory:
-    """Read packages and operating system from the root file system, from outside. Raises Cancelled."""
-    name = instance_name(plan, "after")
-    worker_context.storage.remove(name)
-    worker_context.storage.create(name, image_id)
+    """Read packages and operating system from the root file system. Raises StepFailed, Cancelled."""
+    name, storage = instance_name(plan, "after"), worker_context.storage
+    storage.remove(name)
+    storage.create(name, image_id)
+    with storage.new_namespace() as namespace, storage.scratch() as scratch:
+        try:
+            root = storage.mount(name, namespace)
+            with inventory_reported():
+                return inventory_of_mount(storage.sealed, namespace, root, scratch, cancellation)
+        finally:
+            storage.remove(name)
+
+
+@contextmanager
+def inventory_reported() -> Iterator[None]:
+    """Report the failure of a sealed process as one of the step."""
     try:
-        with Root(worker_context.storage.mount(name)) as root:
-            return take_inventory(root, cancellation)
-    finally:
-        worker_context.storage.remove(name)
+        yield
+    except SealedCallFailed as error:
+        raise StepFailed(f"the packages of the image cannot be read: {error.strerror}") from error
 
 
 def keep_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> None:
@@ -180,8 +193,9 @@ def disk_inventory(worker_context: WorkerContext, digest: str, cancellation: Can
         with open_root(disk.path) as found:
             found.require_packages()
             unpack(found, Path(folder), wanted=is_read, cancellation=cancellation)
-        with Root(Path(folder)) as root:
-            return take_inventory(root, cancellation)
+        storage = worker_context.storage
+        with storage.scratch() as scratch, inventory_reported():
+            return inventory_of_folder(storage.sealed, Path(folder), scratch, cancellation)
 
 
 def keep_disk_documents(work: Work, digest: str, *, parent: BuildParent, started: datetime) -> None:

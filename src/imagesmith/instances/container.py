@@ -156,9 +156,14 @@ class ContainerInstance(ShellFiles):
     @property
     def ids(self) -> HostIds:
         """Which ids of this machine the files of its root have."""
+        return self.namespace.host_ids
+
+    @property
+    def namespace(self) -> BuildNamespace:
+        """The user namespace whose ids its files have."""
         if self._namespace is None:
             raise InstanceError(f"container {self.name} is closed")
-        return self._namespace.host_ids
+        return self._namespace
 
     @property
     def upper(self) -> Path:

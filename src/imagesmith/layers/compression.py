@@ -57,10 +57,10 @@ class PackedLayer:
 
 
 def pack_layer(
-    upper: Path,
+    upper: Path | int,
     blob: BinaryIO,
     *,
-    lowers: tuple[Path, ...] = (),
+    lowers: tuple[Path | int, ...] = (),
     settings: WriterSettings | None = None,
     check: Callable[[], object] = lambda: None,
 ) -> PackedLayer:

@@ -12,15 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from imagesmith.layers.overlay_form import OverlayForm, is_opaque, is_whiteout, open_folder
+from imagesmith.layers.overlay_form import is_opaque, is_whiteout, open_folder, open_root
 
 
 class MergedFolder:
     """Open folders of one path, top layer first; empty if no layer has the path. Use as a context manager."""
 
-    def __init__(self, folders: Sequence[int], form: OverlayForm) -> None:
+    def __init__(self, folders: Sequence[int]) -> None:
         self.folders = folders
-        self._form = form
 
     def __enter__(self) -> MergedFolder:
         return self
@@ -55,24 +54,24 @@ class MergedFolder:
                 if child is None:
                     break
                 found.append(child)
-                if is_opaque(child, self._form):
+                if is_opaque(child):
                     break
         except BaseException:
-            MergedFolder(found, self._form).__exit__()
+            MergedFolder(found).__exit__()
             raise
-        return MergedFolder(found, self._form)
+        return MergedFolder(found)
 
 
 @contextmanager
-def merged_root(layers: Iterable[Path], form: OverlayForm) -> Iterator[MergedFolder]:
+def merged_root(layers: Iterable[Path | int]) -> Iterator[MergedFolder]:
     """The root of layers, top first."""
     folders: list[int] = []
     try:
         for layer in layers:
-            folders.append(os.open(layer, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
-            if is_opaque(folders[-1], form):
+            folders.append(open_root(layer))
+            if is_opaque(folders[-1]):
                 break
-        yield MergedFolder(folders, form)
+        yield MergedFolder(folders)
     finally:
         for folder in folders:
             os.close(folder)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from imagesmith.layers.overlay_form import OverlayForm
 from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.namespaces.mount_trees import attach_tree
 
@@ -21,26 +21,24 @@ MOST_LAYERS = 120
 _MS_NODEV = 4
 _CLONE_FS = 0x200
 _DETACH, _NOFOLLOW = 2, 8
-_OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off,xino=off,volatile"
+_OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off,xino=off,volatile,userxattr"
 
 
-def mount_overlay(folder: Path, layers: Sequence[Path], form: OverlayForm) -> None:
+def mount_overlay(folder: Path, layers: Sequence[Path]) -> None:
     """Mount `merged` in a container's folder: `upper` with the work folder `work` over the layers, top first.
 
     Device nodes cannot be opened in it. Raises OSError.
     """
     _link_layers(folder, layers)
-    options = overlay_options(len(layers), form)
+    options = overlay_options(len(layers))
     _in_folder(folder, lambda libc: libc.mount(b"overlay", b"merged", b"overlay", _MS_NODEV, options.encode()))
 
 
-def mount_inside(
-    namespace: BuildNamespace, store: Path, folder: Path, layers: Sequence[Path], form: OverlayForm
-) -> None:
+def mount_inside(namespace: BuildNamespace, store: Path, folder: Path, layers: Sequence[Path]) -> None:
     """Like mount_overlay, for a namespace: its uid 0 owns there what uid 0 owns on disk. `store` holds the folder
     and the layers. Raises OSError."""
     _link_layers(folder, layers)
-    tree = namespace.overlay(store, folder, overlay_options(len(layers), form))
+    tree = namespace.overlay(store, folder, overlay_options(len(layers)))
     try:
         attach_tree(tree, folder / "merged")
     finally:
@@ -56,11 +54,10 @@ def _link_layers(folder: Path, layers: Sequence[Path]) -> None:
         (links / str(number)).symlink_to(os.path.relpath(layer, links))
 
 
-def overlay_options(layers: int, form: OverlayForm = OverlayForm.USER) -> str:
+def overlay_options(layers: int) -> str:
     """The options of a mount that is made in a container's folder, over this number of layers."""
     lower = ":".join(f"l/{number}" for number in range(layers))
-    options = f"lowerdir={lower},upperdir=upper,workdir=work,{_OPTIONS}"
-    return f"{options},userxattr" if form is OverlayForm.USER else options
+    return f"lowerdir={lower},upperdir=upper,workdir=work,{_OPTIONS}"
 
 
 def unmount(mount_point: Path) -> None:
@@ -81,6 +78,19 @@ def is_mounted(mount_point: Path) -> bool:
         return mount_point.stat().st_dev != mount_point.parent.stat().st_dev
     except OSError:
         return False
+
+
+def mounted_below(root: Path) -> tuple[str, ...]:
+    """Mount points below a folder in this mount namespace, deepest first."""
+    prefix = str(root.resolve()) + "/"
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    mounts = [_unescape(line.split()[4]) for line in lines]
+    return tuple(sorted((mount for mount in mounts if mount.startswith(prefix)), reverse=True))
+
+
+def _unescape(field: str) -> str:
+    """Decode a path of mountinfo, which writes blanks and backslashes as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), field)
 
 
 def _in_folder(folder: Path, call: Callable[[ctypes.CDLL], int]) -> None:

@@ -21,16 +21,15 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagesmith.files import PRIVATE, flush, share_file, write_atomically
-from imagesmith.layers.compression import CountedFile, Decompressed, compression_of, pack_layer
 from imagesmith.layers.entries import LayerError
 from imagesmith.layers.layer_cache import held_layers
-from imagesmith.layers.overlay_form import OverlayForm
+from imagesmith.layers.layer_calls import LayerCalls
 from imagesmith.layers.overlay_mounts import MOST_LAYERS, is_mounted, mount_inside, mount_overlay, unmount
 from imagesmith.layers.records import (
     ContainerRecord,
@@ -43,11 +42,11 @@ from imagesmith.layers.records import (
     decode_layer,
     encode,
 )
-from imagesmith.layers.unpacker import UnpackLimits, copy_metadata, unpack_layer
+from imagesmith.layers.unpacker import UnpackLimits, copy_metadata
 from imagesmith.layers.writer import WriterSettings
 from imagesmith.locks import file_lock, is_locked
 from imagesmith.namespaces.build_namespace import BuildNamespace
-from imagesmith.namespaces.id_maps import SIZE, nested_ids
+from imagesmith.namespaces.id_maps import SIZE
 from imagesmith.processes import Cancellation
 from imagesmith.trees import remove_tree
 
@@ -74,17 +73,12 @@ class Committed:
 class LayerStore:
     """Safe for several threads and processes. Every method raises LayerError and OSError."""
 
-    def __init__(
-        self, root: Path, *, form: OverlayForm = OverlayForm.USER, limits: UnpackLimits | None = None,
-        boot: str = "",
-    ) -> None:  # fmt: skip
+    def __init__(self, root: Path, *, limits: UnpackLimits | None = None, boot: str = "") -> None:
         self.root = root
-        self._form = form
+        self.calls = LayerCalls()
         self._limits = limits or UnpackLimits(ids=SIZE)
-        # only root of the machine makes device nodes: those of layers are left out elsewhere, their blobs keep them
-        self._devices = nested_ids() is None
-        # what marks a removed folder differs between the forms: layers of another one are unpacked again
-        self._boot = f"{boot or _BOOT.read_text().strip()} {form.value}"
+        # layers with other marks of removed folders, of older versions, are unpacked again
+        self._boot = f"{boot or _BOOT.read_text().strip()} user.overlay."
         self._layers, self._blobs, self._images = root / "layers", root / "blobs", root / "images"
         self._roots, self._leases, self._tmp = root / "roots", root / "leases", root / "tmp"
         self.cache = root / "cache"
@@ -186,9 +180,9 @@ class LayerStore:
         folders = [self._layers / _hex(lower) / "diff" for lower in reversed(lowers)]
         with self.draft() as draft:
             with (draft / "blob").open("xb") as file:
-                made = pack_layer(
-                    self._layers / _hex(chain) / "diff", file, lowers=tuple(folders),
-                    settings=WriterSettings(form=self._form), check=_checker(cancellation),
+                made = self.calls.pack(
+                    self._layers / _hex(chain) / "diff", file, lowers=folders, settings=WriterSettings(),
+                    cancellation=cancellation,
                 )  # fmt: skip
             if made.digest != layers[-1].digest:
                 return False
@@ -205,17 +199,17 @@ class LayerStore:
         """The folders of layers, top first; missing ones are unpacked. The caller holds a lease on them."""
         if len(layers) > MOST_LAYERS:
             raise LayerError(f"the image has {len(layers)} layers: the most is {MOST_LAYERS}")
-        folders: list[Path] = []
-        for layer, chain in zip(layers, chain_ids(layers), strict=True):
-            folder = self._layers / _hex(chain)
-            if not self._is_unpacked(chain):
-                lock = self._tmp / f"unpack-{_hex(chain)}.lock"
+        chains = chain_ids(layers)
+        folders = [self._layers / _hex(chain) / "diff" for chain in chains]
+        missing = [number for number, chain in enumerate(chains) if not self._is_unpacked(chain)]
+        with self.calls.program.used() if missing else contextlib.nullcontext():
+            for number in missing:
+                lock = self._tmp / f"unpack-{_hex(chains[number])}.lock"
                 with file_lock(lock, cancellation=cancellation):
-                    if not self._is_unpacked(chain):
-                        self._unpack(layer, chain, folders[::-1], cancellation)
+                    if not self._is_unpacked(chains[number]):
+                        self._unpack(layers[number], chains[number], folders[:number][::-1], cancellation)
                     # who waits for it finds the layer unpacked; after a failure, two may try it again
                     lock.unlink(missing_ok=True)
-            folders.append(folder / "diff")
         return tuple(folders[::-1])
 
     def layer_size(self, layers: Sequence[LayerBlob]) -> int:
@@ -234,24 +228,16 @@ class LayerStore:
     def _unpack(
         self, layer: LayerBlob, chain: str, lowers: Sequence[Path], cancellation: Cancellation | None
     ) -> None:
-        check = _checker(cancellation)
-        with self.draft() as draft, ExitStack() as stack:
+        with self.draft() as draft:
             (draft / "diff").mkdir()
-            file = stack.enter_context(self.blob(layer.digest).open("rb"))
-            compression = compression_of(file.read(4))
-            file.seek(0)
-            counted = CountedFile(file)
-            archive = Decompressed(counted, compression)
             try:
-                made = unpack_layer(
-                    archive, draft / "diff", lowers=lowers, form=self._form, limits=self._limits,
-                    devices=self._devices, consumed=lambda: counted.count, check=check,
+                made = self.calls.unpack(
+                    self.blob(layer.digest), draft / "diff", lowers=lowers, limits=self._limits,
+                    cancellation=cancellation,
                 )  # fmt: skip
             except LayerError as error:
                 raise LayerError(f"the layer {layer.digest} is refused: {error}") from error
-            while counted.read(1 << 20):
-                check()
-            for found, wanted in ((counted.digest, layer.digest), (archive.diff_id, layer.diff_id)):
+            for found, wanted in ((made.digest, layer.digest), (made.diff_id, layer.diff_id)):
                 if found != wanted:
                     raise LayerError(f"the layer {layer.digest} is damaged: its digest is {found}, not {wanted}")
             self._keep_layer(draft, chain, LayerRecord(layer.diff_id, self._boot, made.entries, made.size))
@@ -332,9 +318,9 @@ class LayerStore:
             (folder / "nothing").mkdir(exist_ok=True)
         layers = lowers or (folder / "nothing",)
         if namespace is None:
-            mount_overlay(folder, layers, self._form)
+            mount_overlay(folder, layers)
         else:
-            mount_inside(namespace, self.root, folder, layers, self._form)
+            mount_inside(namespace, self.root, folder, layers)
         return folder / "merged"
 
     def upper(self, name: str) -> Path:
@@ -374,11 +360,12 @@ class LayerStore:
         self, record: ContainerRecord, folder: Path, lowers: tuple[Path, ...], latest: int | None,
         cancellation: Cancellation | None,
     ) -> Committed:  # fmt: skip
-        check = _checker(cancellation)
-        settings = WriterSettings(latest=latest, form=self._form, settle=True)
+        settings = WriterSettings(latest=latest, settle=True)
         with self.draft() as draft:
             with (draft / "blob").open("xb") as file:
-                packed = pack_layer(folder / "upper", file, lowers=lowers, settings=settings, check=check)
+                packed = self.calls.pack(
+                    folder / "upper", file, lowers=lowers, settings=settings, cancellation=cancellation
+                )
             if not packed.entries:
                 return Committed(record.layers, None)
             if len(record.layers) >= MOST_LAYERS:
@@ -486,10 +473,6 @@ def _remove_draft(draft: Path) -> None:
         return
     except OSError:
         remove_tree(draft)
-
-
-def _checker(cancellation: Cancellation | None) -> Callable[[], object]:
-    return bool if cancellation is None else cancellation.check
 
 
 def _hex(digest: str) -> str:

@@ -33,12 +33,14 @@ from imagesmith.layers.entries import (
 )
 from imagesmith.layers.lower_layers import MergedFolder, merged_folder, merged_root
 from imagesmith.layers.overlay_form import (
-    OverlayForm,
+    MakeNode,
     is_opaque,
     is_whiteout,
+    make_device,
     make_opaque,
     make_whiteout,
     open_folder,
+    open_root,
 )
 from imagesmith.layers.tar_reader import ArchiveSource, ReadEntry, TarReader, split_path
 from imagesmith.layers.writer import MOST_DEPTH
@@ -85,31 +87,30 @@ class Unpacked:
 
 def unpack_layer(
     source: ArchiveSource,
-    target: Path,
+    target: Path | int,
     *,
-    lowers: Sequence[Path] = (),
-    form: OverlayForm = OverlayForm.TRUSTED,
+    lowers: Sequence[Path | int] = (),
     limits: UnpackLimits | None = None,
-    devices: bool = True,
+    make_node: MakeNode | None = make_device,
     consumed: Callable[[], int] | None = None,
     check: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Unpacked:
     """Unpack an archive into the empty folder `target`, which only this call uses, over `lowers`, top first.
 
-    `devices`: make device nodes (needs root), or leave them out. `consumed` returns the bytes of the compressed
+    Folders are paths or open descriptors. `make_node` makes device nodes, which only root of the machine can; None:
+    they are left out. `consumed` returns the bytes of the compressed
     blob that were read so far. Raises LayerError, OSError; `check` raises to end the work.
     """
     with ExitStack() as stack:
-        below = stack.enter_context(merged_root(lowers, form))
-        root = os.open(target, _OPEN)
+        below = stack.enter_context(merged_root(lowers))
+        root = open_root(target)
         stack.callback(os.close, root)
         unpacker = _Unpacker(
             root,
             below,
-            form,
             limits or UnpackLimits(),
-            devices=devices,
+            make_node=make_node,
             consumed=consumed,
             check=check,
             clock=clock,
@@ -124,19 +125,17 @@ class _Unpacker:
         self,
         root: int,
         below: MergedFolder,
-        form: OverlayForm,
         limits: UnpackLimits,
         *,
-        devices: bool,
+        make_node: MakeNode | None,
         consumed: Callable[[], int] | None,
         check: Callable[[], object],
         clock: Callable[[], float],
     ) -> None:
         self._root = root
         self._below = below
-        self._form = form
         self._limits = limits
-        self._devices = devices
+        self._make_node = make_node
         self._consumed = consumed
         self._check = check
         self._clock = clock
@@ -203,7 +202,7 @@ class _Unpacker:
     def _remove_below(self, components: Sequence[bytes], parent: int) -> None:
         name = components[-1]
         if name == OPAQUE:
-            make_opaque(parent, self._form)
+            make_opaque(parent)
             return
         if name.startswith(_META):
             return
@@ -217,7 +216,7 @@ class _Unpacker:
         elif stat.S_ISDIR(status.st_mode):
             folder = os.open(removed, _OPEN, dir_fd=parent)
             try:
-                make_opaque(folder, self._form)
+                make_opaque(folder)
             finally:
                 os.close(folder)
 
@@ -237,7 +236,7 @@ class _Unpacker:
             folder = os.open(name, _OPEN, dir_fd=parent)
             try:
                 if hides:
-                    make_opaque(folder, self._form)
+                    make_opaque(folder)
                 self._finish(folder, entry)
             finally:
                 os.close(folder)
@@ -259,8 +258,8 @@ class _Unpacker:
             raise LayerError(f"{shown(entry.path)} is a device 0:0, which an overlay takes for a removal")
         if entry.kind is EntryKind.FIFO:
             os.mkfifo(name, 0o600, dir_fd=parent)
-        elif self._devices:
-            os.mknod(name, kinds[entry.kind] | 0o600, os.makedev(*entry.device), dir_fd=parent)
+        elif self._make_node is not None:
+            self._make_node(name, kinds[entry.kind], os.makedev(*entry.device), parent)
         else:
             self.left_out += 1
             return
@@ -422,7 +421,7 @@ class _Unpacker:
         folder = os.open(name, _OPEN, dir_fd=parent)
         os.fchmod(folder, 0o755)
         if status is not None:
-            make_opaque(folder, self._form)
+            make_opaque(folder)
         elif not self._is_hidden(components):
             self._inherit(folder, components)
         return folder
@@ -444,7 +443,7 @@ class _Unpacker:
         opened: list[int] = []
         try:
             for name in components[:-1]:
-                if is_opaque(folder, self._form):
+                if is_opaque(folder):
                     return True
                 status = _status(name, folder)
                 if status is None:
@@ -453,7 +452,7 @@ class _Unpacker:
                     return True
                 opened.append(os.open(name, _OPEN, dir_fd=folder))
                 folder = opened[-1]
-            return is_opaque(folder, self._form)
+            return is_opaque(folder)
         finally:
             for descriptor in opened:
                 os.close(descriptor)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from imagesmith.layers.entries import OPAQUE, WHITEOUT, EntryKind, LayerEntry, LayerError, layer_xattrs, shown
 from imagesmith.layers.lower_layers import MergedFolder, merged_root
-from imagesmith.layers.overlay_form import OverlayForm, is_opaque, is_whiteout
+from imagesmith.layers.overlay_form import is_opaque, is_whiteout, open_root
 from imagesmith.layers.tar_headers import END, header, padding
 
 MOST_DEPTH = 250
@@ -51,7 +51,6 @@ class WriterSettings:
     times of the archive, and what is left out is removed, so that the folder equals the unpacked layer."""
 
     latest: int | None = None
-    form: OverlayForm = OverlayForm.TRUSTED
     root_id: int = 0
     settle: bool = False
     most_bytes: int = MOST_BYTES
@@ -66,20 +65,20 @@ class Written:
 
 
 def write_layer(
-    upper: Path,
+    upper: Path | int,
     sink: Sink,
     *,
-    lowers: Iterable[Path] = (),
+    lowers: Iterable[Path | int] = (),
     settings: WriterSettings | None = None,
     check: Callable[[], object] = lambda: None,
 ) -> Written:
-    """Write the archive of `upper` over the layers `lowers`, top first. Raises LayerError, OSError.
+    """Write the archive of `upper` over the layers `lowers`, top first, all by path or descriptor.
 
-    `check` is called now and then, and raises to end the work.
+    `check` is called now and then, and raises to end the work. Raises LayerError, OSError.
     """
     with ExitStack() as stack:
-        below = stack.enter_context(merged_root(lowers, (settings or WriterSettings()).form))
-        folder = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        below = stack.enter_context(merged_root(lowers))
+        folder = open_root(upper)
         stack.callback(os.close, folder)
         writer = _Writer(sink, settings or WriterSettings(), check)
         writer.root(folder, below)
@@ -148,7 +147,7 @@ class _Writer:
         try:
             entry = self._entry(path, status, folder)
             with below.enter(name) as lower:
-                hides = bool(lower) and is_opaque(folder, self._settings.form)
+                hides = bool(lower) and is_opaque(folder)
                 self._pending.append(entry)
                 if hides or not lower or not self._is_copy(entry, status, lower):
                     self._release()
@@ -156,7 +155,7 @@ class _Writer:
                     self._write(
                         LayerEntry(EntryKind.FILE, path + b"/" + OPAQUE, 0, mtime=self._settings.latest or 0)
                     )
-                with MergedFolder((), self._settings.form) as nothing:
+                with MergedFolder(()) as nothing:
                     self._children(path, folder, nothing if hides else lower, depth=depth + 1)
             if not (self._pending and self._pending[-1] is entry):
                 self._settle(status, folder)

@@ -9,17 +9,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from imagesmith.namespaces.host_ids import HostIds
-from imagesmith.namespaces.id_maps import IdMap, IdRange
+from imagesmith.namespaces.id_maps import IdMap
 from imagesmith.namespaces.maker import NamespaceError, NamespaceMaker
 from imagesmith.namespaces.mount_trees import NO_DEVICES, clone_own_file, clone_tree
+from imagesmith.namespaces.user_namespace import UserNamespace, make_descriptor
 
 _MOUNTS: Final = "/run"
 """Where maker_program.py puts the trees of a view."""
@@ -49,48 +48,47 @@ class NamespaceView:
     paths: tuple[Path, ...]
 
 
-class BuildNamespace:
-    """A user namespace held by a descriptor; close() ends it once nothing runs in it. Make one with `start`."""
+class Used(Protocol):
+    """A program that runs while somebody uses it."""
 
-    def __init__(self, maker: NamespaceMaker, descriptor: int, ids: IdMap, lease: int) -> None:
-        self.descriptor = descriptor
-        self.lease = lease
-        """The lock on the range of ids; programs inside hold it as well. -1: there is none."""
-        self.host_ids = HostIds(ids.users[0].outside if ids.privileged else 0)
+    def use(self) -> None: ...
+
+    def release(self) -> None: ...
+
+
+class BuildNamespace(UserNamespace):
+    """The namespace of a build. Make one with `start`."""
+
+    def __init__(
+        self, maker: NamespaceMaker, descriptor: int, ids: IdMap, lease: int, others: Sequence[Used]
+    ) -> None:
+        super().__init__(descriptor, ids, lease)
         self._maker = maker
-        self._lock = threading.Lock()
+        self._used = (maker, *others)
 
     @classmethod
-    def start(cls, maker: NamespaceMaker, ids: IdMap, *, lease: int = -1) -> BuildNamespace:
-        """Make the namespace, which owns the lease from now on. Raises NamespaceError."""
-        maker.use()
-        try:
-            request = {"do": "make", "uid": _rows(ids.users), "gid": _rows(ids.groups)}
-            with _explained():
-                descriptor = maker.ask(request)
-        except BaseException:
-            maker.release()
-            if lease >= 0:
-                os.close(lease)
-            raise
-        return cls(maker, descriptor, ids, lease)
+    def start(
+        cls, maker: NamespaceMaker, ids: IdMap, *, lease: int = -1, others: Sequence[Used] = ()
+    ) -> BuildNamespace:
+        """Make the namespace, which owns the lease from now on. Raises NamespaceError.
 
-    @property
-    def path(self) -> str:
-        """A path to the namespace, for programs that enter it as root outside."""
-        return f"/proc/{os.getpid()}/fd/{self.descriptor}"
-
-    @property
-    def files(self) -> int:
-        """The namespace for clone_tree, where a folder of this machine is given its ids; -1: it has them."""
-        return self.descriptor if self.host_ids.first else -1
+        `others`: programs that are used, like the maker, until the namespace is closed.
+        """
+        with ExitStack() as stack:
+            for program in (maker, *others):
+                program.use()
+                stack.callback(program.release)
+            with explained():
+                descriptor = make_descriptor(maker.ask, ids, lease)
+            stack.pop_all()
+        return cls(maker, descriptor, ids, lease=lease, others=others)
 
     def overlay(self, store: Path, folder: Path, options: str) -> int:
         """A detached overlay of a container's folder below the store's; the caller closes it.
 
         On disk, files are numbered from 0. Raises NamespaceError.
         """
-        with _explained():
+        with explained():
             tree = clone_tree(store, namespace=self.files)
             try:
                 request = {"do": "overlay", "folder": str(folder.relative_to(store)), "options": options}
@@ -101,7 +99,7 @@ class BuildNamespace:
     def view(self, mounts: Sequence[ViewMount]) -> NamespaceView:
         """Mounts of this machine, with folders and files added that the user of the namespace can reach. Raises
         NamespaceError."""
-        with _explained(), ExitStack() as stack:
+        with explained(), ExitStack() as stack:
             trees = []
             for mount in mounts:
                 tree = (
@@ -115,23 +113,13 @@ class BuildNamespace:
         return NamespaceView(found, tuple(Path(_MOUNTS, str(number)) for number in range(len(mounts))))
 
     def close(self) -> None:
-        with self._lock:
-            descriptors, self.descriptor, self.lease = (self.descriptor, self.lease), -1, -1
-        for descriptor in descriptors:
-            if descriptor >= 0:
-                os.close(descriptor)
-        if descriptors[0] >= 0:
-            self._maker.release()
-
-    def __enter__(self) -> BuildNamespace:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        if self._close():
+            for program in self._used:
+                program.release()
 
 
 @contextlib.contextmanager
-def _explained() -> Any:
+def explained() -> Any:
     """Errors of the block say what to try."""
     try:
         yield
@@ -139,7 +127,3 @@ def _explained() -> Any:
         cure = _CURES.get(error.errno or 0, "")
         text = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
         raise NamespaceError(error.errno or errno.EIO, f"{text}; {cure}" if cure else text) from error
-
-
-def _rows(parts: Sequence[IdRange]) -> list[list[int]]:
-    return [[part.inside, part.outside, part.count] for part in parts]

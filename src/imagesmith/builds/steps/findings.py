@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imagesmith.artifacts.rootfs import Root
 from imagesmith.builds import inspection
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.steps.context import Outcome, StepRun
-from imagesmith.inspection.inventory import take_inventory
+from imagesmith.inspection.inventory_calls import inventory_of_mount
 
 
 def collect_metadata(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     """Store operating system and packages of an instance for ListImagePackages."""
-    with Root(run.attach_container(inputs).root) as root:
-        inventory = take_inventory(root, run.cancellation)
+    container, storage = run.attach_container(inputs), run.worker_context.storage
+    with storage.scratch() as scratch, inspection.inventory_reported():
+        inventory = inventory_of_mount(
+            storage.sealed, container.namespace, container.root, scratch, run.cancellation
+        )
     os_version = inventory.system.os_version
     run.worker_context.inspections.put_inventory(run.plan.image_arn, inventory.rows(), os_version=os_version)
     run.log.line("inventory", inventory.summary())

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import base64
-import io
-import tarfile
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from imagesmith.artifacts.disk_formats import refused_exports
 from imagesmith.artifacts.disks import Disk, DiskError
 from imagesmith.artifacts.overlays import DiskState, next_key
-from imagesmith.artifacts.rootfs import Root
 from imagesmith.builds import disk_cache
 from imagesmith.builds.failures import StepFailed, explain
+from imagesmith.builds.inspection import inventory_reported
 from imagesmith.builds.machine_output import register_disk
 from imagesmith.builds.machine_source import Source, ami_source, output_source, parent_source, planned
 from imagesmith.builds.steps import no_boot
 from imagesmith.builds.steps.context import Outcome, StepRun
 from imagesmith.builds.steps.findings import collect_metadata as collect_container_metadata
 from imagesmith.distribution.destinations.catalog_region import own_id
-from imagesmith.inspection.inventory import DATABASES, Inventory, take_inventory
+from imagesmith.inspection.inventory import DATABASES, Inventory
+from imagesmith.inspection.inventory_calls import inventory_of_archive
 from imagesmith.instances.command import Command
 from imagesmith.instances.machine.backing_chain import BackingChain
 from imagesmith.instances.machine.instance import MachineInstance
@@ -103,11 +100,9 @@ def _inventory(run: StepRun, machine: MachineInstance) -> Inventory:
     done = machine.run(Command(["/bin/sh", "-c", _PACK], timeout=_SECONDS, limit=_INVENTORY_BYTES))
     if done.returncode != 0 or done.timed_out or done.dropped:
         raise StepFailed(f"the package databases cannot be read ({done.ending}): {done.stderr[-500:].decode()}")
-    with tempfile.TemporaryDirectory(prefix="inventory-", dir=run.worker_context.machines.folder.parent) as folder:
-        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-            archive.extractall(folder, filter="data")
-        with Root(Path(folder)) as root:
-            return take_inventory(root, run.cancellation)
+    storage = run.worker_context.storage
+    with storage.scratch() as scratch, inventory_reported():
+        return inventory_of_archive(storage.sealed, done.stdout, scratch, run.cancellation)
 
 
 def _cached_values(run: StepRun, machine: MachineInstance, name: str) -> Mapping[str, Any]:
