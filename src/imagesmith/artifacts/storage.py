@@ -376,9 +376,11 @@ class ContainerStorage:
 
     # Leftovers
 
-    def remove_leftovers(self, alive: Callable[[str], bool] | Iterable[str] = ()) -> Leftovers:
-        """Remove working containers that no live build owns, mounts of dead ones, temporary files, and layers that
-        nothing names.
+    def remove_leftovers(
+        self, alive: Callable[[str], bool] | Iterable[str] = (), *, forget_before: float = 0.0
+    ) -> Leftovers:
+        """Remove working containers that no live build owns, mounts of dead ones, temporary files, images as
+        forget_images() does, and layers that nothing names.
 
         `alive` holds the names to keep, or decides by name. No build may start meanwhile.
         """
@@ -389,7 +391,7 @@ class ContainerStorage:
         for mount in mounts:
             _detach(mount)
         with reported("removing what nothing names"):
-            self._store.collect()
+            self._store.forget_images(before=forget_before)
         return Leftovers(gone, mounts)
 
     def remove_dead(self, alive: Callable[[str], bool]) -> None:
