@@ -19,7 +19,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from imagesmith.accounts.audit import AuditLog
+from imagesmith.accounts.audit_outbox import AuditOutbox
 from imagesmith.accounts.audit_reader import AuditQuery, audit_lines
 from imagesmith.accounts.key_follower import KeyFollower
 from imagesmith.accounts.key_store import CreatedKey
@@ -76,7 +76,7 @@ def serve(stack: ExitStack, database: Database, clock: MovingClock, data_dir: Pa
     service = Service(database, settings, clock=clock, managed=managed_content({}), builds=RecordingBuilder())
     app = create_app(
         service, keys=keys.ring, settings=settings, clock=lambda: datetime.now(UTC), ids=lambda: str(uuid.uuid4()),
-        api=service_model(), audit=AuditLog(data_dir, lambda: datetime.now(UTC)),
+        api=service_model(), audit=AuditOutbox(data_dir, database, lambda: datetime.now(UTC)),
     )  # fmt: skip
     stack.callback(app.close)
     return Served(stack.enter_context(running(app)), keys, data_dir)

@@ -7,8 +7,8 @@
     sync    --> flushed to the disk, together with the lines of other threads
 
 Room is reserved first because a line can only be written once its result is known, and a change that cannot be
-recorded must not happen. A line is cut off again when it was not written whole. A process that dies between the end
-of a change and its line leaves no line; such a change was never answered.
+recorded must not happen. A line is cut off again when it was not written whole. Lines of changes in the database
+are in its transactions first: see audit_outbox.py.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from imagesmith.files import flush
+from imagesmith.values.json_text import json_text
 from imagesmith.values.names import iso_instant
 
 FOLDER: Final = "audit"
@@ -60,11 +61,14 @@ class AuditRecord:
     agent: str = ""
     """What the client calls itself."""
 
-    def line(self) -> bytes:
-        texts = {member: getattr(self, name) for name, member in _MEMBERS.items()}
-        texts["time"] = iso_instant(self.time)
-        values = {member: text[:_LONGEST_TEXT] for member, text in texts.items()}
-        return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+    def text(self) -> str:
+        """The line, without its end."""
+        values = {"time": iso_instant(self.time)}
+        for name, member in _TEXTS:
+            values[member] = getattr(self, name)[:_LONGEST_TEXT]
+        text = json_text(values)
+        # in ASCII, so that no reader takes a character of a client for the end of a line
+        return text if text.isascii() else json.dumps(values, separators=(",", ":"))
 
 
 def _camel(name: str) -> str:
@@ -72,8 +76,8 @@ def _camel(name: str) -> str:
     return first + "".join(word.title() for word in rest)
 
 
-_MEMBERS: Final = {field.name: _camel(field.name) for field in fields(AuditRecord)}
-"""Field -> member of a line: worked out once, as each change of a server writes a line."""
+_TEXTS: Final = tuple((field.name, _camel(field.name)) for field in fields(AuditRecord) if field.name != "time")
+"""(field, member of a line): worked out once, as each change of a server writes a line."""
 
 
 class AuditLog:
@@ -106,15 +110,15 @@ class AuditLog:
             except OSError as error:
                 raise self._unavailable(error) from error
 
-    def append(self, records: Sequence[AuditRecord]) -> int:
-        """Write lines; they are durable after sync() of the returned number. Raises AuditUnavailable."""
-        data = b"".join(record.line() for record in records)
+    def append(self, lines: Sequence[bytes]) -> int:
+        """Write whole lines; they are durable after sync() of the returned number. Raises AuditUnavailable."""
+        data = b"".join(lines)
         with self._opened:
             try:
                 _write_whole(self._current(), data)
             except OSError as error:
                 raise self._unavailable(error) from error
-            self._written += len(records)
+            self._written += len(lines)
             return self._written
 
     def sync(self, number: int) -> None:
@@ -137,7 +141,13 @@ class AuditLog:
 
     def record(self, *records: AuditRecord) -> None:
         """Append lines and wait until they are durable. Raises AuditUnavailable."""
-        self.sync(self.append(records))
+        self.sync(self.append([record.text().encode() + b"\n" for record in records]))
+
+    def flush(self) -> None:
+        """Wait until all lines that this process appended are on the disk. Raises AuditUnavailable."""
+        with self._opened:
+            written = self._written
+        self.sync(written)
 
     def close(self) -> None:
         with self._opened:

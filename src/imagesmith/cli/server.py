@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from imagesmith.accounts.audit import AuditLog
+from imagesmith.accounts.audit_outbox import AuditOutbox
 from imagesmith.accounts.key_follower import KeyFollower
 from imagesmith.artifacts.tags import RegistryTags
 from imagesmith.builds.worker_context import WorkerContext
@@ -78,7 +78,7 @@ def make_server(
         service = Service(
             database, settings, clock=clock, managed=managed_content(settings.managed_images), builds=engine.queue
         )
-        audit = AuditLog(settings.data_dir, clock)
+        audit = AuditOutbox(settings.data_dir, database, clock)
         app = create_app(service, keys=keys.ring, settings=settings, clock=clock, ids=new_id, audit=audit)
         stack.callback(app.close)
         keys.start()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from imagesmith.store.audit_lines import AuditLine
 from imagesmith.values.api import ApiRequest, ApiResponse
 
 
@@ -21,6 +23,8 @@ class Caller:
     partition: str = "aws"
     access_key_id: str = ""
     """The key id that signed the request; empty when signatures are not verified."""
+    audit_line: Callable[[ApiResponse], AuditLine] | None = None
+    """Makes the line of the audit log from the answer of a change, which is stored in the same transaction."""
 
     @classmethod
     def owner(cls, account: str, region: str, partition: str) -> Caller:

@@ -29,6 +29,7 @@ from imagesmith.resources.operations import BuiltOperation, built_operations
 from imagesmith.resources.sources import ReadSource, s3_reader
 from imagesmith.settings import Settings
 from imagesmith.store import client_tokens, counters
+from imagesmith.store.audit_lines import put_line
 from imagesmith.store.database import CommonCommit, Database, StoreBusy, StoreUnavailable
 from imagesmith.store.outage import StoreDamaged, StoreFull
 from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
@@ -183,6 +184,8 @@ class Service:
             if token:
                 self._forget_tokens(call)
             answer = _answer_once(call, built, token) if token else built.handler(call, request)
+            if caller.audit_line is not None:
+                put_line(tx, caller.audit_line(answer))
         if self._joined.calls is not None:
             self._joined.calls.effects += call.effects
             return answer

@@ -2,6 +2,7 @@
 
 accounts     the accounts that keys may belong to
 access_keys  access keys: their secrets are encrypted, and gone once a key is revoked
+audit_lines  lines of the audit logs of servers, until their files have them durably
 """
 
 from __future__ import annotations
@@ -29,4 +30,8 @@ access_keys = sa.Table(
     number("expires"),
     number("retires"),
     sa.Index("access_keys_by_account", "account", "created"),
+)
+
+audit_lines = sa.Table(
+    "audit_lines", metadata, text("id", primary_key=True), text("log"), text("line"), number("time")
 )

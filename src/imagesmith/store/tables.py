@@ -22,7 +22,7 @@
     lifecycle_schedules  the enabled policies: the time of the next run
     workers              the processes that run builds, where several share a database
     runs                 claims of runs: by which worker, under which fence number
-    accounts, access_keys  see account_tables.py
+    accounts, access_keys, audit_lines  see account_tables.py
     resource_policies    the policies by which resources are shared with other accounts
 
 Instants are whole microseconds since the epoch, so that both databases order them alike.

@@ -1,23 +1,24 @@
 """Which requests the audit log records, and what it says about them.
 
-    AuditedCall   begin() once the caller is known and the operation changes something --> end() with the answer
-    Auditor       record() for a request of its own; recorded() around the commit of several
+    AuditedCall   begin() once the caller is known and the operation changes something --> line() in the transaction
+                  of the change
+    Auditor       settle() after the transactions, before the answers
 
-Only authenticated requests are recorded: what an unknown client sends must not fill the disk. Requests that share a
-commit are written before it and flushed beside it, since two flushes one after the other would halve the changes a
-second; a commit that fails adds a second line with the error under the same request id.
+Only authenticated requests are recorded: what an unknown client sends must not fill the disk. The line of a change
+is in the database with it, and so durable as soon as it is. A refusal, which has no transaction, is flushed to the
+file.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from imagesmith.accounts.audit import AuditLog, AuditRecord, AuditUnavailable
+from imagesmith.accounts.audit import AuditRecord, AuditUnavailable
+from imagesmith.accounts.audit_outbox import AuditOutbox
+from imagesmith.store.audit_lines import AuditLine
 from imagesmith.wire.messages import Request, Response
 from imagesmith.wire.signature import Signer
 
@@ -36,6 +37,8 @@ class AuditedCall:
         self._identity: Signer | None = None
         self._operation = ""
         self.resource = ""
+        self.line: AuditLine | None = None
+        """The line that is in the transaction of the change."""
 
     @property
     def is_audited(self) -> bool:
@@ -62,19 +65,17 @@ class AuditedCall:
         )  # fmt: skip
 
 
-Audited = Sequence[tuple[AuditedCall, Response]]
+Answered = Sequence[tuple[AuditedCall, Response]]
 
 
 class Auditor:
     """Writes the records of a server. Without a log it records nothing. Call close() after the last request."""
 
-    def __init__(self, log: AuditLog | None, clock: Callable[[], datetime]) -> None:
+    def __init__(self, log: AuditOutbox | None, clock: Callable[[], datetime]) -> None:
         self._log = log
         self._clock = clock
-        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="audit")
 
     def close(self) -> None:
-        self._flusher.shutdown(wait=True)
         if self._log is not None:
             self._log.close()
 
@@ -83,48 +84,34 @@ class Auditor:
         if self._log is not None:
             self._log.reserve()
 
-    def record(self, call: AuditedCall, response: Response) -> bool:
-        """Record a request durably; returns False if that failed."""
-        if self._log is None:
+    def lines_of(self, call: AuditedCall) -> Callable[[Mapping[str, Any]], AuditLine] | None:
+        """What makes the line of a change from its answer, in its transaction; None: none is recorded."""
+        log = self._log
+        if log is None or not call.is_audited:
+            return None
+
+        def line(answer: Mapping[str, Any]) -> AuditLine:
+            call.end(answer)
+            call.line = log.line(call.record(self._clock(), "OK"))
+            return call.line
+
+        return line
+
+    def settle(self, answered: Answered) -> bool:
+        """Write the lines of requests whose transactions have ended; returns False if a success is not recorded."""
+        log = self._log
+        if log is None:
             return True
-        try:
-            self._log.record(call.record(self._clock(), response.error or "OK"))
-        except AuditUnavailable as error:
-            _log.error("a request is not recorded: %s", error)
-            return False
-        return True
-
-    @contextmanager
-    def recorded(self, audited: Audited) -> Iterator[Callable[[], bool]]:
-        """Write the lines and flush them during the block; the value waits for that and returns its success."""
-        if self._log is None or not audited:
-            yield lambda: True
-            return
-        flushed: Future[None] = Future()
-        try:
-            moment = self._clock()
-            number = self._log.append([call.record(moment, response.error or "OK") for call, response in audited])
-            flushed = self._flusher.submit(self._log.sync, number)
-        except AuditUnavailable as error:
-            flushed.set_exception(error)
-        yield lambda: _succeeded(flushed)
-
-    def correct(self, audited: Audited, result: str) -> None:
-        """Record that changes were not made although their lines say so."""
-        if self._log is None:
-            return
+        log.committed([call.line for call, response in answered if call.line and not response.error])
+        others = [
+            (call, response) for call, response in answered if call.is_audited and (response.error or not call.line)
+        ]
+        if not others:
+            return True
         moment = self._clock()
-        wrong = [call.record(moment, result) for call, response in audited if not response.error]
         try:
-            self._log.record(*wrong)
+            log.record(*(call.record(moment, response.error or "OK") for call, response in others))
         except AuditUnavailable as error:
-            _log.error("the end of %d requests is not recorded: %s", len(wrong), error)
-
-
-def _succeeded(flushed: Future[None]) -> bool:
-    try:
-        flushed.result()
-    except AuditUnavailable as error:
-        _log.error("requests are not recorded: %s", error)
-        return False
-    return True
+            _log.error("%d requests are not recorded: %s", len(others), error)
+            return all(response.error for _, response in others)
+        return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from imagesmith.accounts.audit import AuditLog
+from imagesmith.accounts.audit_outbox import AuditOutbox
 from imagesmith.accounts.keys import KeyRing
 from imagesmith.resources.dispatch import Dispatcher
 from imagesmith.settings import Settings, SettingsError
@@ -27,7 +27,7 @@ def create_app(
     ids: Callable[[], str],
     limits: HttpLimits | None = None,
     api: Api | None = None,
-    audit: AuditLog | None = None,
+    audit: AuditOutbox | None = None,
 ) -> App:
     """The application of a server.
 

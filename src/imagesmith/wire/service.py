@@ -89,7 +89,7 @@ class ApiService:
     def answer(self, request: Request) -> Response:
         """Execute one request; every outcome is a response, and a change is in the audit log before its answer."""
         response, call = self.execute(request)
-        if call.is_audited and not self.auditor.record(call, response) and not response.error:
+        if not self.auditor.settle([(call, response)]):
             return self.refuse(_UNRECORDED, response.request_id)
         return response
 
@@ -159,7 +159,8 @@ class ApiService:
         if call.is_audited:
             self.auditor.reserve()
         answer = self._dispatcher.call(operation.name, caller, members)
-        call.end(answer)
+        if call.is_audited:
+            call.end(answer)
         return success_body(operation, answer, request_id=request_id, client_token=members.get("clientToken"))
 
     def question(self, request: Request, name: str) -> Ask:
@@ -205,6 +206,7 @@ class ApiService:
             request_id=request_id,
             partition=self._partition,
             access_key_id=identity.access_key_id,
+            audit_line=self.auditor.lines_of(call) if call is not None else None,
         )
         return caller, members
 
@@ -258,39 +260,38 @@ class AnsweredTogether:
     def __init__(self, service: ApiService, calls: CallBatch) -> None:
         self._service = service
         self._calls = calls
-        self._responses: list[Response] = []
-        self._audited: list[tuple[AuditedCall, Response]] = []
+        self._answered: list[tuple[AuditedCall, Response]] = []
 
     def answer(self, requests: Iterable[Request]) -> None:
         """Execute requests in their order; their outcome is known after end()."""
         with self._calls.joined():
             for request in requests:
                 response, call = self._service.execute(request)
-                self._responses.append(response)
-                if call.is_audited:
-                    self._audited.append((call, response))
+                self._answered.append((call, response))
 
     def end(self) -> list[Response]:
-        """Commit, and flush the audit log meanwhile; returns the response to each request."""
-        with self._service.auditor.recorded(self._audited) as recorded:
-            refusal = self._commit()
-            if refusal is None and not recorded():
-                refusal = _UNRECORDED
-        if refusal is None:
-            return self._responses
-        # refusals remain refusals
-        return [response if response.error else self._service.refuse(refusal) for response in self._responses]
+        """Commit, and write the audit log; returns the response to each request."""
+        refusal = self._commit()
+        if refusal is not None:
+            self._refuse_changes(refusal)
+        if not self._service.auditor.settle(self._answered) and refusal is None:
+            self._refuse_changes(_UNRECORDED)
+        return [response for _, response in self._answered]
+
+    def _refuse_changes(self, refusal: ApiError) -> None:
+        """Answer with an error what would have been a success; refusals remain refusals."""
+        self._answered = [
+            (call, response if response.error else self._service.refuse(refusal, response.request_id))
+            for call, response in self._answered
+        ]
 
     def _commit(self) -> ApiError | None:
         """The refusal of all requests, of which nothing was written then; None after a commit."""
         try:
             self._calls.end()
         except ApiError as error:
-            refusal = error
+            return error
         except Exception:
-            _log.exception("%d changes could not be committed", len(self._responses))
-            refusal = ApiError("ServiceException", "The service could not complete the request.")
-        else:
-            return None
-        self._service.auditor.correct(self._audited, refusal.code)
-        return refusal
+            _log.exception("%d changes could not be committed", len(self._answered))
+            return ApiError("ServiceException", "The service could not complete the request.")
+        return None
