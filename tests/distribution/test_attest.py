@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -24,12 +25,17 @@ from imagesmith.distribution.client import RegistryClient
 from imagesmith.distribution.cosign import attestation_tag, fetch_names, signature_tag
 from imagesmith.distribution.push import push_image
 from imagesmith.distribution.referrers import fetch_referrers
-from imagesmith.inspection.provenance import KIND, MEDIA_TYPE, PREDICATE, STATEMENT
+from imagesmith.inspection.provenance import KIND, MEDIA_TYPE
+from imagesmith.inspection.sbom.cyclonedx import cyclonedx_document
+from imagesmith.inspection.sbom.spdx import spdx_document
 from imagesmith.inspection.signing import SigningKey, public_key_path
 from imagesmith.inspection.sigstore import BUNDLE_TYPE
+from imagesmith.inspection.statements import Predicate, statement_bytes, subject
+from imagesmith.processes import Cancellation
 from imagesmith.settings import Registry
 from testing.client_runs import MODULES, NODE, TESTS
 from testing.registry_support import RunningRegistry, write_layout
+from testing.sbom_samples import IMAGE, INVENTORY
 
 pytestmark = pytest.mark.tool
 
@@ -65,11 +71,16 @@ class Attested:
         return done.stdout if status == 0 else done.stderr
 
 
-def statement(digest: str) -> bytes:
-    details = {"buildDefinition": {"buildType": "urn:test"}, "runDetails": {"builder": {"id": "urn:test"}}}
-    subject = [{"name": "web", "digest": {"sha256": digest[7:]}}]
-    document = {"_type": STATEMENT, "subject": subject, "predicateType": PREDICATE, "predicate": details}
-    return json.dumps(document).encode()
+def statement(digest: str, predicate: Predicate = Predicate.PROVENANCE) -> bytes:
+    contents: dict[Predicate, Any] = {
+        Predicate.PROVENANCE: {
+            "buildDefinition": {"buildType": "urn:t"},
+            "runDetails": {"builder": {"id": "urn:t"}},
+        },
+        Predicate.SPDX: json.loads(spdx_document(IMAGE, INVENTORY, Cancellation())),
+        Predicate.CYCLONEDX: json.loads(cyclonedx_document(IMAGE, INVENTORY, Cancellation())),
+    }
+    return statement_bytes([subject("web", digest)], predicate, json.dumps(contents[predicate]).encode())
 
 
 def attested(folder: Path, host: str, repository: str) -> Attested:
@@ -77,7 +88,8 @@ def attested(folder: Path, host: str, repository: str) -> Attested:
     digest = write_layout(folder / "oci", "web:1")
     push(folder, registry, repository, digest)
     layout, key = OciLayout(folder / "oci"), SigningKey.open(folder)
-    attach(layout, digest, Document(KIND, MEDIA_TYPE, key.envelope(statement(digest))))
+    for predicate in Predicate:
+        attach(layout, digest, Document(predicate.kind, MEDIA_TYPE, key.envelope(statement(digest, predicate))))
     image = Attested(folder, layout, registry, repository, digest, key)
     image.attest()
     return image
@@ -105,14 +117,23 @@ def test_cosign_verifies_the_signature_and_the_name(image: Attested) -> None:
     )
 
 
-def test_cosign_verifies_the_provenance_in_both_forms(image: Attested, tmp_path: Path) -> None:
+COSIGN_TYPES = {
+    "slsaprovenance1": Predicate.PROVENANCE, "spdxjson": Predicate.SPDX, "cyclonedx": Predicate.CYCLONEDX,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", COSIGN_TYPES)
+def test_cosign_verifies_each_statement_in_both_forms(image: Attested, tmp_path: Path, kind: str) -> None:
     """The `.att` tag of cosign 2, and the Sigstore bundle of cosign 3, which is a referrer of the image."""
     (tmp_path / "root.json").write_text(json.dumps(NO_ROOT))
     forms = ((), ("--new-bundle-format", "--trusted-root", str(tmp_path / "root.json")))
     for form in forms:
-        said = json.loads(image.cosign("verify-attestation", "--type", "slsaprovenance1", *form).splitlines()[0])
-        assert said["payloadType"] == "application/vnd.in-toto+json"
-        image.cosign("verify-attestation", "--type", "cyclonedx", *form, status=1)
+        said = json.loads(image.cosign("verify-attestation", "--type", kind, *form).splitlines()[0])
+        held = json.loads(base64.b64decode(said["payload"]))
+        assert (said["payloadType"], held["predicateType"]) == (
+            "application/vnd.in-toto+json", str(COSIGN_TYPES[kind]),
+        )  # fmt: skip
+        image.cosign("verify-attestation", "--type", "link", *form, status=1)
 
 
 def test_in_totos_library_accepts_the_envelope(image: Attested) -> None:
@@ -138,15 +159,17 @@ def library_key(path: Path) -> SSlibKey:
 @pytest.mark.parametrize("changed", [False, True])
 def test_sigstore_js_verifies_the_bundle(image: Attested, tmp_path: Path, changed: bool) -> None:
     """npm's own verifier, by the hint of the key; a changed statement is refused."""
-    (kept,) = fetch_referrers(image.registry, image.repository, image.digest, BUNDLE_TYPE)
-    held: Any = json.loads(kept.document.data)
-    if changed:
-        held["dsseEnvelope"]["payload"] = image.key.envelope(statement("sha256:" + "0" * 64)).decode()[12:300]
-    (tmp_path / "bundle.json").write_text(json.dumps(held))
-    argv = [str(NODE), str(VERIFY_JS), str(tmp_path / "bundle.json"), str(public_key_path(image.folder))]
-    environment = {**os.environ, "NODE_PATH": str(MODULES / "node_modules")}
-    done = subprocess.run(argv, capture_output=True, text=True, env=environment, check=False)
-    assert (done.returncode == 0, done.stdout == "verified\n") == (not changed, not changed), done.stderr
+    bundles = fetch_referrers(image.registry, image.repository, image.digest, BUNDLE_TYPE)
+    assert len(bundles) == len(Predicate)
+    for kept in bundles:
+        held: Any = json.loads(kept.document.data)
+        if changed:
+            held["dsseEnvelope"]["payload"] = image.key.envelope(statement("sha256:" + "0" * 64)).decode()[12:300]
+        (tmp_path / "bundle.json").write_text(json.dumps(held))
+        argv = [str(NODE), str(VERIFY_JS), str(tmp_path / "bundle.json"), str(public_key_path(image.folder))]
+        environment = {**os.environ, "NODE_PATH": str(MODULES / "node_modules")}
+        done = subprocess.run(argv, capture_output=True, text=True, env=environment, check=False)
+        assert (done.returncode == 0, done.stdout == "verified\n") == (not changed, not changed), done.stderr
 
 
 def test_a_stripped_image_is_refused_until_it_is_attested_again(
@@ -159,7 +182,7 @@ def test_a_stripped_image_is_refused_until_it_is_attested_again(
             client.delete_manifest(image.repository, client.digest_of_tag(image.repository, tag))
     assert fetch_names(image.registry, image.repository, image.digest, image.key.public) == ()
     assert "no signatures found" in image.cosign("verify", status=10)
-    assert image.attest() == image.attest() == (BUNDLE_TYPE, KIND)
+    assert image.attest() == image.attest() == (BUNDLE_TYPE, *sorted(item.kind for item in Predicate))
     assert len(json.loads(image.cosign("verify"))) == 1
     image.cosign("verify-attestation", "--type", "slsaprovenance1")
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from imagesmith.distribution import destinations
-from imagesmith.distribution.destination import Delivery, DistributionContext, deliver
+from imagesmith.distribution.destination import Delivery, Destination, DistributionContext, deliver
+from imagesmith.distribution.destinations.registry import RegistryRepository
+from imagesmith.distribution.destinations.s3_export import S3Export
 from imagesmith.distribution.failures import DeliveryFailed
 from imagesmith.distribution.table import DESTINATIONS, accepting
 from imagesmith.recipes.plan import PlannedRole
@@ -111,6 +113,21 @@ def test_nothing_is_delivered_that_the_role_refuses(
     """The refusal is asked for in one place, so that no destination can forget it."""
     with pytest.raises(DeliveryFailed, match="no access to the shelf"):
         deliver(Careless(), context, of_ami(tmp_path, clock))
+
+
+@pytest.mark.parametrize("destination", [RegistryRepository(), S3Export()])
+def test_nothing_leaves_that_cannot_be_signed(
+    tmp_path: Path, clock: MovingClock, context: DistributionContext, destination: Destination
+) -> None:
+    """A key that cannot be read is a failed delivery before the first byte is sent."""
+    (tmp_path / "signing").mkdir()
+    (tmp_path / "signing/ed25519.pem").write_text("no key")
+    registries = {"us-east-1": Registry("registry.invalid")}
+    delivery = of_ami(tmp_path, clock)
+    wanted = {**delivery.wanted, "repository": "web", "tags": ()}
+    settings = replace(delivery.settings, registries=registries)
+    with pytest.raises(DeliveryFailed, match=r"nothing was sent.*signing key .*ed25519.pem cannot be used"):
+        destination.deliver(context, replace(delivery, settings=settings, wanted=wanted))
 
 
 @pytest.fixture

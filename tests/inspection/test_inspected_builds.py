@@ -16,6 +16,7 @@ from imagesmith.inspection.provenance import KIND
 from imagesmith.inspection.sbom import CYCLONEDX_TYPE, SPDX_TYPE
 from imagesmith.inspection.signing import SigningKey, public_key_path
 from imagesmith.inspection.sigstore import BUNDLE_TYPE
+from imagesmith.inspection.statements import Predicate
 from imagesmith.settings import Registry
 from testing.pipeline_support import Forge, RunningServer, image_digest, uris
 from testing.registry_support import RunningRegistry, write_layout
@@ -35,7 +36,12 @@ def test_inventory_documents_and_provenance_go_with_the_image(
     (uri,) = uris(image)
     digest = image_digest(f"docker://{uri}")
     kept = attached(OciLayout(server.data_dir / "oci"), digest)
-    assert [item.document.kind for item in kept] == [CYCLONEDX_TYPE, SPDX_TYPE, KIND]
+    signed = [predicate.kind for predicate in (Predicate.CYCLONEDX, Predicate.SPDX)]
+    assert [item.document.kind for item in kept] == [CYCLONEDX_TYPE, signed[0], SPDX_TYPE, signed[1], KIND]
+    verified = json.loads(server.command("image", "verify", image["arn"], "--json"))
+    dependencies = verified["statement"]["predicate"]["buildDefinition"]["resolvedDependencies"]
+    urls = {item["uri"].partition("@")[0] for item in dependencies if item["name"].startswith("package ")}
+    assert urls == {"pkg:deb/debian/libssl3", "pkg:deb/debian/zlib1g", "pkg:pypi/jinja2"}
     registry = Registry(open_registry.host, insecure=True)
     repository = uri.partition("/")[2].rpartition(":")[0]
     for item in kept:

@@ -15,10 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesmith.inspection.provenance import Provenance, RunDetails, VerificationFailed, masked, statement, verify
+from imagesmith.inspection.provenance import Provenance, RunDetails, masked, statement, verify
+from imagesmith.inspection.resolved_dependencies import image_uri
 from imagesmith.inspection.signing import PublicKey, SigningError, SigningKey, open_envelope, public_key_path
-from imagesmith.recipes.plan import BuildPlan, PlannedComponent, PlannedDocument, PlannedParent
+from imagesmith.inspection.statements import VerificationFailed
+from imagesmith.recipes.plan import BuildPlan, PlannedComponent, PlannedDocument, PlannedParent, PlannedWorkflow
 from imagesmith.values.names import sha256_hex
+from testing.sbom_samples import INVENTORY
 
 DIGEST = "sha256:" + "ab" * 32
 PARENT = "sha256:" + "cd" * 32
@@ -52,6 +55,37 @@ def test_components_that_others_ran_are_dependencies() -> None:
     assert BuildPlan.from_json(plan.to_json()) == plan
 
 
+def test_every_package_is_a_dependency() -> None:
+    """By its package-url, with the source that it was built from; workflows by their digest."""
+    workflow = PlannedWorkflow("arn:workflow/1", "TEST", "name: test\n")
+    document = json.loads(statement(dataclasses.replace(PLAN, workflows=(workflow,)),
+                                    dataclasses.replace(FACTS, inventory=INVENTORY)))  # fmt: skip
+    _, _, tested, *packages = document["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert tested == {"name": "workflow", "uri": "arn:workflow/1", "digest": {"sha256": sha256_hex("name: test\n")}}
+    url = "pkg:deb/debian/libssl3@3.0.11-1?arch=amd64&distro=debian-12&upstream=openssl%403.0.11"
+    assert packages[0] == {
+        "name": "package libssl3 3.0.11-1",
+        "uri": url,
+        "annotations": {"source": "openssl 3.0.11"},
+    }
+    assert packages[1:] == [{"name": "package Jinja2 3.1.2", "uri": "pkg:pypi/jinja2@3.1.2"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("reference", "uri"),
+    [
+        ("registry.example:5000/a/b", "pkg:oci/b?repository_url=registry.example:5000/a/b"),
+        ("docker://h/B:1.0", "pkg:oci/b?repository_url=h/B&tag=1.0"),
+        ("h/b@sha256:00", "pkg:oci/b@sha256:00?repository_url=h/b"),
+        ("h/b:1@sha256:00", "pkg:oci/b@sha256:00?repository_url=h/b&tag=1"),
+        ("base", "base"), ("base:1", "base:1"), ("h/", "h/"), ("", ""),
+    ],
+)  # fmt: skip
+def test_the_uri_of_a_parent_is_a_package_url(reference: str, uri: str) -> None:
+    """What does not name a registry stays as it was written."""
+    assert image_uri(reference, "") == uri
+
+
 @pytest.fixture
 def key(tmp_path: Path) -> SigningKey:
     return SigningKey.open(tmp_path)
@@ -67,9 +101,15 @@ def test_a_statement_names_everything_that_went_in() -> None:
     assert document["subject"] == [{"name": "web:1.0.0-3", "digest": {"sha256": "ab" * 32}}]
     definition = document["predicate"]["buildDefinition"]
     assert definition["resolvedDependencies"] == [
-        {"name": "parent", "uri": "registry.example/base:1", "digest": {"sha256": "cd" * 32}},
+        {
+            "name": "parent", "uri": f"pkg:oci/base@{PARENT}?repository_url=registry.example/base&tag=1",
+            "digest": {"sha256": "cd" * 32}, "annotations": {"reference": "registry.example/base:1"},
+        },
         {"name": "component", "uri": COMPONENT.arn, "digest": {"sha256": sha256_hex("name: app\n")}},
-    ]
+    ]  # fmt: skip
+    assert definition["internalParameters"] == {
+        "cache": {"reads": True, "components": False, "maxAgeSeconds": None}, "network": "outbound", "pushedTo": [],
+    }  # fmt: skip
     assert definition["externalParameters"]["components"][0]["parameters"] == {
         "Greeting": "hello", "DbPassword": "***", "API_KEY": "***",
     }  # fmt: skip

@@ -73,28 +73,31 @@ def test_an_exported_disk_carries_what_others_need_to_check_it(forge: Forge, bas
     target = tmp_path / "web.vmdk"
     forge.server.command("ami", "export", ami["image"], str(target), "--format", "vmdk")
     beside = {place.name for place in tmp_path.glob("web.vmdk.*")}
-    assert beside == {f"web.vmdk{suffix}" for suffix in (".sha256", ".sigstore.json", ".spdx.json", ".cdx.json")}
+    signed = ("", ".spdx", ".cdx")
+    suffixes = (".sha256", ".spdx.json", ".cdx.json", *(f"{part}.sigstore.json" for part in signed))
+    assert beside == {f"web.vmdk{suffix}" for suffix in suffixes}
     subprocess.run(["sha256sum", "--quiet", "-c", "web.vmdk.sha256"], cwd=tmp_path, check=True)
     spdx = json.loads((tmp_path / "web.vmdk.spdx.json").read_bytes())
     assert spdx["spdxVersion"] == "SPDX-2.3" and "Jinja2" in {item["name"] for item in spdx["packages"]}
     key = public_key_path(forge.server.data_dir)
-    assert verified_by_cosign(target, key) == 0
+    kinds = ("slsaprovenance1", "spdxjson", "cyclonedx")
+    assert [verified_by_cosign(target, key, *item) for item in zip(kinds, signed, strict=True)] == [0, 0, 0]
     words = ("image", "verify", str(target), "--key", str(key), "--json")
     assert json.loads(forge.server.command(*words))["image"] == image["arn"]
     with target.open("ab") as file:
         file.write(b"x")
-    assert verified_by_cosign(target, key) != 0
+    assert all(verified_by_cosign(target, key, *item) != 0 for item in zip(kinds, signed, strict=True))
     assert "the provenance describes" in forge.server.command(*words, status=1)
 
 
-def verified_by_cosign(disk: Path, key: Path) -> int:
-    """The exit status of cosign for a disk and the bundle beside it, offline."""
+def verified_by_cosign(disk: Path, key: Path, kind: str, part: str = "") -> int:
+    """The exit status of cosign for a disk and a bundle beside it, offline."""
     root = disk.with_name("root.json")
     root.write_text('{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}')
     argv = [
         str(Path(sys.executable).parent / "cosign"), "verify-blob-attestation", "--key", str(key),
-        "--new-bundle-format", "--insecure-ignore-tlog", "--trusted-root", str(root), "--type", "slsaprovenance1",
-        "--bundle", f"{disk}.sigstore.json", str(disk),
+        "--new-bundle-format", "--insecure-ignore-tlog", "--trusted-root", str(root), "--type", kind,
+        "--bundle", f"{disk}{part}.sigstore.json", str(disk),
     ]  # fmt: skip
     environment = {**os.environ, "HOME": str(disk.parent)}
     return subprocess.run(argv, capture_output=True, env=environment, check=False).returncode

@@ -28,6 +28,7 @@ from imagesmith.builds.work import Work
 from imagesmith.builds.worker_context import instance_name
 from imagesmith.dockerfile_builds.build import DockerfileBuild
 from imagesmith.dockerfiles.template import unreadable_lines
+from imagesmith.inspection.inventory import Inventory
 from imagesmith.managed.bases import managed_base
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.settings import NoRegistry
@@ -93,11 +94,11 @@ def keep_image(
     `cached`: what was taken from earlier builds."""
     worker_context, plan = work.worker_context, work.plan
     artifact = _export(work, image_id, annotations=_of_base(plan, parent_digest))
-    _take_inventory(work, artifact, image_id)
+    inventory = _take_inventory(work, artifact, image_id)
     with work.timed("provenance"):
         inspection.keep_provenance(
             worker_context, plan, work.log, artifact.digest, parent_digest=parent_digest, started=started,
-            cached=cached,
+            cached=cached, inventory=inventory,
         )  # fmt: skip
     return _kept(work, artifact, parent_digest)
 
@@ -138,10 +139,11 @@ def _export(work: Work, image_id: str, *, annotations: Mapping[str, str] | None 
         )  # fmt: skip
 
 
-def _take_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> None:
-    if work.plan.collect_metadata:
-        with work.timed("inventory"):
-            inspection.keep_inventory(work, artifact, image_id)
+def _take_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> Inventory | None:
+    if not work.plan.collect_metadata:
+        return None
+    with work.timed("inventory"):
+        return inspection.keep_inventory(work, artifact, image_id)
 
 
 def _kept(work: Work, artifact: ImageArtifact, parent_digest: str) -> str:

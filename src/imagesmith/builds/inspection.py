@@ -13,6 +13,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from imagesmith.distribution.push_request import PushFailed
 from imagesmith.inspection import provenance
 from imagesmith.inspection.inventory import Inventory, is_read
 from imagesmith.inspection.inventory_calls import inventory_of_folder, inventory_of_mount
+from imagesmith.inspection.packages import OsRelease
 from imagesmith.inspection.provenance import disk_provenance
 from imagesmith.inspection.sbom import CYCLONEDX_TYPE, SPDX_TYPE, DescribedImage
 from imagesmith.inspection.sbom.cyclonedx import cyclonedx_document
@@ -40,7 +42,8 @@ from imagesmith.inspection.scanning.drivers import grype, trivy
 from imagesmith.inspection.scanning.embedded import EmbeddedScanner
 from imagesmith.inspection.scanning.scanner import ScanFailed, Scanner, ScanReport, ScanTarget, ScanTimedOut
 from imagesmith.inspection.scanning.severities import SEVERITIES
-from imagesmith.inspection.signing import SigningKey
+from imagesmith.inspection.signing import ENVELOPE_TYPE, SigningError, SigningKey
+from imagesmith.inspection.statements import Predicate, statement_bytes, subject
 from imagesmith.namespaces.sealed_calls import SealedCallFailed
 from imagesmith.processes import Cancellation
 from imagesmith.recipes.plan import BuildPlan, PlannedScan
@@ -79,20 +82,29 @@ def inventory_reported() -> Iterator[None]:
         raise StepFailed(f"the packages of the image cannot be read: {error.strerror}") from error
 
 
-def keep_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> None:
-    """Store the inventory, and keep it beside the image as CycloneDX and SPDX. Raises Cancelled."""
+def keep_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> Inventory:
+    """Store the inventory, and keep it beside the image as CycloneDX and SPDX, signed. Raises Cancelled."""
     worker_context, plan, cancellation = work.worker_context, work.plan, work.cancellation
     inventory = read_inventory(worker_context, plan, image_id, cancellation)
     worker_context.inspections.put_inventory(
         plan.image_arn, inventory.rows(), os_version=inventory.system.os_version
     )
     image = DescribedImage.of(plan.layout_reference, artifact.digest, artifact.created)
-    for kind, data in (
-        (CYCLONEDX_TYPE, cyclonedx_document(image, inventory, cancellation)),
-        (SPDX_TYPE, spdx_document(image, inventory, cancellation)),
+    key = SigningKey.open(worker_context.settings.data_dir)
+    for kind, predicate, data in (
+        (CYCLONEDX_TYPE, Predicate.CYCLONEDX, cyclonedx_document(image, inventory, cancellation)),
+        (SPDX_TYPE, Predicate.SPDX, spdx_document(image, inventory, cancellation)),
     ):
         attach(worker_context.layout, artifact.digest, Document(kind, kind, data))
+        try:
+            about = subject(image.name, artifact.digest)
+            envelope = key.envelope(statement_bytes([about], predicate, data))
+        except SigningError as error:
+            work.log.line("inventory", f"warning: {kind} is attached without a signature: {error}")
+            continue
+        attach(worker_context.layout, artifact.digest, Document(predicate.kind, ENVELOPE_TYPE, envelope))
     work.log.line("inventory", inventory.summary())
+    return inventory
 
 
 def keep_provenance(
@@ -104,10 +116,12 @@ def keep_provenance(
     parent_digest: str,
     started: datetime,
     cached: Sequence[Mapping[str, Any]],
+    inventory: Inventory | None,
 ) -> None:
     """Sign the provenance of the image and keep it beside the image."""
     envelope, id = signed_provenance(
-        worker_context, plan, digest, parent_digest=parent_digest, started=started, cached=cached
+        worker_context, plan, digest, parent_digest=parent_digest, started=started, cached=cached,
+        inventory=inventory,
     )  # fmt: skip
     annotations = {provenance.IMAGE_ANNOTATION: plan.image_arn}
     attach(worker_context.layout, digest, Document(provenance.KIND, provenance.MEDIA_TYPE, envelope, annotations))
@@ -123,12 +137,13 @@ def signed_provenance(
     started: datetime,
     parent: str = "",
     cached: Sequence[Mapping[str, Any]] = (),
+    inventory: Inventory | None = None,
 ) -> tuple[bytes, str]:
     """The provenance of an image as a signed envelope, and the id of the key."""
     key = SigningKey.open(worker_context.settings.data_dir)
     details = provenance.RunDetails(
         plan.layout_reference, digest, parent_digest, started, worker_context.clock(), key.public.id, parent,
-        tuple(cached),
+        tuple(cached), inventory,
     )  # fmt: skip
     return key.envelope(provenance.statement(plan, details)), key.public.id
 
@@ -201,31 +216,32 @@ def disk_inventory(worker_context: WorkerContext, digest: str, cancellation: Can
 def keep_disk_documents(work: Work, digest: str, *, parent: BuildParent, started: datetime) -> None:
     """Keep the inventory of a disk beside it, as CycloneDX and SPDX, and its signed provenance."""
     worker_context, plan, log = work.worker_context, work.plan, work.log
-    keep_disk_inventory(work, digest, started)
+    inventory = keep_disk_inventory(work, digest, started)
     with work.timed("provenance"):
         envelope, id = signed_provenance(
-            worker_context, plan, digest,
-            parent_digest=parent.digest, parent=parent.image, started=started,
+            worker_context, plan, digest, parent_digest=parent.digest, parent=parent.image, started=started,
+            inventory=inventory,
         )  # fmt: skip
         worker_context.disks.attach(digest, disk_provenance(plan.image_arn), envelope)
     log.line("provenance", f"signed with key {id[:16]}")
 
 
-def keep_disk_inventory(work: Work, digest: str, made: datetime) -> None:
+def keep_disk_inventory(work: Work, digest: str, made: datetime) -> Inventory | None:
     """Store the inventory of a disk, if the plan wants metadata, and keep it beside the disk.
 
     A disk that cannot be read from outside keeps the inventory of CollectImageMetadata, if that ran inside.
     """
     if not work.plan.collect_metadata:
-        return
+        return None
     try:
         with work.timed("inventory"):
             found = _disk_inventory(work, digest, made)
     except DiskError as error:
         work.log.line("inventory", f"warning: the packages of the disk cannot be read from outside: {error}")
-        return
+        return None
     work.worker_context.inspections.put_inventory(work.plan.image_arn, found["rows"], os_version=found["osVersion"])
     work.log.line("inventory", found["words"])
+    return Inventory.of_rows(OsRelease(**found.get("system", {})), found["rows"])
 
 
 def _disk_inventory(work: Work, digest: str, started: datetime) -> dict[str, Any]:
@@ -239,7 +255,10 @@ def _disk_inventory(work: Work, digest: str, started: datetime) -> dict[str, Any
     image = DescribedImage.of(work.plan.layout_reference, digest, iso_instant(started))
     disks.attach(digest, "cyclonedx.json", cyclonedx_document(image, inventory, work.cancellation))
     disks.attach(digest, "spdx.json", spdx_document(image, inventory, work.cancellation))
-    kept = {"rows": inventory.rows(), "osVersion": inventory.system.os_version, "words": inventory.summary()}
+    kept = {
+        "rows": inventory.rows(), "osVersion": inventory.system.os_version, "words": inventory.summary(),
+        "system": asdict(inventory.system),
+    }  # fmt: skip
     disks.attach(digest, _INVENTORY, json.dumps(kept).encode())
     return kept
 

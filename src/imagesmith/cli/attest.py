@@ -15,8 +15,8 @@ from imagesmith.cli.registry_images import registry_image
 from imagesmith.cli.screen import echo
 from imagesmith.distribution.attest import attest as attach_all
 from imagesmith.distribution.client import RegistryError
-from imagesmith.inspection.provenance import VerificationFailed
 from imagesmith.inspection.signing import SigningError, SigningKey
+from imagesmith.inspection.statements import VerificationFailed
 
 
 @click.command()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from imagesmith.distribution.cosign import fetch_names, name_in
 from imagesmith.distribution.referrers import fetch_manifest
-from imagesmith.inspection.provenance import VerificationFailed
 from imagesmith.inspection.signing import PublicKey
+from imagesmith.inspection.statements import VerificationFailed
 from imagesmith.settings import Registry, Settings
 
 

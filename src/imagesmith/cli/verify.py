@@ -34,12 +34,12 @@ from imagesmith.inspection.provenance import (
     KIND,
     MEDIA_TYPE,
     Provenance,
-    VerificationFailed,
     disk_provenance,
 )
 from imagesmith.inspection.provenance import verify as verify_envelope
 from imagesmith.inspection.signing import PublicKey, SigningError, public_key_path
 from imagesmith.inspection.sigstore import envelope_of
+from imagesmith.inspection.statements import VerificationFailed
 from imagesmith.settings import Settings
 from imagesmith.store import amis
 from imagesmith.values.arn import Arn, ArnError, slug_of

@@ -1,7 +1,7 @@
-"""What an image of a registry gets beside it: its documents, its provenance for tools of others, a signature.
+"""What an image of a registry gets beside it: its documents, its statements for tools of others, a signature.
 
     documents of the layout   referrers, as they are
-    Sigstore bundles          referrers, one for each provenance of our key
+    Sigstore bundles          referrers, one for each statement of our key
     .sig, .att                tags, for cosign 2 (cosign.py)
 
 All of it can be pushed again at any time: what is there stays, what was lost comes back.
@@ -17,9 +17,9 @@ from imagesmith.artifacts.referrers import Document, Referrer, attached, referre
 from imagesmith.artifacts.retry_policy import RetryPolicy
 from imagesmith.distribution.cosign import Attestation, push_signatures
 from imagesmith.distribution.referrers import push_referrers
-from imagesmith.inspection.provenance import KIND
 from imagesmith.inspection.signing import PublicKey, SigningError, SigningKey, open_envelope
 from imagesmith.inspection.sigstore import BUNDLE_TYPE, bundle
+from imagesmith.inspection.statements import KINDS
 from imagesmith.settings import Registry
 
 _CONTENT = "dev.sigstore.bundle.content"
@@ -39,8 +39,8 @@ def attest(
     Raises RegistryError, LayoutError.
     """
     documents = attached(layout, digest)
-    provenances = [item.document.data for item in documents if item.document.kind == KIND]
-    attestations = [found for data in provenances if (found := _attestation(data, key.public)) is not None]
+    statements = [item.document.data for item in documents if item.document.kind in KINDS]
+    attestations = [found for data in statements if (found := _attestation(data, key.public)) is not None]
     pushed = (*documents, *_bundles(layout, digest, attestations, key.public))
     push_referrers(registry, repository, digest, pushed, retry_policy)
     push_signatures(registry, repository, digest, key, attestations, retry_policy)
@@ -48,7 +48,7 @@ def attest(
 
 
 def _attestation(envelope: bytes, key: PublicKey) -> Attestation | None:
-    """A provenance with its type; None for one that another key signed: only its worker can repeat it."""
+    """A statement with its type; None for one that another key signed: only its worker can repeat it."""
     try:
         payload, _ = open_envelope(envelope, (key,))
         return Attestation(envelope, str(json.loads(payload)["predicateType"]))

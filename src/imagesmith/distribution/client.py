@@ -25,7 +25,7 @@ from imagesmith.artifacts.retry_policy import PASSING, RetryPolicy, retry_after
 from imagesmith.retries import Failure
 from imagesmith.settings import Registry
 
-MAX_DOCUMENT = 64 * 1024 * 1024
+MAX_DOCUMENT = 128 * 1024 * 1024
 MAX_MANIFEST = 8 * 1024 * 1024
 _MAX_TOKEN = 64 * 1024
 MAX_TAGS = 4000

@@ -2,8 +2,10 @@
 
     web.vmdk.sha256          for `sha256sum -c`
     web.vmdk.sigstore.json   the provenance as a Sigstore bundle, about this file and the disk of the build
-    web.vmdk.spdx.json       the inventory
+    web.vmdk.spdx.json       the inventory, and a signed statement of it about this file and the disk
+    web.vmdk.spdx.sigstore.json
     web.vmdk.cdx.json
+    web.vmdk.cdx.sigstore.json
 
 A disk without an inventory, or whose provenance another key signed, lacks those files.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +22,30 @@ from imagesmith.artifacts.disks import DiskStore
 from imagesmith.inspection.provenance import disk_provenance
 from imagesmith.inspection.signing import SigningError, SigningKey, open_envelope
 from imagesmith.inspection.sigstore import bundle
+from imagesmith.inspection.statements import Predicate, Subject, statement_bytes, subject
 from imagesmith.store.amis import Ami
 from imagesmith.values.names import canonical_json
 
 BUNDLE = ".sigstore.json"
-_INVENTORIES = {".spdx.json": "spdx.json", ".cdx.json": "cyclonedx.json"}
+_INVENTORIES = ((".spdx", "spdx.json", Predicate.SPDX), (".cdx", "cyclonedx.json", Predicate.CYCLONEDX))
 
 
 def companions(disks: DiskStore, ami: Ami, file: Path, key: SigningKey) -> Mapping[str, bytes]:
-    """Suffix -> content, for the file that the disk of an AMI was written to. Raises OSError."""
+    """Suffix -> content, for the file that the disk of an AMI was written to. Raises OSError, SigningError."""
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     beside = {".sha256": f"{digest}  {file.name}\n".encode()}
     documents = disks.documents(ami.digest)
     provenance = documents.get(disk_provenance(ami.image_arn))
-    if provenance is not None and (signed := _signed_again(provenance.read_bytes(), file.name, digest, key)):
+    subjects = [subject(file.name, digest)]
+    if provenance is not None and (signed := _signed_again(provenance.read_bytes(), subjects, key)):
         beside[BUNDLE] = signed
-    for suffix, name in _INVENTORIES.items():
+    for suffix, name, predicate in _INVENTORIES:
         if name in documents:
-            beside[suffix] = documents[name].read_bytes()
+            data = documents[name].read_bytes()
+            beside[f"{suffix}.json"] = data
+            both = [*subjects, subject(ami.name, ami.digest)]
+            beside[suffix + BUNDLE] = bundle(key.envelope(statement_bytes(both, predicate, data)), key.public)
     return beside
 
 
@@ -50,12 +57,12 @@ def write_companions(target: Path, beside: Mapping[str, bytes]) -> Mapping[str, 
     return paths
 
 
-def _signed_again(envelope: bytes, name: str, digest: str, key: SigningKey) -> bytes:
+def _signed_again(envelope: bytes, subjects: Sequence[Subject], key: SigningKey) -> bytes:
     """The provenance with the written file as its first subject; empty if it is not of this key."""
     try:
         payload, _ = open_envelope(envelope, (key.public,))
         document: Any = json.loads(payload)
-        document["subject"] = [{"name": name, "digest": {"sha256": digest}}, *document["subject"]]
+        document["subject"] = [*subjects, *document["subject"]]
     except (SigningError, ValueError, KeyError, TypeError):
         return b""
     return bundle(key.envelope(canonical_json(document).encode()), key.public)

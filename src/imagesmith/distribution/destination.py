@@ -21,6 +21,7 @@ from imagesmith.artifacts.retry_policy import RetryPolicy
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.components.services import S3Config
 from imagesmith.distribution.failures import DeliveryFailed
+from imagesmith.inspection.signing import SigningError, SigningKey
 from imagesmith.processes import Cancellation
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.settings import Settings
@@ -84,6 +85,15 @@ class DistributionContext:
             plan=self.plan, settings=self.settings, digest=ami.digest, account=ami.account, region=ami.region,
             wanted=wanted, ami=ami,
         )  # fmt: skip
+
+
+def signing_key(settings: Settings) -> SigningKey:
+    """The key that signs what leaves. A destination opens it first, so that nothing leaves without a signature
+    because the key cannot be read. Raises DeliveryFailed."""
+    try:
+        return SigningKey.open(settings.data_dir)
+    except SigningError as error:
+        raise DeliveryFailed(f"nothing was sent, because it could not be signed: {error}") from error
 
 
 class Destination(Protocol):

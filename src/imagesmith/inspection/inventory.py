@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imagesmith.artifacts.rootfs import Root
@@ -33,6 +33,11 @@ class Inventory:
     def rows(self) -> list[Mapping[str, str]]:
         """Plain data for the store."""
         return [package.to_json() for package in self.packages]
+
+    @classmethod
+    def of_rows(cls, system: OsRelease, rows: Sequence[Mapping[str, str]]) -> Inventory:
+        """The inventory that was stored as rows, without its problems."""
+        return cls(system, tuple(Package(**row) for row in rows))
 
     def summary(self) -> str:
         """`92 deb, 3 pypi packages on Debian 12`, and the unreadable parts."""

@@ -2,9 +2,9 @@
 
     subject                the image, by the digest of its manifest
     externalParameters     the choices of the recipe's owner: recipe, components, parameters, Dockerfile
-        resolvedDependencies   the parent and every component, by digest; what came from earlier builds, with the
-                               digests of its layers
-        runDetails             the builder and the times
+    internalParameters     how the builder was told to run: cache, network, repositories
+    resolvedDependencies   what went into it (resolved_dependencies.py)
+    runDetails             the builder and the times
 
 Values of parameters whose names look like secrets are masked, and no hash of them is stated, for a short secret can
 be guessed from its hash, and a statement travels with the image.
@@ -16,18 +16,20 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, NotRequired, TypedDict
+from datetime import datetime
+from typing import Any
 
 from imagesmith import __version__
-from imagesmith.inspection.signing import ENVELOPE_TYPE, PublicKey, SigningError, open_envelope
+from imagesmith.inspection.inventory import Inventory
+from imagesmith.inspection.resolved_dependencies import COMPONENT, PARENT, resolved_dependencies
+from imagesmith.inspection.signing import ENVELOPE_TYPE, PublicKey
+from imagesmith.inspection.statements import STATEMENT, Predicate, VerificationFailed, open_statement, subject
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.values.names import iso_instant, sha256_hex
 
-KIND = "application/vnd.in-toto.provenance+dsse"
+KIND = Predicate.PROVENANCE.kind
 MEDIA_TYPE = ENVELOPE_TYPE
-STATEMENT = "https://in-toto.io/Statement/v1"
-PREDICATE = "https://slsa.dev/provenance/v1"
+PREDICATE = str(Predicate.PROVENANCE)
 BUILD_TYPES = {"container": "urn:imagesmith:container-build:v1", "machine": "urn:imagesmith:machine-build:v1"}
 MASK = "***"
 IMAGE_ANNOTATION = "imagesmith.image"
@@ -37,10 +39,6 @@ DISK_PROVENANCE = "provenance-"
 _SECRET = re.compile(
     r"pass(word|phrase|wd)?|secret|token|credential|api_?key|private_?key|access_?key", re.IGNORECASE
 )
-
-
-class VerificationFailed(RuntimeError):
-    """A provenance that is not valid for an image: one sentence with the reason."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,8 @@ class RunDetails:
     """The start of the run, if it is not the parent of the plan."""
     cached: tuple[Mapping[str, Any], ...] = ()
     """What was taken from earlier builds: members `step`, `build`, `made` (seconds) and `diffIds`."""
+    inventory: Inventory | None = None
+    """The packages of the image; None if they were not read."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,20 @@ def statement(plan: BuildPlan, details: RunDetails) -> bytes:
     """The statement's bytes, ready to be signed."""
     document = {
         "_type": STATEMENT,
-        "subject": [{"name": details.name, "digest": _sha256(details.digest)}],
+        "subject": [subject(details.name, details.digest)],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPES[plan.kind],
                 "externalParameters": _external(plan),
-                "resolvedDependencies": _dependencies(plan, details),
+                "internalParameters": _internal(plan),
+                "resolvedDependencies": resolved_dependencies(
+                    plan,
+                    parent=details.parent,
+                    parent_digest=details.parent_digest,
+                    cached=details.cached,
+                    inventory=details.inventory,
+                ),
             },
             "runDetails": {
                 "builder": {
@@ -108,21 +115,9 @@ def statement(plan: BuildPlan, details: RunDetails) -> bytes:
 
 def verify(envelope: bytes, digest: str, keys: tuple[PublicKey, ...]) -> Provenance:
     """Check signature, form and subject of an envelope for the image `digest`. Raises VerificationFailed."""
+    held = open_statement(envelope, digest, keys, Predicate.PROVENANCE)
     try:
-        payload, key = open_envelope(envelope, keys)
-        document: Any = json.loads(payload)
-        kinds = (document["_type"], document["predicateType"])
-        subjects = [str(item["digest"].get("sha256", "")) for item in document["subject"]]
-    except SigningError as error:
-        raise VerificationFailed(f"the signature of the provenance is not valid: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise VerificationFailed(f"the signed statement is not an in-toto statement: {error!r}") from error
-    if kinds != (STATEMENT, PREDICATE):
-        raise VerificationFailed(f"the signed statement is {kinds[1]!r}, expected {PREDICATE!r}")
-    if digest.removeprefix("sha256:") not in subjects:
-        raise VerificationFailed(f"the provenance describes sha256:{', '.join(subjects)}, not {digest}")
-    try:
-        return _read(document, digest, key)
+        return _read(held.document, digest, held.key)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise VerificationFailed(f"the signed provenance lacks a required member: {error!r}") from error
 
@@ -130,16 +125,6 @@ def verify(envelope: bytes, digest: str, keys: tuple[PublicKey, ...]) -> Provena
 def masked(name: str, value: str) -> str:
     """The value of a parameter, or a mask for one whose name looks like a secret's."""
     return MASK if _SECRET.search(name) else value
-
-
-class _Resource(TypedDict):
-    """A resource descriptor of in-toto: an input or an output of the build."""
-
-    name: str
-    uri: NotRequired[str]
-    digest: NotRequired[Mapping[str, str]]
-    annotations: NotRequired[Mapping[str, str]]
-    """`source`: what stood in for a managed image of the service."""
 
 
 def _external(plan: BuildPlan) -> Mapping[str, object]:
@@ -161,49 +146,33 @@ def _external(plan: BuildPlan) -> Mapping[str, object]:
     }
 
 
-def _dependencies(plan: BuildPlan, details: RunDetails) -> list[_Resource]:
-    parent: _Resource = {"name": "parent", "uri": details.parent or plan.parent.reference}
-    if plan.parent.stand_in:
-        parent["annotations"] = {"source": plan.parent.stand_in}
-    if details.parent_digest:
-        parent["digest"] = _sha256(details.parent_digest)
-    components: list[_Resource] = [
-        {"name": "component", "uri": component.arn, "digest": {"sha256": sha256_hex(component.text)}}
-        for component in plan.components
-    ]
-    documents = {item.arn: item.text for component in plan.components for item in component.documents}
-    nested: list[_Resource] = [
-        {"name": "document", "uri": arn, "digest": {"sha256": sha256_hex(text)}}
-        for arn, text in sorted(documents.items())
-    ]
-    return [parent, *components, *nested, *map(_cached_result, details.cached)]
-
-
-def _cached_result(item: Mapping[str, Any]) -> _Resource:
-    made = iso_instant(datetime.fromtimestamp(item["made"], UTC))
-    found: _Resource = {
-        "name": "cached result",
-        "annotations": {"step": item["step"], "build": item["build"], "made": made},
+def _internal(plan: BuildPlan) -> Mapping[str, object]:
+    """The choices that are not the recipe's: how the builder was told to run."""
+    return {
+        "cache": {
+            "reads": plan.cache.reads,
+            "components": plan.cache.components,
+            "maxAgeSeconds": plan.cache.max_age_seconds,
+        },
+        "network": plan.network,
+        "pushedTo": [{"region": item.region, "repository": item.repository} for item in plan.targets],
     }
-    if item["diffIds"]:
-        # one step adds one layer
-        found["digest"] = _sha256(item["diffIds"][-1])
-    return found
 
 
 def _read(document: Mapping[str, Any], digest: str, key: str) -> Provenance:
     definition = document["predicate"]["buildDefinition"]
     details = document["predicate"]["runDetails"]
-    parent = next(item for item in definition["resolvedDependencies"] if item["name"] == "parent")
+    parent = next(item for item in definition["resolvedDependencies"] if item["name"] == PARENT)
     found = parent.get("digest", {}).get("sha256", "")
-    source = parent.get("annotations", {}).get("source", "")
+    said = parent.get("annotations", {})
+    source, named = said.get("source", ""), said.get("reference") or parent["uri"]
     return Provenance(
         image=str(definition["externalParameters"]["image"]),
         digest=digest,
-        parent=f"{parent['uri']} ({source})" if source else str(parent["uri"]),
+        parent=f"{named} ({source})" if source else str(named),
         parent_digest=f"sha256:{found}" if found else "",
         components=tuple(
-            str(item["uri"]) for item in definition["resolvedDependencies"] if item["name"] == "component"
+            str(item["uri"]) for item in definition["resolvedDependencies"] if item["name"] == COMPONENT
         ),
         builder=str(details["builder"]["id"]),
         version=str(details["builder"]["version"]["imagesmith"]),
@@ -212,10 +181,6 @@ def _read(document: Mapping[str, Any], digest: str, key: str) -> Provenance:
         finished=str(details["metadata"]["finishedOn"]),
         statement=document,
     )
-
-
-def _sha256(digest: str) -> dict[str, str]:
-    return {"sha256": digest.removeprefix("sha256:")}
 
 
 def disk_provenance(image_arn: str) -> str:

@@ -28,7 +28,8 @@ from imagesmith.values.names import canonical_json, sha256_hex
 
 ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 STATEMENT_TYPE = "application/vnd.in-toto+json"
-_MAX_ENVELOPE = 16 * 1024 * 1024
+_MAX_ENVELOPE = 128 * 1024 * 1024
+"""As cosign reads attestations by default."""
 
 
 class SigningError(RuntimeError):

@@ -16,11 +16,11 @@ from imagesmith.artifacts.layout import LayoutError
 from imagesmith.distribution.attest import attest
 from imagesmith.distribution.client import RegistryError
 from imagesmith.distribution.cosign import name_in
-from imagesmith.distribution.destination import Delivery, DistributionContext
+from imagesmith.distribution.destination import Delivery, DistributionContext, signing_key
 from imagesmith.distribution.push import Pushed, push_image
 from imagesmith.distribution.push_request import PushFailed
 from imagesmith.distribution.role_access import refused_registry
-from imagesmith.inspection.signing import SigningError, SigningKey
+from imagesmith.inspection.signing import SigningKey
 from imagesmith.settings import Registry
 
 
@@ -57,12 +57,13 @@ class RegistryRepository:
                 f'no registry is configured for the Region {region}; add [registries."{region}"] to the settings',
                 permanent=True,
             )
+        key = signing_key(delivery.settings)
         tags = tuple(dict.fromkeys((context.plan.default_tag, *repository.tags)))
         pushed = push_built_image(
             context, registry, stage="distribute", digest=delivery.digest, repository=repository.name, tags=tags
         )
         context.log.line("distribute", f"{region}: {', '.join(pushed.uris)} ({pushed.digest})")
-        _push_documents(context, registry, repository.name, delivery.digest)
+        _push_documents(context, registry, repository.name, delivery.digest, key)
         return pushed.uris
 
 
@@ -103,13 +104,14 @@ def push_built_image(
         )
 
 
-def _push_documents(context: DistributionContext, registry: Registry, repository: str, digest: str) -> None:
+def _push_documents(
+    context: DistributionContext, registry: Registry, repository: str, digest: str, key: SigningKey
+) -> None:
     """Attach documents and signatures of an image to its push. A registry that refuses them does not undo the push:
     the log reports it, and the documents stay beside the image in the layout."""
     try:
-        key = SigningKey.open(context.settings.data_dir)
         kinds = attest(context.layout, registry, repository, digest, key, context.retry_policy)
-    except (RegistryError, SigningError) as error:
+    except RegistryError as error:
         context.log.line(
             "distribute",
             f"warning: the documents about the image could not be attached to it: {error}; "

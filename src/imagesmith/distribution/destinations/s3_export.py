@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from imagesmith.distribution.companions import companions, write_companions
-from imagesmith.distribution.destination import Delivery, DistributionContext
+from imagesmith.distribution.destination import Delivery, DistributionContext, signing_key
 from imagesmith.distribution.failures import DeliveryFailed
 from imagesmith.distribution.role_access import export_s3, refused_bucket
-from imagesmith.inspection.signing import SigningKey
+from imagesmith.inspection.signing import SigningError, SigningKey
 from imagesmith.processes import Cancellation
+from imagesmith.store.amis import Ami
 
 
 class ExportFailed(DeliveryFailed):
@@ -56,7 +57,7 @@ class S3Export:
 
     def deliver(self, context: DistributionContext, delivery: Delivery) -> tuple[str, ...]:
         assert delivery.ami is not None
-        export = Export.of(delivery.wanted)
+        export, signing = Export.of(delivery.wanted), signing_key(delivery.settings)
         access = export_s3(context.plan, context.s3(), context.settings.roles)
         key = f"{export.prefix}export-{delivery.ami.ami_id}.{export.format}"
         with (
@@ -68,10 +69,17 @@ class S3Export:
             context.check_fence()
             client = access.client()
             export_object(client, whole, export.bucket, key, cancellation=context.cancellation)
-            beside = companions(context.disks, delivery.ami, whole, SigningKey.open(context.settings.data_dir))
-            for suffix, path in write_companions(whole, beside).items():
+            for suffix, path in _documents(context, delivery.ami, whole, signing).items():
                 export_object(client, path, export.bucket, key + suffix, cancellation=context.cancellation)
         return (f"s3://{export.bucket}/{key}",)
+
+
+def _documents(context: DistributionContext, ami: Ami, whole: Path, key: SigningKey) -> Mapping[str, Path]:
+    """The files beside the disk, by suffix. Raises ExportFailed."""
+    try:
+        return write_companions(whole, companions(context.disks, ami, whole, key))
+    except (OSError, SigningError) as error:
+        raise ExportFailed(f"the documents about {ami.ami_id} cannot be made: {error}") from error
 
 
 def export_object(client: Any, source: Path, bucket: str, key: str, *, cancellation: Cancellation) -> None:
