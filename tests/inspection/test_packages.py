@@ -82,7 +82,7 @@ def test_packages_that_are_there() -> None:
     )
     assert found[0].to_json() == {
         "name": "bash", "version": "5.2.15-2+b7", "architecture": "amd64", "source": "bash", "kind": "deb",
-        "source_version": "", "location": "", "owner": "", "module": "",
+        "source_version": "", "location": "", "owner": "", "module": "", "license": "", "supplier": "",
     }  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def keep_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> Invent
     worker_context.inspections.put_inventory(
         plan.image_arn, inventory.rows(), os_version=inventory.system.os_version
     )
-    image = DescribedImage.of(plan.layout_reference, artifact.digest, artifact.created)
+    image = DescribedImage.of(plan.layout_reference, artifact.digest, artifact.created, account=plan.account)
     key = SigningKey.open(worker_context.settings.data_dir)
     for kind, predicate, data in (
         (CYCLONEDX_TYPE, Predicate.CYCLONEDX, cyclonedx_document(image, inventory, cancellation)),
@@ -252,7 +252,7 @@ def _disk_inventory(work: Work, digest: str, started: datetime) -> dict[str, Any
         found: dict[str, Any] = json.loads(known.read_bytes())
         return found
     inventory = disk_inventory(work.worker_context, digest, work.cancellation)
-    image = DescribedImage.of(work.plan.layout_reference, digest, iso_instant(started))
+    image = DescribedImage.of(work.plan.layout_reference, digest, iso_instant(started), account=work.plan.account)
     disks.attach(digest, "cyclonedx.json", cyclonedx_document(image, inventory, work.cancellation))
     disks.attach(digest, "spdx.json", spdx_document(image, inventory, work.cancellation))
     kept = {

@@ -1,8 +1,8 @@
 """Packages of Alpine's apk, read without apk.
 
 lib/apk/db/installed    (usr/lib/apk/db/installed since apk 3) paragraphs of `letter:value` lines: P name,
-                        V version, A architecture, o origin, p what it provides, F folder, R file in it; checksums
-                        and others follow
+                        V version, A architecture, o origin, L licence, m maintainer, p what it provides, F folder,
+                        R file in it; checksums and others follow
 etc/apk/world           the names that somebody asked for: apk keeps each of them installed or provided
 """
 
@@ -12,12 +12,15 @@ import re
 from collections.abc import Iterator, Mapping
 
 from imagesmith.inspection.files import Files, Reading, UnreadableDatabase, damaged_words, lines_of
+from imagesmith.inspection.licenses import expression_of
 from imagesmith.inspection.packages import MAX_FIELD, MAX_FILE, MAX_PACKAGES, Package
+from imagesmith.inspection.suppliers import clean_supplier
 
 _PATHS = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 _WORLD = "etc/apk/world"
 _MAX_WORLD = 1024 * 1024
-_FIELDS = frozenset({b"P", b"V", b"A", b"o"})
+_FIELDS = frozenset({b"P", b"V", b"A", b"o", b"L", b"m"})
+_STATEMENTS = (b"L", b"m")
 _CONSTRAINT = re.compile(r"[<>=~@]")
 
 
@@ -59,9 +62,20 @@ class _Database:
 
     def _add(self, fields: Mapping[bytes, str], held: list[str]) -> bool:
         name, version = fields.get(b"P", ""), fields.get(b"V", "")
-        if not name or not version or max(map(len, fields.values()), default=0) > MAX_FIELD:
+        lengths = [len(value) for letter, value in fields.items() if letter not in _STATEMENTS]
+        if not name or not version or max(lengths, default=0) > MAX_FIELD:
             return False
-        self.packages.add(Package(name, version, fields.get(b"A", ""), fields.get(b"o") or name, kind="apk"))
+        self.packages.add(
+            Package(
+                name,
+                version,
+                fields.get(b"A", ""),
+                fields.get(b"o") or name,
+                kind="apk",
+                license=expression_of(fields.get(b"L", "")),
+                supplier=clean_supplier(fields.get(b"m", "")),
+            )
+        )
         self.names.add(name)
         for item in held:
             self.owners.setdefault(item, name)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from imagesmith.inspection.copyright_files import CopyrightFiles
 from imagesmith.inspection.files import Files, Reading, UnreadableDatabase, damaged_words, lines_of
 from imagesmith.inspection.packages import MAX_FIELD, MAX_FILE, MAX_PACKAGES, Package
+from imagesmith.inspection.suppliers import clean_supplier
 
 _MAX_FILES = 100_000
 _MAX_LIST = 16 * 1024 * 1024
@@ -20,8 +22,8 @@ _UPDATES = "var/lib/dpkg/updates"
 _MAX_UPDATES = 1000
 _STATUS_FOLDER = "var/lib/dpkg/status.d"
 _INFO = "var/lib/dpkg/info"
-_FIELDS = frozenset({b"package", b"status", b"version", b"architecture", b"source"})
-_INITIALS = frozenset({b"P", b"p", b"S", b"s", b"V", b"v", b"A", b"a"})
+_FIELDS = frozenset({b"package", b"status", b"version", b"architecture", b"source", b"maintainer"})
+_INITIALS = frozenset({b"P", b"p", b"S", b"s", b"V", b"v", b"A", b"a", b"M", b"m"})
 _BLANK = frozenset({b"\n", b"\r", b" ", b"\t"})
 _LANGUAGE_FILES = (b"-info", b"/EGG-INFO/", b"/package.json")
 """Paths that show files of Python or Node.js in the list of a package."""
@@ -39,6 +41,7 @@ class _Status:
 
     def __init__(self, files: Files) -> None:
         self._files = files
+        self._copyrights = CopyrightFiles(files)
         self.packages: set[Package] = set()
         self.known: set[str] = set()
         """Names of every stanza, whatever its state."""
@@ -69,6 +72,8 @@ class _Status:
         # The last word, not the ending: `half-installed` and `not-installed` end with it as well.
         if not name or (state and state[-1] in _GONE):
             return bool(name)
+        supplier = clean_supplier(fields.get("maintainer", ""))
+        fields = {key: value for key, value in fields.items() if key != "maintainer"}
         version = fields.get("version", "")
         if not version and (not state or state[-1] == "half-installed"):
             # Only the name is known, or the first unpacking ended before there was a version.
@@ -80,7 +85,15 @@ class _Status:
         stated_version = "" if built_from == version else built_from
         architecture = fields.get("architecture", "")
         self.packages.add(
-            Package(name, version, architecture, source.strip() or name, source_version=stated_version)
+            Package(
+                name,
+                version,
+                architecture,
+                source.strip() or name,
+                source_version=stated_version,
+                license=self._copyrights.license_of(name),
+                supplier=supplier,
+            )
         )
         return True
 

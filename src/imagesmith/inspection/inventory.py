@@ -10,6 +10,7 @@ from imagesmith.artifacts.rootfs import Root
 from imagesmith.inspection.apk import read_apk
 from imagesmith.inspection.chisel import CHISEL, read_chisel
 from imagesmith.inspection.completeness import RELEASES, what_is_missing
+from imagesmith.inspection.copyright_files import FOLDER as DOCUMENTS
 from imagesmith.inspection.dpkg import read_dpkg
 from imagesmith.inspection.files import RootFiles
 from imagesmith.inspection.languages import read_language_packages
@@ -79,6 +80,7 @@ DATABASES = (
     "var/lib/rpmmanifest/", CHISEL,
 )  # fmt: skip
 """Paths that describe the system and its packages; a final slash marks a folder."""
+_LINK_DEPTH = DOCUMENTS.count("/") + 1
 _LANGUAGES = (".dist-info/METADATA", ".egg-info", "/PKG-INFO", "/package.json")
 
 
@@ -88,4 +90,7 @@ def is_read(path: str, folder: bool) -> bool:
         return path not in ("proc", "sys", "dev", "run")
     if path.startswith("var/lib/dpkg/info/"):
         return path.endswith(".list")
+    if path.startswith(f"{DOCUMENTS}/"):
+        # the folder of a package is often a link to that of another
+        return path.endswith("/copyright") or path.count("/") == _LINK_DEPTH
     return path.startswith(DATABASES) or path.endswith(_LANGUAGES) or path.count("/") == 0

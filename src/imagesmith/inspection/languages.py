@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from imagesmith.artifacts.rootfs import Root, RootError
+from imagesmith.inspection.language_metadata import npm_license, npm_supplier, python_license, python_supplier
 from imagesmith.inspection.packages import MAX_FIELD, MAX_PACKAGES, Package
+from imagesmith.inspection.suppliers import clean_supplier
 
 MAX_FOLDERS = 500_000
 """Most folders of a walk."""
@@ -148,23 +150,18 @@ def _python(root: Root, path: str) -> Package | None:
     head = _head(root, path)
     if not head.strip():
         return None
-    values: dict[str, str] = {}
+    values: dict[str, list[str]] = {}
     for line in head.decode("utf-8-sig", errors="replace").lstrip().split("\n"):
         if not line.strip():
             # The headers end here; any text may follow.
             break
         name, colon, value = line.partition(":")
-        key = name.strip().lower()
-        if colon and key in ("name", "version"):
-            values.setdefault(key, value.strip())
+        if colon:
+            values.setdefault(name.strip().lower(), []).append(value.strip())
     named = _NAMED.search(path)
     fallback = named.groupdict() if named else {}
-    return _package(
-        "pypi",
-        values.get("name") or fallback.get("name", ""),
-        values.get("version") or fallback.get("version", ""),
-        path,
-    )
+    name, version = (values.get(key, [""])[0] or fallback.get(key, "") for key in ("name", "version"))
+    return _package("pypi", name, version, path, license=python_license(values), supplier=python_supplier(values))
 
 
 def _npm(root: Root, path: str) -> Package | None:
@@ -177,15 +174,20 @@ def _npm(root: Root, path: str) -> Package | None:
     if not isinstance(document, dict):
         return None
     name, version = document.get("name"), document.get("version")
-    return _package("npm", name, version, path) if isinstance(name, str) and isinstance(version, str) else None
+    if not isinstance(name, str) or not isinstance(version, str):
+        return None
+    return _package("npm", name, version, path, license=npm_license(document), supplier=npm_supplier(document))
 
 
-def _package(kind: str, name: str, version: str, path: str) -> Package | None:
+def _package(kind: str, name: str, version: str, path: str, *, license: str, supplier: str) -> Package | None:
     if not name or not version or max(len(name), len(version)) > MAX_FIELD:
         return None
     if not all(text.isprintable() for text in (name, version)):
         return None
-    return Package(name, version, "", name, kind=kind, location=_printable(path))
+    return Package(
+        name, version, "", name, kind=kind, location=_printable(path), license=license,
+        supplier=clean_supplier(supplier),
+    )  # fmt: skip
 
 
 def _printable(path: str) -> str:

@@ -22,6 +22,9 @@ class Package:
     `owner` is the name of the system package that installed the files of a Python or npm package: such a package
     has the fixes of its distribution, whatever its own version is. `module` is the modularity label of an rpm,
     `NAME:STREAM:VERSION:CONTEXT`. Both may be empty.
+
+    `license` is the SPDX expression of what its metadata states, and `supplier` the maintainer or vendor as written
+    there, often `Name <address>`; both are empty when nothing is stated.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Package:
     location: str = ""
     owner: str = ""
     module: str = ""
+    license: str = ""
+    supplier: str = ""
 
     @property
     def order(self) -> tuple[str, ...]:

@@ -65,10 +65,10 @@ def image_uri(reference: str, digest: str) -> str:
     """The package-url of an image of a registry: `pkg:oci/base@sha256:..?repository_url=HOST/base&tag=1`.
 
     A reference without a host or a folder is returned as it is."""
-    place = reference.removeprefix("docker://")
-    found = _TAG.search(place)
+    address = reference.removeprefix("docker://")
+    found = _TAG.search(address)
     assert found is not None  # it matches the empty end of any text
-    repository = place[: found.start()]
+    repository = address[: found.start()]
     name = repository.rpartition("/")[2].lower()
     if "/" not in repository or not name:
         return reference

@@ -15,9 +15,11 @@ from typing import Any, Final
 
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.inspection.inventory import take_inventory
+from imagesmith.inspection.licenses.names import spdx_ids
 from imagesmith.namespaces.sealed_program import SealedCall
 from imagesmith.processes import Cancellation
 
+spdx_ids()  # from files, which there are none of in a sealed process
 _UNPACKED: Final = "/tmp/root"  # noqa: S108 - inside
 
 

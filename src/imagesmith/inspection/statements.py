@@ -44,8 +44,8 @@ KINDS: Mapping[str, Predicate] = {predicate.kind: predicate for predicate in Pre
 
 
 @dataclass(frozen=True)
-class Statement:
-    """A verified statement about one digest."""
+class VerifiedStatement:
+    """A statement about one digest whose signature holds."""
 
     predicate: Mapping[str, Any]
     document: Mapping[str, Any]
@@ -78,7 +78,9 @@ def statement_bytes(subjects: Sequence[Subject], predicate: Predicate, content: 
     return b'%b,"predicate":%b}' % (start[:-1], content.strip())
 
 
-def open_statement(envelope: bytes, digest: str, keys: Sequence[PublicKey], predicate: Predicate) -> Statement:
+def open_statement(
+    envelope: bytes, digest: str, keys: Sequence[PublicKey], predicate: Predicate
+) -> VerifiedStatement:
     """Check signature, form, kind and subject of an envelope for the image `digest`. Raises VerificationFailed."""
     about = predicate.name.lower().replace("_", " ")
     try:
@@ -97,4 +99,4 @@ def open_statement(envelope: bytes, digest: str, keys: Sequence[PublicKey], pred
         raise VerificationFailed(f"the {about} describes sha256:{', '.join(subjects)}, not {digest}")
     if not isinstance(content, dict):
         raise VerificationFailed(f"the predicate of the signed {about} is not an object")
-    return Statement(content, document, key)
+    return VerifiedStatement(content, document, key)

@@ -111,7 +111,9 @@ class _Databases:
             return False
         version, _, release = columns[1].partition("-")
         epoch = int(columns[8]) if columns[8].isascii() and columns[8].isdigit() else 0
-        package = rpm_package(columns[0], version, release, epoch=epoch, architecture=columns[7], source=columns[9])
+        package = rpm_package(
+            columns[0], version, release, epoch=epoch, architecture=columns[7], source=columns[9], vendor=columns[4]
+        )
         if package is not None and len(self.packages) < MAX_PACKAGES:
             self.packages.add(package)
         return package is not None

@@ -12,14 +12,17 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from imagesmith.inspection.licenses import expression_of
 from imagesmith.inspection.packages import MAX_FIELD, Package
+from imagesmith.inspection.suppliers import clean_supplier
 
 MAX_HEADER = 64 * 1024 * 1024
 _MAX_ENTRIES = 4096
 _MAX_NAMES = 1_000_000
 
 _NAME, _VERSION, _RELEASE, _EPOCH, _ARCH, _SOURCE, _MODULE = 1000, 1001, 1002, 1003, 1022, 1044, 5096
-_TEXTS = frozenset({_NAME, _VERSION, _RELEASE, _ARCH, _SOURCE, _MODULE})
+_VENDOR, _LICENSE = 1011, 1014
+_TEXTS = frozenset({_NAME, _VERSION, _RELEASE, _ARCH, _SOURCE, _MODULE, _VENDOR, _LICENSE})
 _OLD_FILES, _FOLDER_OF, _FILES, _FOLDERS = 1027, 1116, 1117, 1118
 _LISTS = frozenset({_OLD_FILES, _FOLDER_OF, _FILES, _FOLDERS})
 _STRING, _STRINGS, _I18N_STRING, _INT32 = 6, 8, 9, 4
@@ -88,6 +91,7 @@ def read_header(blob: bytes) -> Header | None:
     package = rpm_package(
         texts.get(_NAME, ""), texts.get(_VERSION, ""), texts.get(_RELEASE, ""), epoch=epoch,
         architecture=texts.get(_ARCH, ""), source=texts.get(_SOURCE, ""), module=texts.get(_MODULE, ""),
+        license=texts.get(_LICENSE, ""), vendor=texts.get(_VENDOR, ""),
     )  # fmt: skip
     return None if package is None else Header(package, store, lists)
 
@@ -99,7 +103,16 @@ def parse_header(blob: bytes) -> Package | None:
 
 
 def rpm_package(
-    name: str, version: str, release: str, *, epoch: int, architecture: str, source: str, module: str = ""
+    name: str,
+    version: str,
+    release: str,
+    *,
+    epoch: int,
+    architecture: str,
+    source: str,
+    module: str = "",
+    license: str = "",
+    vendor: str = "",
 ) -> Package | None:
     """A package from rpm's fields; `source` is its source package's file name. None without name or version."""
     if not name or not version:
@@ -112,6 +125,7 @@ def rpm_package(
     return Package(
         name, full, architecture, built_from or name, kind="rpm", module=module,
         source_version="" if source_version == full else source_version,
+        license=expression_of(license), supplier=clean_supplier(vendor),
     )  # fmt: skip
 
 

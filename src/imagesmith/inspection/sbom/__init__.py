@@ -23,16 +23,18 @@ class DescribedImage:
     name: str
     digest: str
     created: datetime
+    supplier: str = ""
+    """The organization that built it."""
 
     @classmethod
-    def of(cls, name: str, digest: str, created: str) -> DescribedImage:
+    def of(cls, name: str, digest: str, created: str, *, account: str = "") -> DescribedImage:
         """`created` is as in an OCI configuration; the epoch when it is unreadable."""
         try:
             # Nanoseconds are cut: the standard library reads six digits of a fraction at most.
             moment = datetime.fromisoformat(created[:19] + "+00:00") if created else datetime.fromtimestamp(0, UTC)
         except ValueError:
             moment = datetime.fromtimestamp(0, UTC)
-        return cls(name, digest, moment)
+        return cls(name, digest, moment, f"account {account}" if account else "")
 
     @property
     def hex(self) -> str:

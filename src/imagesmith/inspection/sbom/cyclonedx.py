@@ -15,6 +15,7 @@ from imagesmith.inspection.inventory import Inventory
 from imagesmith.inspection.packages import OsRelease, Package
 from imagesmith.inspection.purls import package_url
 from imagesmith.inspection.sbom import DescribedImage, Lines
+from imagesmith.inspection.suppliers import supplier_of
 from imagesmith.processes import Cancellation
 
 _SCHEMA = "http://cyclonedx.org/schema/bom-1.6.schema.json"
@@ -30,6 +31,8 @@ _Component = TypedDict(
         "version": NotRequired[str],
         "description": NotRequired[str],
         "purl": NotRequired[str],
+        "supplier": NotRequired[Mapping[str, object]],
+        "licenses": NotRequired[Sequence[Mapping[str, str]]],
         "properties": NotRequired[Sequence[Mapping[str, str]]],
     },
 )
@@ -60,13 +63,15 @@ def cyclonedx_document(image: DescribedImage, inventory: Inventory, cancellation
 
 
 def _metadata(image: DescribedImage) -> Mapping[str, object]:
-    about = {
+    about: dict[str, object] = {
         "type": "container",
         "bom-ref": _IMAGE,
         "name": image.name,
         "version": image.digest,
         "hashes": [{"alg": "SHA-256", "content": image.hex}],
     }
+    if image.supplier:
+        about["supplier"] = {"name": image.supplier}
     smith = {"type": "application", "bom-ref": "imagesmith", "name": "imagesmith", "version": __version__}
     return {"timestamp": image.created.isoformat(), "tools": {"components": [smith]}, "component": about}
 
@@ -90,6 +95,12 @@ def _component(package: Package, system: OsRelease) -> _Component:
     }  # fmt: skip
     if url:
         shown["purl"] = url
+    supplier = supplier_of(package, system)
+    if supplier is not None:
+        contact = {"contact": [{"email": supplier.mail}]} if supplier.mail else {}
+        shown["supplier"] = {"name": supplier.name, **contact}
+    if package.license:
+        shown["licenses"] = [{"expression": package.license}]
     properties = (
         ("imagesmith:location", package.location),
         ("imagesmith:source-version", package.source_version),
