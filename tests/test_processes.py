@@ -134,3 +134,13 @@ def test_a_daemon_that_never_stops_writing_does_not_hold_the_call() -> None:
     """The end is that of the program, however fast what it left behind goes on to write."""
     done = processes.run(["sh", "-c", "yes & yes >&2 & sleep 0.3"], timeout=60)
     assert (done.returncode, done.timed_out) == (0, False) and done.dropped > 0
+
+
+def test_the_end_of_a_program_is_seen_and_its_id_given_back() -> None:
+    """One that runs on is not waited for longer than asked; one that has been reaped counts as ended."""
+    program = processes.start(["cat"], stdin=subprocess.PIPE)
+    assert not processes.wait_ended(program, 0.0)
+    assert program.stdin is not None
+    program.stdin.close()
+    assert processes.wait_ended(program, 30.0) and program.returncode == 0
+    assert processes.wait_ended(program, 0.0) and not alive(program.pid)

@@ -11,8 +11,8 @@ import pytest
 
 from imagesmith.trees import TreeNotRead, find_names, remove_tree, temporary_tree
 
-DEEP = (1200, 5000)
-"""More than Python recurses; more than a path can hold."""
+DEEP = (0, 20, 21, 1200, 5000)
+"""Small; the deepest that is small and the first that is not; more than Python recurses; more than a path holds."""
 
 
 @pytest.fixture
@@ -55,6 +55,21 @@ def test_links_files_and_absent_places_are_removed(folder: Path) -> None:
     (folder / "-rf").write_text("x")
     assert all(remove_tree(folder / name) for name in ("link", "-rf", "absent"))
     assert [place.name for place in folder.iterdir()] == ["kept"]
+
+
+@pytest.mark.parametrize("files", [499, 500, 501, 2000])
+def test_many_files_are_removed_and_searched(folder: Path, files: int) -> None:
+    """Whoever does it; folders among them, and a link out of them is not followed."""
+    outside, tree = folder / "outside", folder / "tree"
+    (outside / ".wh.outside").mkdir(parents=True)
+    (tree / "x").mkdir(parents=True)
+    (tree / "x" / "link").symlink_to(outside)
+    for number in range(files - 3):
+        (tree / "x" / f"{number}").touch()
+    (tree / "x" / ".wh.\udcff").mkdir()
+    assert find_names(tree, ".wh.*", limit=65536) == ["/x/.wh.\udcff"]
+    assert remove_tree(tree) and [place.name for place in folder.iterdir()] == ["outside"]
+    assert list(outside.iterdir())
 
 
 @pytest.mark.tool

@@ -64,6 +64,13 @@ def write_atomically(
         return True
 
 
+def write_draft(target: Path, data: bytes | str) -> None:
+    """Write a new private file into a folder that nobody reads yet, and that means nothing after a restart of the
+    machine: it is not flushed. Raises OSError."""
+    with _created(target) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
 @contextmanager
 def written_atomically(target: Path, *, drafts: Path | None = None) -> Iterator[Path]:
     """Path of a draft that any tool may write; it becomes `target` at the end. Raises OSError."""

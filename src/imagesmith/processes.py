@@ -22,14 +22,15 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from imagesmith.streams import OnOutput as OnOutput
 from imagesmith.streams import Stream as Stream
-from imagesmith.streams import Tail, pump
+from imagesmith.streams import Tail, opened_end, pump
+from imagesmith.streams import wait_ended as wait_ended
 
 DEFAULT_LIMIT = 1024 * 1024
 """Bytes of each stream that are kept; further output is only counted and passed to `on_output`."""
@@ -177,7 +178,7 @@ def run(
     assert process.stdout is not None and process.stderr is not None
     timed_out = True
     try:
-        with _pidfd(process.pid) as ended:
+        with opened_end(process.pid) as ended:
             timed_out = pump(
                 process.stdin, {"stdout": process.stdout, "stderr": process.stderr}, ended, tails,
                 data=input, timeout=timeout, on_output=on_output,
@@ -284,14 +285,4 @@ def _end_entered(process: subprocess.Popen[bytes]) -> None:
             os.kill(int(child), signal.SIGKILL)
         if not children:
             return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_REAP_SECONDS)
-
-
-@contextlib.contextmanager
-def _pidfd(pid: int) -> Iterator[int]:
-    descriptor = os.pidfd_open(pid)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        wait_ended(process, _REAP_SECONDS)

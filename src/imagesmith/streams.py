@@ -13,9 +13,10 @@ import fcntl
 import os
 import select
 import selectors
+import subprocess
 import termios
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Literal
 
 Stream = Literal["stdout", "stderr"]
@@ -191,3 +192,26 @@ def wait_readable(descriptor: int, seconds: float) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(max(seconds, 0.0) * 1000))
+
+
+def wait_ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for the end of a program and reap it; False if it still runs after some seconds.
+
+    `Popen.wait` with a time limit looks again after up to 50 ms, this returns at once. Another thread may reap it.
+    """
+    with contextlib.suppress(ProcessLookupError), opened_end(process.pid) as ended:
+        # it was not reaped when the descriptor was opened, so its id was not given to another program
+        if process.poll() is None and not wait_readable(ended, seconds):
+            return False
+    process.wait()
+    return True
+
+
+@contextlib.contextmanager
+def opened_end(pid: int) -> Iterator[int]:
+    """A descriptor that becomes readable when a process ends. Raises ProcessLookupError."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -102,6 +102,16 @@ def test_a_commit_adds_a_layer_and_the_container_goes_on(store: LayerStore) -> N
     assert tree_of(store.mount("again")) == tree_of(root)
 
 
+def test_the_last_commit_of_a_container_mounts_it_no_more(store: LayerStore) -> None:
+    """What it committed is whole; the container can be mounted again by whoever keeps it."""
+    store.create("work", b"{}", [])
+    root = store.mount("work")
+    (root / "one").write_text("1")
+    made = store.commit("work", last=True)
+    assert made.added is not None and not is_mounted(root)
+    assert [path.name for path in store.mount("work").iterdir()] == ["one"]
+
+
 def test_a_container_without_changes_makes_no_layer(store: LayerStore) -> None:
     """Not even one of the folders that the overlay has copied."""
     layer = kept_layer(store, archive_of({"etc/motd": "x"}))

@@ -190,24 +190,20 @@ class ContainerStorage:
         return self._store.upper(_check_name(name))
 
     def commit(
-        self,
-        name: str,
-        *,
-        created: datetime | None = None,
-        labels: Mapping[str, str] | None = None,
-        created_by: str = "",
-        cancellation: Cancellation | None = None,
-        namespace: BuildNamespace | None = None,
-    ) -> str:
+        self, name: str, *, created: datetime | None = None, labels: Mapping[str, str] | None = None,
+        created_by: str = "", cancellation: Cancellation | None = None, namespace: BuildNamespace | None = None,
+        last: bool = False,
+    ) -> str:  # fmt: skip
         """Write the container's changes as one layer of a new image; returns its id. Raises Cancelled.
 
         `created` is the time of the image, and no file of the layer is later. The container goes on above it, and
-        is mounted in the namespace again if it was.
+        is mounted in the namespace again if it was, unless this is its `last` use.
         """
         with reported(f"committing container {_check_name(name)}"):
             base = self._store.container_config(name)
             latest = int(created.timestamp()) if created else None
-            made = self._store.commit(name, latest=latest, cancellation=cancellation, namespace=namespace)
+            store = self._store
+            made = store.commit(name, latest=latest, cancellation=cancellation, namespace=namespace, last=last)
             with self._store.lease(made.layers):
                 config = committed_config(
                     base, [layer.diff_id for layer in made.layers], created=created or self._now(),

@@ -98,7 +98,7 @@ def _commit(run: StepRun, outputs: Mapping[str, Any]) -> dict[str, Any]:
     instance = run.attach_container({"instanceId": id})
     run.note("committing the changes of the build instance")
     with run.timed("commit"):
-        image = instance.commit(created_by="imagesmith components")
+        image = instance.commit(created_by="imagesmith components", last=not run.plan.keep_completed_instance)
     if not run.plan.keep_completed_instance:
         try:
             run.worker_context.instances.terminate(id, image_arn=run.plan.image_arn)

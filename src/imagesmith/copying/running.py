@@ -86,9 +86,7 @@ class CopyProgram:
     def close(self) -> None:
         """Release the program; the end of its sandbox has killed it."""
         self._control.close()
-        try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
+        if not processes.wait_ended(self._process, _END_SECONDS):
             self._process.kill()
             self._process.wait()
         os.close(self._said)

@@ -224,14 +224,16 @@ class ContainerInstance(ShellFiles):
         self._create(snapshot.reference)
 
     def commit(
-        self, *, labels: Mapping[str, str] | None = None, created_by: str = "", created: datetime | None = None
-    ) -> str:
+        self, *, labels: Mapping[str, str] | None = None, created_by: str = "", created: datetime | None = None,
+        last: bool = False,
+    ) -> str:  # fmt: skip
         """Write the changes as one layer of a new image and return its id; programs running inside are ended.
 
         `created_by` is the text of the history entry. With `created`, no file of the layer is later than
-        that time, which makes the layer reproducible; without, files keep their times.
+        that time, which makes the layer reproducible; without, files keep their times. After the `last` commit,
+        nothing can run in it any more.
         """
-        return self._commit(labels or {}, created_by, created)
+        return self._commit(labels or {}, created_by, created, last=last)
 
     def commit_layers(self) -> tuple[LayerBlob, ...]:
         """Write the changes as one layer, if there are any, and go on above it; returns all layers of its root."""
@@ -377,7 +379,9 @@ class ContainerInstance(ShellFiles):
         if namespace is not None and self._owns_namespace:
             namespace.close()
 
-    def _commit(self, labels: Mapping[str, str], created_by: str, created: datetime | None) -> str:
+    def _commit(
+        self, labels: Mapping[str, str], created_by: str, created: datetime | None, *, last: bool = False
+    ) -> str:
         with self._lock:
             if self._closed:
                 raise InstanceError(f"container {self.name} is closed")
@@ -396,6 +400,7 @@ class ContainerInstance(ShellFiles):
                     created=created,
                     cancellation=self._cancellation,
                     namespace=self._namespace,
+                    last=last,
                 )
             except StorageError as error:
                 raise InstanceError(f"container {self.name} cannot be committed: {error}") from error

@@ -283,20 +283,16 @@ class Sandbox:
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Wait for the end, and end the sandbox when the disk fills up: a quota that works on any file system."""
-        while True:
-            try:
-                process.wait(_WATCH_SECONDS)
-            except subprocess.TimeoutExpired:
-                free = shutil.disk_usage(self.disk).free
-                if free >= self.limits.free_disk_mb * _MIB:
-                    continue
+        while not processes.wait_ended(process, _WATCH_SECONDS):
+            free = shutil.disk_usage(self.disk).free
+            if free < self.limits.free_disk_mb * _MIB:
                 self._words = (
                     f"the build was ended: {free // _MIB} MiB are free on the disk of {self.disk}, "
                     f"and {self.limits.free_disk_mb} MiB must stay free"
                 )
                 process.kill()
                 process.wait()
-            return
+                return
 
     def _await_holder(self) -> None:
         assert self._process is not None and self._process.stdout is not None

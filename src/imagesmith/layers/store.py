@@ -26,7 +26,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imagesmith.files import PRIVATE, flush, share_file, write_atomically
+from imagesmith.files import PRIVATE, flush, share_file, write_atomically, write_draft
 from imagesmith.layers.entries import LayerError
 from imagesmith.layers.layer_cache import held_layers
 from imagesmith.layers.layer_calls import LayerCalls
@@ -41,9 +41,9 @@ from imagesmith.layers.records import (
     decode_image,
     decode_layer,
     encode,
-)
+)  # fmt: skip
 from imagesmith.layers.unpacker import UnpackLimits, copy_metadata
-from imagesmith.layers.writer import WriterSettings
+from imagesmith.layers.writer import WriterSettings, changes_nothing
 from imagesmith.locks import file_lock, is_locked
 from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.namespaces.id_maps import SIZE
@@ -80,8 +80,8 @@ class LayerStore:
         # layers with other marks of removed folders, of older versions, are unpacked again
         self._boot = f"{boot or _BOOT.read_text().strip()} user.overlay."
         self._layers, self._blobs, self._images = root / "layers", root / "blobs", root / "images"
-        self._roots, self._leases, self._tmp = root / "roots", root / "leases", root / "tmp"
-        self.cache = root / "cache"
+        self._roots, self._leases = root / "roots", root / "leases"
+        self._tmp, self.cache = root / "tmp", root / "cache"
         for folder in (self._layers, self._blobs, self._images, self._roots, self._leases, self._tmp):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -243,7 +243,7 @@ class LayerStore:
             self._keep_layer(draft, chain, LayerRecord(layer.diff_id, self._boot, made.entries, made.size))
 
     def _keep_layer(self, draft: Path, chain: str, record: LayerRecord) -> None:
-        write_atomically(draft / "record.json", encode(record))
+        write_draft(draft / "record.json", encode(record))
         with self._locked():
             # another process may have been faster; what is valid may be mounted
             if not self._is_unpacked(chain):
@@ -272,8 +272,8 @@ class LayerStore:
             with self.draft() as draft:
                 self._make_upper(draft, lowers)
                 (draft / "merged").mkdir()
-                write_atomically(draft / "config", config)
-                write_atomically(draft / "record.json", encode(ContainerRecord(name, tuple(layers), self._boot)))
+                write_draft(draft / "config", config)
+                write_draft(draft / "record.json", encode(ContainerRecord(name, tuple(layers), self._boot)))
                 with self._locked():
                     if (self._roots / name).exists():
                         raise NameInUse(f"the container name {name} is already in use")
@@ -340,15 +340,16 @@ class LayerStore:
 
     def commit(
         self, name: str, *, latest: int | None = None, cancellation: Cancellation | None = None,
-        namespace: BuildNamespace | None = None,
+        namespace: BuildNamespace | None = None, last: bool = False,
     ) -> Committed:  # fmt: skip
-        """Make a layer of a container's changes: its upper folder becomes the layer's, and the container goes on
-        with a new one. If it was mounted, it is mounted again, in this namespace. Nothing may run in it meanwhile.
-        Raises NotInStore, Cancelled."""
+        """Make a layer of the changes: the upper folder becomes the layer's, and the container goes on with a new
+        one, mounted if it was and this is not its `last`. Nothing may run in it. Raises NotInStore, Cancelled."""
         record, folder = self.container(name), self._roots / name
-        mounted = is_mounted(folder / "merged")
+        mounted = is_mounted(folder / "merged") and not last
         with self.lease(record.layers):
             lowers = self.require_layers(record.layers, cancellation=cancellation)
+            if changes_nothing(folder / "upper", lowers=lowers):
+                return Committed(record.layers, None)
             self.unmount(name)
             try:
                 return self._commit(record, folder, lowers, latest, cancellation)

@@ -85,6 +85,13 @@ def write_layer(
         return writer.end()
 
 
+def changes_nothing(upper: Path, *, lowers: Iterable[Path]) -> bool:
+    """Whether nothing was changed, the root neither; a tree of files is not searched for that. Raises OSError."""
+    if any(upper.iterdir()):
+        return False
+    return not write_layer(upper, len, lowers=lowers).entries
+
+
 class _Writer:
     def __init__(self, sink: Sink, settings: WriterSettings, check: Callable[[], object]) -> None:
         self._sink = sink

@@ -6,7 +6,6 @@ NamespaceMaker --request, descriptors--> maker_program.py --fork--> a child insi
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
@@ -99,8 +98,6 @@ class NamespaceMaker:
 
 def _end(control: socket.socket, process: subprocess.Popen[bytes]) -> None:
     control.close()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_END_SECONDS)
-        return
-    process.kill()
-    process.wait()
+    if not processes.wait_ended(process, _END_SECONDS):
+        process.kill()
+        process.wait()
