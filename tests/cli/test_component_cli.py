@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.cli.context import CommandFailed
 from imagesmith.instances.limits import leftover_groups
+from testing.commands import run
 from testing.component_support import bash, document, one_step
 from testing.containers import exported, import_tiny_image
 from testing.pipeline_support import eventually, find_processes
@@ -320,16 +322,18 @@ def test_interrupting_leaves_nothing(authoring: Path, tmp_path: Path) -> None:
 
 @pytest.mark.tool
 @pytest.mark.parametrize("kind", ["container", "host"])
-def test_twenty_runs_at_once_do_not_disturb_each_other(authoring: Path, tmp_path: Path, kind: str) -> None:
+def test_twenty_runs_at_once_do_not_disturb_each_other(
+    authoring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     """On a data directory that is new: the first makes the storage, none removes what is another's."""
     (tmp_path / "a.yml").write_text(document(bash("sleep 0.5; echo done")))
     place = f"container:oci-archive:{tmp_path}/tiny.tar" if kind == "container" else "host"
     data = tmp_path / "fresh"
-    argv = [sys.executable, "-c", COMMAND, "run", "a.yml", "--on", place, "--data-dir", str(data)]
-    options: dict[str, Any] = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    runs = [subprocess.Popen(argv, **options) for _ in range(20)]
-    ends = [(run.communicate(timeout=250)[0].decode(errors="replace"), run.returncode) for run in runs]
-    assert [said for said, status in ends if status != 0] == []
+    monkeypatch.chdir(tmp_path)
+    words = ("component", "run", "a.yml", "--on", place, "--data-dir", str(data))
+    with ThreadPoolExecutor(20) as pool:
+        ends = list(pool.map(lambda _: run(*words, timeout=250), range(20)))
+    assert [(end.stdout, end.stderr) for end in ends if end.returncode != 0] == []
     if kind == "container":
         storage = ContainerStorage.for_data_dir(data / "authoring")
         assert storage.containers() == ()

@@ -19,7 +19,7 @@ import pytest
 from imagesmith.cli.context import ServerAddress
 from imagesmith.wire.tls import CertificateFiles
 from testing.api import client_for
-from testing.commands import COMMAND
+from testing.commands import run
 from testing.keys import operator_key
 from testing.pipeline_support import REGION, RunningServer, eventually
 
@@ -137,10 +137,7 @@ def test_doctor_names_certificates_and_key_files_that_cannot_be_used(server: Run
 
 
 def _doctor(data: Path) -> dict[str, dict[str, Any]]:
-    done = subprocess.run(
-        [COMMAND, "doctor", "--json", "--data-dir", str(data)],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    done = run("doctor", "--json", "--data-dir", str(data))
     return {check["name"]: check for check in json.loads(done.stdout)["findings"]}
 
 
@@ -159,15 +156,13 @@ def _doctor(data: Path) -> dict[str, dict[str, Any]]:
     ],
 )
 def test_addresses_beyond_this_machine_need_tls_or_a_word(
-    tmp_path: Path, words: tuple[str, ...], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: str
 ) -> None:
     """The sentence says what would be in the clear, and the hint which options help."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "none.toml").write_text('auth = "none"\n')
     (tmp_path / "data").mkdir(mode=0o700)
-    done = subprocess.run(
-        [COMMAND, "serve", "--port", "0", "--data-dir", "data", *words],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    done = run("serve", "--port", "0", "--data-dir", "data", *words)
     assert done.returncode == 1 and done.stderr.startswith("error:") and told in done.stderr, done.stderr
 
 

@@ -55,8 +55,9 @@ def order(
     new_session: bool = False,
 ) -> Order:  # fmt: skip
     """A process with the folder and umask of this one, and its environment unless there is another."""
-    umask = os.umask(0)
-    os.umask(umask)
+    # os.umask() changes what it returns, for all threads
+    status = Path("/proc/self/status").read_text()
+    umask = int(status.partition("\nUmask:")[2].split()[0], 8)
     return Order(
         role=role, argv=(COMMAND, *argv), env=dict(os.environ if env is None else env), folder=str(Path.cwd()),
         umask=umask, new_session=new_session,
