@@ -22,7 +22,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -101,18 +101,47 @@ def run_command(order: Order, files: Sequence[int]) -> None:
     main()
 
 
+class ChildEnds:
+    """Readable when a child of this process has ended; its signal wakes a select()."""
+
+    def __init__(self) -> None:
+        self._woken, self._wake = socket.socketpair()
+        for end in (self._woken, self._wake):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+
+    def fileno(self) -> int:
+        return self._woken.fileno()
+
+    def reap(self) -> Iterator[tuple[int, int]]:
+        """The children that have ended, with their exit statuses."""
+        with contextlib.suppress(BlockingIOError):
+            while self._woken.recv(4096):
+                pass
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                yield ended[0], os.waitstatus_to_exitcode(ended[1])
+
+    def close(self) -> None:
+        """In a fork, whose children are its own."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._woken.close()
+        self._wake.close()
+
+
 def serve(channel: socket.socket) -> Job | None:
     """Fork what is asked for on the channel until it ends; returns, in each fork, what that has to do."""
     waiting: dict[int, socket.socket] = {}
-    woken, wake = socket.socketpair()
-    for end in (woken, wake):
-        end.setblocking(False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+    ends = ChildEnds()
+    watched: list[socket.socket | ChildEnds] = [channel, ends]
     while True:
-        readable, _, _ = select.select([channel, woken], [], [])
-        if woken in readable:
-            _tell_endings(woken, waiting)
+        readable, _, _ = select.select(watched, [], [])
+        if ends in readable:
+            for pid, status in ends.reap():
+                with waiting.pop(pid) as reply:
+                    _tell(reply, status)
         if channel not in readable:
             continue
         request, descriptors, _, _ = socket.recv_fds(channel, LONGEST, FILES + 1)
@@ -122,9 +151,8 @@ def serve(channel: socket.socket) -> Job | None:
         reply = socket.socket(fileno=last)
         pid = os.fork()
         if pid == 0:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for opened in (channel, woken, wake, reply, *waiting.values()):
+            ends.close()
+            for opened in (channel, reply, *waiting.values()):
                 opened.close()
             return partial(_begin, Order.from_json(request), files)
         for file in files:
@@ -143,17 +171,6 @@ def _begin(order: Order, files: Sequence[int]) -> None:
     job = tend()
     if job is not None:
         job()
-
-
-def _tell_endings(woken: socket.socket, waiting: dict[int, socket.socket]) -> None:
-    with contextlib.suppress(BlockingIOError):
-        while woken.recv(4096):
-            pass
-    with contextlib.suppress(ChildProcessError):
-        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            reply = waiting.pop(ended[0])
-            _tell(reply, os.waitstatus_to_exitcode(ended[1]))
-            reply.close()
 
 
 def _tell(reply: socket.socket, number: int) -> None:

@@ -10,16 +10,16 @@ is still below it, other than what it was asked to start, was left behind.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import json
 import os
 import select
 import signal
+import sys
 from functools import partial
 from typing import Any
 
-from testing.fork_server import Job, Order, run_command
+from testing.fork_server import ChildEnds, Job, Order, run_command
 
 _PR_SET_CHILD_SUBREAPER = 36
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,12 +32,12 @@ def tend() -> Job | None:
         signal.signal(ending, signal.SIG_IGN)
     started: set[int] = set()
     text = b""
+    ends = ChildEnds()
     while True:
-        readable, _, _ = select.select([0], [], [], 0.01)
-        with contextlib.suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-                started.discard(ended)
-        if not readable:
+        readable, _, _ = select.select([sys.stdin, ends], [], [])
+        if ends in readable:
+            started.difference_update([pid for pid, _ in ends.reap()])
+        if sys.stdin not in readable:
             continue
         chunk = os.read(0, 65536)
         if not chunk:
@@ -46,6 +46,7 @@ def tend() -> Job | None:
         for line in lines:
             pid = os.fork()
             if pid == 0:
+                ends.close()
                 return partial(_be_server, json.loads(line))
             started.add(pid)
             os.write(1, f"{pid}\n".encode())
