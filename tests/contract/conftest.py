@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from imagesmith.builds.records import ImageRecords
-from imagesmith.resources.service import Service
+from imagesmith.resources.service import TURN_SECONDS, Service
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database
 from imagesmith.wire.create import create_app
@@ -21,6 +21,7 @@ from testing.clocks import MovingClock
 from testing.keys import followed_keys
 from testing.listeners import Listeners, listeners
 from testing.loaded import managed_content, service_model
+from testing.postgresql import OwnPostgresql
 
 
 @pytest.fixture(scope="session")
@@ -33,10 +34,16 @@ def shared_listeners() -> Iterator[Listeners]:
 def make_api(
     database: Database, clock: MovingClock, tmp_path: Path, shared_listeners: Listeners
 ) -> Iterator[MakeApi]:
-    """Start servers with changed settings."""
+    """Start servers with changed settings.
+
+    `reads_s3`: from the endpoint of the settings, and not from the texts of a test.
+    """
     with ExitStack() as stack:
 
-        def make(**changes: Any) -> Api:
+        def make(
+            *, turn_seconds: float = TURN_SECONDS, reads_s3: bool = False, database: Database = database,
+            **changes: Any,
+        ) -> Api:  # fmt: skip
             data_dir = tmp_path / "data"
             settings = Settings(data_dir=data_dir, account=ACCOUNT, region=REGION, **changes)
             keys = followed_keys(settings, database).ring
@@ -45,7 +52,8 @@ def make_api(
             service = Service(
                 database, settings, clock=clock, managed=managed_content(settings.managed_images),
                 builds=builds,
-                read_source=lambda _path, uri: sources[uri],
+                read_source=None if reads_s3 else lambda _path, uri: sources[uri],
+                turn_seconds=turn_seconds,
             )  # fmt: skip
             app = create_app(
                 service,
@@ -63,6 +71,14 @@ def make_api(
             return Api(client, url, keys, database, clock, builds, ImageRecords(database, clock), sources)
 
         yield make
+
+
+@pytest.fixture
+def own_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPostgresql]:
+    """A PostgreSQL that a test may stop."""
+    server = OwnPostgresql(tmp_path_factory.mktemp("own-postgresql"))
+    yield server
+    server.end()
 
 
 @pytest.fixture

@@ -84,13 +84,6 @@ def serving(
         app.close()
 
 
-@pytest.fixture
-def own_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPostgresql]:
-    server = OwnPostgresql(tmp_path_factory.mktemp("own-postgresql"))
-    yield server
-    server.end()
-
-
 class InBackground:
     """A call that runs while the test goes on; `result()` waits for its answer or raises its error."""
 

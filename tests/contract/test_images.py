@@ -187,4 +187,7 @@ def test_a_disabled_component_stops_a_run(api: Api) -> None:
         queries.replace(tx, replace(record, status="DISABLED"))
     with refused("InvalidRequestException"):
         create(api, recipe)
+    pipeline = api.pipeline(containerRecipeArn=recipe)
+    with refused("InvalidRequestException"):
+        api.client.start_image_pipeline_execution(imagePipelineArn=pipeline)
     assert api.builds.started == []

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from testing.api import DOCUMENT, TEMPLATE, WORKFLOW, Api
+from testing.api import DOCUMENT, REGION, TEMPLATE, WORKFLOW, Api
 from testing.inhabited import POLICY
 from testing.signed import SignedAnswer, send_signed
 
@@ -24,6 +24,9 @@ _CREATES: Final[Mapping[str, Mapping[str, Any]]] = {
         "targetRepository": {"service": "ECR", "repositoryName": "same"},
     },
     "CreateInfrastructureConfiguration": {"name": "same", "instanceProfileName": "p"},
+    "CreateDistributionConfiguration": {
+        "name": "same", "distributions": [{"region": REGION, "amiDistributionConfiguration": {}}],
+    },
     "CreateLifecyclePolicy": {**POLICY, "name": "same"},
 }  # fmt: skip
 """Operation -> a request."""

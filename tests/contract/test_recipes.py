@@ -91,6 +91,12 @@ def test_a_recipe_in_use_cannot_be_deleted(api: Api) -> None:
     with refused("InvalidParameterValueException"):
         api.client.delete_container_recipe(containerRecipeArn=api.arn("container-recipe", "web/x.x.x"))
     api.client.delete_container_recipe(containerRecipeArn=arn)
+    disk = api.image_recipe()
+    pipeline = api.pipeline(name="disks", imageRecipeArn=disk)
+    with refused("ResourceDependencyException"):
+        api.client.delete_image_recipe(imageRecipeArn=disk)
+    api.client.delete_image_pipeline(imagePipelineArn=pipeline)
+    api.client.delete_image_recipe(imageRecipeArn=disk)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""docs/compatibility.md, written from the service model and compatibility.toml: `script/compatibility`.
+"""docs/compatibility.md, written from the service model, compatibility.toml and declared_errors.toml.
 
 A row says what differs from the service and why, and names tests. An operation without a difference behaves as
 docs/spec/api.md says the service does.
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from imagesmith.resources.operations import built_operations
 from imagesmith.wire.model import Api
+from testing.declared_errors import error_table
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "compatibility.md"
 ROWS: Final = Path(__file__).with_suffix(".toml")
@@ -38,7 +39,7 @@ def page() -> str:
         row = document["operations"][name]
         here = row.get("differs", EXACT) if name in built else "not built: 501 `NotImplementedException`"
         lines.append(f"| {name} | {here} | {', '.join(f'`{test}`' for test in row['tests'])} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", document["errors"].strip(), "", *error_table()]) + "\n"
 
 
 if __name__ == "__main__":
