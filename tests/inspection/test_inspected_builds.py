@@ -37,7 +37,9 @@ def test_inventory_documents_and_provenance_go_with_the_image(
     digest = image_digest(f"docker://{uri}")
     kept = attached(OciLayout(server.data_dir / "oci"), digest)
     signed = [predicate.kind for predicate in (Predicate.CYCLONEDX, Predicate.SPDX)]
-    assert [item.document.kind for item in kept] == [CYCLONEDX_TYPE, signed[0], SPDX_TYPE, signed[1], KIND]
+    assert [item.document.kind for item in kept] == [
+        CYCLONEDX_TYPE, signed[0], SPDX_TYPE, signed[1], KIND, Predicate.SUMMARY.kind,
+    ]  # fmt: skip
     verified = json.loads(server.command("image", "verify", image["arn"], "--json"))
     dependencies = verified["statement"]["predicate"]["buildDefinition"]["resolvedDependencies"]
     urls = {item["uri"].partition("@")[0] for item in dependencies if item["name"].startswith("package ")}
@@ -184,7 +186,7 @@ def test_nothing_is_collected_when_metadata_is_off(forge: Forge, server: Running
     image = forge.build(forge.recipe(debian(forge)), enhancedImageMetadataEnabled=False)
     assert forge.client.list_image_packages(imageBuildVersionArn=image["arn"])["imagePackageList"] == []
     kept = attached(OciLayout(server.data_dir / "oci"), image_digest(f"docker://{uris(image)[0]}"))
-    assert [item.document.kind for item in kept] == [KIND]
+    assert [item.document.kind for item in kept] == [KIND, Predicate.SUMMARY.kind]
 
 
 def test_importing_nothing_is_an_error_with_a_hint(server: RunningServer, tmp_path: Path) -> None:

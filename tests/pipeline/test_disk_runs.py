@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from imagesmith.inspection.signing import public_key_path
+from imagesmith.inspection.statements import Predicate
 from testing.machine_images import ADOPT, Base, add, built, registering, root_of, start
 from testing.pipeline_support import Forge
 from testing.scan_samples import TRACKER
@@ -74,13 +75,15 @@ def test_an_exported_disk_carries_what_others_need_to_check_it(forge: Forge, bas
     forge.server.command("ami", "export", ami["image"], str(target), "--format", "vmdk")
     beside = {place.name for place in tmp_path.glob("web.vmdk.*")}
     signed = ("", ".spdx", ".cdx")
-    suffixes = (".sha256", ".spdx.json", ".cdx.json", *(f"{part}.sigstore.json" for part in signed))
+    bundles = (f"{part}.sigstore.json" for part in (*signed, ".vsa"))
+    suffixes = (".sha256", ".spdx.json", ".cdx.json", *bundles)
     assert beside == {f"web.vmdk{suffix}" for suffix in suffixes}
     subprocess.run(["sha256sum", "--quiet", "-c", "web.vmdk.sha256"], cwd=tmp_path, check=True)
     spdx = json.loads((tmp_path / "web.vmdk.spdx.json").read_bytes())
     assert spdx["spdxVersion"] == "SPDX-2.3" and "Jinja2" in {item["name"] for item in spdx["packages"]}
     key = public_key_path(forge.server.data_dir)
     kinds = ("slsaprovenance1", "spdxjson", "cyclonedx")
+    assert verified_by_cosign(target, key, str(Predicate.SUMMARY), ".vsa") == 0
     assert [verified_by_cosign(target, key, *item) for item in zip(kinds, signed, strict=True)] == [0, 0, 0]
     words = ("image", "verify", str(target), "--key", str(key), "--json")
     assert json.loads(forge.server.command(*words))["image"] == image["arn"]

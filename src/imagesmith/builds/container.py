@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from imagesmith.artifacts.base_cache import OnLine
 from imagesmith.artifacts.bases import Parent, ParentError
@@ -23,6 +23,7 @@ from imagesmith.artifacts.plain_images import PlainImage
 from imagesmith.artifacts.storage import StorageError
 from imagesmith.builds import inspection
 from imagesmith.builds.failures import StepFailed
+from imagesmith.builds.image_annotations import image_annotations
 from imagesmith.builds.managed_parent import configured_source
 from imagesmith.builds.work import Work
 from imagesmith.builds.worker_context import instance_name
@@ -30,14 +31,10 @@ from imagesmith.dockerfile_builds.build import DockerfileBuild
 from imagesmith.dockerfiles.template import unreadable_lines
 from imagesmith.inspection.inventory import Inventory
 from imagesmith.managed.bases import managed_base
-from imagesmith.recipes.plan import BuildPlan
 from imagesmith.settings import NoRegistry
 from imagesmith.store.build_outcome import BuildParent
 from imagesmith.values.arn import Arn
 from imagesmith.values.ecr import EcrError, ecr_address
-
-_BASE_NAME: Final = "org.opencontainers.image.base.name"
-_BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
 
 
 @dataclass(frozen=True)
@@ -87,20 +84,23 @@ def finished_image(work: Work, image_id: str, *, parent: BuildParent) -> Finishe
 
 
 def keep_image(
-    work: Work, image_id: str, *, parent_digest: str, started: datetime, cached: Sequence[Mapping[str, Any]]
+    work: Work, image_id: str, *, parent: BuildParent, started: datetime, cached: Sequence[Mapping[str, Any]]
 ) -> str:
     """Export an image into the layout with its inventory and provenance; returns its digest.
 
     `cached`: what was taken from earlier builds."""
     worker_context, plan = work.worker_context, work.plan
-    artifact = _export(work, image_id, annotations=_of_base(plan, parent_digest))
+    storage = worker_context.storage
+    parent_config = storage.image_config(parent.image) if storage.has_image(parent.image) else None
+    annotations = image_annotations(plan, parent.digest, storage.image_config(image_id), parent_config)
+    artifact = _export(work, image_id, annotations=annotations)
     inventory = _take_inventory(work, artifact, image_id)
     with work.timed("provenance"):
         inspection.keep_provenance(
-            worker_context, plan, work.log, artifact.digest, parent_digest=parent_digest, started=started,
+            worker_context, plan, work.log, artifact.digest, parent_digest=parent.digest, started=started,
             cached=cached, inventory=inventory,
         )  # fmt: skip
-    return _kept(work, artifact, parent_digest)
+    return _kept(work, artifact, parent.digest)
 
 
 def adopt_parent(work: Work) -> str:
@@ -123,12 +123,6 @@ def adopt_parent(work: Work) -> str:
         artifact = _export(work, parent.image_id)
     _take_inventory(work, artifact, parent.image_id)
     return _kept(work, artifact, parent.digest)
-
-
-def _of_base(plan: BuildPlan, parent_digest: str) -> Mapping[str, str]:
-    """The annotations of OCI that name the parent; its name only if it is one of a registry."""
-    named = {_BASE_NAME: plan.parent.reference} if plan.parent.kind == "registry" else {}
-    return {**named, _BASE_DIGEST: parent_digest} if parent_digest else named
 
 
 def _export(work: Work, image_id: str, *, annotations: Mapping[str, str] | None = None) -> ImageArtifact:

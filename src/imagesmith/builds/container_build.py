@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from imagesmith.artifacts.storage import StorageError
 from imagesmith.builds import container, inspection
+from imagesmith.builds.evidence import keep_evidence
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.instances import InstanceGone
 from imagesmith.builds.kind import Finish
@@ -75,6 +76,7 @@ class ContainerBuild:
 
     def distribute(self, work: Work, digest: str) -> Sequence[Mapping[str, Any]]:
         with work.timed("distribute"):
+            keep_evidence(work, digest)
             return distribute(work.distribution, digest).containers
 
     def outputs(
@@ -115,6 +117,6 @@ def _keep(run: StepRun, given: Mapping[str, Any], *, started: datetime) -> dict[
     finished = container.finished_image(run, given[_COMMITTED], parent=outcome.parent)
     cached = [*(item for items in outcome.cached.values() for item in items), *finished.cached]
     digest = container.keep_image(
-        run, finished.image_id, parent_digest=outcome.parent.digest, started=started, cached=cached
+        run, finished.image_id, parent=outcome.parent, started=started, cached=cached
     )  # fmt: skip
     return {"digest": digest}

@@ -23,6 +23,7 @@ from imagesmith.artifacts.disks import DiskError
 from imagesmith.artifacts.layout import ImageArtifact
 from imagesmith.artifacts.referrers import Document, attach
 from imagesmith.build_logs.logs import BuildLog
+from imagesmith.builds.evidence import keep_statement
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.stores import advisories_folder
 from imagesmith.builds.work import Work
@@ -30,6 +31,7 @@ from imagesmith.builds.worker_context import WorkerContext, instance_name
 from imagesmith.distribution.destinations.registry import push_built_image
 from imagesmith.distribution.push_request import PushFailed
 from imagesmith.inspection import provenance
+from imagesmith.inspection.evidence import vulnerabilities
 from imagesmith.inspection.inventory import Inventory, is_read
 from imagesmith.inspection.inventory_calls import inventory_of_folder, inventory_of_mount
 from imagesmith.inspection.packages import OsRelease
@@ -155,6 +157,7 @@ def scan(work: Work, wanted: PlannedScan, digest: str) -> ScanReport:
     """
     worker_context, plan, log = work.worker_context, work.plan, work.log
     worker_context.inspections.set_scan_state(plan.image_arn, ScanStatus.SCANNING)
+    started = iso_instant(worker_context.clock())
     try:
         with work.kind.scan_target(work, wanted, digest) as target:
             report = _matched(worker_context, target, work.cancellation)
@@ -175,6 +178,11 @@ def scan(work: Work, wanted: PlannedScan, digest: str) -> ScanReport:
         ) from error
     for note in report.notes:
         log.line("scan", note)
+    finished, scanner = iso_instant(worker_context.clock()), worker_context.settings.advisories.scanner
+    keep_statement(
+        work, digest, Predicate.VULNERABILITIES,
+        vulnerabilities(scanner, report, image=plan.image_arn, started=started, finished=finished),
+    )  # fmt: skip
     worker_context.inspections.set_scan_state(plan.image_arn, ScanStatus.COMPLETED)
     log.line("scan", f"COMPLETED: {format_counts(report)}")
     return report

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from imagesmith.artifacts.disks import DiskError
 from imagesmith.builds import inspection
+from imagesmith.builds.evidence import keep_evidence
 from imagesmith.builds.failures import REFUSED_OUTPUT, StepFailed
 from imagesmith.builds.kind import Finish
 from imagesmith.builds.machine_output import register_disk, require_disk
@@ -93,6 +94,7 @@ class MachineBuild:
 
     def distribute(self, work: Work, digest: str) -> Sequence[Mapping[str, Any]]:
         require_disk(work, digest)
+        keep_evidence(work, digest)
         distribute_amis(work.distribution)
         return ()
 

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def export(ami_id: str, target: Path, form: str, data_dir: Path) -> None:
 
     \b
     Beside it: TARGET.sha256, TARGET.sigstore.json (the signed provenance), TARGET.spdx.json and
-    TARGET.cdx.json, as far as the disk has them; see docs/verify.md.
+    TARGET.cdx.json with their signatures, TARGET.vsa.sigstore.json (what was checked), as far as
+    the disk has them; see docs/verify.md.
 
     \b
     Examples:
@@ -101,7 +103,7 @@ def export(ami_id: str, target: Path, form: str, data_dir: Path) -> None:
     try:
         store = disk_store(settings)
         store.export(found.digest, target, form)
-        beside = companions(store, found, target, SigningKey.open(settings.data_dir))
+        beside = companions(store, found, target, SigningKey.open(settings.data_dir), datetime.now(UTC))
         write_companions(target, beside)
     except (DiskError, SigningError, OSError) as error:
         raise CommandFailed(f"{ami_id} cannot be exported: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -40,7 +41,9 @@ def attest(reference: str, data_dir: Path) -> None:
                 f"{image.digest} is not in the data directory; only what was built here is signed"
             )
         key = SigningKey.open(settings.data_dir)
-        kinds = attach_all(layout, image.registry, image.repository, image.digest, key, RetryPolicy())
+        kinds = attach_all(
+            layout, image.registry, image.repository, image.digest, key, RetryPolicy(), datetime.now(UTC)
+        )
     except (LayoutError, RegistryError, SharedStoreError, SigningError, VerificationFailed) as error:
         raise CommandFailed(f"{reference} is not attested: {error}") from error
     echo(f"{image.digest}: signed as {image.name}; attached: {', '.join(kinds)}")

@@ -3,6 +3,7 @@
     documents of the layout   referrers, as they are
     Sigstore bundles          referrers, one for each statement of our key
     .sig, .att                tags, for cosign 2 (cosign.py)
+    verification summary      a statement about this name (summaries.py)
 
 All of it can be pushed again at any time: what is there stays, what was lost comes back.
 """
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 
 from imagesmith.artifacts.layout import MANIFEST_TYPE, OciLayout
 from imagesmith.artifacts.referrers import Document, Referrer, attached, referrer
 from imagesmith.artifacts.retry_policy import RetryPolicy
-from imagesmith.distribution.cosign import Attestation, push_signatures
+from imagesmith.distribution.cosign import Attestation, name_in, push_signatures
 from imagesmith.distribution.referrers import push_referrers
+from imagesmith.distribution.summaries import concerns, keep_summary
 from imagesmith.inspection.signing import PublicKey, SigningError, SigningKey, open_envelope
 from imagesmith.inspection.sigstore import BUNDLE_TYPE, bundle
 from imagesmith.inspection.statements import KINDS
@@ -33,12 +36,16 @@ def attest(
     digest: str,
     key: SigningKey,
     retry_policy: RetryPolicy,
+    at: datetime,
 ) -> tuple[str, ...]:
     """Attach all of it to an image that is in the layout and in the registry; returns the kinds of the referrers.
+    `at` is the time of a new summary.
 
     Raises RegistryError, LayoutError.
     """
-    documents = attached(layout, digest)
+    name = name_in(registry, repository)
+    keep_summary(layout, name, digest, attached(layout, digest), key, at)
+    documents = tuple(item for item in attached(layout, digest) if concerns(item, name, digest))
     statements = [item.document.data for item in documents if item.document.kind in KINDS]
     attestations = [found for data in statements if (found := _attestation(data, key.public)) is not None]
     pushed = (*documents, *_bundles(layout, digest, attestations, key.public))

@@ -11,7 +11,7 @@ because existing entries are never removed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from imagesmith.artifacts.layout import INDEX_TYPE, MANIFEST_TYPE
 from imagesmith.artifacts.oci import Descriptor, digest_of
@@ -53,17 +53,20 @@ def push_referrers(
     return tuple(referrer.digest for referrer in referrers)
 
 
-def fetch_referrers(registry: Registry, repository: str, digest: str, kind: str) -> tuple[Referrer, ...]:
-    """The registry's documents of one artifact type for an image. Raises RegistryError."""
+def fetch_referrers(
+    registry: Registry, repository: str, digest: str, kinds: str | Collection[str]
+) -> tuple[Referrer, ...]:
+    """The registry's documents of these artifact types for an image. Raises RegistryError."""
+    wanted = {kinds} if isinstance(kinds, str) else set(kinds)
     with RegistryClient(registry) as client:
         raw = client.referrers(repository, digest)
         if raw is None:
             raw = client.manifest(repository, fallback_tag(digest), accept=INDEX_TYPE)
         entries = _entries(raw)[:_MAX_REFERRERS]
         found = [
-            _fetch(client, repository, str(entry["digest"])) for entry in entries if _may_have_kind(entry, kind)
+            _fetch(client, repository, str(entry["digest"])) for entry in entries if _may_have_kind(entry, wanted)
         ]
-    return tuple(item for item in found if item is not None and item.document.kind == kind)
+    return tuple(item for item in found if item is not None and item.document.kind in wanted)
 
 
 def fetch_manifest(registry: Registry, repository: str, reference: str) -> bytes:
@@ -110,8 +113,8 @@ def _entries(raw: bytes | None) -> list[Descriptor]:
         raise RegistryError("the list of referrers in the registry cannot be read; remove its tag") from error
 
 
-def _may_have_kind(entry: Descriptor, kind: str) -> bool:
-    return str(entry.get("artifactType", kind)) == kind
+def _may_have_kind(entry: Descriptor, kinds: Collection[str]) -> bool:
+    return "artifactType" not in entry or str(entry["artifactType"]) in kinds
 
 
 def _fetch(client: RegistryClient, repository: str, digest: str) -> Referrer | None:

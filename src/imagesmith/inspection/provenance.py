@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,8 +33,6 @@ PREDICATE = str(Predicate.PROVENANCE)
 BUILD_TYPES = {"container": "urn:imagesmith:container-build:v1", "machine": "urn:imagesmith:machine-build:v1"}
 MASK = "***"
 IMAGE_ANNOTATION = "imagesmith.image"
-DISK_PROVENANCE = "provenance-"
-"""The prefix of provenance files beside a disk: one file for each image that became this disk."""
 
 _SECRET = re.compile(
     r"pass(word|phrase|wd)?|secret|token|credential|api_?key|private_?key|access_?key", re.IGNORECASE
@@ -68,6 +66,7 @@ class Provenance:
     digest: str
     parent: str
     """Its URI, and what stood in for a managed image of the service."""
+    parent_uri: str
     parent_digest: str
     components: tuple[str, ...]
     builder: str
@@ -113,7 +112,7 @@ def statement(plan: BuildPlan, details: RunDetails) -> bytes:
     return json.dumps(document, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
 
 
-def verify(envelope: bytes, digest: str, keys: tuple[PublicKey, ...]) -> Provenance:
+def verify(envelope: bytes, digest: str, keys: Sequence[PublicKey]) -> Provenance:
     """Check signature, form and subject of an envelope for the image `digest`. Raises VerificationFailed."""
     held = open_statement(envelope, digest, keys, Predicate.PROVENANCE)
     try:
@@ -170,6 +169,7 @@ def _read(document: Mapping[str, Any], digest: str, key: str) -> Provenance:
         image=str(definition["externalParameters"]["image"]),
         digest=digest,
         parent=f"{named} ({source})" if source else str(named),
+        parent_uri=str(parent["uri"]),
         parent_digest=f"sha256:{found}" if found else "",
         components=tuple(
             str(item["uri"]) for item in definition["resolvedDependencies"] if item["name"] == COMPONENT
@@ -185,4 +185,9 @@ def _read(document: Mapping[str, Any], digest: str, key: str) -> Provenance:
 
 def disk_provenance(image_arn: str) -> str:
     """The name of an image's provenance beside its disk."""
-    return f"{DISK_PROVENANCE}{sha256_hex(image_arn)[:16]}.json"
+    return beside_disk(Predicate.PROVENANCE, image_arn)
+
+
+def beside_disk(predicate: Predicate, image_arn: str) -> str:
+    """The name of a statement of one image beside its disk, which several images may have."""
+    return f"{predicate.slug}-{sha256_hex(image_arn)[:16]}.json"

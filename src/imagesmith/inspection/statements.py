@@ -3,6 +3,8 @@
     predicate type                                what it says                          artifact type in a registry
     SLSA provenance v1                            how the image was made                ...in-toto.provenance+dsse
     SPDX, CycloneDX                               which packages it has                 ...in-toto.spdx+dsse, ...
+    test result, vulnerabilities, approval        what was done with it (evidence.py)
+    SLSA verification summary v1                  what was checked before it was distributed
 
 A statement is signed as a DSSE envelope (signing.py). A reader states the digest and the predicate that it expects:
 a genuine statement about another image, or about something else, is refused.
@@ -33,11 +35,27 @@ class Predicate(StrEnum):
     PROVENANCE = "https://slsa.dev/provenance/v1"
     SPDX = "https://spdx.dev/Document"
     CYCLONEDX = "https://cyclonedx.org/bom"
+    TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+    VULNERABILITIES = "https://cosign.sigstore.dev/attestation/vuln/v1"
+    APPROVAL = "urn:imagesmith:approval:v1"
+    SUMMARY = "https://slsa.dev/verification_summary/v1"
 
     @property
     def kind(self) -> str:
         """The artifact type of its envelope: `application/vnd.in-toto.<name>+dsse`, in-toto's form."""
-        return f"application/vnd.in-toto.{self.name.lower().replace('_', '-')}+dsse"
+        return f"application/vnd.in-toto.{self.slug}+dsse"
+
+    @property
+    def slug(self) -> str:
+        """In names of files: `test-result`."""
+        return self.name.lower().replace("_", "-")
+
+    @property
+    def words(self) -> str:
+        """In the words of messages: `test result`."""
+        return {"SPDX": "SPDX document", "CYCLONEDX": "CycloneDX document", "SUMMARY": "verification summary"}.get(
+            self.name, self.name.lower().replace("_", " ")
+        )
 
 
 KINDS: Mapping[str, Predicate] = {predicate.kind: predicate for predicate in Predicate}
@@ -82,7 +100,7 @@ def open_statement(
     envelope: bytes, digest: str, keys: Sequence[PublicKey], predicate: Predicate
 ) -> VerifiedStatement:
     """Check signature, form, kind and subject of an envelope for the image `digest`. Raises VerificationFailed."""
-    about = predicate.name.lower().replace("_", " ")
+    about = predicate.words
     try:
         payload, key = open_envelope(envelope, tuple(keys))
         document: Any = json.loads(payload)

@@ -81,7 +81,7 @@ def send_action(call: Call, request: ApiRequest) -> ApiResponse:
     late = microseconds(call.now) >= (step.state.deadline or 0)
     if step.status != StepStatus.WAITING or late or step.state.answer is not None:
         raise invalid_request(f"The step {step.id} does not wait for an action; it is {step.status}.")
-    answer = StepAnswer(WaitAction(request["action"]), request.get("reason"))
+    answer = StepAnswer(WaitAction(request["action"]), request.get("reason"), call.caller.principal)
     answered = replace(step, status=StepStatus.RUNNING, state=replace(step.state, answer=answer))
     executions.update_step(call.tx, answered)
     if call.builds is not None:

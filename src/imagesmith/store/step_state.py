@@ -30,15 +30,21 @@ class StepAnswer:
 
     action: WaitAction
     reason: str | None = None
+    by: str = ""
+    """ARN of the sender; empty in records of earlier versions."""
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> StepAnswer:
-        return cls(WaitAction(stored["action"]), stored.get("reason"))
+        return cls(WaitAction(stored["action"]), stored.get("reason"), stored.get("by", ""))
 
     def to_json(self) -> Mapping[str, str]:
-        """Also the outputs of the step."""
+        """The outputs of the step."""
         reason = {} if self.reason is None else {"reason": self.reason}
         return {"action": self.action, **reason}
+
+    def stored(self) -> Mapping[str, str]:
+        """All of it, for the record."""
+        return {**self.to_json(), "by": self.by} if self.by else self.to_json()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +157,7 @@ class StepState:
             "_begun": self.begun or None,
             "_stopped": self.stopped or None,
             "_deadline": self.deadline,
-            "_answer": self.answer.to_json() if self.answer is not None else None,
+            "_answer": self.answer.stored() if self.answer is not None else None,
             "_run": self.run or None,
             "_result": self.result.to_json() if self.result is not None else None,
         }

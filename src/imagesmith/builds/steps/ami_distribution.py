@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from imagesmith.builds.evidence import keep_evidence
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.machine_output import require_disk
 from imagesmith.builds.steps.context import Outcome, StepRun
@@ -15,6 +16,7 @@ from imagesmith.distribution.amis import copy_to_regions, require_completed, set
 def distribute_image(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     """Write an entry for every Region and account; a failed entry fails the step, the other entries stay."""
     require_disk(run, run.output_digest())
+    keep_evidence(run, run.output_digest())
     with run.timed("distribute"):
         results = copy_to_regions(run.distribution, inputs.get("distributions"))
     require_completed(results)

@@ -110,7 +110,7 @@ def _push_documents(
     """Attach documents and signatures of an image to its push. A registry that refuses them does not undo the push:
     the log reports it, and the documents stay beside the image in the layout."""
     try:
-        kinds = attest(context.layout, registry, repository, digest, key, context.retry_policy)
+        kinds = attest(context.layout, registry, repository, digest, key, context.retry_policy, context.clock())
     except RegistryError as error:
         context.log.line(
             "distribute",

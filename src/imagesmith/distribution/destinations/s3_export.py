@@ -77,7 +77,7 @@ class S3Export:
 def _documents(context: DistributionContext, ami: Ami, whole: Path, key: SigningKey) -> Mapping[str, Path]:
     """The files beside the disk, by suffix. Raises ExportFailed."""
     try:
-        return write_companions(whole, companions(context.disks, ami, whole, key))
+        return write_companions(whole, companions(context.disks, ami, whole, key, context.clock()))
     except (OSError, SigningError) as error:
         raise ExportFailed(f"the documents about {ami.ami_id} cannot be made: {error}") from error
 
