@@ -6,6 +6,7 @@ Everything it needs besides the server is ordinary boto3 with `endpoint_url` set
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -27,10 +28,12 @@ from imagesmith.cli.log_watch import RetryingClient
 from imagesmith.cli.scan_findings import describe_findings, findings_of
 from imagesmith.cli.screen import make_console
 from imagesmith.inspection.changes import compare_packages
+from imagesmith.inspection.signing import public_key_path
 from imagesmith.values.names import human_size
 from imagesmith.values.states import FINAL_IMAGE
 
 NAME = "demo-web"
+_MOST_SHOWN = 160
 console = make_console()
 
 
@@ -177,6 +180,24 @@ def verify(data_dir: Path, image: dict[str, Any]) -> None:
     console.print("\n".join(f"  {line.rstrip()}" for line in lines), soft_wrap=True)
 
 
+def verify_with_cosign(data_dir: Path, image: dict[str, Any]) -> None:
+    """Let a program that never heard of imagesmith check the provenance, with no more than the public key."""
+    uri = image["outputResources"]["containers"][0]["imageUris"][0]
+    words = ("verify-attestation", "--key", str(public_key_path(data_dir)), "--type", "slsaprovenance1")
+    options = ("--insecure-ignore-tlog", "--allow-insecure-registry", "--allow-http-registry")
+    command = [str(Path(sys.executable).parent / "cosign"), *words, *options, uri]
+    environment = {"HOME": str(data_dir), "PATH": os.defpath}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        raise SystemExit(f"cosign does not accept the provenance: {done.stderr}")
+    console.print(f"cosign {shlex.join(words)} {uri}", soft_wrap=True)
+    for line in (*done.stderr.splitlines(), *done.stdout.splitlines()):
+        if line.strip():
+            # the payload is the whole statement in base64
+            shown = line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}... ({len(line)} characters)"
+            console.print(f"  {shown}", soft_wrap=True, highlight=False, markup=False)
+
+
 def make_client(url: str, data_dir: Path) -> Any:
     """An ordinary client: the endpoint and the credentials are all that is ours."""
     key = first_key(data_dir, settings_of(data_dir))  # the first start of the server wrote it
@@ -245,3 +266,4 @@ def build_twice(url: str, registry: str, data_dir: Path) -> None:
     inspect(registry, images[-1])
     show_findings(client, images[-1])
     verify(data_dir, images[-1])
+    verify_with_cosign(data_dir, images[-1])
