@@ -24,14 +24,18 @@ class LockHeld(RuntimeError):
 
 
 @contextmanager
-def file_lock(path: Path, *, cancellation: Cancellation | None = None) -> Iterator[None]:
-    """Hold an exclusive lock on a file, between threads as well as processes; waits. Raises Cancelled."""
+def file_lock(path: Path, *, shared: bool = False, cancellation: Cancellation | None = None) -> Iterator[None]:
+    """Hold an exclusive lock on a file, between threads as well as processes; waits. Raises Cancelled.
+
+    `shared`: any number of holders share it, and none has it exclusively meanwhile.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if cancellation is None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, kind)
         else:
-            _wait(descriptor, cancellation)
+            _wait(descriptor, kind, cancellation)
         yield
     finally:
         os.close(descriptor)
@@ -89,9 +93,9 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def _wait(descriptor: int, cancellation: Cancellation) -> None:
+def _wait(descriptor: int, kind: int, cancellation: Cancellation) -> None:
     retrying(
-        lambda: fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB),
+        lambda: fcntl.flock(descriptor, kind | fcntl.LOCK_NB),
         retry=lambda failed: isinstance(failed.error, BlockingIOError),
         backoff=constant(_POLL_SECONDS), cancellation=cancellation,
     )  # fmt: skip

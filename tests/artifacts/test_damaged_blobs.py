@@ -14,7 +14,8 @@ from imagesmith.artifacts.disks import DiskError, DiskStore
 from imagesmith.artifacts.exchange import Exchange
 from imagesmith.artifacts.intact import IntactFiles
 from imagesmith.artifacts.layout import ImageArtifact, LayoutError, OciLayout
-from imagesmith.artifacts.shared import FolderStore, SharedStoreError
+from imagesmith.artifacts.shared import SharedStoreError
+from imagesmith.artifacts.shared_kinds import FolderStore
 from imagesmith.artifacts.storage import ContainerStorage
 from testing.containers import opened_storage
 from testing.layouts import MakeImage, check_layout

@@ -17,7 +17,8 @@ from imagesmith.artifacts.disks import DiskError, DiskStore
 from imagesmith.artifacts.exchange import Exchange
 from imagesmith.artifacts.layout import LayoutError, OciLayout
 from imagesmith.artifacts.referrers import Document, attach, attached
-from imagesmith.artifacts.shared import NotShared, SharedStore, SharedStoreError, open_shared_store
+from imagesmith.artifacts.shared import NotShared, SharedStore, SharedStoreError
+from imagesmith.artifacts.shared_kinds import open_shared_store
 from imagesmith.processes import Cancellation, Cancelled, check
 from testing.pipeline_support import write_image
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from imagesmith.artifacts.shared import FolderStore
+from imagesmith.artifacts.shared_kinds import FolderStore
 from imagesmith.build_logs.logs import log_path, step_log_path
 from imagesmith.build_logs.shared_logs import LogSender, follow_shared
 

@@ -1,18 +1,27 @@
-"""The backup that docs/operations.md describes: taken while a build runs, restored in another place."""
+"""The backup that docs/operations.md describes: taken under load, killed, restored in another place."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from imagesmith.artifacts.layout import OciLayout
 from testing.crash_support import Tally
+from testing.data_folder import make_data_folder, put_blob
 from testing.leaks import assert_clean
-from testing.pipeline_support import HOLD, RunningServer, held, image_config, release, uris
+from testing.pipeline_support import HOLD, Forge, RunningServer, eventually, held, image_config, release, uris
 from testing.workflow_support import answer, build_document, run_with, shell, waiting, workflow
 
 pytestmark = pytest.mark.tool
@@ -31,6 +40,31 @@ def documented(title: str, places: dict[str, str]) -> str:
     return script
 
 
+def run_documented(title: str, data: Path, copy: Path) -> None:
+    """Run the commands below a heading, with this environment's `imagesmith`."""
+    script = documented(title, {"/var/lib/imagesmith": str(data), "/backup": str(copy)})
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(["sh", "-euc", script], check=True, env={**os.environ, "PATH": path})
+
+
+@contextmanager
+def writing(forge: Forge, acknowledged: list[str]) -> Iterator[None]:
+    """A client that creates components all the time; appends each that was acknowledged."""
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            acknowledged.append(forge.component(build="true"))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        writer.join()
+
+
 def test_a_backup_of_a_running_server_is_whole_in_another_place(
     tmp_path: Path, tiny_parent: str, tally: Tally
 ) -> None:
@@ -45,17 +79,21 @@ def test_a_backup_of_a_running_server_is_whole_in_another_place(
         asking = run_with(forge, workflow(forge, "BUILD", asks))
         step = waiting(forge, asking)
         held(name)
-        script = documented("Back up", {"/var/lib/imagesmith": str(data), "/backup": str(copy)})
-        subprocess.run(["sh", "-euc", script], check=True)
+        acknowledged: list[str] = []
+        with writing(forge, acknowledged):
+            eventually(lambda: len(acknowledged) > 10, "clients write")
+            must_be_there = list(acknowledged)
+            run_documented("Back up", data, copy)
         release(name)
         server.kill()
     # nothing of the first place may be needed
     shutil.rmtree(data)
-    script = documented("Restore", {"/var/lib/imagesmith": str(moved), "/backup": str(copy)})
-    subprocess.run(["sh", "-euc", script], check=True)
+    run_documented("Restore", moved, copy)
     with RunningServer(moved, parent=tiny_parent) as server:
         forge = server.start().forge
         assert forge.state(before["arn"]) == "AVAILABLE"
+        for arn in must_be_there:
+            forge.client.get_component(componentBuildVersionArn=arn)
         image = forge.client.get_image(imageBuildVersionArn=before["arn"])["image"]
         assert image_config(uris(image)[0])["architecture"] == "amd64"
         held(name)
@@ -70,3 +108,32 @@ def test_a_backup_of_a_running_server_is_whole_in_another_place(
         server.stop()
         assert_clean(server)
     tally(2, "went on from a backup in another place")
+
+
+def test_a_killed_backup_leaves_whole_ones(tmp_path: Path, tally: Tally) -> None:
+    """Each backup that is listed is whole; the next one works and removes what the killed ones left."""
+    data, copy = make_data_folder(tmp_path / "data"), tmp_path / "backup"
+    for number in range(400):
+        put_blob(data / "oci/blobs/sha256", f"layer {number}".encode() * 5000)
+    program = [str(Path(sys.executable).with_name("imagesmith"))]
+    command = [*program, "backup", str(copy), "--data-dir", str(data), "--json"]
+    started = time.monotonic()
+    subprocess.run([*command[:2], str(tmp_path / "measured"), *command[3:]], check=True, capture_output=True)
+    whole_run = time.monotonic() - started
+    killed = 0
+    for share in range(4, 12):
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            child.wait(whole_run * share / 12)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            killed += 1
+    assert killed
+    subprocess.run(command, check=True, capture_output=True)
+    listed = subprocess.run([*program, "restore", str(copy), "--list", "--json"], check=True, capture_output=True)
+    for record in json.loads(listed.stdout):
+        subprocess.run([*program, "restore", str(copy), "--check", "--backup", record["id"]], check=True)
+    assert list((copy / "drafts").iterdir()) == []
+    assert {place.name for place in (data / "backup-drafts").iterdir()} == {"lock"}
+    tally(killed, "backups were killed")

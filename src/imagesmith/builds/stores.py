@@ -7,7 +7,7 @@ from pathlib import Path
 from imagesmith.artifacts.disks import DiskStore
 from imagesmith.artifacts.exchange import Exchange
 from imagesmith.artifacts.layout import OciLayout
-from imagesmith.artifacts.shared import open_shared_store
+from imagesmith.artifacts.shared_kinds import open_shared_store
 from imagesmith.components.services import S3Config
 from imagesmith.settings import Settings
 

@@ -15,6 +15,7 @@ from imagesmith.artifacts.exchange import Exchange
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.machine_bases import MachineBases
 from imagesmith.artifacts.overlays import OverlayCache
+from imagesmith.artifacts.removals import removing_now
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.build_logs.logs import BuildLog, log_path, step_log_path
 from imagesmith.build_logs.shared_logs import LogSender
@@ -190,7 +191,9 @@ class WorkerContext:
         self.machines.remove_leftovers(self.instances.suspended())
         self.disks.remove_leftovers()
         self.overlays.trim()
-        self.layout.collect_garbage()
+        with removing_now(self.settings.data_dir) as possible:
+            if possible:
+                self.layout.collect_garbage()
 
     def clear(self, plan: BuildPlan, *, keep: bool) -> list[str]:
         """Remove the containers of a build that ended; with `keep` its instances stay; returns their ids."""

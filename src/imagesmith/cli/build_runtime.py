@@ -22,6 +22,8 @@ from imagesmith.builds.journal import LIFECYCLE_KEY, Journal
 from imagesmith.builds.records import ImageRecords
 from imagesmith.builds.worker_context import WorkerContext
 from imagesmith.cli import data_directory
+from imagesmith.cli.context import CommandFailed
+from imagesmith.cli.screen import echo
 from imagesmith.engine.membership import Membership
 from imagesmith.engine.process import EngineProcess
 from imagesmith.engine.queues import CAPABILITIES, Queues
@@ -29,7 +31,7 @@ from imagesmith.engine.run_execution import Program
 from imagesmith.locks import exclusive_lock
 from imagesmith.settings import Settings, SettingsError
 from imagesmith.store.database import Database
-from imagesmith.store.migrate import upgrade
+from imagesmith.store.migrate import outdated, upgrade
 from imagesmith.store.workers import StoredWorker
 from imagesmith.values.names import sha256_hex
 from imagesmith.values.zone_data import zone_data
@@ -99,7 +101,7 @@ def make_build_runtime(
         database = Database(settings.store_url)
         stack.callback(database.close)
         data_directory.require_schema(settings, database, new=new)
-        upgrade(database)
+        _upgrade(settings, database, clock)
         records = ImageRecords(
             database, clock, log_run=lambda arn, line: append_lines(settings, arn, ("run", line), now=clock())
         )
@@ -115,6 +117,23 @@ def make_build_runtime(
             database=database, records=records, worker_context=worker_context, engine=engine, worker=worker,
             cleanup=cleaner.submit(worker_context.remove_leftovers),
         )  # fmt: skip
+
+
+def _upgrade(settings: Settings, database: Database, clock: Callable[[], datetime]) -> None:
+    """Migrate the database, after a copy of it. Raises CommandFailed, StoreNewer, StoreUnavailable."""
+    if schema := outdated(database):
+        # imported late: most starts have nothing to migrate
+        from imagesmith.backups.before_upgrade import copy_before_upgrade
+        from imagesmith.backups.manifest import BackupError
+
+        try:
+            copy = copy_before_upgrade(settings.data_dir, settings.database_url, schema, now=clock())
+        except BackupError as error:
+            raise CommandFailed(
+                f"the database is not migrated: {error}", "a copy is made before each migration"
+            ) from error
+        echo(f"the database of schema {schema} is migrated; its copy from before is {copy}", err=True)
+    upgrade(database)
 
 
 def _engine(

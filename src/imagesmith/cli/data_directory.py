@@ -10,6 +10,7 @@ import re
 import stat
 from pathlib import Path
 
+from imagesmith.backups.manifest import RESTORING
 from imagesmith.cli.context import CommandFailed
 from imagesmith.cli.screen import echo
 from imagesmith.settings import Settings
@@ -45,6 +46,10 @@ def prepare(data_dir: Path) -> None:
             f"{data_dir} is not a directory", "use a --data-dir that is a directory or can be created"
         )
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (data_dir / RESTORING).exists():
+        raise CommandFailed(
+            f"{data_dir} is half restored from a backup", "run `imagesmith restore` with the same backup again"
+        )
     status = data_dir.stat()
     if status.st_uid not in (0, os.geteuid()):
         raise CommandFailed(

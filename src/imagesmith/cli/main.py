@@ -33,11 +33,17 @@ _SUMMARIES = {
     "parameter": "Set and show stored parameters; a recipe can have one as parent, like ssm:/golden/debian-12.",
     "share": "Show and promote what is shared with other accounts by resource policies.",
     "event": "Show the events of this account.",
+    "backup": "Back up a data directory while its server runs.",
+    "restore": "Restore a backup into an empty data directory.",
     "advisories": "Import security advisories: OSV documents and the Debian security tracker.",
     "doctor": "Try every tool and kernel feature that builds need; exit 1 when a needed one fails.",
 }
 """The first sentence of each command's help: otherwise the list of commands would import all of them."""
-_COMMANDS = {name: LazyCommand(f"imagesmith.cli.{name}", name, text) for name, text in _SUMMARIES.items()}
+_MODULES = {"restore": "backup"}
+"""Where a command is, if not in the module of its name."""
+_COMMANDS = {
+    name: LazyCommand(f"imagesmith.cli.{_MODULES.get(name, name)}", name, text) for name, text in _SUMMARIES.items()
+}
 
 
 @click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

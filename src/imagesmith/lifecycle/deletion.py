@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from sqlalchemy.engine import Connection
 
+from imagesmith.artifacts.removals import removing
 from imagesmith.artifacts.retry_policy import RetryPolicy
 from imagesmith.build_logs.log_removal import remove_logs
 from imagesmith.builds.worker_context import WorkerContext
@@ -52,6 +53,10 @@ class Deletion:
 
     def carry_out(self, cancellation: Cancellation) -> None:
         """Do everything that is left, and write the outcome into the row. Raises Cancelled between outputs."""
+        with removing(self.worker_context.settings.data_dir, cancellation):
+            self._carry_out(cancellation)
+
+    def _carry_out(self, cancellation: Cancellation) -> None:
         if not self._change(self._prepare):
             return
         for output in self._outputs():

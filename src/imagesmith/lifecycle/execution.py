@@ -18,6 +18,7 @@ from typing import TypeVar
 from sqlalchemy.engine import Connection
 
 from imagesmith.artifacts.layout_files import LayoutError
+from imagesmith.artifacts.removals import removing_now
 from imagesmith.builds.journal import Journal, Json
 from imagesmith.builds.patience import RunPatience
 from imagesmith.builds.worker_context import WorkerContext
@@ -225,7 +226,9 @@ class _Run:
 
         if self._change(finish):
             try:
-                self._worker_context.layout.collect_garbage()
+                with removing_now(self._worker_context.settings.data_dir) as possible:
+                    if possible:
+                        self._worker_context.layout.collect_garbage()
             except (OSError, LayoutError) as error:
                 _log.warning("the blobs of deleted images are removed at the next start: %s", error)
         return {}

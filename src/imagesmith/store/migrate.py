@@ -35,6 +35,14 @@ def require_known(database: Database) -> None:
         )
 
 
+def outdated(database: Database) -> str:
+    """The schema that upgrade() would migrate; empty for a new database and for the newest schema."""
+    with database.read() as connection:
+        found = _revision(connection)
+    _refuse_newer(database, found)
+    return found if found != _newest() else ""
+
+
 def is_new(database: Database) -> bool:
     """Whether the database is still empty."""
     with database.read() as connection:

@@ -1,0 +1,1 @@
+"""Backups of a data directory and of the database of several hosts: taken while builds run, restored elsewhere."""

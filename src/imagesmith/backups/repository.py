@@ -1,0 +1,253 @@
+"""Where backups are kept: a folder, or a bucket of any S3 endpoint. Content is stored once, by digest.
+
+    stage(digest, source)   copies a file; the copy is checked against its digest
+    commit()                everything staged is on the medium and has its final name
+    put(name, data)         a small document, at once
+
+A kill before commit() leaves drafts, which the next backup removes. Nothing that is named is ever incomplete.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from imagesmith.artifacts.shared import NotShared, SharedStoreError
+from imagesmith.artifacts.shared_kinds import S3Store
+from imagesmith.backups.manifest import BackupError
+from imagesmith.draft_folders import draft_folder, remove_abandoned
+from imagesmith.files import move_many, write_atomically
+from imagesmith.locks import file_lock
+
+_CHUNK: Final = 1024 * 1024
+_BLOBS: Final = "blobs/sha256/"
+_LARGEST_DOCUMENT: Final = 16 * 1024 * 1024
+_NOT_HERE: Final = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ETXTBSY)
+"""Errors of file systems between which the kernel does not copy."""
+
+
+class DamagedContent(BackupError):
+    """A file whose bytes do not have the digest of its name."""
+
+
+class BackupRepository(Protocol):
+    """Every method raises BackupError. `stage` may be called by several threads."""
+
+    @property
+    def url(self) -> str: ...
+
+    def digests(self) -> set[str]:
+        """The digests of all stored content."""
+        ...
+
+    def stage(self, digest: str, source: Path) -> None: ...
+
+    def commit(self) -> None: ...
+
+    def fetch(self, digest: str, target: Path) -> None:
+        """Write content to a new file, checked against its digest; an incomplete `target` is removed."""
+        ...
+
+    def put(self, name: str, data: bytes) -> None: ...
+
+    def get(self, name: str) -> bytes: ...
+
+    def names(self, prefix: str) -> list[str]:
+        """The documents whose names start so, in their order."""
+        ...
+
+    def remove(self, name: str) -> None: ...
+
+
+@contextmanager
+def open_repository(
+    url: str, make_client: Callable[[], Any], pool: Executor, *, new: bool = False
+) -> Iterator[BackupRepository]:
+    """The repository at `s3://bucket[/prefix]` or in a folder. `make_client` returns a boto3 client.
+
+    `new`: a folder that does not exist is made. Raises BackupError.
+    """
+    if url.startswith("s3://"):
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise BackupError(f"{url!r} has no bucket: expected s3://bucket[/prefix]")
+        yield BucketRepository(make_client(), bucket, prefix.strip("/"))
+        return
+    if "://" in url:
+        raise BackupError(f"{url!r} cannot hold backups: expected a folder or s3://bucket[/prefix]")
+    folder = Path(url).absolute()
+    try:
+        with ExitStack() as stack:
+            yield FolderRepository(folder, pool, stack if new else None)
+    except OSError as error:
+        raise BackupError(f"{error.filename or folder}: {error.strerror or error}") from error
+
+
+class FolderRepository:
+    """A folder of one file system. One process writes at a time."""
+
+    def __init__(self, folder: Path, pool: Executor, stack: ExitStack | None) -> None:
+        """`stack` keeps what a writer needs; None: nothing is written."""
+        self._folder = folder
+        self._blobs = folder / _BLOBS
+        self._pool = pool
+        self._drafts: Path | None = None
+        if stack is None:
+            if not self._blobs.is_dir():
+                raise BackupError(f"{folder} holds no backups: it has no folder {_BLOBS.rstrip('/')}")
+            return
+        drafts = folder / "drafts"
+        for path in (folder, folder / "backups", self._blobs, drafts):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = folder / "drafts.lock"
+        with file_lock(lock):
+            remove_abandoned(drafts)
+        self._drafts = stack.enter_context(draft_folder(drafts, lock=lock))
+
+    @property
+    def url(self) -> str:
+        return str(self._folder)
+
+    def digests(self) -> set[str]:
+        return {f"sha256:{entry.name}" for entry in os.scandir(self._blobs)}
+
+    def stage(self, digest: str, source: Path) -> None:
+        copy_checked(source, self._draft(digest), digest, self._pool)
+
+    def commit(self) -> None:
+        assert self._drafts is not None
+        staged = [path for path in self._drafts.iterdir() if len(path.name) == 64]
+        if not staged:
+            return
+        move_many(staged, self._blobs)
+
+    def fetch(self, digest: str, target: Path) -> None:
+        path = self._blobs / digest.removeprefix("sha256:")
+        if not path.exists():
+            raise BackupError(f"{self._folder} lacks the content {digest}")
+        copy_checked(path, target, digest, self._pool)
+
+    def put(self, name: str, data: bytes) -> None:
+        write_atomically(self._folder / name, data)
+
+    def get(self, name: str) -> bytes:
+        with (self._folder / name).open("rb") as file:
+            return file.read(_LARGEST_DOCUMENT)
+
+    def names(self, prefix: str) -> list[str]:
+        parent = self._folder / prefix
+        found = sorted(parent.iterdir()) if parent.is_dir() else []
+        return [f"{prefix}{path.name}" for path in found if not path.name.startswith(".")]
+
+    def remove(self, name: str) -> None:
+        (self._folder / name).unlink(missing_ok=True)
+
+    def _draft(self, digest: str) -> Path:
+        assert self._drafts is not None, "this repository is open for reading"
+        return self._drafts / digest.removeprefix("sha256:")
+
+
+def copy_checked(source: Path, target: Path, digest: str, pool: Executor) -> None:
+    """Copy a file to a new one, and read it beside for its digest. Raises DamagedContent, OSError."""
+    try:
+        with source.open("rb") as file, target.open("xb") as copy:
+            os.fchmod(copy.fileno(), 0o600)
+            size = os.fstat(file.fileno()).st_size
+            if size <= _CHUNK:
+                data = file.read()
+                found = hashlib.sha256(data).hexdigest()
+                copy.write(data)
+            else:
+                # the kernel copies while another thread hashes: neither needs the bytes of the other
+                hashing: Future[Any] = pool.submit(hash_file, source)
+                if not _kernel_copied(file.fileno(), copy.fileno(), size):
+                    shutil.copyfileobj(file, copy, _CHUNK)
+                found = hashing.result()
+        if digest != f"sha256:{found}":
+            raise DamagedContent(f"{source} is damaged: its bytes have the digest sha256:{found}, not {digest}")
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _kernel_copied(source: int, target: int, size: int) -> bool:
+    """Whether the kernel copied the file, or made it share its blocks; False: nothing was copied."""
+    done = 0
+    while done < size:
+        try:
+            count = os.copy_file_range(source, target, size - done)
+        except OSError as error:
+            if done or error.errno not in _NOT_HERE:
+                raise
+            return False
+        if count == 0:
+            return done > 0
+        done += count
+    return True
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class BucketRepository:
+    """A bucket, or a prefix of one. An object is always complete or absent, so nothing is left to commit."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+        self._store = S3Store(client, bucket, prefix)
+
+    @property
+    def url(self) -> str:
+        return self._store.url
+
+    def digests(self) -> set[str]:
+        with _converted():
+            return {f"sha256:{name.removeprefix(_BLOBS)}" for name in self._store.names(_BLOBS)}
+
+    def stage(self, digest: str, source: Path) -> None:
+        if f"sha256:{hash_file(source)}" != digest:
+            raise DamagedContent(f"{source} is damaged: its bytes do not have the digest {digest}")
+        with _converted():
+            self._store.put_blob(digest, source)
+
+    def commit(self) -> None:
+        pass
+
+    def fetch(self, digest: str, target: Path) -> None:
+        with _converted():
+            self._store.fetch_blob(digest, target)
+
+    def put(self, name: str, data: bytes) -> None:
+        with _converted():
+            self._store.put(name, data)
+
+    def get(self, name: str) -> bytes:
+        with _converted():
+            return self._store.get(name)
+
+    def names(self, prefix: str) -> list[str]:
+        with _converted():
+            return sorted(self._store.names(prefix))
+
+    def remove(self, name: str) -> None:
+        with _converted():
+            self._store.remove(name)
+
+
+@contextmanager
+def _converted() -> Iterator[None]:
+    try:
+        yield
+    except NotShared as error:
+        raise BackupError(f"{error}: it is missing from the backup") from error
+    except SharedStoreError as error:
+        raise BackupError(str(error)) from error
