@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import pytest
 
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
+from imagesmith.dockerfile_builds.stage_images import StageImages
 from imagesmith.dockerfile_builds.stage_schedule import LinkedCancellation, carry_out_stages, in_order
 from imagesmith.processes import Cancellation, Cancelled
+from testing.containers import opened_storage
 from testing.dockerfile_support import PARENT, DockerfileBench
 from testing.leaks import wait_until_gone
 
@@ -142,3 +148,21 @@ def test_a_cancelled_build_ends_all_its_stages(bench: DockerfileBench) -> None:
         replace(build, on_output=watch).whole()
     assert wait_until_gone("sleep 6262") == []
     assert bench.left() == []
+
+
+def test_different_parents_are_pulled_side_by_side_and_each_once(tmp_path: Path) -> None:
+    """Both pulls meet, or the test would not end; stages on one parent wait for its pull."""
+    both, pulled = threading.Barrier(2, timeout=60), list[str]()
+    with opened_storage(tmp_path) as storage:
+        config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"diff_ids": []}})
+        image = storage.adopt(config.encode(), [])
+
+        def find(name: str) -> str:
+            pulled.append(name)
+            both.wait()
+            return image
+
+        images = StageImages(storage, parent="", find=find, now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(images.named, ["one", "two", "one", "two"]))
+    assert sorted(pulled) == ["one", "two"] and all(item == found[0] for item in found)

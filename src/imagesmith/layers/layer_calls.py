@@ -12,9 +12,9 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 
 from imagesmith.layers.compression import PackedLayer, pack_layer
 from imagesmith.layers.entries import LayerError
@@ -42,6 +42,9 @@ class UnpackedBlob:
     diff_id: str
 
 
+_Made = TypeVar("_Made", UnpackedBlob, PackedLayer)
+
+
 class LayerCalls:
     """Thread-safe. Its methods raise LayerError, OSError and Cancelled."""
 
@@ -61,7 +64,7 @@ class LayerCalls:
                 [file.fileno(), *trees], limits.seconds + _GRACE_SECONDS, cancellation,
                 serve=lambda question, given: _make_node(namespace, question, given),
             )  # fmt: skip
-        return UnpackedBlob(**found)
+        return _checked(UnpackedBlob, found)
 
     def pack(
         self, upper: Path, blob: BinaryIO, *, lowers: Sequence[Path], settings: WriterSettings,
@@ -76,7 +79,7 @@ class LayerCalls:
                 {"do": "pack", "settings": asdict(settings)}, namespace, [trees[0], blob.fileno(), *trees[1:]],
                 _SECONDS, cancellation,
             )  # fmt: skip
-        return PackedLayer(**found)
+        return _checked(PackedLayer, found)
 
     def compress(
         self, archive: BinaryIO, blob: BinaryIO, *, cancellation: Cancellation | None = None
@@ -84,7 +87,8 @@ class LayerCalls:
         """Write the archive in a file of any compression as a gzip blob."""
         with self.program.used(), self.program.namespace() as namespace:
             descriptors = [archive.fileno(), blob.fileno()]
-            return PackedLayer(**self._call({"do": "compress"}, namespace, descriptors, _SECONDS, cancellation))
+            found = self._call({"do": "compress"}, namespace, descriptors, _SECONDS, cancellation)
+        return _checked(PackedLayer, found)
 
     @contextmanager
     def _folders(
@@ -112,9 +116,21 @@ class LayerCalls:
             )
         except SealedCallFailed as error:
             raise LayerError(f"its sealed process failed: {error.strerror}") from error
-        if "refused" in found:
+        if isinstance(found, dict) and "refused" in found:
             raise LayerError(str(found["refused"]))
         return found
+
+
+def _checked(kind: type[_Made], found: Any) -> _Made:
+    """An answer with numbers and texts where they belong: what a layer has taken over may answer anything."""
+    try:
+        made = kind(**found)
+    except TypeError as error:
+        raise LayerError(f"its sealed process answered something else: {error}") from error
+    for field in fields(kind):
+        if type(getattr(made, field.name)).__name__ != field.type:
+            raise LayerError(f"its sealed process answered something else in `{field.name}`")
+    return made
 
 
 def _make_node(namespace: UserNamespace, question: Mapping[str, Any], given: Sequence[int]) -> None:

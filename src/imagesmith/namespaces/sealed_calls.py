@@ -233,7 +233,7 @@ class _Waiting:
             self._serve(json.loads(message), descriptors)
         except OSError as error:
             code = error.errno or errno.EIO
-        except ValueError:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             code = errno.EINVAL
         self._answers.send(str(code).encode())
 
