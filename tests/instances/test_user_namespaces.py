@@ -71,6 +71,22 @@ def test_every_process_of_a_sandbox_is_in_its_range(instance: ContainerInstance)
     assert len(processes) >= 4 and set().union(*processes) == {instance.ids.first}
 
 
+def test_the_network_is_carried_by_a_process_without_rights(launch: Launch) -> None:
+    """slirp4netns is nobody outside, has one right over ports in the namespace, a filter, and no file to write."""
+    instance = launch(network="outbound")
+    assert "tap0" in shell(instance, "cat /proc/net/dev")
+    assert instance._sandbox is not None and instance._sandbox._slirp is not None
+    process = Path(f"/proc/{instance._sandbox._slirp.process.pid}")
+    lines = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+    rights = {lines[name].strip() for name in ("CapPrm", "CapEff", "CapBnd", "CapInh")}
+    assert {int(word) for word in lines["Uid"].split()} == {instance.ids.first} and rights == {f"{1 << 10:016x}"}
+    assert (lines["NoNewPrivs"], lines["Seccomp"], lines["Name"]) == ("1", "2", "slirp4netns")
+    flags = [line.split()[5].split(",") for line in (process / "mountinfo").read_text().splitlines()]
+    assert flags and all("ro" in options for options in flags)
+    instance.close()
+    assert not process.exists()
+
+
 def test_files_have_the_same_owners_inside_and_on_disk(launch: Launch, container_storage: ContainerStorage) -> None:
     """Each id of the range can own a file; the layer holds it as the container showed it."""
     ids = (0, 1, 42, 999, 1000, 32768, 65533, 65534, SIZE - 1)

@@ -47,7 +47,6 @@ from imagesmith.layers.store import LayerStore, NameInUse
 from imagesmith.locks import file_lock
 from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.namespaces.maker import NamespaceMaker
-from imagesmith.namespaces.user_namespace import free_ids
 from imagesmith.processes import Cancellation, Completed, OnOutput
 from imagesmith.trees import remove_tree
 
@@ -157,8 +156,7 @@ class ContainerStorage:
     def new_namespace(self) -> BuildNamespace:
         """A user namespace for containers of a build, with ids that no other has; the caller closes it."""
         with reported("making the user namespace of a build"):
-            ids, lease = free_ids()
-            return BuildNamespace.start(self._maker, ids, lease=lease, others=(self.sealed,))
+            return BuildNamespace.of_free_ids(self._maker, others=(self.sealed,))
 
     def mount(self, name: str, namespace: BuildNamespace | None = None) -> Path:
         """The root of a container. With a namespace, its files have the ids that they have there, and nothing may

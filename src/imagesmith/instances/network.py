@@ -12,15 +12,20 @@ import ctypes
 import ipaddress
 import os
 import socket
+import stat
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from imagesmith import processes
 from imagesmith.instances.orphans import tool_environment
+from imagesmith.namespaces.build_namespace import BuildNamespace, ViewMount
+from imagesmith.namespaces.id_maps import ID_TABLE
 from imagesmith.streams import wait_readable
 
 NetworkKind = Literal["outbound", "none"]
@@ -30,6 +35,9 @@ NAMESERVER = "10.0.2.3"
 
 _READY_SECONDS = 10.0
 _TUNNEL = Path("/dev/net/tun")
+_OPEN_TUNNEL = ID_TABLE.with_name("tun")
+# "$0" is the device file of the machine, "$1" the one in its place; the rest is executed.
+_BIND = 'mount --bind "$1" "$0" && shift && exec "$@"'
 _CLONE_NEWNET = 0x40000000
 _LINK_LOCAL = "169.254.0.0/16"
 
@@ -73,24 +81,58 @@ def tunnel_fault() -> str:
     return f"this user cannot open {_TUNNEL}: as root, `chmod 0666 {_TUNNEL}`"
 
 
-def start_slirp(namespace: Path) -> Slirp:
-    """Attach slirp4netns to a network namespace."""
+def start_slirp(network: int, namespace: BuildNamespace | None) -> Slirp:
+    """Attach slirp4netns to a network namespace (a descriptor) that belongs to a user namespace.
+
+    It is root of that namespace only, and lays down all rights but that to low ports, sees an empty root with the
+    machine's /etc and /run, and has a filter of system calls, before it carries a packet. Raises OSError.
+    """
     ready, write = os.pipe()
     end, alive = os.pipe()
-    try:
-        process = processes.start(
-            ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", f"--ready-fd={write}",
-             f"--exit-fd={end}", "--netns-type=path", str(namespace), "tap0"],
-            env=processes.host_environment(tool_environment()), pass_fds=(write, end),
-        )  # fmt: skip
-    except OSError:
-        os.close(ready)
-        os.close(alive)
-        raise
-    finally:
-        os.close(write)
-        os.close(end)
+    with ExitStack() as stack:
+        stack.callback(os.close, write)
+        stack.callback(os.close, end)
+        entry, descriptors = _slirp_entry(namespace, stack)
+        try:
+            process = processes.start(
+                [*entry, "slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox",
+                 "--enable-seccomp", f"--ready-fd={write}", f"--exit-fd={end}", "--netns-type=path",
+                 f"/proc/self/fd/{network}", "tap0"],
+                env=processes.host_environment(tool_environment()), pass_fds=(write, end, network, *descriptors),
+            )  # fmt: skip
+        except OSError:
+            os.close(ready)
+            os.close(alive)
+            raise
     return Slirp(process, ready, alive)
+
+
+def _slirp_entry(namespace: BuildNamespace | None, stack: ExitStack) -> tuple[list[str], list[int]]:
+    """How a program enters the user namespace, and the descriptors that it needs for that."""
+    if namespace is None:
+        return [], []
+    entry, descriptors = ["nsenter", f"--user=/proc/self/fd/{namespace.descriptor}"], [namespace.descriptor]
+    if not namespace.host_ids.first or _TUNNEL.stat().st_mode & 0o006 == 0o006:
+        return [*entry, "--"], descriptors
+    view = namespace.view([ViewMount(_open_tunnel(), writable=False, device=True)])
+    stack.callback(os.close, view.descriptor)
+    entry += [f"--mount=/proc/self/fd/{view.descriptor}", "--", "sh", "-c", _BIND, str(_TUNNEL), str(view.paths[0])]
+    return entry, [*descriptors, view.descriptor]
+
+
+def _open_tunnel() -> Path:
+    """A device node of the tunnel that every user may open, in a folder that only root may enter.
+
+    Debian's own is like that; that of a container or another system may be root's. Raises OSError.
+    """
+    node = _OPEN_TUNNEL
+    if not node.exists():
+        draft = node.with_name(f"{node.name}-{os.getpid()}-{threading.get_ident()}")
+        node.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.mknod(draft, stat.S_IFCHR | 0o600, _TUNNEL.stat().st_rdev)
+        draft.chmod(0o666)
+        draft.rename(node)
+    return node
 
 
 def prohibit_host(namespace: Path, *, routing_table: Path = Path("/proc/net/fib_trie")) -> None:

@@ -270,7 +270,7 @@ class Sandbox:
             self._descriptors[kind] = os.open(f"/proc/{self.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
         # Not before the holder runs: bubblewrap sets up the loopback interface, and so does slirp4netns.
         if self.network == "outbound":
-            self._slirp = start_slirp(self.namespace("net"))
+            self._slirp = start_slirp(self._descriptors["net"], self._namespace)
 
     def _kill(self) -> None:
         """End the namespaces: their first process, and bubblewrap, which waits for it."""

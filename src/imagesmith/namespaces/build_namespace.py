@@ -17,8 +17,8 @@ from typing import Any, Final, Protocol
 
 from imagesmith.namespaces.id_maps import IdMap
 from imagesmith.namespaces.maker import NamespaceError, NamespaceMaker
-from imagesmith.namespaces.mount_trees import NO_DEVICES, clone_own_file, clone_tree
-from imagesmith.namespaces.user_namespace import UserNamespace, make_descriptor
+from imagesmith.namespaces.mount_trees import NO_DEVICES, NO_SET_USER_ID, READ_ONLY, clone_own_file, clone_tree
+from imagesmith.namespaces.user_namespace import UserNamespace, free_ids, make_descriptor
 
 _MOUNTS: Final = "/run"
 """Where maker_program.py puts the trees of a view."""
@@ -38,6 +38,8 @@ class ViewMount:
     writable: bool
     from_disk: bool = False
     """A folder of ours that can be written: what uid 0 owns on disk is root's inside."""
+    device: bool = False
+    """A device node that can be opened there, by whom its mode allows to."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Used(Protocol):
 
 
 class BuildNamespace(UserNamespace):
-    """The namespace of a build. Make one with `start`."""
+    """The namespace of a build. Make one with `start` or `of_free_ids`."""
 
     def __init__(
         self, maker: NamespaceMaker, descriptor: int, ids: IdMap, lease: int, others: Sequence[Used]
@@ -83,6 +85,12 @@ class BuildNamespace(UserNamespace):
             stack.pop_all()
         return cls(maker, descriptor, ids, lease=lease, others=others)
 
+    @classmethod
+    def of_free_ids(cls, maker: NamespaceMaker, others: Sequence[Used] = ()) -> BuildNamespace:
+        """A namespace with ids that no other has. Raises NamespaceError, NoIds."""
+        ids, lease = free_ids()
+        return cls.start(maker, ids, lease=lease, others=others)
+
     def overlay(self, store: Path, folder: Path, options: str) -> int:
         """A detached overlay of a container's folder below the store's; the caller closes it.
 
@@ -102,15 +110,18 @@ class BuildNamespace(UserNamespace):
         with explained(), ExitStack() as stack:
             trees = []
             for mount in mounts:
-                tree = (
-                    clone_tree(mount.source, NO_DEVICES, namespace=self.files if mount.from_disk else -1)
-                    if mount.writable
-                    else clone_own_file(mount.source, self.files)
-                )  # fmt: skip
+                tree = self._clone(mount)
                 stack.callback(os.close, tree)
                 trees.append(tree)
             found = self._maker.ask({"do": "view"}, [self.descriptor, *trees])
         return NamespaceView(found, tuple(Path(_MOUNTS, str(number)) for number in range(len(mounts))))
+
+    def _clone(self, mount: ViewMount) -> int:
+        if mount.device:
+            return clone_tree(mount.source, READ_ONLY | NO_SET_USER_ID, clear=NO_DEVICES)
+        if mount.writable:
+            return clone_tree(mount.source, NO_DEVICES, namespace=self.files if mount.from_disk else -1)
+        return clone_own_file(mount.source, self.files)
 
     def close(self) -> None:
         if self._close():

@@ -30,10 +30,11 @@ class _Attributes(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "namespace"))
 
 
-def clone_tree(source: Path | int, attributes: int = NO_DEVICES, *, namespace: int = -1) -> int:
+def clone_tree(source: Path | int, attributes: int = NO_DEVICES, *, namespace: int = -1, clear: int = 0) -> int:
     """A descriptor of a detached mount of a folder or file; the caller closes it. Raises OSError.
 
-    `namespace`: a user namespace whose ids the files have there; -1: those that they have here.
+    `namespace`: a user namespace whose ids the files have there; -1: those that they have here. `clear`: attributes
+    that it has here and not there.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     folder, name = (source, b"") if isinstance(source, int) else (_AT_FDCWD, os.fsencode(source))
@@ -43,7 +44,7 @@ def clone_tree(source: Path | int, attributes: int = NO_DEVICES, *, namespace: i
     )
     if tree < 0:
         raise _failed("open_tree", source)
-    wanted = _Attributes(attributes | (_IDMAP if namespace >= 0 else 0), 0, 0, max(namespace, 0))
+    wanted = _Attributes(attributes | (_IDMAP if namespace >= 0 else 0), clear, 0, max(namespace, 0))
     failed = libc.syscall(
         ctypes.c_long(_SYS_MOUNT_SETATTR), ctypes.c_int(tree), ctypes.c_char_p(b""), ctypes.c_uint(_AT_EMPTY_PATH),
         ctypes.byref(wanted), ctypes.c_size_t(ctypes.sizeof(wanted)),
