@@ -11,20 +11,21 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from imagesmith import processes
 from imagesmith.artifacts.mirrors import Mirrors
+from imagesmith.artifacts.namespace_entry import entered
 from imagesmith.artifacts.oci import Configuration
+from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage, reported
 from imagesmith.files import PRIVATE
 from imagesmith.layers.records import LayerBlob
 from imagesmith.layers.store import GZIP_LAYER
 from imagesmith.managed.bases import ManagedBase
-from imagesmith.namespaces.build_namespace import BuildNamespace, ViewMount
+from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.processes import Cancellation, Completed, OnOutput
 from imagesmith.values.names import iso_instant
 
@@ -71,32 +72,17 @@ def bootstrap(
     hook.write_text(_FINISH + finish + "".join(f'rm -rf -- "$1"{pattern}\n' for pattern in base.excluded))
     hook.chmod(0o700)
     (work / "memory").mkdir()
-    with _way_in(namespace, work) as (entry, inside, descriptors):
+    with entered(namespace, work) as entry:
+        inside = entry.folder
         argv = _arguments(base, mirrors, inside, inside / hook.name)
         memory, needed = inside / "memory", _MEMORY_NEEDED[base.kind]
         if free_memory() >= needed:
             argv = ["sh", "-c", _IN_MEMORY, "in-memory", str(memory), f"{needed // 4 * 3 // 1024**2}m", *argv]
         variables = {**environment, "TMPDIR": str(memory), "IMAGESMITH_FILES": str(inside / "files")}
         return processes.run(
-            [*entry, *argv], env=variables, timeout=_SECONDS, cancellation=cancellation, on_output=on_output,
-            tree=True, pass_fds=descriptors,
+            [*entry.argv, *argv], env=variables, timeout=_SECONDS, cancellation=cancellation, on_output=on_output,
+            tree=True, pass_fds=entry.descriptors,
         )  # fmt: skip
-
-
-@contextmanager
-def _way_in(namespace: BuildNamespace | None, work: Path) -> Iterator[tuple[list[str], Path, tuple[int, ...]]]:
-    """How to enter a namespace, the path of a folder there, and the descriptors that a program needs for it."""
-    if namespace is None:
-        yield [], work, ()
-        return
-    view = namespace.view([ViewMount(work, writable=True, from_disk=True)])
-    try:
-        ways = [f"--user=/proc/self/fd/{namespace.descriptor}", f"--mount=/proc/self/fd/{view.descriptor}"]
-        # processes of the namespace's own: root inside may mount /proc only for those
-        own = ["unshare", "--fork", "--pid", "--kill-child=KILL", "--mount-proc", "--"]
-        yield ["nsenter", *ways, "--", *own], view.paths[0], (namespace.descriptor, view.descriptor)
-    finally:
-        os.close(view.descriptor)
 
 
 def keep_base(
@@ -105,8 +91,10 @@ def keep_base(
 ) -> str:  # fmt: skip
     """Keep `layer.tar` as an image of the storage; returns its id. Raises StorageError, Cancelled."""
     blob = work / "layer.gz"
-    with reported("compressing the base"), (work / "layer.tar").open("rb") as source, blob.open("xb") as target:
-        made = storage.compress(source, target, cancellation=cancellation)
+    # the scripts of packages could write in the folder, so no link of theirs is followed
+    with reported("compressing the base"), Root(work) as root, blob.open("xb") as target:
+        with os.fdopen(root.open_regular("layer.tar"), "rb") as source:
+            made = storage.compress(source, target, cancellation=cancellation)
         blob.chmod(PRIVATE)
     layer = LayerBlob(made.diff_id, made.digest, made.blob_size, GZIP_LAYER)
     return storage.adopt(_config(base, made.diff_id, created), [(layer, blob)])
@@ -130,7 +118,8 @@ def _arguments(base: ManagedBase, mirrors: Mirrors, work: Path, hook: Path) -> S
     packages = ["usr-is-merged"] if merged else []
     # A container's base has its own policy about starting services, which mmdebstrap would remove.
     # A machine's machine-id is written at the end of its own script, and mmdebstrap would empty it after that.
-    kept = ["--skip=chroot/policy-rc.d" if base.kind == "container" else "--skip=cleanup/reproducible"]
+    # Its device nodes are those of the kernel's devtmpfs; only root of this machine could make them in a disk.
+    kept = ["--skip=chroot/policy-rc.d" if base.kind == "container" else "--skip=cleanup/reproducible,output/dev"]
     return [
         "mmdebstrap", "--variant=minbase", "--mode=root", "--format=tar", f"--architectures={base.architecture}",
         f"--include={','.join([*packages, *base.packages])}", '--aptopt=Apt::Install-Recommends "false"',

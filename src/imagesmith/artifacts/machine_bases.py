@@ -19,10 +19,12 @@ from imagesmith.artifacts.bootstrap import bootstrap, free_memory, line_reader
 from imagesmith.artifacts.disks import Disk, DiskError, DiskStore
 from imagesmith.artifacts.machine_disk import DiskAssemblyFailed, RootFileSystem, assemble
 from imagesmith.managed.bases import ManagedBase
+from imagesmith.namespaces.build_namespace import BuildNamespace
+from imagesmith.namespaces.maker import NamespaceMaker
 from imagesmith.processes import Cancellation
 from imagesmith.values.names import human_size, sha256_hex
 
-_RECIPE = "disk-2"
+_RECIPE = "disk-3"
 _UNPACK_BYTES = 3 * 1024**3
 _CHUNK = 1024 * 1024
 _LARGEST_DOWNLOAD = 64 * 1024**3
@@ -45,6 +47,7 @@ class MachineBases:
         self._disks = disks
         self._folder = folder
         self._mirror = debian_mirror
+        self._maker = NamespaceMaker()
         folder.mkdir(parents=True, exist_ok=True)
         self._cache = BaseCache(folder, max_age_seconds, now)
 
@@ -119,11 +122,14 @@ class MachineBases:
         on_line(f"bootstrapping the machine {base.name} from {mirrors.main} (once; later builds reuse it)")
         root = RootFileSystem.of_key(key)
         environment = processes.host_environment()
-        with tempfile.TemporaryDirectory(prefix="bootstrap-", dir=self._folder) as folder:
+        with (
+            tempfile.TemporaryDirectory(prefix="bootstrap-", dir=self._folder) as folder,
+            self._namespace() as namespace,
+        ):
             work = Path(folder)
             done = bootstrap(
                 base, mirrors, work, environment=environment, on_output=line_reader(on_line),
-                cancellation=cancellation, finish=root.finish_script,
+                cancellation=cancellation, finish=root.finish_script, namespace=namespace,
             )  # fmt: skip
             if done.returncode != 0 or done.timed_out:
                 raise ParentError(
@@ -134,12 +140,19 @@ class MachineBases:
             memory = _UNPACK_BYTES if free_memory() > _UNPACK_BYTES * 4 // 3 else 0
             try:
                 raw = assemble(
-                    work / "layer.tar", work, root, environment=environment, memory_bytes=memory,
-                    cancellation=cancellation,
+                    work, root, environment=environment, memory_bytes=memory,
+                    cancellation=cancellation, namespace=namespace,
                 )  # fmt: skip
                 return self._disks.take(raw, cancellation=cancellation)
-            except (DiskAssemblyFailed, DiskError) as error:
+            except (DiskAssemblyFailed, DiskError, OSError) as error:
                 raise ParentError(f"the base {base.name} cannot be made: {error}") from error
+
+    def _namespace(self) -> BuildNamespace:
+        """Raises ParentError."""
+        try:
+            return BuildNamespace.of_free_ids(self._maker)
+        except OSError as error:
+            raise ParentError(f"a machine's base cannot be made in a user namespace: {error}") from error
 
 
 def _opened(source: str) -> IO[bytes]:

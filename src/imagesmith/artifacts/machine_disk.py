@@ -11,15 +11,19 @@ Debian moves with every kernel, so it stays valid after a kernel update; `update
 
 from __future__ import annotations
 
+import os
 import struct
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from imagesmith import processes
 from imagesmith.artifacts.first_boot import FIRST_BOOT
+from imagesmith.artifacts.namespace_entry import NamespaceEntry, entered
+from imagesmith.artifacts.rootfs import Root
+from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.processes import Cancellation, ProcessFailed
 
 SECTOR = 512
@@ -124,54 +128,64 @@ class RootFileSystem:
 
 
 def assemble(
-    layer: Path,
     work: Path,
     root: RootFileSystem,
     *,
     environment: Mapping[str, str],
     memory_bytes: int = 0,
     cancellation: Cancellation | None = None,
+    namespace: BuildNamespace | None = None,
 ) -> Path:
-    """Make `work/disk.raw`, sparse, from the tar of a root that was finished with `root.finish_script`.
+    """Make `work/disk.raw`, sparse, from `work/layer.tar`, a root that was finished with `root.finish_script`.
 
     `memory_bytes`: the most memory for the unpacked root; 0 unpacks it on the disk of `work`.
-    Raises DiskAssemblyFailed, Cancelled.
+    The tools run in the namespace. Raises DiskAssemblyFailed, OSError, Cancelled.
     """
     disk = work / "disk.raw"
-    with disk.open("wb") as file:
+    with disk.open("xb") as file:
         file.truncate(DISK_BYTES)
+    with entered(namespace, work) as entry:
+        tool = partial(_tool, entry=entry, environment=environment, cancellation=cancellation)
+        _fill(tool, entry.folder, root, memory_bytes)
+    with Root(work) as found:
+        # programs that read the root could write in the folder: no link of theirs is followed
+        os.close(found.open_regular(disk.name))
+        boot, core = (found.read(name, limit=_BIOS_SECTORS * SECTOR) for name in ("boot.img", "core.img"))
+    if disk.is_symlink():
+        raise DiskAssemblyFailed("the disk became a link while it was made")
+    install_bios_loader(disk, boot, core)
+    return disk
 
-    tool = partial(_tool, environment=environment, cancellation=cancellation)
+
+def _fill(tool: Callable[..., None], work: Path, root: RootFileSystem, memory_bytes: int) -> None:
+    """Write partitions and file systems; `work` is the path of the folder that the tools see."""
+    disk, folder = work / "disk.raw", work / "unpacked"
     tool(["sfdisk", "--quiet", str(disk)], "partitioning the disk", input=_partition_table(root).encode())
-    folder = work / "unpacked"
-    folder.mkdir()
+    tool(["mkdir", str(folder)], "making a folder")
     size = f"{memory_bytes // 1024**2}m" if memory_bytes else ""
-    tool(
-        ["sh", "-c", _FILL, "fill", str(folder), size, str(layer), str(work), *_mke2fs(disk, folder, root)],
-        "making the root file system", tree=True,
-    )  # fmt: skip
+    fill = ["sh", "-c", _FILL, "fill", str(folder), size, str(work / "layer.tar"), str(work)]
+    tool([*fill, *_mke2fs(disk, folder, root)], "making the root file system")
     esp = f"{disk}@@{_ESP_FIRST * SECTOR}"
     tool(["mformat", "-i", esp, "-F", "-T", str(_ESP_SECTORS), "-h", "16", "-s", "63", "-v", "ESP", "::"], "FAT")
     tool(["mmd", "-i", esp, "::/EFI", "::/EFI/BOOT"], "making folders of the EFI partition")
     tool(["mcopy", "-i", esp, str(work / "boot.efi"), "::/EFI/BOOT/BOOTX64.EFI"], "copying the EFI boot loader")
-    install_bios_loader(disk, (work / "boot.img").read_bytes(), (work / "core.img").read_bytes())
-    return disk
 
 
 def _tool(
     argv: list[str],
     what: str,
     *,
+    entry: NamespaceEntry,
     environment: Mapping[str, str],
     cancellation: Cancellation | None,
     input: bytes | None = None,
-    tree: bool = False,
 ) -> None:
-    """Run a program of this computer. Raises DiskAssemblyFailed, Cancelled."""
+    """Run a program of this computer in the namespace. Raises DiskAssemblyFailed, Cancelled."""
     try:
         processes.check(
-            argv, what=what, input=input, tree=tree, timeout=_SECONDS, env=environment, cancellation=cancellation
-        )
+            [*entry.argv, *argv], what=what, input=input, tree=True, timeout=_SECONDS, env=environment,
+            cancellation=cancellation, pass_fds=entry.descriptors,
+        )  # fmt: skip
     except (ProcessFailed, FileNotFoundError) as error:
         raise DiskAssemblyFailed(str(error)) from error
 
