@@ -78,10 +78,10 @@ def _inventory(
 def _checked(found: Any) -> Inventory:
     """An answer as an inventory: a process that an image has taken over may answer anything."""
     try:
-        rows = [*found["packages"], found["system"]]
-        if not all(isinstance(value, str) for row in rows for value in row.values()):
+        rows, system = found["packages"], found["system"]
+        if not all(isinstance(value, str) for row in (*rows, system.values()) for value in row):
             raise TypeError("a field that has no text")
-        packages = tuple(Package(**row) for row in found["packages"])
+        packages = tuple(Package(*row) for row in rows)
         return Inventory(OsRelease(**found["system"]), packages, tuple(map(str, found["problems"])))
     except (KeyError, TypeError, AttributeError) as error:
         raise SealedCallFailed(errno.EBADMSG, f"its answer lacks an inventory: {error}") from error

@@ -9,18 +9,24 @@ import encodings.utf_8_sig  # noqa: F401
 import os
 import tarfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.inspection.inventory import take_inventory
 from imagesmith.inspection.licenses.names import spdx_ids
+from imagesmith.inspection.packages import Package
 from imagesmith.namespaces.sealed_program import SealedCall
 from imagesmith.processes import Cancellation
 
 spdx_ids()  # from files, which there are none of in a sealed process
 _UNPACKED: Final = "/tmp/root"  # noqa: S108 - inside
+
+PACKAGE_FIELDS: Final = tuple(field.name for field in fields(Package))
+package_row: Final = attrgetter(*PACKAGE_FIELDS)
+"""The values of a package in the order of its fields: dictionaries take longer to write and to read."""
 
 
 class _CallerWaits(Cancellation):
@@ -43,6 +49,6 @@ def carry_out(request: dict[str, Any], call: SealedCall) -> Mapping[str, Any]:
         found = take_inventory(root, _CallerWaits(call))
     return {
         "system": asdict(found.system),
-        "packages": [package.to_json() for package in found.packages],
+        "packages": list(map(package_row, found.packages)),
         "problems": found.problems,
     }
