@@ -57,6 +57,30 @@ class Tail:
         return bytes(self._data)
 
 
+class LineJoiner:
+    """Joins the chunks of a program's output to whole lines, without their ends."""
+
+    def __init__(self, longest: int) -> None:
+        """`longest`: bytes after which a line is passed on although it has no end yet."""
+        self._longest = longest
+        self._pending: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
+
+    def add(self, stream: Stream, chunk: bytes) -> list[bytes]:
+        """The lines that a chunk completes."""
+        *lines, rest = (self._pending[stream] + chunk).split(b"\n")
+        if len(rest) > self._longest:
+            lines.append(rest)
+            rest = b""
+        self._pending[stream] = rest
+        return lines
+
+    def flush(self) -> list[tuple[Stream, bytes]]:
+        """The last line of each stream that has no end."""
+        rests = [(stream, rest) for stream, rest in self._pending.items() if rest]
+        self._pending = {"stdout": b"", "stderr": b""}
+        return rests
+
+
 def pump(
     stdin: IO[bytes] | None,
     outputs: Mapping[Stream, IO[bytes]],

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.config import Config
-from moto.server import ThreadedMotoServer
 
 from imagesmith.artifacts.disks import DiskError, DiskStore
 from imagesmith.artifacts.exchange import Exchange
@@ -20,6 +18,7 @@ from imagesmith.artifacts.referrers import Document, attach, attached
 from imagesmith.artifacts.shared import NotShared, SharedStore, SharedStoreError
 from imagesmith.artifacts.shared_kinds import open_shared_store
 from imagesmith.processes import Cancellation, Cancelled, check
+from testing.object_store import object_store
 from testing.pipeline_support import write_image
 
 LAYER = b"not really a layer, but bytes with a digest" * 1000
@@ -31,17 +30,8 @@ def digest_of(data: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def s3_client() -> Iterator[Any]:
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client(
-        "s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", aws_access_key_id="k",
-        aws_secret_access_key="s", config=Config(retries={"max_attempts": 0}),
-    )  # fmt: skip
-    client.create_bucket(Bucket="shared")
-    yield client
-    client.close()
-    server.stop()
+    with object_store("shared", config=Config(retries={"max_attempts": 0})) as client:
+        yield client
 
 
 @pytest.fixture(params=["folder", "s3"])

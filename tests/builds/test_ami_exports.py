@@ -9,9 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from imagesmith.builds.machine_build import MachineBuild, amis_to_api
 from imagesmith.builds.records import ImageRecords
@@ -28,6 +26,7 @@ from imagesmith.store.database import Database
 from imagesmith.store.parameters import get_parameter
 from testing.clocks import MovingClock
 from testing.disks import raw_disk
+from testing.object_store import s3_client, s3_endpoint
 from testing.plans import ARN, PLAN, REGION
 from testing.ssh_host import Host
 
@@ -36,20 +35,13 @@ pytestmark = pytest.mark.tool
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    address, port = server.get_host_and_port()
-    yield f"http://{address}:{port}"
-    server.stop()
+    with s3_endpoint() as url:
+        yield url
 
 
 @pytest.fixture
 def bucket(endpoint: str) -> Any:
-    client = boto3.client(
-        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
-    )
-    client.create_bucket(Bucket="disks")
-    return client
+    return s3_client(endpoint, "disks")
 
 
 @pytest.fixture

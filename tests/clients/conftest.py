@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,13 +12,13 @@ from imagesmith.builds.records import ImageRecords
 from imagesmith.resources.service import Service
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database
-from imagesmith.wire.create import create_app
 from imagesmith.wire.server import running
 from testing.api import REGION, Api, RecordingBuilder, client_for, write_keys
+from testing.applications import application
 from testing.client_world import Account, account_of
 from testing.clocks import MovingClock
 from testing.keys import followed_keys
-from testing.loaded import managed_content, service_model
+from testing.loaded import managed_content
 from testing.sqlite import unsynced
 
 
@@ -39,10 +37,7 @@ def api(accounts: list[Account], migrated_file: Path, tmp_path_factory: pytest.T
     settings = Settings(data_dir=folder / "data", account=accounts[0].id, region=REGION)
     keys, clock, builds = followed_keys(settings, database).ring, MovingClock(), RecordingBuilder()
     service = Service(database, settings, clock=clock, managed=managed_content(), builds=builds)
-    app = create_app(
-        service, keys=keys, settings=settings, clock=lambda: datetime.now(UTC), ids=lambda: str(uuid.uuid4()),
-        api=service_model(),
-    )  # fmt: skip
+    app = application(service, settings, keys)
     try:
         with running(app) as url:
             client = client_for(url, accounts[0].access_key_id, accounts[0].secret)

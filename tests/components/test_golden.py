@@ -16,15 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.components.services import S3Config, Services
 from imagesmith.instances.container import ContainerInstance
 from testing.containers import make_tiny_root
 from testing.golden import ON_DEBIAN, check_golden, golden_cases
+from testing.object_store import object_store
 
 CASES = [case for case in golden_cases() if case not in ON_DEBIAN]
 MORE_TOOLS = ("chown", "md5sum", "sha1sum", "sha256sum", "sha512sum")
@@ -75,22 +74,10 @@ def web() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[S3Config]:
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    config = S3Config(f"http://{host}:{port}", "us-east-1", "a", "b")
-    client = boto3.client(
-        "s3",
-        endpoint_url=config.endpoint_url,
-        region_name="us-east-1",
-        aws_access_key_id="a",
-        aws_secret_access_key="b",
-    )
-    client.create_bucket(Bucket="golden")
-    for key in ("in/one", "in/sub/two"):
-        client.put_object(Bucket="golden", Key=key, Body=f"object {key}\n".encode())
-    yield config
-    server.stop()
+    with object_store("golden") as client:
+        for key in ("in/one", "in/sub/two"):
+            client.put_object(Bucket="golden", Key=key, Body=f"object {key}\n".encode())
+        yield S3Config(client.meta.endpoint_url, "us-east-1", "a", "b")
 
 
 @pytest.mark.tool

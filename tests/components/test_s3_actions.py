@@ -5,30 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from imagesmith.components.services import S3Config, Services
 from testing.component_support import Ran, RunText, error, one_step
+from testing.object_store import s3_client, s3_endpoint
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_endpoint() as url:
+        yield url
 
 
 @pytest.fixture
 def bucket(endpoint: str) -> Iterator[Any]:
     """An empty bucket, by its client."""
-    client = boto3.client(
-        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
-    )
-    client.create_bucket(Bucket="stock")
+    client = s3_client(endpoint, "stock")
     yield client
     for item in client.list_objects_v2(Bucket="stock").get("Contents", ()):
         client.delete_object(Bucket="stock", Key=item["Key"])

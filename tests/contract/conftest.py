@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,12 @@ from imagesmith.builds.records import ImageRecords
 from imagesmith.resources.service import TURN_SECONDS, Service
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database
-from imagesmith.wire.create import create_app
 from testing.api import ACCOUNT, REGION, Api, MakeApi, RecordingBuilder, client_for
+from testing.applications import application
 from testing.clocks import MovingClock
 from testing.keys import followed_keys
 from testing.listeners import Listeners, listeners
-from testing.loaded import managed_content, service_model
+from testing.loaded import managed_content
 from testing.postgresql import OwnPostgresql
 
 
@@ -55,14 +53,7 @@ def make_api(
                 read_source=None if reads_s3 else lambda _path, uri: sources[uri],
                 turn_seconds=turn_seconds,
             )  # fmt: skip
-            app = create_app(
-                service,
-                keys=keys,
-                settings=settings,
-                clock=lambda: datetime.now(UTC),
-                ids=lambda: str(uuid.uuid4()),
-                api=service_model(),
-            )
+            app = application(service, settings, keys)
             stack.callback(app.close)
             url = stack.enter_context(shared_listeners.lease(app))
             key = keys.keys[0]

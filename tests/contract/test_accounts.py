@@ -27,12 +27,12 @@ from imagesmith.accounts.secret_box import FILE_NAME
 from imagesmith.resources.service import Service
 from imagesmith.settings import Settings
 from imagesmith.store.database import Database
-from imagesmith.wire.create import create_app
 from imagesmith.wire.server import running
 from testing.api import ACCOUNT, DOCUMENT, REGION, RecordingBuilder, client_for
+from testing.applications import application
 from testing.clocks import MovingClock
 from testing.keys import followed_keys
-from testing.loaded import managed_content, service_model
+from testing.loaded import managed_content
 from testing.pipeline_support import eventually
 from testing.refusals import Refused
 from testing.small_disk import fill, small_disk_at
@@ -74,10 +74,8 @@ def serve(stack: ExitStack, database: Database, clock: MovingClock, data_dir: Pa
     keys.start()
     stack.callback(keys.close)
     service = Service(database, settings, clock=clock, managed=managed_content({}), builds=RecordingBuilder())
-    app = create_app(
-        service, keys=keys.ring, settings=settings, clock=lambda: datetime.now(UTC), ids=lambda: str(uuid.uuid4()),
-        api=service_model(), audit=AuditOutbox(data_dir, database, lambda: datetime.now(UTC)),
-    )  # fmt: skip
+    audit = AuditOutbox(data_dir, database, lambda: datetime.now(UTC))
+    app = application(service, settings, keys.ring, audit=audit)
     stack.callback(app.close)
     return Served(stack.enter_context(running(app)), keys, data_dir)
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from imagesmith.resources.service import TURN_SECONDS, Service
 from imagesmith.settings import RateLimit, Role, Settings
 from imagesmith.store.database import Database
 from imagesmith.store.migrate import upgrade
-from imagesmith.wire.create import create_app
 from imagesmith.wire.server import running
 from testing.api import (
     ACCOUNT,
@@ -36,9 +33,10 @@ from testing.api import (
     required,
     write_keys,
 )
+from testing.applications import application
 from testing.clocks import MovingClock
 from testing.keys import followed_keys
-from testing.loaded import managed_content, service_model
+from testing.loaded import managed_content
 from testing.network import free_port
 from testing.pipeline_support import eventually
 from testing.postgresql import OwnPostgresql
@@ -68,14 +66,7 @@ def serving(
         builds=builds,
         read_source=read_source,
     )
-    app = create_app(
-        service,
-        keys=keys,
-        settings=settings,
-        clock=lambda: datetime.now(UTC),
-        ids=lambda: str(uuid.uuid4()),
-        api=service_model(),
-    )
+    app = application(service, settings, keys)
     try:
         with running(app) as url:
             client = client_for(url, keys.keys[0].access_key_id, keys.keys[0].secret)

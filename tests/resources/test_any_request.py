@@ -10,10 +10,8 @@ import itertools
 import json
 import os
 import re
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +29,11 @@ from imagesmith.store.amis import Ami, put_ami
 from imagesmith.store.database import Database
 from imagesmith.store.parameters import ParameterRecord, put_parameter
 from imagesmith.values.arn import Arn
-from imagesmith.wire.create import create_app
 from imagesmith.wire.model import Shape
 from imagesmith.wire.server import running
 from imagesmith.wire.validate import Validator, python_pattern
 from testing.api import ACCOUNT, DOCUMENT, REGION, TEMPLATE, WORKFLOW, Api, RecordingBuilder
+from testing.applications import application
 from testing.clocks import MovingClock
 from testing.keys import followed_keys
 from testing.loaded import managed_content, service_model
@@ -207,10 +205,7 @@ def signed(target: Target, sqlite_database: Database, clock: MovingClock, tmp_pa
     """The same service behind a server that verifies signatures."""
     settings = Settings(data_dir=tmp_path, account=ACCOUNT, region=REGION)
     keys = followed_keys(settings, sqlite_database).ring
-    app = create_app(
-        target.service, keys=keys, settings=settings, clock=lambda: datetime.now(UTC),
-        ids=lambda: str(uuid.uuid4()), api=API,
-    )  # fmt: skip
+    app = application(target.service, settings, keys)
     with running(app) as url:
         records = ImageRecords(sqlite_database, clock)
         yield Api(None, url, keys, sqlite_database, clock, RecordingBuilder(), records, {})

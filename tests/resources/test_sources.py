@@ -5,39 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from imagesmith.resources.errors import ApiError
 from imagesmith.resources.sources import s3_reader
 from imagesmith.settings import Quotas, Settings
+from testing.object_store import s3_client, s3_endpoint
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """An S3 endpoint on a free loopback port."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_endpoint() as url:
+        yield url
 
 
 @pytest.fixture
 def settings(endpoint: str, tmp_path: Path) -> Settings:
     secret = tmp_path / "secret"
     secret.write_text("secret\n")
-    client: Any = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        aws_access_key_id="key",
-        aws_secret_access_key="secret",
-        region_name="us-east-1",
-    )
-    client.create_bucket(Bucket="documents")
+    client = s3_client(endpoint, "documents")
     client.put_object(Bucket="documents", Key="deep/hello.yml", Body="name: hällo\n".encode())
     client.put_object(Bucket="documents", Key="binary", Body=b"\xff\xfe")
     client.put_object(Bucket="documents", Key="large", Body=b"x" * 5000)

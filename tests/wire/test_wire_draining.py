@@ -14,7 +14,7 @@ import sys, threading, time, uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from imagesmith.settings import Settings
-from imagesmith.wire.app import create_app
+from imagesmith.wire.create import create_app
 from imagesmith.accounts.keys import KeyRing
 from imagesmith.wire.server import serve
 

@@ -27,8 +27,10 @@ from imagesmith.layers.store import GZIP_LAYER
 from imagesmith.managed.bases import ManagedBase
 from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.processes import Cancellation, Completed, OnOutput
+from imagesmith.streams import LineJoiner, Stream
 from imagesmith.values.names import iso_instant
 
+_LONGEST_LINE = 64 * 1024
 _SECONDS = 1800.0
 _MEMORY_NEEDED = {"container": 2 * 1024**3, "machine": 4 * 1024**3}
 """Bytes that must be free to work in memory; the work takes at most three quarters of them, usually a quarter."""
@@ -102,11 +104,10 @@ def keep_base(
 
 def line_reader(on_line: Callable[[str], None]) -> OnOutput:
     """Pass whole lines of both streams on."""
-    pending = {"stdout": b"", "stderr": b""}
+    joiner = LineJoiner(_LONGEST_LINE)
 
-    def receive(stream: str, chunk: bytes) -> None:
-        *lines, pending[stream] = (pending[stream] + chunk).split(b"\n")
-        for line in lines:
+    def receive(stream: Stream, chunk: bytes) -> None:
+        for line in joiner.add(stream, chunk):
             on_line(line.decode(errors="replace").rstrip("\r"))
 
     return receive

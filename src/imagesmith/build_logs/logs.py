@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from imagesmith.processes import OnOutput, Stream
+from imagesmith.streams import LineJoiner, OnOutput, Stream
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import iso_instant
 from imagesmith.values.states import UNSUCCESSFUL_IMAGE, ImageStatus
@@ -81,23 +81,16 @@ class BuildLog:
 
     def sink(self, stage: str) -> tuple[OnOutput, Callable[[], None]]:
         """A receiver of raw output, and a function that writes the unfinished last line."""
-        pending: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
+        joiner = LineJoiner(_LINE_LIMIT)
 
         def receive(stream: Stream, chunk: bytes) -> None:
-            *lines, rest = (pending[stream] + chunk).split(b"\n")
-            if len(rest) > _LINE_LIMIT:
-                lines.append(rest)
-                rest = b""
-            pending[stream] = rest
-            for line in lines:
+            for line in joiner.add(stream, chunk):
                 # a progress bar redraws its line with carriage returns: the last drawing is kept
                 self.line(stage, line.rstrip(b"\r").split(b"\r")[-1].decode(errors="replace"))
 
         def flush() -> None:
-            for stream, rest in pending.items():
-                if rest:
-                    self.line(stage, rest.decode(errors="replace"))
-                pending[stream] = b""
+            for _, rest in joiner.flush():
+                self.line(stage, rest.decode(errors="replace"))
 
         return receive, flush
 

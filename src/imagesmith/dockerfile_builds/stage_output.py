@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from imagesmith.streams import OnOutput, Stream
+from imagesmith.streams import LineJoiner, OnOutput, Stream
 
 _LONGEST_LINE: Final = 64 * 1024
 
@@ -18,22 +18,16 @@ class StageOutput:
         self._receive = receive
         self._prefix = prefix.encode()
         self._lock = lock
-        self._pending: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
+        self._joiner = LineJoiner(_LONGEST_LINE)
 
     def __call__(self, stream: Stream, chunk: bytes) -> None:
-        *lines, rest = (self._pending[stream] + chunk).split(b"\n")
-        if len(rest) > _LONGEST_LINE:
-            lines.append(rest)
-            rest = b""
-        self._pending[stream] = rest
+        lines = self._joiner.add(stream, chunk)
         if lines:
             self._pass(stream, lines)
 
     def flush(self) -> None:
-        for stream, rest in self._pending.items():
-            if rest:
-                self._pass(stream, [rest])
-            self._pending[stream] = b""
+        for stream, rest in self._joiner.flush():
+            self._pass(stream, [rest])
 
     def _pass(self, stream: Stream, lines: list[bytes]) -> None:
         text = b"".join(self._prefix + line + b"\n" for line in lines)

@@ -25,6 +25,7 @@ from typing import Literal
 from imagesmith import processes
 from imagesmith.instances.orphans import tool_environment
 from imagesmith.namespaces.build_namespace import BuildNamespace, ViewMount
+from imagesmith.namespaces.entering import entering
 from imagesmith.namespaces.id_maps import ID_TABLE
 from imagesmith.streams import wait_readable
 
@@ -140,7 +141,7 @@ def prohibit_host(namespace: Path, *, routing_table: Path = Path("/proc/net/fib_
     refused = [_LINK_LOCAL, *host_addresses(routing_table.read_text())]
     lines = "".join(f"route replace prohibit {address}\n" for address in refused)
     processes.check(
-        ["nsenter", f"--net={namespace}", "--", "ip", "-batch", "-"],
+        [*entering(net=namespace), "ip", "-batch", "-"],
         what="closing the sandbox's routes to the host", input=lines.encode(), timeout=30,
     )  # fmt: skip
 

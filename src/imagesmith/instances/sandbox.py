@@ -48,6 +48,7 @@ from imagesmith.instances.network import (
 from imagesmith.instances.orphans import tool_environment
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.namespaces.build_namespace import BuildNamespace, ViewMount
+from imagesmith.namespaces.entering import entering
 from imagesmith.streams import wait_readable
 
 _NAMESPACES = {"mnt": "mount", "pid": "pid", "net": "net", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup"}
@@ -164,8 +165,8 @@ class Sandbox:
         return SandboxedProgram(
             (
                 "sh", "-c", _JOIN, "join", groups, str(self.limits.file_mb * _MIB // 512),
-                str(_at_most(resource.RLIMIT_NOFILE, self.limits.open_files)), "nsenter",
-                *(f"--{flag}={self.namespace(kind)}" for kind, flag in self._kinds.items()), "--", *argv,
+                str(_at_most(resource.RLIMIT_NOFILE, self.limits.open_files)),
+                *entering(**{option: self.namespace(kind) for kind, option in self._kinds.items()}), *argv,
             )
         )  # fmt: skip
 
@@ -231,11 +232,9 @@ class Sandbox:
             return [], view
         found = self._namespace.view([ViewMount(bind.source, bind.writable) for bind in view.binds])
         opened.append(found.descriptor)
-        ways = [f"--user={self._namespace.path}", f"--mount=/proc/{os.getpid()}/fd/{found.descriptor}"]
+        entry = entering(user=self._namespace.path, mount=f"/proc/{os.getpid()}/fd/{found.descriptor}")
         pairs = zip(view.binds, found.paths, strict=True)
-        return ["nsenter", *ways, "--"], replace(
-            view, binds=tuple(replace(bind, source=path) for bind, path in pairs)
-        )
+        return [*entry], replace(view, binds=tuple(replace(bind, source=path) for bind, path in pairs))
 
     def _keep(self, argv: list[str], descriptors: Sequence[int], info: int) -> None:
         """The keeper: starts the processes and waits for their end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from imagesmith.resources import (
     components,
@@ -46,15 +47,29 @@ class BuiltOperation:
     """Checked in this order, before anything is looked up."""
 
 
+_DOCUMENT: Final = (one_source("data", "uri"),)
+_RUN: Final = (run_members.one_recipe, check_entries, run_members.log_groups_with_role, run_members.check_scanning)
+
+
 def built_operations() -> dict[str, BuiltOperation]:
     """The table of all operations that do not answer 501."""
-    component_policies = policies.handlers("component", "componentArn")
-    image_policies = policies.handlers("image", "imageArn")
-    image_recipe_policies = policies.handlers("image-recipe", "imageRecipeArn")
-    container_recipe_policies = policies.handlers("container-recipe", "containerRecipeArn")
-    document = (one_source("data", "uri"),)
-    run = (run_members.one_recipe, check_entries, run_members.log_groups_with_role, run_members.check_scanning)
-    pipeline = (*run, pipelines.check_schedule)
+    families = (
+        _pipelines(),
+        _components(),
+        _recipes(),
+        _configurations(),
+        _images(),
+        _workflows(),
+        _resource_policies(),
+        _lifecycle(),
+        _others(),
+    )
+    return {name: operation for family in families for name, operation in family.items()}
+
+
+def _pipelines() -> dict[str, BuiltOperation]:
+    """Image pipelines and their runs."""
+    pipeline = (*_RUN, pipelines.check_schedule)
     return {
         "CreateImagePipeline": BuiltOperation(pipelines.create, writes=True, short=True, rules=pipeline),
         "GetImagePipeline": BuiltOperation(pipelines.get, short=True),
@@ -63,14 +78,26 @@ def built_operations() -> dict[str, BuiltOperation]:
         "ListImagePipelines": BuiltOperation(pipelines.list_all),
         "ListImagePipelineImages": BuiltOperation(pipelines.list_images),
         "StartImagePipelineExecution": BuiltOperation(pipelines.start_execution, writes=True),
-        "CreateComponent": BuiltOperation(components.create, writes=True, source="uri", rules=document),
+    }
+
+
+def _components() -> dict[str, BuiltOperation]:
+    """Components."""
+    return {
+        "CreateComponent": BuiltOperation(components.create, writes=True, source="uri", rules=_DOCUMENT),
         "ImportComponent": BuiltOperation(
-            import_component.import_component, writes=True, source="uri", rules=document
+            import_component.import_component, writes=True, source="uri", rules=_DOCUMENT
         ),
         "GetComponent": BuiltOperation(components.get, short=True),
         "DeleteComponent": BuiltOperation(components.delete, writes=True),
         "ListComponents": BuiltOperation(components.list_versions, rules=(no_version_with_names,)),
         "ListComponentBuildVersions": BuiltOperation(components.list_builds),
+    }
+
+
+def _recipes() -> dict[str, BuiltOperation]:
+    """Image recipes and container recipes."""
+    return {
         "CreateContainerRecipe": BuiltOperation(
             container_recipes.create,
             writes=True,
@@ -86,6 +113,12 @@ def built_operations() -> dict[str, BuiltOperation]:
         "GetImageRecipe": BuiltOperation(image_recipes.handlers.get, short=True),
         "DeleteImageRecipe": BuiltOperation(image_recipes.handlers.delete, writes=True),
         "ListImageRecipes": BuiltOperation(image_recipes.handlers.list_all),
+    }
+
+
+def _configurations() -> dict[str, BuiltOperation]:
+    """Infrastructure and distribution configurations."""
+    return {
         "CreateInfrastructureConfiguration": BuiltOperation(
             infrastructure.handlers.create, writes=True, short=True, rules=(infrastructure.check_members,)
         ),
@@ -106,7 +139,13 @@ def built_operations() -> dict[str, BuiltOperation]:
         ),
         "DeleteDistributionConfiguration": BuiltOperation(distributions.handlers.delete, writes=True, short=True),
         "ListDistributionConfigurations": BuiltOperation(distributions.handlers.list_all),
-        "CreateImage": BuiltOperation(images.create, writes=True, rules=run),
+    }
+
+
+def _images() -> dict[str, BuiltOperation]:
+    """Images: made, distributed, imported, scanned, tried again."""
+    return {
+        "CreateImage": BuiltOperation(images.create, writes=True, rules=_RUN),
         "DistributeImage": BuiltOperation(
             distribute_image.distribute, writes=True, rules=(run_members.log_groups_with_role,)
         ),
@@ -124,7 +163,15 @@ def built_operations() -> dict[str, BuiltOperation]:
         "ListImagePackages": BuiltOperation(images.list_packages),
         "ListImageScanFindings": BuiltOperation(scans.list_findings),
         "ListImageScanFindingAggregations": BuiltOperation(scans.list_aggregations),
-        "CreateWorkflow": BuiltOperation(workflows.create, writes=True, source="uri", rules=document),
+        "RetryImage": BuiltOperation(retry_image.retry, writes=True),
+        "UntagResource": BuiltOperation(tags.untag, writes=True, short=True),
+    }
+
+
+def _workflows() -> dict[str, BuiltOperation]:
+    """Workflows, their executions and steps."""
+    return {
+        "CreateWorkflow": BuiltOperation(workflows.create, writes=True, source="uri", rules=_DOCUMENT),
         "GetWorkflow": BuiltOperation(workflows.get, short=True),
         "DeleteWorkflow": BuiltOperation(workflows.delete, writes=True),
         "ListWorkflows": BuiltOperation(workflows.list_versions, rules=(no_version_with_names,)),
@@ -135,7 +182,16 @@ def built_operations() -> dict[str, BuiltOperation]:
         "GetWorkflowStepExecution": BuiltOperation(workflow_executions.get_step),
         "ListWaitingWorkflowSteps": BuiltOperation(workflow_executions.list_waiting),
         "SendWorkflowStepAction": BuiltOperation(workflow_executions.send_action, writes=True),
-        "RetryImage": BuiltOperation(retry_image.retry, writes=True),
+    }
+
+
+def _resource_policies() -> dict[str, BuiltOperation]:
+    """Policies by which resources are shared."""
+    component_policies = policies.handlers("component", "componentArn")
+    image_policies = policies.handlers("image", "imageArn")
+    image_recipe_policies = policies.handlers("image-recipe", "imageRecipeArn")
+    container_recipe_policies = policies.handlers("container-recipe", "containerRecipeArn")
+    return {
         "PutComponentPolicy": BuiltOperation(component_policies.put, writes=True),
         "GetComponentPolicy": BuiltOperation(component_policies.get, short=True),
         "PutImagePolicy": BuiltOperation(image_policies.put, writes=True),
@@ -144,7 +200,12 @@ def built_operations() -> dict[str, BuiltOperation]:
         "GetImageRecipePolicy": BuiltOperation(image_recipe_policies.get, short=True),
         "PutContainerRecipePolicy": BuiltOperation(container_recipe_policies.put, writes=True),
         "GetContainerRecipePolicy": BuiltOperation(container_recipe_policies.get, short=True),
-        "GetMarketplaceResource": BuiltOperation(marketplace.get_resource),
+    }
+
+
+def _lifecycle() -> dict[str, BuiltOperation]:
+    """Lifecycle policies, their executions, updates of states."""
+    return {
         "CreateLifecyclePolicy": BuiltOperation(lifecycle_policies.create, writes=True, rules=(check_policy,)),
         "GetLifecyclePolicy": BuiltOperation(lifecycle_policies.get, short=True),
         "UpdateLifecyclePolicy": BuiltOperation(lifecycle_policies.update, writes=True, rules=(check_policy,)),
@@ -155,7 +216,13 @@ def built_operations() -> dict[str, BuiltOperation]:
         "ListLifecycleExecutionResources": BuiltOperation(lifecycle_executions.list_resources),
         "CancelLifecycleExecution": BuiltOperation(lifecycle_executions.cancel, writes=True),
         "StartResourceStateUpdate": BuiltOperation(state_updates.start, writes=True, rules=(check_update,)),
+    }
+
+
+def _others() -> dict[str, BuiltOperation]:
+    """Tags, and products of the Marketplace."""
+    return {
+        "GetMarketplaceResource": BuiltOperation(marketplace.get_resource),
         "TagResource": BuiltOperation(tags.tag, writes=True, short=True),
-        "UntagResource": BuiltOperation(tags.untag, writes=True, short=True),
         "ListTagsForResource": BuiltOperation(tags.list_tags, short=True),
     }

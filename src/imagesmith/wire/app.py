@@ -126,14 +126,10 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"this application answers HTTP only, not {scope['type']}")
-        if scope["method"] == "GET" and raw_path(scope) == "/healthz":
-            await _send(send, self._health())
+        if (known := self._known_answer(scope)) is not None:
+            await _send(send, known)
             return
         peer = peer_of_scope(scope)
-        if self._draining:
-            refusal = unavailable("The server is stopping. Try again when it is back, or another server.")
-            await _send(send, _closing(self._service.refuse(refusal)))
-            return
         if scope["method"] == "GET" and raw_path(scope).startswith(PREFIX):
             await self._stream(scope, receive, send, peer)
             return
@@ -167,6 +163,15 @@ class App:
             await self._answer_unread(response, scope, body, send)
         else:
             await _send(send, response)
+
+    def _known_answer(self, scope: Scope) -> Response | None:
+        """The answer that does not depend on the request: the server's health, or that it is stopping."""
+        if scope["method"] == "GET" and raw_path(scope) == "/healthz":
+            return self._health()
+        if not self._draining:
+            return None
+        refusal = unavailable("The server is stopping. Try again when it is back, or another server.")
+        return _closing(self._service.refuse(refusal))
 
     def _refusal_of_head(self, scope: Scope) -> Response | None:
         """The answer to a request that no body could make authentic."""

@@ -35,36 +35,13 @@ from imagesmith.components.schema import flag, inputs, text
 MAX_CONTENT: Final = 16 * 1024 * 1024
 
 
-def actions() -> tuple[Action, ...]:
-    path = text("Path of the file.", minLength=1)
+_PATH: Final = text("Path of the file.", minLength=1)
 
-    content = text("The text.", default="")
+
+def actions() -> tuple[Action, ...]:
     transfer = transfer_inputs("A file", "The new file, or a folder when it ends with a separator.")
     return (
-        list_action(
-            "AppendFile",
-            "Adds text to the end of a file.",
-            append_file,
-            inputs({"path": path, "content": content, "encoding": ENCODING}, required=("path",)),
-        ),
-        list_action(
-            "CreateFile",
-            "Creates a file, and its folders.",
-            create_file,
-            inputs(
-                {
-                    "path": path,
-                    "content": content,
-                    "encoding": ENCODING,
-                    "owner": OWNER,
-                    "group": GROUP,
-                    "permissions": PERMISSIONS,
-                    "overwrite": OVERWRITE,
-                },
-                required=("path",),
-            ),
-            unsupported_inputs=POSIX_ONLY,
-        ),
+        *_writing_actions(),
         list_action("CopyFile", "Copies files.", copy_file, transfer),
         list_action("MoveFile", "Moves or renames files.", move_file, transfer),
         list_action(
@@ -81,7 +58,7 @@ def actions() -> tuple[Action, ...]:
             read_file,
             inputs(
                 {
-                    "path": path,
+                    "path": _PATH,
                     "encoding": ENCODING,
                     "printFileContent": flag("Also print it to the log.", default=False),
                 },
@@ -93,7 +70,37 @@ def actions() -> tuple[Action, ...]:
             "SetFileEncoding",
             "Re-encodes a UTF-8 file in place.",
             set_file_encoding,
-            inputs({"path": path, "encoding": ENCODING}, required=("path",)),
+            inputs({"path": _PATH, "encoding": ENCODING}, required=("path",)),
+        ),
+    )
+
+
+def _writing_actions() -> tuple[Action, ...]:
+    content = text("The text.", default="")
+    return (
+        list_action(
+            "AppendFile",
+            "Adds text to the end of a file.",
+            append_file,
+            inputs({"path": _PATH, "content": content, "encoding": ENCODING}, required=("path",)),
+        ),
+        list_action(
+            "CreateFile",
+            "Creates a file, and its folders.",
+            create_file,
+            inputs(
+                {
+                    "path": _PATH,
+                    "content": content,
+                    "encoding": ENCODING,
+                    "owner": OWNER,
+                    "group": GROUP,
+                    "permissions": PERMISSIONS,
+                    "overwrite": OVERWRITE,
+                },
+                required=("path",),
+            ),
+            unsupported_inputs=POSIX_ONLY,
         ),
     )
 

@@ -31,18 +31,48 @@ from imagesmith.components.actions.shared_inputs import (
 from imagesmith.components.actions.wildcards import star_pattern
 from imagesmith.components.schema import flag, inputs, text
 
+_PATH: Final = text("Path of the folder.", minLength=1)
+
 
 def actions() -> tuple[Action, ...]:
-    path = text("Path of the folder.", minLength=1)
-
     transfer = transfer_inputs("A folder", "The new folder, or its parent when it ends with a separator.")
+    return (
+        *_making_actions(),
+        list_action("CopyFolder", "Copies folders with their contents.", copy_folder, transfer),
+        list_action("MoveFolder", "Moves or renames folders.", move_folder, transfer),
+        list_action(
+            "DeleteFolder",
+            "Deletes a folder; a missing folder is not an error.",
+            delete_folder,
+            inputs(
+                {"path": _PATH, "force": flag("Delete it with its contents.", default=False)}, required=("path",)
+            ),
+        ),
+        list_action(
+            "ListFiles",
+            "Lists the files of a folder.",
+            list_files,
+            inputs(
+                {
+                    "path": _PATH,
+                    "fileNamePattern": text("Pattern of the names; * matches any text.", default="*"),
+                    "recursive": flag("Also list sub-folders.", default=False),
+                },
+                required=("path",),
+            ),
+            outputs=("files",),
+        ),
+    )
+
+
+def _making_actions() -> tuple[Action, ...]:
     return (
         list_action(
             "CreateFolder",
             "Creates a folder, and its parents; the contents of an existing folder are kept.",
             create_folder,
             inputs(
-                {"path": path, "owner": OWNER, "group": GROUP, "permissions": PERMISSIONS, "overwrite": OVERWRITE},
+                {"path": _PATH, "owner": OWNER, "group": GROUP, "permissions": PERMISSIONS, "overwrite": OVERWRITE},
                 required=("path",),
             ),
             unsupported_inputs=POSIX_ONLY,
@@ -60,30 +90,6 @@ def actions() -> tuple[Action, ...]:
                 required=("path", "target"),
             ),
             platforms=NOT_WINDOWS,
-        ),
-        list_action("CopyFolder", "Copies folders with their contents.", copy_folder, transfer),
-        list_action("MoveFolder", "Moves or renames folders.", move_folder, transfer),
-        list_action(
-            "DeleteFolder",
-            "Deletes a folder; a missing folder is not an error.",
-            delete_folder,
-            inputs(
-                {"path": path, "force": flag("Delete it with its contents.", default=False)}, required=("path",)
-            ),
-        ),
-        list_action(
-            "ListFiles",
-            "Lists the files of a folder.",
-            list_files,
-            inputs(
-                {
-                    "path": path,
-                    "fileNamePattern": text("Pattern of the names; * matches any text.", default="*"),
-                    "recursive": flag("Also list sub-folders.", default=False),
-                },
-                required=("path",),
-            ),
-            outputs=("files",),
         ),
     )
 

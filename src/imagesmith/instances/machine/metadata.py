@@ -25,6 +25,7 @@ from typing import Final
 
 from imagesmith import processes
 from imagesmith.instances.network import listen_inside
+from imagesmith.namespaces.entering import entering
 
 ADDRESS: Final = "169.254.169.254"
 PORT: Final = 80
@@ -148,7 +149,7 @@ class MetadataService:
     def __init__(self, guest: GuestMetadata, namespace: Path, *, now: Callable[[], float] = time.time) -> None:
         """`now`: seconds, for the expiry of tokens. Raises OSError, ProcessFailed without the address."""
         processes.check(
-            ["nsenter", f"--net={namespace}", "--", "ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"],
+            [*entering(net=namespace), "ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"],
             what="giving the machine its metadata address", timeout=_TOOL_SECONDS,
         )  # fmt: skip
         self._server = _MetadataServer(guest, listen_inside(namespace, ADDRESS, PORT), now)
