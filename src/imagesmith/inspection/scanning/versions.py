@@ -13,8 +13,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from univers.versions import InvalidVersion, PypiVersion, RpmVersion, SemverVersion
-
 from imagesmith.inspection.scanning.advisories import Event
 from imagesmith.inspection.scanning.apk_versions import apk_key
 
@@ -40,7 +38,7 @@ class VersionOrder:
         if text not in self._parsed:
             try:
                 self._parsed[text] = self._make(text) if 0 < len(text) <= _MAX_VERSION else None
-            except (InvalidVersion, ValueError, TypeError, AttributeError, IndexError):
+            except (ValueError, TypeError, AttributeError, IndexError):
                 self._parsed[text] = None
         return self._parsed[text]
 
@@ -58,6 +56,9 @@ class VersionOrder:
 
 
 def _maker(kind: str) -> _MakeKey:
+    # here, because a server needs it for its first scan only, and its import takes 5 % of the server's start
+    from univers.versions import PypiVersion, RpmVersion, SemverVersion
+
     makers: dict[str, _MakeKey] = {
         "deb": _DebianOrder().key,
         "rpm": RpmVersion,
