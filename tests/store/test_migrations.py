@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from imagesmith.store import migrate, queries, schedules
+from imagesmith.store import inventories, migrate, queries, schedules
 from imagesmith.store.database import Database
 from imagesmith.store.records import Record
 from imagesmith.store.tables import metadata
@@ -106,3 +106,37 @@ def test_the_newest_image_of_a_pipeline_is_found_by_its_source_on_postgresql(pos
         plan = "\n".join(tx.exec_driver_sql(f"EXPLAIN {compiled}").scalars())
     database.close()
     assert "using resources_by_source" in plan and "resources_by_status" not in plan
+
+
+def test_inventories_of_an_earlier_schema_become_rows(database_url: str) -> None:
+    """Beyond one batch, in their order, with the operating system that the image states; and back again."""
+    database = Database(database_url)
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with database.write("schema") as tx:
+        config.attributes["connection"] = tx
+        command.upgrade(config, "0031")
+    old = sa.table("inventories", sa.column("image_arn", sa.Text), sa.column("packages", sa.JSON))
+    rows = {
+        f"image-{number:03}": [{"name": "Jinja2", "kind": "pypi"}, {"name": f"p{number % 3}", "version": "1"}]
+        for number in range(120)
+    }
+    with database.write("s") as tx:
+        tx.execute(sa.insert(old), [{"image_arn": arn, "packages": items} for arn, items in rows.items()])
+        queries.insert(tx, replace(pipeline("x", osVersion="Debian 12"), arn="image-000", slug="x"))
+        queries.insert(tx, replace(pipeline("y", osVersion="Plan 9"), arn="image-001", slug="y"))
+    migrate.upgrade(database)
+    with database.write("s") as tx:
+        assert {arn: inventories.get_inventory(tx, arn) for arn in rows} == rows
+        found = [inventories.system_of(tx, arn) for arn in ("image-000", "image-001", "image-002")]
+        assert found[0] is not None and (found[0]["id"], found[0]["version_id"]) == ("debian", "12")
+        assert found[1:] == [None, None]
+        assert len(list(inventories.packages_named(tx, ["jinja2"], ["pypi"]))) == 1
+        inventories.put_inventory(tx, "image-new", [{"name": "new"}])
+        assert inventories.get_inventory(tx, "image-new") == [{"name": "new"}]
+    with database.write("schema") as tx:
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0031")
+        kept = {row.image_arn: row.packages for row in tx.execute(sa.select(old))}
+    database.close()
+    assert kept == {**rows, "image-new": [{"name": "new"}]}

@@ -10,7 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from imagesmith.store import client_tokens, counters, queries
+from imagesmith.store import client_tokens, counters, inventories, queries
 from imagesmith.store.database import Database, StoreUnavailable
 from imagesmith.store.migrate import upgrade
 from imagesmith.store.queries import Selection
@@ -132,10 +132,10 @@ def test_deleting_a_resource_frees_what_it_needed(database: Database) -> None:
     """Links, plan and inventory go with their resource."""
     with database.write("s") as tx:
         queries.insert(tx, record("web"), ["arn:needed"])
-        queries.put_inventory(tx, record("web").arn, [{"name": "bash", "version": "5"}])
+        inventories.put_inventory(tx, record("web").arn, [{"name": "bash", "version": "5"}])
         queries.delete(tx, record("web").arn)
         assert not queries.is_needed(tx, "arn:needed")
-        assert queries.get_inventory(tx, record("web").arn) is None
+        assert inventories.get_inventory(tx, record("web").arn) is None
 
 
 def test_an_unreachable_database_says_so() -> None:

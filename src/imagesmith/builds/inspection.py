@@ -13,7 +13,6 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from imagesmith.artifacts.referrers import Document, attach
 from imagesmith.build_logs.logs import BuildLog
 from imagesmith.builds.evidence import keep_statement
 from imagesmith.builds.failures import StepFailed
-from imagesmith.builds.stores import advisories_folder
 from imagesmith.builds.work import Work
 from imagesmith.builds.worker_context import WorkerContext, instance_name
 from imagesmith.distribution.destinations.registry import push_built_image
@@ -89,7 +87,7 @@ def keep_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> Invent
     worker_context, plan, cancellation = work.worker_context, work.plan, work.cancellation
     inventory = read_inventory(worker_context, plan, image_id, cancellation)
     worker_context.inspections.put_inventory(
-        plan.image_arn, inventory.rows(), os_version=inventory.system.os_version
+        plan.image_arn, inventory.rows(), os_version=inventory.system.os_version, system=inventory.system.to_json()
     )
     image = DescribedImage.of(plan.layout_reference, artifact.digest, artifact.created, account=plan.account)
     key = SigningKey.open(worker_context.settings.data_dir)
@@ -192,7 +190,7 @@ def make_scanner(settings: Settings) -> Scanner:
     """The scanner that the settings name."""
     chosen = settings.advisories
     if chosen.scanner == "embedded":
-        return EmbeddedScanner(AdvisoryDatabase(advisories_folder(settings)), seconds=chosen.timeout_seconds)
+        return EmbeddedScanner(AdvisoryDatabase.of(settings), seconds=chosen.timeout_seconds)
     make = trivy if chosen.scanner == "trivy" else grype
     return make(chosen.scanner_database, seconds=chosen.timeout_seconds)
 
@@ -247,7 +245,9 @@ def keep_disk_inventory(work: Work, digest: str, made: datetime) -> Inventory | 
     except DiskError as error:
         work.log.line("inventory", f"warning: the packages of the disk cannot be read from outside: {error}")
         return None
-    work.worker_context.inspections.put_inventory(work.plan.image_arn, found["rows"], os_version=found["osVersion"])
+    work.worker_context.inspections.put_inventory(
+        work.plan.image_arn, found["rows"], os_version=found["osVersion"], system=found.get("system")
+    )
     work.log.line("inventory", found["words"])
     return Inventory.of_rows(OsRelease(**found.get("system", {})), found["rows"])
 
@@ -263,10 +263,7 @@ def _disk_inventory(work: Work, digest: str, started: datetime) -> dict[str, Any
     image = DescribedImage.of(work.plan.layout_reference, digest, iso_instant(started), account=work.plan.account)
     disks.attach(digest, "cyclonedx.json", cyclonedx_document(image, inventory, work.cancellation))
     disks.attach(digest, "spdx.json", spdx_document(image, inventory, work.cancellation))
-    kept = {
-        "rows": inventory.rows(), "osVersion": inventory.system.os_version, "words": inventory.summary(),
-        "system": asdict(inventory.system),
-    }  # fmt: skip
+    kept = inventory.to_json()
     disks.attach(digest, _INVENTORY, json.dumps(kept).encode())
     return kept
 

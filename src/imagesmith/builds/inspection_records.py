@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from imagesmith.store import queries
+from imagesmith.store import inventories, queries
 from imagesmith.store.database import Database
 from imagesmith.store.findings import put_findings
 from imagesmith.store.patience import persistent
@@ -27,9 +27,17 @@ class InspectionRecords:
     clock: Callable[[], datetime]
 
     @persistent
-    def put_inventory(self, image_arn: str, packages: Sequence[Mapping[str, Any]], *, os_version: str) -> None:
+    def put_inventory(
+        self,
+        image_arn: str,
+        packages: Sequence[Mapping[str, Any]],
+        *,
+        os_version: str,
+        system: Mapping[str, str] | None = None,
+    ) -> None:
+        """Store what an image contains; `system` as OsRelease has it: without it advisories cannot be looked up."""
         with self._scope(image_arn) as tx:
-            queries.put_inventory(tx, image_arn, packages)
+            inventories.put_inventory(tx, image_arn, packages, system)
             record = queries.get(tx, image_arn)
             if record is not None and os_version:
                 queries.replace(tx, replace(record, document={**record.document, "osVersion": os_version}))

@@ -5,11 +5,13 @@ a condition     a finding that counts and is worse than maximumSeverityLabel fai
                 and so does a failed scan, whose findings are unknown
 no severity     no source ranks a finding that counts: with a fix it fails the image, as it may be the worst and
                 an update removes it; without a fix it is only logged, as otherwise no image could pass
+a verdict       a package that a verdict (VEX) calls not_affected or fixed does not count; the finding stays stored
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from imagesmith.builds import inspection
 from imagesmith.builds.failures import StepFailed
@@ -17,6 +19,7 @@ from imagesmith.builds.work import Work
 from imagesmith.inspection.scanning.findings import Finding
 from imagesmith.inspection.scanning.severities import SEVERITIES
 from imagesmith.recipes.plan import PlannedScan
+from imagesmith.vulnerabilities.verdicts import Verdicts
 
 _NAMED = 5
 """Greatest number of findings in a reason; the log has all."""
@@ -31,14 +34,15 @@ def scan_on_demand(work: Work, wanted: PlannedScan, digest: str) -> None:
         if wanted.maximum_severity:
             raise
         return
-    unknown = [item.vulnerability_id for item in report.findings if is_left_open(item, wanted)]
+    findings = _open_findings(work, report.findings)
+    unknown = [item.vulnerability_id for item in findings if is_left_open(item, wanted)]
     if unknown:
         work.log.line(
             "scan",
             f"warning: {_list_some(unknown)} has no severity and no fix: not compared with "
             f"{wanted.maximum_severity}",
         )
-    over = [finding for finding in report.findings if exceeds(finding, wanted)]
+    over = [finding for finding in findings if exceeds(finding, wanted)]
     for finding in over:
         work.log.line("scan", f"{finding.severity} {finding.vulnerability_id}: {finding.remediation}")
     if over:
@@ -49,6 +53,23 @@ def scan_on_demand(work: Work, wanted: PlannedScan, digest: str) -> None:
             f"the scan found vulnerabilities worse than {wanted.maximum_severity}{or_unranked}: {named}; "
             "update the packages, or raise scanResultCondition.maximumSeverityLabel"
         )
+
+
+def _open_findings(work: Work, findings: Sequence[Finding]) -> list[Finding]:
+    """The findings without the packages that a verdict (VEX) settles; the log names each verdict."""
+    database = work.worker_context.outcomes.database
+    verdicts = database.query(lambda tx: Verdicts(tx, work.plan.image_arn))
+    left: list[Finding] = []
+    for finding in findings:
+        # by its own name alone: advisories list vulnerabilities as related that are others
+        settled = {item: verdicts.find([finding.vulnerability_id], item.package) for item in finding.packages}
+        for item, verdict in settled.items():
+            if verdict is not None and verdict.settles:
+                work.log.line("scan", f"{finding.vulnerability_id} in {item.name}: {verdict.reason}")
+        packages = tuple(item for item, verdict in settled.items() if verdict is None or not verdict.settles)
+        if packages:
+            left.append(replace(finding, packages=packages))
+    return left
 
 
 def exceeds(finding: Finding, wanted: PlannedScan) -> bool:

@@ -37,7 +37,3 @@ def open_layout(settings: Settings, exchange: Exchange | None) -> OciLayout:
 
 def open_disks(settings: Settings, exchange: Exchange | None) -> DiskStore:
     return DiskStore(settings.data_dir / "disks", obtain=None if exchange is None else exchange.obtain_disk)
-
-
-def advisories_folder(settings: Settings) -> Path:
-    return settings.data_dir / "advisories"

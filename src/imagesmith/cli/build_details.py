@@ -8,7 +8,7 @@ from typing import Any
 
 from imagesmith.cli.store import has_store, opened_store
 from imagesmith.settings import Settings
-from imagesmith.store import queries, stored_builds
+from imagesmith.store import inventories, stored_builds
 from imagesmith.store.build_outcome import BuildOutcome
 
 
@@ -35,7 +35,7 @@ def read_details(settings: Settings, image_arn: str) -> BuildDetails:
         return BuildDetails()
     with opened_store(settings) as tx:
         build = stored_builds.get_build(tx, image_arn)
-        packages = queries.get_inventory(tx, image_arn)
+        packages = inventories.get_inventory(tx, image_arn)
     outcome = build.outcome if build else BuildOutcome()
     return BuildDetails(
         digest=outcome.digest,

@@ -34,9 +34,9 @@ def list_events(count: int, data_dir: Path, as_json: bool) -> None:
       imagesmith event list --data-dir ./data
       imagesmith event list --json --data-dir ./data | jq '.[].detail'
 
-    Events are kept for 90 days. Reads the store, so no server needs to run. Three kinds are written: an
-    image entered a state, a step of a workflow waits for an answer, and a pipeline was disabled because it failed
-    too often.
+    Events are kept for 90 days. Reads the store, so no server needs to run. Four kinds are written: an
+    image entered a state, a step of a workflow waits for an answer, a pipeline was disabled because it failed
+    too often, and advisories name a vulnerability of an image that was built before.
     """
     settings = settings_of(data_dir)
     with opened_store(settings) as tx:

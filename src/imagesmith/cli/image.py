@@ -45,6 +45,13 @@ _MORE = (
         "attest",
         "Attach inventory, provenance and signature to an image of a registry, again or for the first time.",
     ),
+    ("image_ancestry", "ancestry", "Show what an image is built on, up to the base, and what is built on it."),
+    (
+        "image_ancestry",
+        "revoke",
+        "Revoke an image and everything that is built on it: no run and no distribution may use them.",
+    ),
+    ("image_ancestry", "unrevoke", "Withdraw the revocation of an image; its children may be used again too."),
     ("image_steps", "steps", "Show the workflow steps of a build: state, time and failures."),
     ("image_steps", "approve", "Resume a build that waits for an action."),
     (

@@ -35,7 +35,9 @@ _SUMMARIES = {
     "event": "Show the events of this account.",
     "backup": "Back up a data directory while its server runs.",
     "restore": "Restore a backup into an empty data directory.",
+    "cve": "Show which of all images have the vulnerability NAME, where they run on and what mends them.",
     "advisories": "Import security advisories: OSV documents and the Debian security tracker.",
+    "vex": "State which vulnerabilities do not affect which images; read and write OpenVEX.",
     "doctor": "Try every tool and kernel feature that builds need; exit 1 when a needed one fails.",
 }
 """The first sentence of each command's help: otherwise the list of commands would import all of them."""

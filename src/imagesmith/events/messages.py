@@ -20,7 +20,9 @@ from imagesmith.values.names import canonical_json, iso_instant
 
 IMAGE_STATE_CHANGE: Final = "EC2 Image Builder Image State Change"
 PIPELINE_DISABLED: Final = "EC2 Image Builder Image Pipeline Automatically Disabled"
+CVE_DETECTED: Final = "EC2 Image Builder CVE Detected"
 STEP_WAITING: Final = "EC2 Image Builder Workflow Step Waiting"
+_MOST_IDS: Final = 100
 _IDS: Final = uuid.UUID("6f6b6c0e-5d5a-5a58-9b7e-1f0c5f6a7d11")
 
 
@@ -45,6 +47,25 @@ def step_waiting(step: StepExecution, workflow_arn: str, *, moment: datetime) ->
         "workflow-step-name": step.state.name,
     }
     return _event(step, STEP_WAITING, [step.image_arn, workflow_arn], detail, moment)
+
+
+def cve_detected(
+    image: Record, counts: Mapping[str, int], vulnerabilities: Sequence[str], *, moment: datetime
+) -> Event:
+    """Vulnerabilities of an image became known after its build (spec/api.md 7.1).
+
+    `counts`: severity -> number. AWS's `resource-id` is the instance that was scanned; here no instance runs, so it
+    is the image. `vulnerability-ids` is an addition: the first of them, worst first.
+    """
+    detail = {
+        "resource-id": image.arn,
+        "finding-severity-counts": {
+            "all": sum(counts.values()),
+            **{label: counts.get(label.upper(), 0) for label in ("critical", "high", "medium")},
+        },
+        "vulnerability-ids": list(vulnerabilities[:_MOST_IDS]),
+    }
+    return _event(image, CVE_DETECTED, [image.arn, *([image.source] if image.source else [])], detail, moment)
 
 
 def envelope(event: Event) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.inspection.apk import read_apk
@@ -39,6 +40,12 @@ class Inventory:
     def of_rows(cls, system: OsRelease, rows: Sequence[Mapping[str, str]]) -> Inventory:
         """The inventory that was stored as rows, without its problems."""
         return cls(system, tuple(Package(**row) for row in rows))
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for a cache. Caches of earlier versions have no `system`."""
+        return {
+            "rows": self.rows(), "osVersion": self.system.os_version, "words": self.summary(),
+            "system": self.system.to_json(),
+        }  # fmt: skip
 
     def summary(self) -> str:
         """`92 deb, 3 pypi packages on Debian 12`, and the unreadable parts."""

@@ -59,6 +59,9 @@ class OsRelease:
     like: str = ""
     """Identities of the systems that it is derived from, separated by blanks."""
 
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
     @property
     def os_version(self) -> str:
         """The short form that the API shows as `osVersion`: `Debian 12`, `Amazon Linux 2023`, `Alpine 3.20`."""

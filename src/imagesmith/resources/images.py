@@ -20,7 +20,7 @@ from imagesmith.resources.roles import check_role
 from imagesmith.resources.run_plans import RunOrder
 from imagesmith.resources.runs import start_run
 from imagesmith.resources.shared import is_shared
-from imagesmith.store import queries, stored_builds
+from imagesmith.store import inventories, queries, stored_builds
 from imagesmith.store.image_removal import forget_image
 from imagesmith.store.records import Record
 from imagesmith.values.api import ApiDocument, ApiRequest, ApiResponse
@@ -141,6 +141,6 @@ def _with_current_layout(call: Call, shown: Mapping[str, Any]) -> ApiDocument:
 def list_packages(call: Call, request: ApiRequest) -> ApiResponse:
     """The package inventory captured at build time; empty when none was collected."""
     record = find(call, request[_ARN], path=_ARN, kind=KIND)
-    packages = queries.get_inventory(call.tx, record.arn) or []
+    packages = inventories.get_inventory(call.tx, record.arn) or []
     shown = [{"packageName": item["name"], "packageVersion": item["version"]} for item in packages]
     return list_values(call, shown, key="imagePackageList")

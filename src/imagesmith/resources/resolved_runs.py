@@ -16,6 +16,7 @@ from imagesmith.resources.run_members import check_references, stored_document
 from imagesmith.store import stored_builds
 from imagesmith.store.parameters import get_parameter
 from imagesmith.store.records import Record
+from imagesmith.store.revocations import revocation_of
 from imagesmith.values.api import ApiDocument, ApiRequest
 from imagesmith.values.states import ImageStatus, ResourceStatus
 
@@ -98,6 +99,9 @@ def planned_image(call: Call, text: str, *, path: str) -> tuple[PlannedParent, R
     if record.status not in (ImageStatus.AVAILABLE, ImageStatus.DEPRECATED):
         noun = "parent image" if path == "parentImage" else "image"
         raise invalid_request(f"The {noun} {record.arn} is {record.status}, so it cannot be built on.")
+    revoked = revocation_of(call.tx, record.arn)
+    if revoked is not None:
+        raise invalid_request(f"{revoked.sentence(record.arn)}. Withdraw it with imagesmith image unrevoke.")
     if record.account == MANAGED_OWNER:
         return PlannedParent("managed", record.arn, source=call.managed.sources[record.slug]), record
     build = stored_builds.get_build(call.tx, record.arn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from imagesmith.store.records import Cursor, from_microseconds, microseconds
 from imagesmith.store.tables import findings
+from imagesmith.values.chunks import in_chunks
 
 Column = Literal["account", "image_arn", "pipeline_arn", "vulnerability_id", "severity"]
 """Columns that findings can be selected and counted by."""
@@ -64,6 +65,23 @@ def put_findings(
 
 def forget_findings(tx: Connection, image_arn: str) -> None:
     tx.execute(sa.delete(findings).where(findings.c.image_arn == image_arn))
+
+
+def known_findings(tx: Connection, arns: Iterable[str]) -> set[tuple[str, str]]:
+    """(image, vulnerability) of what scans of these images found."""
+    query = sa.select(findings.c.image_arn, findings.c.vulnerability_id)
+    found: set[tuple[str, str]] = set()
+    for chunk in in_chunks(arns, 500):
+        rows = tx.execute(query.where(findings.c.image_arn.in_(chunk)))
+        found.update((row.image_arn, row.vulnerability_id) for row in rows)
+    return found
+
+
+def images_with_finding(tx: Connection, names: Sequence[str]) -> list[str]:
+    """The images in which a scan found a vulnerability of one of these names."""
+    return list(
+        tx.scalars(sa.select(findings.c.image_arn).where(findings.c.vulnerability_id.in_(names)).distinct())
+    )
 
 
 def findings_page(

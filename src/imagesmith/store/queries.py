@@ -1,4 +1,4 @@
-"""Typed queries on resources and their links and inventories, within an open unit of work."""
+"""Typed queries on resources and their links, within an open unit of work."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import IntegrityError
 
+from imagesmith.store.ancestry import forget_lineage
 from imagesmith.store.internal_members import InternalMembers, without_internal_members
+from imagesmith.store.inventories import forget_inventory
 from imagesmith.store.prepared import Prepared
 from imagesmith.store.records import Cursor, Record, from_microseconds, microseconds
-from imagesmith.store.tables import builds, inventories, links, resource_policies, resources
+from imagesmith.store.tables import builds, links, resource_policies, resources
 from imagesmith.store.upsert import inserting
 from imagesmith.values.api import ApiDocument
 from imagesmith.values.version import Version
@@ -145,11 +147,12 @@ def replace_documents(tx: Connection, changed: Sequence[Record]) -> None:
 
 
 def delete(tx: Connection, arn: str) -> None:
-    """Remove a resource, its links, its plan, its inventory and its policy."""
+    """Remove a resource, its links, its plan, its inventory, its place in the ancestry and its policy."""
     tx.execute(sa.delete(resources).where(resources.c.arn == arn))
     tx.execute(sa.delete(links).where(links.c.from_arn == arn))
     tx.execute(sa.delete(builds).where(builds.c.image_arn == arn))
-    tx.execute(sa.delete(inventories).where(inventories.c.image_arn == arn))
+    forget_inventory(tx, arn)
+    forget_lineage(tx, arn)
     tx.execute(sa.delete(resource_policies).where(resource_policies.c.arn == arn))
 
 
@@ -202,19 +205,20 @@ def by_status(tx: Connection, kind: str, statuses: Sequence[str]) -> list[Record
     return [_record(row) for row in tx.execute(query.order_by(resources.c.created))]
 
 
+def newest_available(tx: Connection, sources: Sequence[str]) -> dict[str, str]:
+    """Pipeline -> the ARN of its newest AVAILABLE image, for those that have one."""
+    table = resources
+    query = (
+        sa.select(table.c.source, table.c.arn)
+        .where(table.c.source.in_(sources), table.c.status == "AVAILABLE", table.c.kind == "image")
+        .order_by(table.c.created, table.c.arn)
+    )
+    return {row.source: row.arn for row in tx.execute(query)}
+
+
 def newest_of_source(tx: Connection, source: str) -> Record | None:
     row = tx.execute(_NEWEST_OF_SOURCE, {"wanted": source}).first()
     return None if row is None else _record(row)
-
-
-def put_inventory(tx: Connection, image_arn: str, packages: Sequence[Mapping[str, Any]]) -> None:
-    tx.execute(sa.delete(inventories).where(inventories.c.image_arn == image_arn))
-    tx.execute(sa.insert(inventories).values(image_arn=image_arn, packages=[dict(item) for item in packages]))
-
-
-def get_inventory(tx: Connection, image_arn: str) -> Sequence[ApiDocument] | None:
-    row = tx.execute(sa.select(inventories.c.packages).where(inventories.c.image_arn == image_arn)).first()
-    return None if row is None else list(row.packages)
 
 
 def _conditions(selection: Selection) -> list[sa.ColumnElement[bool]]:

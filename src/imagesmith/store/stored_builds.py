@@ -8,6 +8,7 @@ from dataclasses import replace as replace_members
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from imagesmith.store import ancestry
 from imagesmith.store.build_outcome import BuildOutcome, Retry
 from imagesmith.store.prepared import Prepared
 from imagesmith.store.records import Build
@@ -37,6 +38,18 @@ def put_builds(tx: Connection, plans: Sequence[Build]) -> None:
         for build in plans
     ]
     _PUT_BUILDS.write(tx, values)
+    ancestry.put_lineages(tx, [_lineage(build) for build in plans])
+
+
+def _lineage(build: Build) -> ancestry.Lineage:
+    outcome = build.outcome
+    return ancestry.planned_lineage(
+        build.image_arn, build.plan, digest=outcome.digest, parent_digest=_parent_digest(outcome)
+    )
+
+
+def _parent_digest(outcome: BuildOutcome) -> str:
+    return outcome.parent_digest or outcome.parent.digest
 
 
 def get_build(tx: Connection, image_arn: str) -> Build | None:
@@ -53,8 +66,12 @@ def change_outcome(
     row = _GET_OUTCOME.first(tx, {"wanted": image_arn})
     if row is None:
         return None
-    outcome = change(BuildOutcome.from_json(row.outcome))
+    before = BuildOutcome.from_json(row.outcome)
+    outcome = change(before)
     _SET_OUTCOME.run(tx, {"changed": image_arn, "outcome": outcome.to_json()})
+    digests = outcome.digest, _parent_digest(outcome)
+    if digests != (before.digest, _parent_digest(before)):
+        ancestry.set_digests(tx, image_arn, digest=digests[0], parent_digest=digests[1])
     return outcome
 
 

@@ -5,7 +5,9 @@
     tokens         idempotency: client token -> the first answer
     counters       build numbers that were handed out; a number is never used twice
     builds         the plan of a build, its outcome, and whether its cancel was requested
-    inventories    packages found in an image
+    packages, inventories, inventory_packages, exposures   see package_tables.py
+    ancestry, revocations   see ancestry_tables.py
+    vex_statements          see vex_tables.py
     schedules      the armed pipelines: next fire time, and the moment that it was computed from
     findings       findings of scans of an image, one row per vulnerability
     amis           the catalog: AMI ids of an account and region, and their disks
@@ -33,11 +35,14 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from imagesmith.store import account_tables
+from imagesmith.store import ancestry_tables as ancestry_tables
+from imagesmith.store import package_tables as package_tables
+from imagesmith.store import vex_tables as vex_tables
 from imagesmith.store.columns import number as _number
 from imagesmith.store.columns import text as _text
 
 metadata = account_tables.metadata
-"""All tables, those of account_tables.py too."""
+"""All tables, those of the modules that are imported here too."""
 
 resources = sa.Table(
     "resources",
@@ -107,13 +112,6 @@ builds = sa.Table(
     sa.Column("plan", sa.JSON, nullable=False),
     sa.Column("outcome", sa.JSON, nullable=False),
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
-)
-
-inventories = sa.Table(
-    "inventories",
-    metadata,
-    _text("image_arn", primary_key=True),
-    sa.Column("packages", sa.JSON, nullable=False),
 )
 
 schedules = sa.Table(

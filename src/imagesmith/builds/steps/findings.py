@@ -19,7 +19,9 @@ def collect_metadata(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
             storage.sealed, container.namespace, container.root, scratch, run.cancellation
         )
     os_version = inventory.system.os_version
-    run.worker_context.inspections.put_inventory(run.plan.image_arn, inventory.rows(), os_version=os_version)
+    run.worker_context.inspections.put_inventory(
+        run.plan.image_arn, inventory.rows(), os_version=os_version, system=inventory.system.to_json()
+    )
     run.log.line("inventory", inventory.summary())
     return Outcome({"osVersion": os_version, "associationId": run.command_id})
 

@@ -16,6 +16,7 @@ from imagesmith.builds.failures import StepFailed, explain
 from imagesmith.builds.inspection import inventory_reported
 from imagesmith.builds.machine_output import register_disk
 from imagesmith.builds.machine_source import Source, ami_source, output_source, parent_source, planned
+from imagesmith.builds.revoked_parents import refuse_revoked_parent
 from imagesmith.builds.steps import no_boot
 from imagesmith.builds.steps.context import Outcome, StepRun
 from imagesmith.builds.steps.findings import collect_metadata as collect_container_metadata
@@ -52,9 +53,11 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     override = str(inputs.get("imageIdOverride", ""))
     if override:
         source = ami_source(run, override)
+        refuse_revoked_parent(run, source.disk.digest)
     elif run.type == "BUILD" or not run.digest:
         with run.timed("parent"):
             source = parent_source(run)
+        refuse_revoked_parent(run, source.disk.digest)
         update = BuildUpdate(parent=BuildParent(digest=source.disk.digest, image=run.plan.parent.reference))
     else:
         source = output_source(run, run.output_digest())
@@ -85,13 +88,12 @@ def collect_metadata(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     machine = run.attach_machine(inputs)
     values = _cached_values(run, machine, "inventory")
     if not values:
-        inventory = _inventory(run, machine)
-        values = {
-            "rows": inventory.rows(), "osVersion": inventory.system.os_version, "words": inventory.summary(),
-        }  # fmt: skip
+        values = _inventory(run, machine).to_json()
         if machine.disk.state is not None:
             disk_cache.keep_values(run, machine.disk.state, "inventory", values, now=run.worker_context.clock())
-    run.worker_context.inspections.put_inventory(run.plan.image_arn, values["rows"], os_version=values["osVersion"])
+    run.worker_context.inspections.put_inventory(
+        run.plan.image_arn, values["rows"], os_version=values["osVersion"], system=values.get("system")
+    )
     run.log.line("inventory", values["words"])
     return Outcome({"osVersion": values["osVersion"], "associationId": run.command_id})
 

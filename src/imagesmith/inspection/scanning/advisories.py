@@ -8,7 +8,7 @@ Record      one document: its name in the feed, its time of modification, and un
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -103,6 +103,16 @@ class AdvisoryRecord:
     advisory: Advisory | None
     affected: tuple[Affected, ...] = ()
     withdrawn: bool = False
+    names: tuple[str, ...] = ()
+    """Every name of the vulnerabilities that it is about; `related` of an advisory may have others too."""
+
+
+def rated(advisory: Advisory, affected: Affected) -> Advisory:
+    """An advisory with the severity that it has for one of its packages."""
+    own = affected.rating
+    if own is None:
+        return advisory
+    return replace(advisory, severity=own.severity, vendor_severity=own.label, cvss=own.cvss or advisory.cvss)
 
 
 def instant(text: str) -> int:

@@ -5,6 +5,10 @@
                            advisories  one row per document; its text, as JSON, is empty when it is withdrawn
                            affected    (ecosystem, package) -> advisory and ranges, clustered by that key; `fixed`
                                        alone is the most frequent range: all versions below it
+                           names       every name of a vulnerability -> the advisories about it
+
+A row of `advisories` is `matched` once the packages of all images were compared with it. Its
+`digest` is that of what a comparison reads, so that a record which a new import brings unchanged stays matched.
 
 One import is one transaction that replaces the earlier records of the same source: after a kill at any moment the
 old data is still there, and a concurrent scan sees either the old or the new data. Several sources may contain one
@@ -15,7 +19,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -23,28 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from imagesmith.inspection.scanning.advisories import Advisory, AdvisoryRecord, Affected, Event, Rating
-from imagesmith.values.names import iso_instant
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS feeds (
-    id INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE, imported TEXT NOT NULL, advisories INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS advisories (
-    id INTEGER PRIMARY KEY, feed INTEGER NOT NULL, document TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS advisories_by_feed ON advisories (feed);
-CREATE TABLE IF NOT EXISTS affected (
-    ecosystem TEXT NOT NULL, name TEXT NOT NULL, advisory INTEGER NOT NULL, part INTEGER NOT NULL,
-    fixed TEXT NOT NULL, ranges TEXT NOT NULL, PRIMARY KEY (ecosystem, name, advisory, part)) WITHOUT ROWID;
-"""
-_VERSION = 1
-_UPGRADE = """
-ALTER TABLE advisories ADD COLUMN key TEXT NOT NULL DEFAULT '';
-ALTER TABLE advisories ADD COLUMN modified INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE affected ADD COLUMN current INTEGER NOT NULL DEFAULT 1;
-ALTER TABLE affected ADD COLUMN rating TEXT NOT NULL DEFAULT '';
-ALTER TABLE affected ADD COLUMN stream TEXT NOT NULL DEFAULT '';
-CREATE INDEX advisories_by_key ON advisories (key, modified) WHERE key != '';
-"""
-"""The additions of version 1 to version 0; records of version 0 have no key, and stay until their next import."""
+from imagesmith.inspection.scanning.database_schema import prepare
+from imagesmith.settings import Settings
+from imagesmith.values.json_text import json_bytes
+from imagesmith.values.names import iso_instant, sha256_hex
 
 _SUPERSEDED = """
     SELECT id FROM (
@@ -52,6 +38,13 @@ _SUPERSEDED = """
         FROM advisories WHERE key != '')
     WHERE rank > 1"""
 """Documents that a later one replaces."""
+
+_KEEP_MATCHED = (
+    "CREATE TEMP TABLE matched_before AS SELECT DISTINCT digest FROM advisories WHERE feed = ? AND matched"
+)
+_STILL_MATCHED = """
+    UPDATE advisories SET matched = 1
+    WHERE feed = ? AND digest != '' AND digest IN (SELECT digest FROM matched_before)"""
 
 _BUSY_SECONDS = 60
 _BATCH = 2000
@@ -92,9 +85,10 @@ class AdvisoryDatabase:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "advisories.sqlite"
 
-    @property
-    def exists(self) -> bool:
-        return self.path.exists()
+    @classmethod
+    def of(cls, settings: Settings) -> AdvisoryDatabase:
+        """The database of a data directory."""
+        return cls(settings.data_dir / "advisories")
 
     def replace(self, source: str, found: Iterable[AdvisoryRecord], now: datetime) -> int:
         """Replace the records of a source; returns how many hold an advisory."""
@@ -105,6 +99,10 @@ class AdvisoryDatabase:
                 connection.execute(
                     "DELETE FROM affected WHERE advisory IN (SELECT id FROM advisories WHERE feed = ?)", row
                 )
+                connection.execute(_KEEP_MATCHED, row)
+                connection.execute(
+                    "DELETE FROM names WHERE advisory IN (SELECT id FROM advisories WHERE feed = ?)", row
+                )
                 connection.execute("DELETE FROM advisories WHERE feed = ?", row)
                 connection.execute("DELETE FROM feeds WHERE id = ?", row)
             cursor = connection.execute(
@@ -113,12 +111,23 @@ class AdvisoryDatabase:
             feed = int(cursor.lastrowid or 0)
             count = _insert(connection, feed, found)
             connection.execute("UPDATE feeds SET advisories = ? WHERE id = ?", (count, feed))
+            if row is not None:
+                connection.execute(_STILL_MATCHED, (feed,))
+                connection.execute("DROP TABLE matched_before")
             _mark_current(connection)
         return count
 
+    def mark_matched(self, records: Mapping[int, str]) -> None:
+        """Record that the packages of all images were compared with these records: number -> digest.
+
+        A number may be that of another record by now, because an import replaces records.
+        """
+        with self._open(write=True) as connection:
+            connection.executemany("UPDATE advisories SET matched = 1 WHERE id = ? AND digest = ?", records.items())
+
     def status(self) -> AdvisoryStatus:
         """Feeds and ecosystems; both empty before the first import."""
-        if not self.exists:
+        if not self.path.exists():
             return AdvisoryStatus(str(self.path), (), {})
         with self._open() as connection:
             feeds = connection.execute("SELECT source, imported, advisories FROM feeds ORDER BY source").fetchall()
@@ -131,7 +140,7 @@ class AdvisoryDatabase:
     @contextmanager
     def reader(self) -> Iterator[AdvisoryReader]:
         """Open one consistent view. Raises AdvisoriesError when nothing was imported yet."""
-        if not self.exists:
+        if not self.path.exists():
             raise AdvisoriesError("no advisories have been imported")
         with self._open() as connection:
             connection.execute("BEGIN")
@@ -143,7 +152,7 @@ class AdvisoryDatabase:
         try:
             connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
-            _prepare(connection)
+            prepare(connection)
             if write:
                 connection.execute("BEGIN IMMEDIATE")
             yield connection
@@ -177,74 +186,79 @@ class AdvisoryReader:
 
     def affecting(self, ecosystem: str, name: str) -> Iterator[tuple[int, Affected]]:
         """The advisories about a package: their numbers and affected versions."""
-        query = """
-            SELECT advisory, fixed, ranges, rating, stream FROM affected
-            WHERE ecosystem = ? AND name = ? AND current"""
-        for number, fixed, text, rated, stream in self._connection.execute(query, (ecosystem, name)):
+        where = "ecosystem = ? AND name = ? AND current"
+        return self._affected(where, (ecosystem, name))
+
+    def affected_by(self, numbers: Sequence[int]) -> Iterator[tuple[int, Affected]]:
+        """The packages that records name: their numbers and affected versions; nothing of superseded records."""
+        for number in numbers:
+            yield from self._affected("advisory = ? AND current", (number,))
+
+    def named(self, name: str) -> list[int]:
+        """The records about a vulnerability, by any of its names."""
+        query = "SELECT advisory FROM names WHERE name = ? ORDER BY advisory"
+        return [number for (number,) in self._connection.execute(query, (name,))]
+
+    def unmatched(self, limit: int) -> dict[int, str]:
+        """The next records that were not compared with the packages of images: number -> digest."""
+        query = "SELECT id, digest FROM advisories WHERE NOT matched ORDER BY id LIMIT ?"
+        return dict(self._connection.execute(query, (limit,)))
+
+    def _affected(self, where: str, values: tuple[object, ...]) -> Iterator[tuple[int, Affected]]:
+        query = f"SELECT advisory, ecosystem, name, fixed, ranges, rating, stream FROM affected WHERE {where}"  # noqa: S608
+        for number, ecosystem, name, fixed, text, rated, stream in self._connection.execute(query, values):
             rating = Rating.from_json(json.loads(rated)) if rated else None
-            if fixed:
-                ranges: Ranges = ((_BEGINNING, ("fixed", fixed)),)
-                yield number, Affected(ecosystem, name, ranges, rating=rating, stream=stream)
-            else:
-                kept, versions = json.loads(text)
+            ranges: Ranges = ((_BEGINNING, ("fixed", fixed)),)
+            versions: tuple[str, ...] = ()
+            if not fixed:
+                kept, listed = json.loads(text)
                 ranges = tuple(tuple((kind, version) for kind, version in events) for events in kept)
-                yield (
-                    number,
-                    Affected(
-                        ecosystem=ecosystem,
-                        name=name,
-                        ranges=ranges,
-                        versions=tuple(versions),
-                        rating=rating,
-                        stream=stream,
-                    ),
-                )
+                versions = tuple(listed)
+            yield number, Affected(ecosystem, name, ranges, versions, rating=rating, stream=stream)
 
     def advisory(self, number: int) -> Advisory:
+        return self.advisories([number])[number]
+
+    def advisories(self, numbers: Sequence[int]) -> dict[int, Advisory]:
+        """The advisories of those records that hold one: others withdraw an earlier record."""
         query = "SELECT document FROM advisories WHERE id = ?"
-        return Advisory.from_json(json.loads(self._connection.execute(query, (number,)).fetchone()[0]))
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    """Bring the schema up to date; safe when several open an old file at once."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version >= _VERSION:
-        return
-    connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    for statement in _UPGRADE.split(";")[:-1] if version < _VERSION else ():
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {_VERSION}")
-    connection.execute("COMMIT")
+        texts = {number: self._connection.execute(query, (number,)).fetchone()[0] for number in numbers}
+        return {number: Advisory.from_json(json.loads(text)) for number, text in texts.items() if text}
 
 
 def _insert(connection: sqlite3.Connection, feed: int, found: Iterable[AdvisoryRecord]) -> int:
     (highest,) = connection.execute("SELECT coalesce(max(id), 0) FROM advisories").fetchone()
     count = 0
-    documents: list[tuple[int, int, str, str, int]] = []
+    documents: list[tuple[int, int, str, str, int, str]] = []
+    names: list[tuple[str, int]] = []
     rows: list[tuple[str, str, int, int, str, str, str, str]] = []
     for number, record in enumerate(found, highest + 1):
         advisory = record.advisory
         count += advisory is not None
         text = "" if advisory is None else json.dumps(advisory.to_json(), separators=(",", ":"))
-        documents.append((number, feed, text, record.key, record.modified))
+        documents.append((number, feed, text, record.key, record.modified, _digest(record)))
+        if advisory is not None:
+            names += [(name, number) for name in {advisory.id, *record.names}]
         for part, item in enumerate(record.affected):
             fixed = _fixed_only(item)
             ranges = "" if fixed else json.dumps([item.ranges, item.versions], separators=(",", ":"))
             rating = "" if item.rating is None else json.dumps(item.rating.to_json(), separators=(",", ":"))
             rows.append((item.ecosystem, item.name, number, part, fixed, ranges, rating, item.stream))
         if len(documents) >= _BATCH:
-            _flush(connection, documents, rows)
-    _flush(connection, documents, rows)
+            _flush(connection, documents, rows, names)
+    _flush(connection, documents, rows, names)
     return count
 
 
 def _mark_current(connection: sqlite3.Connection) -> None:
     """Mark the last modified record of every document as current, after a source was added or removed."""
     connection.execute(f"CREATE TEMP TABLE superseded AS {_SUPERSEDED}")
+    again = "NOT current AND advisory NOT IN (SELECT id FROM superseded)"
+    # what was superseded until now may be news for images that were built since
     connection.execute(
-        "UPDATE affected SET current = 1 WHERE NOT current AND advisory NOT IN (SELECT id FROM superseded)"
+        f"UPDATE advisories SET matched = 0 WHERE id IN (SELECT advisory FROM affected WHERE {again})"  # noqa: S608
     )
+    connection.execute(f"UPDATE affected SET current = 1 WHERE {again}")  # noqa: S608
     connection.execute("UPDATE affected SET current = 0 WHERE current AND advisory IN (SELECT id FROM superseded)")
     connection.execute("DROP TABLE superseded")
 
@@ -257,10 +271,23 @@ def _fixed_only(item: Affected) -> str:
     return version if first == _BEGINNING and kind == "fixed" else ""
 
 
-def _flush(connection: sqlite3.Connection, documents: list[Any], rows: list[Any]) -> None:
+def _digest(record: AdvisoryRecord) -> str:
+    """The digest of what a comparison reads: another wording of a description is not news."""
+    advisory = record.advisory
+    if advisory is None:
+        return ""
+    affected = [
+        [item.ecosystem, item.name, item.ranges, item.versions, item.stream, item.rating and item.rating.severity]
+        for item in record.affected
+    ]
+    return sha256_hex(json_bytes([advisory.id, advisory.severity, affected]))
+
+
+def _flush(connection: sqlite3.Connection, documents: list[Any], rows: list[Any], names: list[Any]) -> None:
     connection.executemany(
-        "INSERT INTO advisories (id, feed, document, key, modified) VALUES (?, ?, ?, ?, ?)", documents
+        "INSERT INTO advisories (id, feed, document, key, modified, digest) VALUES (?, ?, ?, ?, ?, ?)", documents
     )
+    connection.executemany("INSERT OR IGNORE INTO names (name, advisory) VALUES (?, ?)", names)
     connection.executemany(
         "INSERT INTO affected (ecosystem, name, advisory, part, fixed, ranges, rating, stream) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -268,3 +295,4 @@ def _flush(connection: sqlite3.Connection, documents: list[Any], rows: list[Any]
     )
     documents.clear()
     rows.clear()
+    names.clear()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from imagesmith.inspection.packages import OsRelease, Package
+from imagesmith.values.package_names import normal_name
 
 
 class Named(Enum):
@@ -224,8 +225,3 @@ def as_stated(version: str, named: Named, stated: Iterable[str]) -> str:
     if not colon or not epoch.isdecimal() or named is Named.BINARY:
         return version
     return version if any(":" in item for item in stated) else rest
-
-
-def normal_name(kind: str, name: str) -> str:
-    """Names of Python packages are the same in many spellings (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower() if kind in ("pypi", "PyPI") else name

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from imagesmith.inspection.inventory import Inventory
 from imagesmith.inspection.packages import Package
-from imagesmith.inspection.scanning.advisories import Advisory, Affected
+from imagesmith.inspection.scanning.advisories import Advisory, Affected, rated
 from imagesmith.inspection.scanning.database import AdvisoriesError, AdvisoryDatabase, AdvisoryReader
-from imagesmith.inspection.scanning.ecosystems import Named, advisory_names, as_stated, ecosystems
+from imagesmith.inspection.scanning.decisions import Decisions
+from imagesmith.inspection.scanning.ecosystems import Named, ecosystems
 from imagesmith.inspection.scanning.findings import Finding, VulnerablePackage, merged
-from imagesmith.inspection.scanning.modules import same_stream
 from imagesmith.inspection.scanning.scanner import ScanFailed, ScanReport, ScanTarget, ScanTimedOut
-from imagesmith.inspection.scanning.versions import VersionOrder, in_range, is_listed
 from imagesmith.processes import Cancellation
 
 WHAT_TO_DO = (
@@ -59,8 +57,7 @@ class _Match:
         self._inventory = inventory
         self._until = time.monotonic() + seconds
         self._cancellation = cancellation
-        self._orders: dict[str, VersionOrder] = {}
-        self._undecided = 0
+        self._decisions = Decisions()
 
     def report(self) -> ScanReport:
         imported = self._reader.ecosystems()
@@ -90,38 +87,20 @@ class _Match:
             notes.append(f"{owned} Python and npm packages were checked as parts of their system packages")
         found = merged(finding for package in packages for finding in self._match(package, covered))
         notes += _unknown_sources(packages, covered, found)
-        if self._undecided:
-            notes.append(f"{self._undecided} advisories name versions that cannot be compared; they were ignored")
+        if undecided := self._decisions.undecided:
+            notes.append(f"{undecided} advisories name versions that cannot be compared; they were ignored")
         return ScanReport(found, tuple(notes))
 
     def _match(self, package: Package, covered: Covered) -> Iterator[Finding]:
         self._cancellation.check()
         if time.monotonic() > self._until:
             raise ScanTimedOut("the scan exceeded its time limit")
-        order = self._orders.setdefault(package.kind, VersionOrder(package.kind))
         for ecosystem, named in covered[package.kind]:
-            for name, version in advisory_names(package, named):
+            for name, version in self._decisions.names(package, named):
                 for number, affected in self._reader.affecting(ecosystem, name):
-                    if not same_stream(package, affected):
-                        continue
-                    compared = (
-                        as_stated(version, named, affected.stated_versions) if package.kind == "rpm" else version
-                    )
-                    hit, fixed = self._decide(order, compared, affected)
+                    hit, fixed = self._decisions.applies(package, named, version, affected)
                     if hit:
                         yield _finding(self._reader.advisory(number), affected, package, fixed)
-
-    def _decide(self, order: VersionOrder, version: str, affected: Affected) -> tuple[bool, str]:
-        undecided = False
-        for events in affected.ranges:
-            hit, fixed = in_range(order, version, events)
-            if hit:
-                return True, fixed
-            undecided |= hit is None
-        if is_listed(order, version, affected.versions):
-            return True, ""
-        self._undecided += undecided
-        return False, ""
 
 
 def _unknown_sources(packages: Sequence[Package], covered: Covered, found: Sequence[Finding]) -> list[str]:
@@ -140,11 +119,7 @@ def _unknown_sources(packages: Sequence[Package], covered: Covered, found: Seque
 
 
 def _finding(advisory: Advisory, affected: Affected, package: Package, fixed: str) -> Finding:
-    own = affected.rating
-    if own is not None:
-        advisory = replace(
-            advisory, severity=own.severity, vendor_severity=own.label, cvss=own.cvss or advisory.cvss
-        )
+    advisory = rated(advisory, affected)
     vulnerable = VulnerablePackage(
         name=package.name,
         version=package.version,

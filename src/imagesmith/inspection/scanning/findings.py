@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from imagesmith.inspection.packages import Package
 from imagesmith.inspection.scanning.advisories import Advisory, instant
 from imagesmith.inspection.scanning.severities import SEVERITIES, Severity, worst
 
@@ -20,6 +21,14 @@ class VulnerablePackage:
     kind: str
     location: str
     fixed_version: str
+
+    @property
+    def package(self) -> Package:
+        """The package, as far as a finding describes it."""
+        return Package(
+            name=self.name, version=self.version, architecture=self.architecture, source="", kind=self.kind,
+            location=self.location,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from imagesmith.inspection.scanning.advisories import (
     instant,
 )
 from imagesmith.inspection.scanning.cvss import read_vector
-from imagesmith.inspection.scanning.ecosystems import is_distribution, normal_name
+from imagesmith.inspection.scanning.ecosystems import is_distribution
 from imagesmith.inspection.scanning.modules import is_modular, streams_named
 from imagesmith.inspection.scanning.severities import Cvss, severity_by, severity_of, worst
+from imagesmith.values.package_names import normal_name
 
 _MAX_REFERENCES = 20
 _EVENTS = ("introduced", "fixed", "last_affected", "limit")
@@ -54,7 +55,8 @@ def read_osv(document: Mapping[str, Any]) -> AdvisoryRecord | None:
     affected = tuple(found for entry in entries if (found := _affected(key, title, entry)) is not None)
     if not affected:
         return AdvisoryRecord(key, modified, None) if modified else None
-    return AdvisoryRecord(key, modified, _advisory(key, document, entries, affected), affected)
+    advisory = _advisory(key, document, entries, affected)
+    return AdvisoryRecord(key, modified, advisory, affected, names=_names(key, document, affected))
 
 
 def _advisory(
@@ -80,6 +82,14 @@ def _advisory(
         published=_text(document, "published"),
         modified=_text(document, "modified"),
     )
+
+
+def _names(key: str, document: Mapping[str, Any], affected: Sequence[Affected]) -> tuple[str, ...]:
+    """The names of what a document is about: `related` counts only where _advisory_name() may read it."""
+    members = ["aliases", "upstream"]
+    if all(is_distribution(item.ecosystem) for item in affected):
+        members.append("related")
+    return (key, *(str(item)[:MAX_TEXT] for name in members for item in _list(document, name)))
 
 
 def _advisory_name(key: str, document: Mapping[str, Any], affected: Sequence[Affected]) -> str:

@@ -1,0 +1,96 @@
+"""Verdicts about vulnerabilities, as OpenVEX states them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from imagesmith.store.records import from_microseconds, microseconds
+from imagesmith.store.upsert import upserting
+from imagesmith.store.vex_tables import vex_statements
+
+_PUT = upserting(vex_statements)
+
+
+class VexStatus(StrEnum):
+    """Whether a product is affected; the words of OpenVEX."""
+
+    NOT_AFFECTED = "not_affected"
+    AFFECTED = "affected"
+    FIXED = "fixed"
+    UNDER_INVESTIGATION = "under_investigation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VexStatement:
+    """One statement. `product`: an image ARN with or without version and build, a package-url, or `*`, all images.
+
+    `package` is the package-url of a part of the product; empty: all packages that the product itself has.
+    """
+
+    id: str
+    vulnerability: str
+    product: str
+    package: str = ""
+    status: VexStatus
+    justification: str = ""
+    impact: str = ""
+    action: str = ""
+    author: str
+    stated: datetime
+
+    @property
+    def settles(self) -> bool:
+        """Whether a finding needs no more work."""
+        return self.status in (VexStatus.NOT_AFFECTED, VexStatus.FIXED)
+
+    @property
+    def reason(self) -> str:
+        """`not_affected: vulnerable_code_not_present (ann)`."""
+        why = self.justification or self.impact or self.action
+        return f"{self.status}{f': {why}' if why else ''} ({self.author})"
+
+
+def put_statements(tx: Connection, account: str, region: str, items: Sequence[VexStatement]) -> None:
+    """Store statements; one with the id of an earlier one takes its position."""
+    rows = {
+        item.id: {**vars(item), "account": account, "region": region, "stated": microseconds(item.stated)}
+        for item in items
+    }
+    _PUT.write(tx, list(rows.values()))
+
+
+def has_statements(tx: Connection, names: Sequence[str]) -> bool:
+    """Whether any account states something about these vulnerabilities."""
+    table = vex_statements
+    return tx.execute(sa.select(table.c.id).where(table.c.vulnerability.in_(names)).limit(1)).first() is not None
+
+
+def statements(tx: Connection, account: str, region: str, names: Sequence[str] = ()) -> list[VexStatement]:
+    """The statements of an account and Region, oldest first; about these vulnerabilities, if any are named."""
+    table = vex_statements
+    query = sa.select(table).where(table.c.account == account, table.c.region == region)
+    if names:
+        query = query.where(table.c.vulnerability.in_(names))
+    return [_statement(row) for row in tx.execute(query.order_by(table.c.stated, table.c.id))]
+
+
+def remove_statement(tx: Connection, account: str, region: str, id: str) -> bool:
+    """Returns False for an unknown id."""
+    table = vex_statements
+    wanted = (table.c.account == account, table.c.region == region, table.c.id == id)
+    return tx.execute(sa.delete(table).where(*wanted)).rowcount > 0
+
+
+def _statement(row: Any) -> VexStatement:
+    return VexStatement(
+        id=row.id, vulnerability=row.vulnerability, product=row.product, package=row.package,
+        status=VexStatus(row.status), justification=row.justification, impact=row.impact, action=row.action,
+        author=row.author, stated=from_microseconds(row.stated),
+    )  # fmt: skip

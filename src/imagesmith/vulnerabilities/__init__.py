@@ -1,0 +1,1 @@
+"""Vulnerabilities of all images: which images are affected, what is news for them, what a rebuild mends."""

@@ -1,0 +1,229 @@
+"""Verdicts: what they are about, who inherits them, what they settle, and OpenVEX in and out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from imagesmith.cli.context import CommandFailed
+from imagesmith.inspection.packages import Package
+from imagesmith.store.database import Database
+from imagesmith.vulnerabilities.verdicts import Verdicts
+from testing.advisories import advisory
+from testing.fleet import DEBIAN, deb, digest_of, image_arn, pipeline_arn, put_image
+
+Call = Callable[..., Result]
+CVE = "CVE-2026-1234"
+BASH, SSL = deb("bash", "5"), deb("libssl3", "1:3.0", "openssl")
+REASON = ("--justification", "vulnerable_code_not_present", "--author", "ann")
+
+
+@pytest.fixture
+def family(store: Database) -> None:
+    """base <- app with the same bash; base <- new with another bash; other without a parent."""
+    put_image(store, "base", [BASH, SSL])
+    put_image(store, "app", [BASH, SSL], parent=image_arn("base"), parent_digest=digest_of("base"))
+    put_image(store, "new", [deb("bash", "5.1"), SSL], parent=image_arn("base"), parent_digest=digest_of("base"))
+    put_image(store, "other", [BASH])
+
+
+def verdict(store: Database, name: str, package: Package = BASH, *, build: int = 1, cve: str = CVE) -> str:
+    with store.read() as tx:
+        found = Verdicts(tx, image_arn(name, build)).find([cve], package)
+    return "" if found is None else found.reason
+
+
+@pytest.mark.usefixtures("family")
+def test_children_with_the_same_package_inherit_a_verdict(store: Database, call: Call) -> None:
+    """Another version is another package; another image is not a child; another vulnerability is not settled."""
+    call("vex", "add", "base", CVE, "--package", "bash", *REASON)
+    ours = "not_affected: vulnerable_code_not_present (ann)"
+    assert verdict(store, "base") == verdict(store, "app") == ours
+    assert verdict(store, "new", deb("bash", "5.1")) == ""
+    assert verdict(store, "other") == verdict(store, "base", SSL) == verdict(store, "base", cve="CVE-1") == ""
+
+
+@pytest.mark.usefixtures("family")
+def test_the_last_verdict_holds_until_it_is_removed(store: Database, call: Call) -> None:
+    """A later one about the same replaces it; one about the child is later than the parent's."""
+    call("vex", "add", "base", CVE, *REASON)
+    call("vex", "add", "base", CVE, "--status", "affected", "--action", "update", "--author", "bob")
+    assert verdict(store, "app") == "affected: update (bob)"
+    call("vex", "add", "app", CVE, "--status", "fixed", "--author", "eve")
+    assert (verdict(store, "app"), verdict(store, "base")) == ("fixed (eve)", "affected: update (bob)")
+    listed = json.loads(call("vex", "list", CVE, "--json").output)
+    assert [item["product"] for item in listed] == [image_arn("base"), image_arn("app")]
+    call("vex", "rm", listed[1]["id"])
+    assert verdict(store, "app") == "affected: update (bob)"
+    with pytest.raises(CommandFailed, match="there is no verdict"):
+        call("vex", "rm", listed[1]["id"])
+
+
+@pytest.mark.usefixtures("family")
+def test_every_build_of_a_name_can_be_meant(store: Database, call: Call) -> None:
+    """A verdict about one build says nothing about the next; `web` does not mean `webmail`."""
+    put_image(store, "base", [BASH], build=2)
+    put_image(store, "basement", [BASH])
+    call("vex", "add", "base/1.0.0/1", CVE, *REASON)
+    assert verdict(store, "base", build=2) == ""
+    call("vex", "add", "base", CVE, "--every-build", *REASON)
+    assert verdict(store, "base", build=2) != "" and verdict(store, "basement") == ""
+
+
+@pytest.mark.usefixtures("family")
+def test_a_settled_image_stays_visible_and_is_not_built_again(store: Database, call: Call, tmp_path: Path) -> None:
+    """Its child is settled with it; the image with another package is not."""
+    (tmp_path / "f.json").write_text(json.dumps({**advisory("Debian:12", "bash", "6"), "id": CVE}))
+    call("advisories", "import", str(tmp_path / "f.json"))
+    call("vex", "add", "base", CVE, "--package", "bash@5", *REASON)
+    found = json.loads(call("cve", CVE, "--json").output)
+    remedies = {item["arn"].split("/")[1]: item["remedy"] for item in found["images"]}
+    assert remedies == {"base": "SETTLED", "app": "SETTLED", "new": "REBUILD", "other": "REBUILD"}
+    assert sorted(item["arn"] for item in found["pipelines"]) == [pipeline_arn("new"), pipeline_arn("other")]
+    assert "vulnerable_code_not_present (ann)" in call("cve", CVE).output
+
+
+@pytest.mark.usefixtures("family")
+def test_what_is_exported_is_imported_again(store: Database, call: Call, tmp_path: Path) -> None:
+    """Status, justification, author and time stay; the document is the form that OpenVEX requires."""
+    call("vex", "add", "base", CVE, "--package", "openssl", *REASON)
+    call("vex", "add", "app", "GHSA-aaaa-bbbb-cccc", "--status", "affected", "--action", "update")
+    before = json.loads(call("vex", "list", "--json").output)
+    document = json.loads(call("vex", "export", "--author", "all").output)
+    assert (document["@context"], document["author"]) == ("https://openvex.dev/ns/v0.2.0", "all")
+    assert document["statements"][0]["products"] == [
+        {
+            "@id": image_arn("base"),
+            "subcomponents": [{"@id": "pkg:deb/debian/libssl3@1:3.0?arch=amd64&distro=debian-12&upstream=openssl"}],
+        }
+    ]
+    (tmp_path / "out.json").write_text(json.dumps(document))
+    for item in before:
+        call("vex", "rm", item["id"])
+    assert "2 verdicts" in call("vex", "import", str(tmp_path / "out.json")).output
+    assert json.loads(call("vex", "list", "--json").output) == before
+    flat = json.loads(call("vex", "export", "base", "--flat").output)
+    assert [item["products"][0]["@id"][:15] for item in flat["statements"]] == ["pkg:deb/debian/"]
+
+
+PURL = "pkg:deb/debian/bash@5?arch=amd64&distro=debian-12"
+MATCHES = (
+    ({"@id": PURL}, True),
+    ({"@id": "pkg:deb/debian/bash@5"}, True),
+    ({"@id": "pkg:deb/debian/bash"}, True),
+    ({"@id": "pkg:deb/ubuntu/bash@5"}, False),
+    ({"@id": "pkg:deb/debian/bash@6"}, False),
+    ({"@id": "pkg:rpm/debian/bash@5"}, False),
+    ({"@id": "pkg:deb/debian/bash@5?arch=arm64"}, False),
+    ({"@id": "*"}, True),
+    ({"@id": image_arn("base")}, True),
+    ({"@id": image_arn("other")}, False),
+    ({"@id": f"pkg:oci/base@{digest_of('base').replace(':', '%3A')}"}, True),
+    ({"@id": f"pkg:oci/base@{digest_of('other').replace(':', '%3A')}"}, False),
+    ({"@id": "*", "subcomponents": [{"@id": PURL}]}, True),
+    ({"@id": "*", "subcomponents": [{"@id": "pkg:deb/debian/zsh"}]}, False),
+    ({"@id": "*", "subcomponents": ["pkg:deb/debian/zsh", "pkg:deb/debian/bash"]}, True),
+    ({"identifiers": {"purl": PURL}}, True),
+)
+
+
+@pytest.mark.usefixtures("family")
+@pytest.mark.parametrize(("product", "applies"), MATCHES, ids=[json.dumps(row[0])[:70] for row in MATCHES])
+def test_products_of_others_are_matched_by_what_they_state(
+    product: dict[str, Any], applies: bool, store: Database, call: Call, tmp_path: Path
+) -> None:
+    """A package-url that states less applies to more; app inherits what is said about base."""
+    write(tmp_path, products=[product])
+    call("vex", "import", str(tmp_path / "v.json"))
+    assert bool(verdict(store, "app")) is applies
+
+
+def write(folder: Path, document: dict[str, Any] | None = None, **members: Any) -> None:
+    statement = {
+        "vulnerability": {"name": CVE}, "products": [{"@id": "*"}], "status": "not_affected",
+        "justification": "component_not_present", **members,
+    }  # fmt: skip
+    whole = {
+        "@context": "https://openvex.dev/ns/v0.2.0", "@id": "x", "author": "vendor", "version": 1,
+        "timestamp": "2026-11-29T10:00:00+01:00", "statements": [statement], **(document or {}),
+    }  # fmt: skip
+    (folder / "v.json").write_text(json.dumps(whole))
+
+
+BAD: tuple[tuple[dict[str, Any], dict[str, Any], str], ...] = (
+    ({"@context": "https://cyclonedx.org"}, {}, "not an OpenVEX document"),
+    ({"statements": []}, {}, "no statements"),
+    ({"statements": "x"}, {}, "no statements"),
+    ({"statements": [1]}, {}, "statement 1 is not an object"),
+    ({"author": ""}, {}, "has no author"),
+    ({"timestamp": "yesterday"}, {}, "not a time"),
+    ({"timestamp": None}, {}, "has no timestamp"),
+    ({}, {"status": "fine"}, "not a status"),
+    ({}, {"justification": "because"}, "not a justification"),
+    ({}, {"justification": ""}, "needs a justification"),
+    ({}, {"status": "fixed"}, "a justification belongs to not_affected"),
+    ({}, {"status": "affected", "justification": ""}, "needs an action statement"),
+    ({}, {"products": []}, "names no products"),
+    ({}, {"products": [{}]}, "without @id"),
+    ({}, {"products": [{"@id": "web:1"}]}, "neither an image ARN nor a package-url"),
+    ({}, {"vulnerability": {}}, "has no name"),
+    ({}, {"impact_statement": "\x1b[31m"}, "printable"),
+    ({}, {"impact_statement": "x" * 3000}, "at most"),
+)
+
+
+@pytest.mark.usefixtures("family")
+@pytest.mark.parametrize(("document", "members", "part"), BAD, ids=[row[2] for row in BAD])
+def test_a_document_that_cannot_be_obeyed_is_refused_whole(
+    document: dict[str, Any], members: dict[str, Any], part: str, store: Database, call: Call, tmp_path: Path
+) -> None:
+    """The text names the statement; nothing of the document is stored."""
+    write(tmp_path, document, **members)
+    with pytest.raises(CommandFailed, match=part):
+        call("vex", "import", str(tmp_path / "v.json"))
+    assert verdict(store, "base") == ""
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[" * 100_000, b"\xff\xfe", b"null", b'"x"'])
+def test_bytes_that_are_no_document_are_refused(text: bytes, store: Database, call: Call, tmp_path: Path) -> None:
+    """One sentence, and no traceback."""
+    assert store is not None
+    (tmp_path / "v.json").write_bytes(text)
+    with pytest.raises(CommandFailed):
+        call("vex", "import", str(tmp_path / "v.json"))
+
+
+@pytest.mark.usefixtures("family")
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("none", CVE, *REASON), "there is no image"),
+        (("base", "not a name", *REASON), "not the name of a vulnerability"),
+        (("base", CVE), "needs a justification"),
+        (("base", CVE, "--status", "affected"), "needs an action"),
+        (("base", CVE, "--package", "zsh", *REASON), "has no package zsh"),
+        (("base", CVE, "--package", "bash@9", *REASON), "has no package bash@9"),
+        (("base", CVE, "--status", "fixed", *REASON), "belongs to not_affected"),
+    ],
+    ids=lambda value: " ".join(value)[:50] if isinstance(value, tuple) else "",
+)
+def test_a_verdict_that_means_nothing_is_refused(words: tuple[str, ...], part: str, call: Call) -> None:
+    """An image, a package or a reason that does not exist; nothing is stored."""
+    with pytest.raises(CommandFailed, match=part):
+        call("vex", "add", *words)
+    assert call("vex", "list").output == "no verdicts yet\n"
+    with pytest.raises(CommandFailed, match="no verdict to export"):
+        call("vex", "export")
+
+
+def test_an_image_without_a_known_system_is_matched_by_what_is_known(store: Database, call: Call) -> None:
+    """Its package-urls have no distribution."""
+    put_image(store, "web", [BASH], system=None)
+    put_image(store, "debian", [BASH], system=DEBIAN)
+    call("vex", "add", "web", CVE, "--package", "bash", *REASON)
+    assert verdict(store, "web") and not verdict(store, "debian")
