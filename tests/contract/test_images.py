@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imagesmith.store.events import newest_events
+from imagesmith.store.revocations import Revocation, put_revocation, remove_revocation
 from imagesmith.values.states import ImageStatus
 from testing.api import ACCOUNT, REGION, Api, create
 from testing.refusals import refused
@@ -104,6 +105,26 @@ def test_an_available_image_can_be_the_parent_of_another(api: Api) -> None:
     api.recipe(name="pinned", parentImage=base)
     with refused("ResourceDependencyException"):
         api.client.delete_image(imageBuildVersionArn=base)
+
+
+def test_a_revoked_image_and_its_children_are_no_parents(api: Api) -> None:
+    """The refusal has the reason, and for a child the image that it inherits from, until that is withdrawn."""
+    base = create(api, api.recipe(name="base"))
+    api.set_state(base, "AVAILABLE", digest="sha256:abc")
+    child = create(api, api.recipe(name="child", parentImage=base))
+    api.set_state(child, "AVAILABLE", digest="sha256:def")
+    recipes = {
+        parent: api.recipe(name=f"on-{number}", parentImage=parent) for number, parent in enumerate((base, child))
+    }
+    with api.database.write(f"{ACCOUNT}/{REGION}") as tx:
+        put_revocation(tx, Revocation(base, "leaked key", "ann", api.clock()))
+    for parent, recipe in recipes.items():
+        with refused("InvalidRequestException") as refusal:
+            create(api, recipe)
+        assert f"{parent} is revoked" in refusal.message and "leaked key" in refusal.message
+    with api.database.write(f"{ACCOUNT}/{REGION}") as tx:
+        assert remove_revocation(tx, base)
+    assert create(api, recipes[child])
 
 
 def test_cancelling_a_waiting_build_is_immediate_and_twice_is_an_error(api: Api) -> None:

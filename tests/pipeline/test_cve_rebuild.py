@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testing.pipeline_support import Forge, RunningServer
+from testing.pipeline_support import Forge, RunningServer, uris
 from testing.vulnerable import debian, feed
 
 pytestmark = pytest.mark.tool
@@ -37,3 +37,21 @@ def test_pipelines_are_started_in_the_order_of_ancestry(
     assert [item["pipeline"] for item in started if item["pipeline"] in (base, child)] == [base, child]
     rebuilt = forge.finished(images[child])
     assert rebuilt["containerRecipe"]["parentImage"] == images[base] == f"{first.rpartition('/')[0]}/2"
+
+
+def test_a_registry_tag_of_a_revoked_image_is_no_parent(forge: Forge, server: RunningServer) -> None:
+    """The recipe names no image: the digest of what was pulled does; nothing of the build is started."""
+    parent = forge.build(forge.recipe(forge.component(build="echo base > /base")))
+    (uri,) = uris(parent)
+    recipe = forge.recipe(forge.component(build="echo app > /app"), parentImage=uri)
+    below = forge.build(recipe)
+    tree = json.loads(server.command("image", "ancestry", below["arn"], "--json"))
+    assert [item["arn"] for item in tree["parents"]] == [parent["arn"]]
+    answer = json.loads(server.command("image", "revoke", parent["arn"], "--reason", "leaked key", "--json"))
+    assert [item["arn"] for item in answer["images"]] == [parent["arn"], below["arn"]]
+    assert uri in answer["images"][0]["locations"]
+    refused = forge.build(recipe, "FAILED")
+    assert f"{parent['arn']} is revoked: leaked key" in refused["state"]["reason"]
+    assert "echo app" not in server.log(refused["arn"])
+    server.command("image", "unrevoke", parent["arn"])
+    forge.build(recipe)

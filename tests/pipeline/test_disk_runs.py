@@ -170,6 +170,30 @@ def test_a_scan_on_demand_judges_the_image(
         assert image["state"]["failureContext"]["imageStatus"] == "TESTING"
 
 
+def test_a_finding_with_a_verdict_fails_no_image(forge: Forge, base: Base, tmp_path: Path) -> None:
+    """What fails above passes once it is stated not to be affected; the finding is still counted and named."""
+    feed(forge, tmp_path)
+    statement = {
+        "vulnerability": {"name": "CVE-2024-0001"}, "status": "not_affected", "products": ["*"],
+        "justification": "vulnerable_code_not_present",
+    }  # fmt: skip
+    document = {"@context": "https://openvex.dev/ns/v0.2.0", "author": "ann", "timestamp": "2026-11-29T00:00:00Z"}
+    (tmp_path / "vex.json").write_text(json.dumps({**document, "statements": [statement]}))
+    scanning = {
+        **SCANNING, "imageScanningTypes": ["ON_DEMAND_AMI_CVE"],
+        "scanResultCondition": {"maximumSeverityLabel": "MEDIUM"},
+    }  # fmt: skip
+    forge.server.command("vex", "import", str(tmp_path / "vex.json"))
+    (verdict,) = json.loads(forge.server.command("vex", "list", "CVE-2024-0001", "--json"))
+    try:
+        image = built(forge, base, registering(forge, root_of(base)), imageScanningConfiguration=scanning)
+    finally:
+        forge.server.command("vex", "rm", verdict["id"])
+    log = forge.server.log(image["arn"])
+    assert "COMPLETED: 2 findings" in log
+    assert "CVE-2024-0001 in libssl3: not_affected: vulnerable_code_not_present (ann)" in log
+
+
 @pytest.mark.parametrize(
     ("condition", "fixed", "end"),
     [

@@ -115,7 +115,7 @@ def test_inventories_of_an_earlier_schema_become_rows(database_url: str) -> None
     config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
     with database.write("schema") as tx:
         config.attributes["connection"] = tx
-        command.upgrade(config, "0031")
+        command.upgrade(config, "0032")
     old = sa.table("inventories", sa.column("image_arn", sa.Text), sa.column("packages", sa.JSON))
     rows = {
         f"image-{number:03}": [{"name": "Jinja2", "kind": "pypi"}, {"name": f"p{number % 3}", "version": "1"}]
@@ -136,7 +136,7 @@ def test_inventories_of_an_earlier_schema_become_rows(database_url: str) -> None
         assert inventories.get_inventory(tx, "image-new") == [{"name": "new"}]
     with database.write("schema") as tx:
         config.attributes["connection"] = tx
-        command.downgrade(config, "0031")
+        command.downgrade(config, "0032")
         kept = {row.image_arn: row.packages for row in tx.execute(sa.select(old))}
     database.close()
     assert kept == {**rows, "image-new": [{"name": "new"}]}

@@ -66,7 +66,7 @@ def update(rebuild: bool, data_dir: Path, as_json: bool) -> None:
     _report(done, news, as_json=as_json and not rebuild)
     if rebuild and news is not None:
         # imported late: it needs a client of the server
-        from imagesmith.cli.rebuild import start_pipelines
+        from imagesmith.cli.pipeline_starts import start_pipelines
 
         with opened_store(settings_of(data_dir)) as tx:
             pipelines = describe(tx, news.found(), vulnerable=True).pipelines

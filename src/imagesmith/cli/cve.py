@@ -54,7 +54,7 @@ def cve(
         echo("\n".join(_lines(answer, name)))
     if rebuild:
         # imported late: it needs a client of the server
-        from imagesmith.cli.rebuild import start_pipelines
+        from imagesmith.cli.pipeline_starts import start_pipelines
 
         start_pipelines(data_dir, answer.pipelines, as_json=as_json)
 

@@ -40,6 +40,7 @@ class Inventory:
     def of_rows(cls, system: OsRelease, rows: Sequence[Mapping[str, str]]) -> Inventory:
         """The inventory that was stored as rows, without its problems."""
         return cls(system, tuple(Package(**row) for row in rows))
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for a cache. Caches of earlier versions have no `system`."""
         return {
