@@ -8,15 +8,20 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from imagesmith.artifacts.disks import DiskStore
 from imagesmith.instances.limits import ResourceLimits
+from imagesmith.instances.machine.accelerator import Accelerator
+from imagesmith.instances.machine.instance import MachineInstance
+from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation, Cancelled
 from testing.machines import HANG, await_process, launch, left_over
+from testing.pipeline_support import eventually
 from testing.small_disk import fill, small_disk_at
 
 pytestmark = pytest.mark.tool
@@ -128,3 +133,21 @@ def test_a_host_whose_disk_runs_full_ends_the_machine(store: DiskStore, tmp_path
             launch(tmp_path, disk, limits=ResourceLimits(free_disk_mb=16))
         filler.join()
         assert [item.name for item in place.iterdir()] == ["ballast"]
+
+
+def test_machines_of_one_name_live_apart(store: DiskStore, tmp_path: Path) -> None:
+    """Two data directories may have a build of one name at the same time; the end of one is not the other's."""
+    disk = boot_disk(store, tmp_path, HANG)
+    options = MachineOptions(cpus=1, memory_mb=64, entry="credentials")
+    with ExitStack() as stack:
+        first, second = (
+            MachineInstance.start(
+                tmp_path / side / "machines/dead-build", disk, options=options,
+                accelerator=Accelerator(tmp_path, wanted="tcg"), limits=ResourceLimits(),
+            )
+            for side in ("one", "two")
+        )  # fmt: skip
+        stack.callback(second.close)
+        eventually((second.folder / "qmp").exists, "the second QEMU runs")
+        first.close()
+        assert second.emulator.execute("query-status")["status"] == "running"

@@ -21,6 +21,7 @@ from typing import Any
 from qemu.qmp import EventListener, QMPClient, QMPError
 
 from imagesmith import processes
+from imagesmith.artifacts.storage import storage_key
 from imagesmith.background import Background
 from imagesmith.instances.bubblewrap import Bind, View
 from imagesmith.instances.limits import ResourceLimits
@@ -153,7 +154,8 @@ class Emulator:
         setup = self._setup
         memory_mb, file_mb = setup.hardware.memory_mb + OVERHEAD_MB, setup.disk_mb + _FILE_SPARE_MB
         self.sandbox = Sandbox.start(
-            self.name,
+            # machines of other folders may have this name, and a control group belongs to one of them
+            f"{storage_key(setup.folder.parent)}-{self.name}",
             view=View(
                 (Bind(setup.folder, FOLDER, writable=True), *(Bind(disk, str(disk)) for disk in setup.parents)),
                 devices=("/dev/kvm",) if setup.acceleration == "kvm" else (),
