@@ -267,7 +267,7 @@ class MachineInstance(ShellFiles):
             try:
                 done = self.run(Command(["/bin/sh", "-c", _CLOUD_INIT_ENDED], timeout=seconds), collect)
             except InstanceError:
-                if not self.emulator.running:
+                if not self._power.restart_if_reset():
                     raise
                 continue
             if done.timed_out:

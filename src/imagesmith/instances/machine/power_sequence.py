@@ -138,20 +138,27 @@ class PowerSequence:
                 raise GuestDoesNotRun("KVM stopped a guest with an internal error")
 
     def keep_running(self) -> None:
+        """As restart_if_reset(). Raises InstanceError when QEMU has ended in another way."""
+        if not self.restart_if_reset():
+            emulator = self.emulator
+            sandbox = emulator.sandbox.last_words() if emulator.sandbox is not None else ""
+            raise self.failure(sandbox or emulator.last_words())
+
+    def restart_if_reset(self) -> bool:
         """Start QEMU from the disk if it ended because the guest reset after a direct kernel boot.
 
-        Raises InstanceError when it has ended in another way.
+        Returns whether QEMU runs.
         """
         emulator = self.emulator
         if emulator.running:
-            return
+            return True
         if self._verdict is None or not emulator.wait_guest_reset():
-            sandbox = emulator.sandbox.last_words() if emulator.sandbox is not None else ""
-            raise self.failure(sandbox or emulator.last_words())
+            return False
         self._say(f"{self.label} restarts, from its disk now")
         emulator.close()
         self._disk.chain.reopened()
         self._start(self._verdict, None)
+        return True
 
     def connect(self, port: int = SSH_PORT) -> socket.socket:
         """Connect to an SSH port of the guest, which QEMU accepts long before the guest does. Raises OSError."""
@@ -206,9 +213,9 @@ class PowerSequence:
             self._watched_since = None
 
     def _kernel(self) -> Kernel | None:
-        """The kernel of the disk, if QEMU may start it; a guest with a seed for cloud-init starts as usual."""
+        """The kernel of the disk, if QEMU may start it."""
         options = self._supply.options
-        if not options.fast_boot or options.firmware != "bios" or self._disk.seeded:
+        if not options.fast_boot or options.firmware != "bios":
             return None
         return first_kernel(self._disk.path, self._disk.folder)
 
