@@ -20,6 +20,7 @@ from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.machine.accelerator import Accelerator
 from imagesmith.instances.machine.instance import MachineInstance
 from imagesmith.instances.machine.options import MachineOptions
+from imagesmith.instances.timer import Timer
 from imagesmith.managed.bases import managed_base
 from imagesmith.processes import Cancellation
 
@@ -95,4 +96,16 @@ def launch(
         tmp_path / "machines/dead-build", disk,
         options=MachineOptions(cpus=1, memory_mb=64, boot_seconds=seconds, entry="credentials"),
         accelerator=Accelerator(tmp_path, wanted="tcg"), cancellation=cancellation, limits=limits,
+    )  # fmt: skip
+
+
+def launch_with_user_data(
+    folder: Path, base: MadeBase, user_data: bytes, lines: list[str], *, speed: float = 1
+) -> MachineInstance:
+    """A machine of a build phase on the base, with user data; its clock runs so many times as fast as ours."""
+    clock = Timer(now=lambda: speed * time.monotonic(), sleep=lambda seconds: time.sleep(seconds / speed))
+    options = MachineOptions(user_data=user_data, fast_boot=True, boot_seconds=900 * speed)
+    return MachineInstance.launch(
+        folder / "machines" / "web", base.disk.path, options=options,
+        accelerator=Accelerator(folder / "machines"), on_line=lines.append, timer=clock,
     )  # fmt: skip

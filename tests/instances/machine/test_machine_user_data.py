@@ -11,11 +11,7 @@ import pytest
 
 from imagesmith.artifacts.disk_root import open_root, unpack
 from imagesmith.instances.command import Command
-from imagesmith.instances.machine.accelerator import Accelerator
-from imagesmith.instances.machine.instance import MachineInstance
-from imagesmith.instances.machine.options import MachineOptions
-from imagesmith.instances.protocol import InstanceError
-from testing.machines import MadeBase
+from testing.machines import MadeBase, launch_with_user_data
 
 pytestmark = [pytest.mark.tool, pytest.mark.timeout(1500)]
 
@@ -61,13 +57,6 @@ def files_of(disk: Path, folder: Path) -> dict[str, bytes]:
     return {str(place.relative_to(folder)): place.read_bytes() for place in found}
 
 
-def launched(folder: Path, base: MadeBase, user_data: bytes, lines: list[str]) -> MachineInstance:
-    return MachineInstance.launch(
-        folder / "machines" / "web", base.disk.path, options=MachineOptions(user_data=user_data, fast_boot=True),
-        accelerator=Accelerator(folder / "machines"), on_line=lines.append,
-    )  # fmt: skip
-
-
 def test_user_data_cannot_lock_us_out_and_nothing_of_us_stays(machine_base: MadeBase, tmp_path: Path) -> None:
     """Other users and keys, no login for root, no sshd, new host keys, a restart: all obeyed, and entered.
 
@@ -75,7 +64,7 @@ def test_user_data_cannot_lock_us_out_and_nothing_of_us_stays(machine_base: Made
     """
     lines: list[str] = []
     user_data = multipart(("jinja2", LOCKED), ("cloud-boothook", HOOK), ("x-shellscript", SCRIPT))
-    machine = launched(tmp_path, machine_base, gzip.compress(user_data), lines)
+    machine = launch_with_user_data(tmp_path, machine_base, gzip.compress(user_data), lines)
     try:
         found = machine.run(
             Command(["sh", "-c", "cat /by-the-hook /by-the-script; ls /etc/ssh /run-by-cloud-init"])
@@ -94,29 +83,3 @@ def test_user_data_cannot_lock_us_out_and_nothing_of_us_stays(machine_base: Made
     assert [name for name, data in kept.items() if key in data] == []
     assert OTHER.encode() in kept["home/deploy/.ssh/authorized_keys"]
     assert not [name for name in kept if "imagesmith" in name]
-
-
-REFUSED = """\
-#cloud-config
-vendor_data: {enabled: false}
-write_files: [{path: /etc/ssh/sshd_config, content: "PermitRootLogin no"}]
-"""
-SILENT = """\
-#cloud-config
-vendor_data: {enabled: false}
-bootcmd: [[systemctl, mask, --now, ssh.service]]
-"""
-
-
-@pytest.mark.parametrize(
-    ("user_data", "said"),
-    [(REFUSED, r"refuses the login"), (SILENT, "no SSH server that answers")],
-    ids=["refused", "silent"],
-)
-def test_user_data_that_leaves_no_way_in_is_named_at_once(
-    machine_base: MadeBase, tmp_path: Path, user_data: str, said: str
-) -> None:
-    """Soon after cloud-init has ended, with what is wrong and where it may come from."""
-    with pytest.raises(InstanceError, match=rf"(?s){said}.*userDataOverride.*finished at") as failed:
-        launched(tmp_path, machine_base, user_data.encode(), [])
-    assert "did not accept SSH within" not in str(failed.value)
