@@ -25,6 +25,9 @@ def write_root(work: Path, links: dict[str, str]) -> None:
     """The tar of a root with boot images, some of them links."""
     sizes = {"boot.img": SECTOR, "core.img": 3 * SECTOR, "boot.efi": 100}
     with tarfile.open(work / "layer.tar", "w") as tar:
+        node = tarfile.TarInfo("./dev/null")
+        node.type, node.devmajor, node.devminor = tarfile.CHRTYPE, 1, 3
+        tar.addfile(node)
         for name, size in sizes.items():
             info = tarfile.TarInfo(f"./boot/grub/{name}")
             info.mode = 0o755
@@ -65,3 +68,11 @@ def test_a_link_in_place_of_a_boot_image_leads_nowhere(tmp_path: Path, name: str
     secret.chmod(0o600)
     with pytest.raises((DiskAssemblyFailed, OSError)):
         make_disk(tmp_path / "work", {name: str(secret)})
+
+
+def test_a_disk_has_the_folder_of_devices_and_none_in_it(tmp_path: Path) -> None:
+    """The boot mounts the kernel's own devices there; only root of the machine could unpack nodes."""
+    disk = make_disk(tmp_path / "work", {})
+    root = f"{disk}?offset={(4096 + 131072) * SECTOR}"
+    said = processes.check(["debugfs", "-R", "ls -p /dev", root]).stdout.decode()
+    assert {line.split("/")[5] for line in said.splitlines() if line.count("/") > 5} == {".", ".."}

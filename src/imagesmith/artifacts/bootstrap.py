@@ -119,8 +119,7 @@ def _arguments(base: ManagedBase, mirrors: Mirrors, work: Path, hook: Path) -> S
     packages = ["usr-is-merged"] if merged else []
     # A container's base has its own policy about starting services, which mmdebstrap would remove.
     # A machine's machine-id is written at the end of its own script, and mmdebstrap would empty it after that.
-    # Its device nodes are those of the kernel's devtmpfs; only root of this machine could make them in a disk.
-    kept = ["--skip=chroot/policy-rc.d" if base.kind == "container" else "--skip=cleanup/reproducible,output/dev"]
+    kept = ["--skip=chroot/policy-rc.d" if base.kind == "container" else "--skip=cleanup/reproducible"]
     return [
         "mmdebstrap", "--variant=minbase", "--mode=root", "--format=tar", f"--architectures={base.architecture}",
         f"--include={','.join([*packages, *base.packages])}", '--aptopt=Apt::Install-Recommends "false"',

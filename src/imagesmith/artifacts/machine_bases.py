@@ -24,7 +24,7 @@ from imagesmith.namespaces.maker import NamespaceMaker
 from imagesmith.processes import Cancellation
 from imagesmith.values.names import human_size, sha256_hex
 
-_RECIPE = "disk-3"
+_RECIPE = "disk-4"
 _UNPACK_BYTES = 3 * 1024**3
 _CHUNK = 1024 * 1024
 _LARGEST_DOWNLOAD = 64 * 1024**3

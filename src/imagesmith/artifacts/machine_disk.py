@@ -81,11 +81,13 @@ chroot "$1" sh <<'END'
 @FIRST_BOOT@END
 """
 
+# Only root of the machine could make the device nodes; the kernel's devtmpfs has them, and needs the folder.
 # "$1": a folder for the root; "$2": its size in memory, or empty; "$3": the tar; "$4": folder of the boot images;
 # the rest: mke2fs and its arguments, to which the folder belongs as the value of -d.
 _FILL = """\
 [ -z "$2" ] || mount -t tmpfs -o mode=0755,size="$2" none "$1" || exit 1
-tar -C "$1" --numeric-owner --xattrs --xattrs-include='*' -xpf "$3" || exit 1
+tar -C "$1" --numeric-owner --xattrs --xattrs-include='*' --exclude='./dev/*' -xpf "$3" || exit 1
+mkdir -p "$1/dev" || exit 1
 for image in boot.img core.img boot.efi; do mv "$1/boot/grub/$image" "$4/" || exit 1; done
 shift 4; exec "$@"
 """
