@@ -57,14 +57,34 @@ def waiting(database: Database, log: AuditOutbox) -> list[str]:
 def test_a_line_leaves_the_database_once_its_file_has_it(
     opened: Open, database: Database, clock: MovingClock, tmp_path: Path
 ) -> None:
-    """It is in the file before the answer, and in the database until the file was flushed."""
+    """It is in the file before the answer, and in the database until the file was flushed and the next change."""
     log = opened()
     log.committed(changed(log, database, clock, "a", "b"))
     assert found(tmp_path / "data") == ["a", "b"]
+    assert set(waiting(database, log)) == {"a", "b"}
     log.drain()
+    log.committed(changed(log, database, clock, "c"))
+    assert waiting(database, log) == ["c"]
+    log.drain()
+    log.drain()  # no change has come meanwhile
     assert waiting(database, log) == []
+    assert found(tmp_path / "data") == ["a", "b", "c"]
+
+
+def test_rows_that_a_failed_change_did_not_remove_leave_at_the_next_start(
+    opened: Open, database: Database, clock: MovingClock, tmp_path: Path
+) -> None:
+    """They are in the file already and not written twice."""
+    log = opened()
+    log.committed(changed(log, database, clock, "a"))
     log.drain()
-    assert found(tmp_path / "data") == ["a", "b"]
+    record = AuditRecord(time=clock(), principal="p", source="s", operation="TagResource", request_id="b")
+    with pytest.raises(RuntimeError), database.write("test") as tx:
+        put_line(tx, log.line(record))
+        raise RuntimeError
+    assert waiting(database, log) == ["a"]
+    assert waiting(database, opened()) == []
+    assert found(tmp_path / "data") == ["a"]
 
 
 @pytest.mark.parametrize("appended", [0, 1, 2])
@@ -84,7 +104,7 @@ def test_what_a_killed_server_left_is_written_once(
         log = opened()
     assert sorted(found(tmp_path / "data")) == ["a", "b"]
     assert waiting(database, log) == []
-    assert f"{2 - appended} lines of the audit log were written now" in caplog.text
+    assert (f"{2 - appended} lines of the audit log were written now" in caplog.text) is (appended < 2)
     opened()
     assert sorted(found(tmp_path / "data")) == ["a", "b"]
 
@@ -129,5 +149,5 @@ def test_a_line_that_a_full_disk_refuses_waits_in_the_database(
         ballast.unlink()
         log.drain()
         assert found(place) == [line.id for line in lines]
-        assert waiting(database, log) == []
         log.close()
+        assert waiting(database, log) == []

@@ -1,7 +1,7 @@
 """Lines of changes reach the audit log although the server may die at any moment.
 
     a change and its line: one transaction --> committed --> the line is appended to the day's file --> answer
-                                                  later, for many: the file is flushed --> the rows are removed
+                                     later, for many: the file is flushed --> later changes remove the rows
     start: rows that are left --in no file--> appended, flushed --> removed
 
 So no change is without its line, and no line is without its change. What has no transaction, such as a refusal, is
@@ -13,7 +13,9 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -28,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _ID_FILE: Final = "id"
 _DRAIN_SECONDS: Final = 1.0
+_REPLACED: Final = 4
+"""Rows that a change removes with its own: more than one, so that they become fewer."""
 _MOST_FORGOTTEN: Final = 500
 """Rows that are removed in one transaction: others wait for it."""
 
@@ -43,12 +47,14 @@ class AuditOutbox:
         self._lock = threading.Lock()
         self._appended: list[str] = []
         """Ids of lines that are in the file, perhaps not yet on the disk."""
+        self._flushed: deque[str] = deque()
+        """Ids of lines that are on the disk, and still in the database."""
         self._failed: list[AuditLine] = []
         """Lines that could not be appended."""
         self.id = _own_id(self._folder)
         self._recover()
         self._periodic = Periodic(
-            "audit", self.drain, seconds=_DRAIN_SECONDS, last=True, failing="the audit log is behind",
+            "audit", self.drain, seconds=_DRAIN_SECONDS, failing="the audit log is behind",
             working="the audit log has all lines again",
             expected=lambda error: isinstance(error, AuditUnavailable | StoreUnavailable | OSError),
         )  # fmt: skip
@@ -56,6 +62,9 @@ class AuditOutbox:
 
     def close(self) -> None:
         self._periodic.stop()
+        with suppress(AuditUnavailable, StoreUnavailable):  # what is left is for the next start
+            self.drain()
+            self._forget()
         self._log.close()
 
     def reserve(self) -> None:
@@ -63,8 +72,13 @@ class AuditOutbox:
         self._log.reserve()
 
     def line(self, record: AuditRecord) -> AuditLine:
-        """The line of a change, for its transaction."""
-        return AuditLine(id=record.request_id, log=self.id, time=record.time, line=record.text())
+        """The line of a change, for its transaction, which also removes some rows that are not needed any more.
+
+        Rows that such a transaction should have removed, and did not because it failed, leave at the next start.
+        """
+        with self._lock:
+            gone = tuple(self._flushed.popleft() for _ in range(min(_REPLACED, len(self._flushed))))
+        return AuditLine(id=record.request_id, log=self.id, time=record.time, line=record.text(), replaces=gone)
 
     def committed(self, lines: Sequence[AuditLine]) -> None:
         """Append lines whose transaction has ended; what cannot be written stays in the database until it can."""
@@ -85,20 +99,35 @@ class AuditOutbox:
         self._log.record(*records)
 
     def drain(self) -> None:
-        """Flush what was appended and remove its rows. Raises AuditUnavailable, StoreUnavailable."""
+        """Flush what was appended; without new changes, remove rows. Raises AuditUnavailable, StoreUnavailable."""
         with self._lock:
             failed, self._failed = self._failed, []
         if failed:
             self.committed(failed)
         with self._lock:
-            gone = self._appended[:_MOST_FORGOTTEN]
-        while gone:
-            self._log.flush()
-            with self._database.write(SCOPE) as tx:
-                forget_lines(tx, gone)
+            appended = len(self._appended)
+        if not appended:
+            self._forget()
+            return
+        self._log.flush()
+        with self._lock:
+            self._flushed.extend(self._appended[:appended])
+            del self._appended[:appended]
+
+    def _forget(self) -> None:
+        """Remove the rows that no change has removed. Under a load this transaction would hold up all changes."""
+        while True:
             with self._lock:
-                del self._appended[: len(gone)]
-                gone = self._appended[:_MOST_FORGOTTEN]
+                gone = [self._flushed.popleft() for _ in range(min(_MOST_FORGOTTEN, len(self._flushed)))]
+            if not gone:
+                return
+            try:
+                with self._database.write(SCOPE) as tx:
+                    forget_lines(tx, gone)
+            except BaseException:
+                with self._lock:
+                    self._flushed.extendleft(reversed(gone))
+                raise
 
     def _recover(self) -> None:
         """Write the lines that an earlier server left in the database."""
@@ -111,7 +140,10 @@ class AuditOutbox:
         self._log.flush()
         with self._database.write(SCOPE) as tx:
             forget_lines(tx, [line.id for line in left])
-        _log.warning("%d lines of the audit log were written now: the server ended before it could", len(missing))
+        if missing:
+            _log.warning(
+                "%d lines of the audit log were written now: the server ended before it could", len(missing)
+            )
 
 
 def _own_id(folder: Path) -> str:

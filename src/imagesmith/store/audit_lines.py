@@ -19,7 +19,7 @@ SCOPE: Final = "audit-lines"
 _PUT: Final = Prepared(
     sa.insert(audit_lines).values({name: sa.bindparam(name) for name in ("id", "log", "line", "time")})
 )
-_FORGET: Final = sa.delete(audit_lines).where(audit_lines.c.id == sa.bindparam("gone"))
+_FORGET: Final = Prepared(sa.delete(audit_lines).where(audit_lines.c.id == sa.bindparam("gone")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,13 @@ class AuditLine:
     time: datetime
     line: str
     """JSON, without the line break."""
+    replaces: tuple[str, ...] = ()
+    """Lines that their file has durably: they leave the database when this one enters it."""
 
 
 def put_line(tx: Connection, line: AuditLine) -> None:
-    """Store a line with the change that it records."""
+    """Store a line with the change that it records, and remove those that it replaces."""
+    forget_lines(tx, line.replaces)
     _PUT.run(tx, {"id": line.id, "log": line.log, "line": line.line, "time": microseconds(line.time)})
 
 
@@ -49,5 +52,5 @@ def lines_of(tx: Connection, log: str) -> list[AuditLine]:
 
 def forget_lines(tx: Connection, ids: Sequence[str]) -> None:
     """Remove lines that are in their file."""
-    if ids:
-        tx.execute(_FORGET, [{"gone": id} for id in ids])
+    for id in ids:
+        _FORGET.run(tx, {"gone": id})
