@@ -61,3 +61,26 @@ def test_three_lines_for_a_suite() -> None:
         "deb http://m/debian bookworm-updates main contrib",
         "deb http://m/debian-security bookworm-security main contrib",
     ]
+
+
+SNAPSHOT = "http://snap.example/archive/debian/20260101T000000Z"
+
+
+@pytest.mark.parametrize(
+    ("mirror", "security", "moment"),
+    [
+        (SNAPSHOT, "http://snap.example/archive/debian-security/20260101T000000Z", 1_767_225_600),
+        (f"{SNAPSHOT}/", "http://snap.example/archive/debian-security/20260101T000000Z", 1_767_225_600),
+        ("http://snap.example/own/20260101T000000Z", "http://snap.example/own/20260101T000000Z/debian-security",
+         1_767_225_600),
+        ("http://snap.example/debian/20261301T000000Z", "http://snap.example/debian/20261301T000000Z/debian-security",
+         None),
+        ("http://s.example/20260101T000000Z/debian", "http://s.example/20260101T000000Z/debian-security", None),
+    ],
+)  # fmt: skip
+def test_a_snapshot_is_known_by_its_address(mirror: str, security: str, moment: int | None) -> None:
+    """Its security part has the same time, and its old index is accepted; a time that does not exist is none."""
+    found = choose_mirrors(mirror, [])
+    assert (found.security, found.snapshot) == (security, moment)
+    lines = found.sources("bookworm", ["main"])
+    assert all(line.startswith("deb [check-valid-until=no] ") == (moment is not None) for line in lines)

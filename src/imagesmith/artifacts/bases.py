@@ -126,7 +126,7 @@ class Bases:
         `retry_policy` is for an unreachable registry; `on_line` gets a line per failed attempt.
         """
         reference = reference.removeprefix("docker://")
-        host, _, path = _NAME_END.sub("", reference).partition("/")
+        host, _, path = without_tag(reference).partition("/")
 
         def attempts(failed: Failure) -> int:
             known = registry is not None or has_answered(str(failed.error))
@@ -223,13 +223,18 @@ class Bases:
                     "is the mirror reachable? see debian_mirror in the settings"
                 )
             on_line("keeping the base")
-            moment = datetime.fromtimestamp(self._now(), UTC)
+            moment = datetime.fromtimestamp(self._now() if mirrors.snapshot is None else mirrors.snapshot, UTC)
             image_id = keep_base(self._storage, base, work, created=moment, cancellation=cancellation)
         with ThreadPoolExecutor(1) as pool:
             unpacked = pool.submit(self._storage.unpack, image_id, cancellation=cancellation)
             artifact = self._layout.export_image(self._storage, image_id, reference, cancellation=cancellation)
             unpacked.result()
         return Parent(image_id, reference, artifact.digest)
+
+
+def without_tag(reference: str) -> str:
+    """A reference to a registry without its tag and digest."""
+    return _NAME_END.sub("", reference)
 
 
 def _is_passing(failed: Failure) -> bool:

@@ -80,7 +80,8 @@ def bootstrap(
         memory, needed = inside / "memory", _MEMORY_NEEDED[base.kind]
         if free_memory() >= needed:
             argv = ["sh", "-c", _IN_MEMORY, "in-memory", str(memory), f"{needed // 4 * 3 // 1024**2}m", *argv]
-        variables = {**environment, "TMPDIR": str(memory), "IMAGESMITH_FILES": str(inside / "files")}
+        moment = {} if mirrors.snapshot is None else {"SOURCE_DATE_EPOCH": str(mirrors.snapshot)}
+        variables = {**environment, **moment, "TMPDIR": str(memory), "IMAGESMITH_FILES": str(inside / "files")}
         return processes.run(
             [*entry.argv, *argv], env=variables, timeout=_SECONDS, cancellation=cancellation, on_output=on_output,
             tree=True, pass_fds=entry.descriptors,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,10 @@ from imagesmith import processes
 from imagesmith.artifacts.block_device import BlockDevice, open_disk
 from imagesmith.artifacts.disks import DiskError
 from imagesmith.artifacts.ext4 import ROOT_INODE, Ext4, Inode, UnreadableFileSystem
+from imagesmith.artifacts.ext4_times import FixedTimes
 from imagesmith.artifacts.mount_table import Mount, elsewhere, of_packages, other_root, read_mounts
 from imagesmith.artifacts.partitions import SECTOR, Partition, Readable, read_partitions
+from imagesmith.artifacts.raw_disk import RawDisk
 from imagesmith.processes import Cancellation, ProcessFailed
 
 _MOST_FILES: Final = 2_000_000
@@ -220,11 +222,13 @@ def _set_metadata(system: Ext4, inode: Inode, descriptor: int) -> None:
 
 
 def repack(
-    root: DiskRoot, folder: Path, target: Path, *, size: int = 0, cancellation: Cancellation | None = None
-) -> None:
+    root: DiskRoot, folder: Path, target: Path, *, size: int = 0, times: FixedTimes | None = None,
+    cancellation: Cancellation | None = None,
+) -> None:  # fmt: skip
     """Make `target`, a raw copy of the disk of `root` whose root file system has the content of `folder`.
 
-    `size`: bytes of a larger new disk; the root partition takes the added space, and must be the last.
+    `size`: bytes of a larger new disk; the root partition takes the added space, and must be the last. With `times`
+    the same content makes the same bytes.
     Raises DiskError, Cancelled.
     """
     disk, partition = root.disk, root.partition
@@ -235,7 +239,9 @@ def repack(
     if size > disk.size:
         _enlarge(target, partition, cancellation)
         partition = _same(target, partition)
-    _make_system(root.system, partition, folder, target, cancellation)
+    _make_system(root.system, partition, folder, target, times, cancellation)
+    if times is not None:
+        times.write(target, offset=partition.offset, size=partition.size, cancellation=cancellation)
 
 
 def _copy(disk: Readable, descriptor: int, start: int, end: int, cancellation: Cancellation | None) -> None:
@@ -256,36 +262,37 @@ def _enlarge(target: Path, partition: Partition, cancellation: Cancellation | No
 def _same(target: Path, partition: Partition) -> Partition:
     """The partition with its new size."""
     with target.open("rb") as file:
-
-        class _File:
-            size = os.fstat(file.fileno()).st_size
-
-            def read(self, offset: int, length: int) -> bytes:
-                return os.pread(file.fileno(), length, offset)
-
-        found = next(item for item in read_partitions(_File()) if item.number == partition.number)
+        disk = RawDisk(file.fileno())
+        found = next(item for item in read_partitions(disk) if item.number == partition.number)
     if found.offset != partition.offset:
         raise DiskError("the root partition moved when the disk was enlarged")
     return found
 
 
 def _make_system(
-    system: Ext4, partition: Partition, folder: Path, target: Path, cancellation: Cancellation | None
-) -> None:
+    system: Ext4, partition: Partition, folder: Path, target: Path, times: FixedTimes | None,
+    cancellation: Cancellation | None,
+) -> None:  # fmt: skip
     # The file is new and so all zeros: nothing needs to be zeroed now, or later inside the guest.
     options = f"offset={partition.offset},assume_storage_prezeroed=1,nodiscard"
+    options += f",hash_seed={times.hash_seed(system.uuid)}" if times is not None else ""
     _tool(
         [
             "mke2fs", "-q", "-F", "-t", "ext4", "-O", _FEATURES, "-b", str(system.block_size), "-L", system.label,
             "-U", system.uuid, "-m", str(min(system.reserved_percent, 50)), "-E", options, "-d", str(folder),
             str(target), f"{partition.size // SECTOR // 2}k",
         ],
-        b"", cancellation,
+        b"", cancellation, times.environment if times is not None else {},
     )  # fmt: skip
 
 
-def _tool(argv: list[str], data: bytes, cancellation: Cancellation | None) -> None:
+def _tool(
+    argv: list[str], data: bytes, cancellation: Cancellation | None, variables: Mapping[str, str] | None = None
+) -> None:
+    env = processes.host_environment(dict(variables)) if variables else None
     try:
-        processes.check(argv, what="making the disk", input=data, timeout=_SECONDS, cancellation=cancellation)
+        processes.check(
+            argv, what="making the disk", input=data, timeout=_SECONDS, cancellation=cancellation, env=env
+        )
     except (ProcessFailed, FileNotFoundError) as error:
         raise DiskError(str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import struct
 from dataclasses import dataclass
 
@@ -29,6 +30,10 @@ class Inode:
     attributes_block: int
     tail: bytes
     """The bytes behind the fixed fields: extended attributes, if any."""
+
+    @property
+    def is_folder(self) -> bool:
+        return stat.S_ISDIR(self.mode)
 
     @property
     def device(self) -> tuple[int, int]:
