@@ -19,6 +19,7 @@ import pytest
 from backports import zstd
 
 from imagesmith.layers.entries import LayerError
+from imagesmith.layers.layer_rules import LayerRules
 from imagesmith.layers.overlay_mounts import MOST_LAYERS, is_mounted
 from imagesmith.layers.records import LayerBlob
 from imagesmith.layers.store import LayerStore, NameInUse, NotInStore, chain_ids
@@ -86,7 +87,7 @@ def test_a_commit_adds_a_layer_and_the_container_goes_on(store: LayerStore) -> N
     store.create("work", b"{}", [])
     root = store.mount("work")
     (root / "one").write_text("1")
-    first = store.commit("work", latest=1_700_000_000)
+    first = store.commit("work", rules=LayerRules(1_700_000_000))
     assert is_mounted(root) and (root / "one").read_text() == "1"
     (root / "one").unlink()
     (root / "two").write_text("2")

@@ -54,6 +54,8 @@ class CacheUse:
     reads: bool = True
     """False: results of other builds are not used; those of this one are."""
     on_hit: Callable[[CacheHit], None] = lambda _: None
+    epoch: int | None = None
+    """SOURCE_DATE_EPOCH of a reproducible build: part of every key, since its layers are made by other rules."""
 
     def allows(self, entry: CachedLayers, *, networked: bool) -> bool:
         """Whether this build may use a result: any of its own, and others that are asked for and fresh."""
@@ -80,7 +82,10 @@ class CachedStep:
         diff_ids = [layer.diff_id for layer in lower]
         self._use = use
         self._storage = storage
-        self._inputs = {**inputs.values, EARLIER: diff_ids, "the owner": use.owner, "imagesmith": __version__}
+        epoch = {} if use.epoch is None else {"SOURCE_DATE_EPOCH": use.epoch}
+        self._inputs = {
+            **inputs.values, EARLIER: diff_ids, "the owner": use.owner, "imagesmith": __version__, **epoch
+        }  # fmt: skip
         self._key = step_key(self._inputs)
         self._networked = inputs.networked
         self._name = name

@@ -41,6 +41,7 @@ from imagesmith.files import READABLE, write_atomically
 from imagesmith.layers.compression import PackedLayer
 from imagesmith.layers.entries import LayerError
 from imagesmith.layers.layer_cache import LayerCache
+from imagesmith.layers.layer_rules import LayerRules
 from imagesmith.layers.overlay_mounts import mounted_below, overlay_options, unmount
 from imagesmith.layers.records import LayerBlob
 from imagesmith.layers.store import LayerStore, NameInUse
@@ -121,15 +122,10 @@ class ContainerStorage:
         )
 
     def tool(
-        self,
-        argv: Sequence[str],
-        *,
-        what: str,
-        timeout: float | None = _QUICK,
-        cancellation: Cancellation | None = None,
-        on_output: OnOutput | None = None,
+        self, argv: Sequence[str], *, what: str, timeout: float | None = _QUICK,
+        cancellation: Cancellation | None = None, on_output: OnOutput | None = None,
         limit: int = processes.DEFAULT_LIMIT,
-    ) -> Completed:
+    ) -> Completed:  # fmt: skip
         """Run skopeo with files of this storage only. Raises ProcessFailed, Cancelled."""
         with self.scratch() as folder:
             return processes.check(
@@ -189,32 +185,32 @@ class ContainerStorage:
 
     def commit(
         self, name: str, *, created: datetime | None = None, labels: Mapping[str, str] | None = None,
-        created_by: str = "", cancellation: Cancellation | None = None, namespace: BuildNamespace | None = None,
-        last: bool = False,
+        created_by: str = "", rules: LayerRules | None = None, cancellation: Cancellation | None = None,
+        namespace: BuildNamespace | None = None, last: bool = False,
     ) -> str:  # fmt: skip
         """Write the container's changes as one layer of a new image; returns its id. Raises Cancelled.
 
-        `created` is the time of the image, and no file of the layer is later. The container goes on above it, and
-        is mounted in the namespace again if it was, unless this is its `last` use.
+        `created`, by default of the rules, is the time of the image, and no file of the layer is later. The
+        container goes on above it, and is mounted in the namespace again if it was, unless this is its `last` use.
         """
         with reported(f"committing container {_check_name(name)}"):
             base = self._store.container_config(name)
-            latest = int(created.timestamp()) if created else None
-            store = self._store
-            made = store.commit(name, latest=latest, cancellation=cancellation, namespace=namespace, last=last)
+            store, rules = self._store, rules or LayerRules.until(created)
+            made = store.commit(name, rules=rules, cancellation=cancellation, namespace=namespace, last=last)
             with self._store.lease(made.layers):
                 config = committed_config(
-                    base, [layer.diff_id for layer in made.layers], created=created or self._now(),
+                    base, [layer.diff_id for layer in made.layers], created=rules.moment or self._now(),
                     created_by=created_by, labels=labels,
                 )  # fmt: skip
                 return self._store.put_image(config, made.layers)
 
     def commit_layers(
-        self, name: str, *, cancellation: Cancellation | None = None, namespace: BuildNamespace | None = None
-    ) -> tuple[LayerBlob, ...]:
+        self, name: str, *, rules: LayerRules | None = None, cancellation: Cancellation | None = None,
+        namespace: BuildNamespace | None = None,
+    ) -> tuple[LayerBlob, ...]:  # fmt: skip
         """Make one layer of the changes while nothing runs inside; returns all its layers. Raises Cancelled."""
         with reported(f"committing container {_check_name(name)}"):
-            return self._store.commit(name, cancellation=cancellation, namespace=namespace).layers
+            return self._store.commit(name, rules=rules, cancellation=cancellation, namespace=namespace).layers
 
     def container_layers(self, name: str) -> tuple[LayerBlob, ...]:
         """The layers below a container's changes, lowest first."""

@@ -30,6 +30,7 @@ from imagesmith.dockerfiles.model import Placeholder
 from imagesmith.dockerfiles.stages import BaseKind, DockerfileStage, Graph
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.network import NetworkKind
+from imagesmith.layers.layer_rules import LayerRules
 from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.processes import Cancellation, OnOutput
 
@@ -62,6 +63,9 @@ class DockerfileBuild:
     on_output: OnOutput | None = None
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    """The time of the image and of its history, unless the rules have one."""
+    rules: LayerRules | None = None
+    """Of a reproducible build."""
 
     def whole(self) -> str:
         """Build all of it and return the image's id; components are left out.
@@ -102,8 +106,11 @@ class DockerfileBuild:
             return image_id
         return self._built(images, prepared, graph, last, starts={target: start})
 
+    def _now(self) -> datetime:
+        return (self.rules.moment if self.rules else None) or self.now()
+
     def _prepared(self) -> tuple[StageImages, PreparedDockerfile]:
-        images = StageImages(self.storage, parent=self.parent, find=self.find, now=self.now)
+        images = StageImages(self.storage, parent=self.parent, find=self.find, now=self._now)
         return images, prepare(self.text, images, parent_triggers=self.triggers)
 
     def _built(
@@ -134,9 +141,9 @@ class DockerfileBuild:
             copiers = stack.enter_context(closing(Copiers(make, given=given)))
             yield BuildContext(
                 storage=self.storage, name=self.name, limits=self.limits, network=self.network,
-                timeout=self.timeout, until=self.clock() + self.timeout, clock=self.clock, now=self.now,
+                timeout=self.timeout, until=self.clock() + self.timeout, clock=self.clock, now=self._now,
                 cancellation=self.cancellation, on_output=self.on_output, copiers=copiers, work=work,
-                caches=CacheMountLocks(), at_once=self.at_once, namespace=namespace,
+                caches=CacheMountLocks(), at_once=self.at_once, namespace=namespace, rules=self.rules,
             )  # fmt: skip
 
     def _own_copier(self, namespace: BuildNamespace, number: int) -> FileCopier:

@@ -15,6 +15,7 @@ from imagesmith.copying.copiers import Copiers
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.network import NetworkKind
+from imagesmith.layers.layer_rules import LayerRules
 from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.processes import Cancellation, OnOutput
 
@@ -66,6 +67,8 @@ class BuildContext:
     caches: CacheMountLocks
     at_once: int = 1
     """The most stages that are carried out at the same time."""
+    rules: LayerRules | None = None
+    """Of a reproducible build: each instruction that writes files has a layer of its own."""
 
     @property
     def seconds_left(self) -> float:

@@ -43,8 +43,12 @@ class CachedSteps:
             stage.note(resolved, before, writes_files=True, created=made)
             stage.adopt(layers)
 
-        if use is None or not use.cache.is_on or len(stage.layers) >= MOST_LAYERS - _ROOM_FOR_LAYERS:
+        if len(stage.layers) >= MOST_LAYERS - _ROOM_FOR_LAYERS:
             work()
+            return
+        if use is None or not use.cache.is_on:
+            # a reproducible image has the same layers, whether there is a cache or not
+            made() if context.rules is not None else work()
             return
         known = inputs()
         if isinstance(known, str):

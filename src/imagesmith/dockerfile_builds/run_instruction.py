@@ -28,7 +28,8 @@ def carry_out_run(stage: StageBuild, resolved: ResolvedInstruction, run: RunInst
     folder = config.working_dir or "/"
     make_folders(stage.instance.root, folder, uid=user.identity.uid, gid=user.identity.gid, ids=stage.instance.ids)
     words, script = run_words(config, run)
-    variables = {"PATH": DEFAULT_PATH, "HOME": user.home, **arguments_of(resolved), **config.env}
+    epoch = {} if context.rules is None else {"SOURCE_DATE_EPOCH": str(context.rules.epoch)}
+    variables = {"PATH": DEFAULT_PATH, "HOME": user.home, **epoch, **arguments_of(resolved), **config.env}
     # it makes /dev and /proc where the image has none: as targets of mounts they would be removed below it
     stage.instance.wake()
     with run_mounts(stage, resolved, run, root_of) as mounts:

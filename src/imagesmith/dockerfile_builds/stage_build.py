@@ -94,7 +94,8 @@ class StageBuild:
     ) -> None:  # fmt: skip
         """Add an instruction to the history."""
         text = created_by(resolved, before, arguments_of(resolved))
-        self._entries.append(HistoryEntry(text, created or self.context.now(), writes_files))
+        moment = self.context.now() if created is None or self.context.rules is not None else created
+        self._entries.append(HistoryEntry(text, moment, writes_files))
 
     def end_layer(self) -> None:
         """Make a layer of what has changed since the last one. Raises InstanceError, Cancelled."""
@@ -102,7 +103,7 @@ class StageBuild:
         if self._has_changes():
             self.root()
             self._refuse_reserved()
-            self._take(self.instance.commit_layers())
+            self._take(self.instance.commit_layers(self.context.rules))
 
     def adopt(self, layers: tuple[LayerBlob, ...]) -> None:
         """Go on above layers that an earlier build made of the last instruction; the caller holds a lease."""

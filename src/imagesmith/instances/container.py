@@ -38,6 +38,7 @@ from imagesmith.instances.seccomp import filter_program
 from imagesmith.instances.shell_files import ShellFiles
 from imagesmith.instances.spawner import Spawner, spawner_binds
 from imagesmith.instances.view import INSIDE, command_view
+from imagesmith.layers.layer_rules import LayerRules
 from imagesmith.layers.records import LayerBlob
 from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.namespaces.host_ids import HostIds
@@ -209,7 +210,7 @@ class ContainerInstance(ShellFiles):
 
     def checkpoint(self) -> Snapshot:
         """Keep this state as an image; programs running inside are ended."""
-        image = self._commit({}, f"checkpoint of {self.name}", None)
+        image = self._commit({}, f"checkpoint of {self.name}", LayerRules())
         self._snapshots.append(image)
         return Snapshot(self.kind, image)
 
@@ -225,24 +226,26 @@ class ContainerInstance(ShellFiles):
 
     def commit(
         self, *, labels: Mapping[str, str] | None = None, created_by: str = "", created: datetime | None = None,
-        last: bool = False,
+        rules: LayerRules | None = None, last: bool = False,
     ) -> str:  # fmt: skip
         """Write the changes as one layer of a new image and return its id; programs running inside are ended.
 
-        `created_by` is the text of the history entry. With `created`, no file of the layer is later than
-        that time, which makes the layer reproducible; without, files keep their times. After the `last` commit,
-        nothing can run in it any more.
+        `created_by` is the text of the history entry. With `created`, or the time of the rules, no file of the
+        layer is later than that time; without, files keep their times. After the `last` commit, nothing can run in
+        it any more.
         """
-        return self._commit(labels or {}, created_by, created, last=last)
+        return self._commit(labels or {}, created_by, rules or LayerRules.until(created), last=last)
 
-    def commit_layers(self) -> tuple[LayerBlob, ...]:
+    def commit_layers(self, rules: LayerRules | None = None) -> tuple[LayerBlob, ...]:
         """Write the changes as one layer, if there are any, and go on above it; returns all layers of its root."""
         try:
             if not any(self.upper.iterdir()):
                 # what runs inside goes on: a commit would mount it anew
                 return self.storage.container_layers(self.name)
             self.rest()
-            return self.storage.commit_layers(self.name, cancellation=self._cancellation, namespace=self._namespace)
+            return self.storage.commit_layers(
+                self.name, rules=rules, cancellation=self._cancellation, namespace=self._namespace
+            )
         except StorageError as error:
             raise InstanceError(f"container {self.name} cannot be committed: {error}") from error
 
@@ -380,7 +383,7 @@ class ContainerInstance(ShellFiles):
             namespace.close()
 
     def _commit(
-        self, labels: Mapping[str, str], created_by: str, created: datetime | None, *, last: bool = False
+        self, labels: Mapping[str, str], created_by: str, rules: LayerRules, *, last: bool = False
     ) -> str:
         with self._lock:
             if self._closed:
@@ -394,14 +397,9 @@ class ContainerInstance(ShellFiles):
                 )
             try:
                 return self.storage.commit(
-                    self.name,
-                    labels=labels,
-                    created_by=created_by,
-                    created=created,
-                    cancellation=self._cancellation,
-                    namespace=self._namespace,
-                    last=last,
-                )
+                    self.name, labels=labels, created_by=created_by, rules=rules,
+                    cancellation=self._cancellation, namespace=self._namespace, last=last,
+                )  # fmt: skip
             except StorageError as error:
                 raise InstanceError(f"container {self.name} cannot be committed: {error}") from error
 

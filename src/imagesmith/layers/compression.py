@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
@@ -45,6 +46,11 @@ class _Source(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
+def compression_settings() -> Mapping[str, str | int]:
+    """What decides over the bytes of a blob besides its archive."""
+    return {"format": GZIP, "library": f"isal {version('isal')}", "level": _LEVEL}
+
+
 @dataclass(frozen=True)
 class PackedLayer:
     """A layer as an archive and as a blob; `entries` is 0 for a layer that changes nothing, -1 if not counted."""
@@ -54,6 +60,7 @@ class PackedLayer:
     digest: str
     blob_size: int
     entries: int
+    dropped: Sequence[str] = ()
 
 
 def pack_layer(
@@ -89,6 +96,7 @@ def pack_layer(
         digest=f"sha256:{packer.digest.hexdigest()}",
         blob_size=packer.size,
         entries=written.entries,
+        dropped=written.dropped,
     )
 
 

@@ -30,6 +30,7 @@ from imagesmith.files import PRIVATE, flush, share_file, write_atomically, write
 from imagesmith.layers.entries import LayerError
 from imagesmith.layers.layer_cache import held_layers
 from imagesmith.layers.layer_calls import LayerCalls
+from imagesmith.layers.layer_rules import LayerRules
 from imagesmith.layers.overlay_mounts import MOST_LAYERS, is_mounted, mount_inside, mount_overlay, unmount
 from imagesmith.layers.records import (
     ContainerRecord,
@@ -304,8 +305,7 @@ class LayerStore:
     def mount(self, name: str, namespace: BuildNamespace | None = None) -> Path:
         """The merged root of a container, mounted unless it is; with a namespace, mounted anew with its ids, so
         nothing may use it. Raises NotInStore."""
-        folder = self._roots / name
-        record = self.container(name)
+        record, folder = self.container(name), self._roots / name
         if is_mounted(folder / "merged"):
             if namespace is None:
                 return folder / "merged"
@@ -339,7 +339,7 @@ class LayerStore:
             remove_tree(gone)
 
     def commit(
-        self, name: str, *, latest: int | None = None, cancellation: Cancellation | None = None,
+        self, name: str, *, rules: LayerRules | None = None, cancellation: Cancellation | None = None,
         namespace: BuildNamespace | None = None, last: bool = False,
     ) -> Committed:  # fmt: skip
         """Make a layer of the changes: the upper folder becomes the layer's, and the container goes on with a new
@@ -352,21 +352,22 @@ class LayerStore:
                 return Committed(record.layers, None)
             self.unmount(name)
             try:
-                return self._commit(record, folder, lowers, latest, cancellation)
+                return self._commit(record, folder, lowers, rules or LayerRules(), cancellation)
             finally:
                 if mounted:
                     self.mount(name, namespace)
 
     def _commit(
-        self, record: ContainerRecord, folder: Path, lowers: tuple[Path, ...], latest: int | None,
+        self, record: ContainerRecord, folder: Path, lowers: tuple[Path, ...], rules: LayerRules,
         cancellation: Cancellation | None,
     ) -> Committed:  # fmt: skip
-        settings = WriterSettings(latest=latest, settle=True)
+        settings = WriterSettings(latest=rules.epoch, drops=rules.drops, settle=True)
         with self.draft() as draft:
             with (draft / "blob").open("xb") as file:
                 packed = self.calls.pack(
                     folder / "upper", file, lowers=lowers, settings=settings, cancellation=cancellation
                 )
+            rules.tell(packed.dropped)
             if not packed.entries:
                 return Committed(record.layers, None)
             if len(record.layers) >= MOST_LAYERS:

@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagesmith.layers.dropped_files import drops
 from imagesmith.layers.entries import OPAQUE, WHITEOUT, EntryKind, LayerEntry, LayerError, layer_xattrs, shown
 from imagesmith.layers.lower_layers import MergedFolder, merged_root
 from imagesmith.layers.overlay_form import is_opaque, is_whiteout, open_root
@@ -32,6 +33,8 @@ MOST_BYTES = 1 << 40
 CHUNK = 1 << 20
 _ZEROS = bytes(CHUNK)
 _LONGEST_PATH = 4095
+_MOST_TOLD = 1000
+"""Names of dropped files of one layer; a cache of downloads may have any number."""
 _KINDS = {
     stat.S_IFREG: EntryKind.FILE,
     stat.S_IFLNK: EntryKind.SYMLINK,
@@ -48,9 +51,11 @@ Sink = Callable[[bytes], object]
 @dataclass(frozen=True)
 class WriterSettings:
     """`latest`: later times become this one, in seconds since the epoch. `settle`: the files themselves get the
-    times of the archive, and what is left out is removed, so that the folder equals the unpacked layer."""
+    times of the archive, and what is left out is removed, so that the folder equals the unpacked layer. `drops`:
+    the files of dropped_files.py are left out."""
 
     latest: int | None = None
+    drops: bool = False
     root_id: int = 0
     settle: bool = False
     most_bytes: int = MOST_BYTES
@@ -58,10 +63,11 @@ class WriterSettings:
 
 @dataclass(frozen=True)
 class Written:
-    """Entries and bytes of an archive, the end included."""
+    """Entries and bytes of an archive, the end included, and the first dropped files, in words."""
 
     entries: int
     size: int
+    dropped: tuple[str, ...] = ()
 
 
 def write_layer(
@@ -100,6 +106,7 @@ class _Writer:
         self._buffer = bytearray()
         self._entries = 0
         self._size = 0
+        self._dropped: list[str] = []
         self._linked: dict[tuple[int, int], bytes] = {}
         self._pending: list[LayerEntry] = []
         """Unchanged folders on the way down, written as soon as anything in them is."""
@@ -114,7 +121,7 @@ class _Writer:
     def end(self) -> Written:
         self._put(END)
         self._flush()
-        return Written(self._entries, self._size)
+        return Written(self._entries, self._size, tuple(self._dropped))
 
     def _children(self, path: bytes, folder: int, below: MergedFolder, *, depth: int) -> None:
         if depth > MOST_DEPTH:
@@ -138,6 +145,11 @@ class _Writer:
             self._write(LayerEntry(EntryKind.FILE, removed, 0, mtime=self._settings.latest or 0))
         elif stat.S_ISDIR(status.st_mode):
             self._folder(path, name, status, parent, below, depth)
+        elif self._settings.drops and drops(path, status, name, parent, self._settings.latest):
+            if len(self._dropped) < _MOST_TOLD:
+                self._dropped.append(shown(path))
+            if self._settings.settle:
+                os.unlink(name, dir_fd=parent)
         elif stat.S_ISREG(status.st_mode):
             self._file(path, name, status, parent)
         elif stat.S_ISSOCK(status.st_mode) or self._is_same_link(name, status, parent, below):
