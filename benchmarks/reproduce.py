@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from imagesmith.artifacts.disk_differences import disk_differences
 from imagesmith.artifacts.disks import DiskStore
-from imagesmith.artifacts.image_differences import StoredImage, image_differences
+from imagesmith.artifacts.image_differences import LayoutImage, image_differences
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.store import amis
 from imagesmith.store.database import Database
@@ -135,7 +135,7 @@ def differences(one: Built, two: Built, *, disk: bool) -> Iterator[str]:
         stores = [DiskStore(side.server.data_dir / "disks").get(side.digest).path for side in (one, two)]
         yield from disk_differences(*stores)
         return
-    images = [StoredImage(OciLayout(side.server.data_dir / "oci"), side.digest) for side in (one, two)]
+    images = [LayoutImage(OciLayout(side.server.data_dir / "oci"), side.digest) for side in (one, two)]
     yield from image_differences(*images)
     tool = shutil.which("diffoscope")
     for pair in zip(*(image.layout.read(image.digest).layers for image in images), strict=False):

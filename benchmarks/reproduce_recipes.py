@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 Parent = Literal["tiny", "debian", "disk"]
-HEAD: Final = "FROM {{{ imagebuilder:parentImage }}}\n{{{ imagebuilder:environments }}}\n"
+STAGE: Final = "FROM {{{ imagebuilder:parentImage }}}\n"
+HEAD: Final = STAGE + "{{{ imagebuilder:environments }}}\n"
 COMPONENTS: Final = "{{{ imagebuilder:components }}}\n"
 _NOTHING: Final = ("true",)
 _DRAW: Final = "cat /proc/sys/kernel/random/uuid"
@@ -66,7 +67,7 @@ CONTAINERS: Final = MappingProxyType(
         "RUN with a cache mount": Recipe("tiny", f"RUN --mount=type=cache,target=/c {_DRAW} >/c/x && echo a >/a\n"),
         "RUN with a bind of a stage": Recipe(
             "tiny",
-            "RUN mkdir /in && echo a >/in/a\n" + HEAD + "RUN --mount=from=0,source=/in,target=/m cp /m/a /b\n"
+            "RUN mkdir /in && echo a >/in/a\n" + STAGE + "RUN --mount=from=0,source=/in,target=/m cp /m/a /b\n"
         ),
         "SOURCE_DATE_EPOCH": Recipe(
             "tiny", "RUN echo $SOURCE_DATE_EPOCH >/epoch\n", ("echo $SOURCE_DATE_EPOCH >/e",)
@@ -77,18 +78,18 @@ CONTAINERS: Final = MappingProxyType(
         ),
         "COPY from a stage": Recipe(
             "tiny",
-            "RUN mkdir /o && for n in 1 2 3 4 5 6 7 8 9; do echo $n >/o/$n; done\n" + HEAD + "COPY --from=0 /o /o\n"
+            "RUN mkdir /o && for n in 1 2 3 4 5 6; do echo $n >/o/$n; done\n" + STAGE + "COPY --from=0 /o /\n"
         ),
         "COPY with owner and mode": Recipe(
-            "tiny", "RUN echo x >/x\n" + HEAD + "COPY --from=0 --chown=5:6 --chmod=600 /x /y\n"
+            "tiny", "RUN echo x >/x\n" + STAGE + "COPY --from=0 --chown=5:6 --chmod=600 /x /y\n"
         ),
         "COPY of a text": Recipe("tiny", "COPY <<END /srv/text\none\ntwo\nEND\n"),
         "stages side by side": Recipe(
             "tiny",
-            f"RUN echo a >/a\n{HEAD}RUN echo b >/b\n{HEAD}COPY --from=0 /a /\nCOPY --from=1 /b /\n",
+            f"RUN echo a >/a\n{STAGE}RUN echo b >/b\n{STAGE}COPY --from=0 /a /\nCOPY --from=1 /b /\n",
         ),
         "a stage on a stage": Recipe(
-            "tiny", HEAD.replace("}}}", "}}} AS below", 1) + "RUN echo a >/a\nFROM below\nRUN echo b >/b\n"
+            "tiny", STAGE.replace("}}}", "}}} AS below") + "RUN echo a >/a\nFROM below\nRUN echo b >/b\n"
         ),
         "WORKDIR": Recipe("tiny", "WORKDIR /srv/new/folder\nRUN echo here >here\n"),
         "configuration": Recipe(

@@ -100,6 +100,8 @@ class Builds:
     """Disk space for results of instructions and components, which later container builds use; 0: none is kept."""
     cache_max_age_hours: Annotated[int, Range(0, 876_000, "hours")] = 24
     """Older results that may come from the network are not used, unless a run allows a greater age."""
+    reproducible: bool = False
+    """Builds of containers, and of machines without a boot, make the same bytes each time."""
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesmith.inspection.provenance import Provenance, RunDetails, masked, statement, verify
+from imagesmith.inspection.provenance import Provenance, RunDetails, statement, verify
 from imagesmith.inspection.resolved_dependencies import image_uri
 from imagesmith.inspection.signing import PublicKey, SigningError, SigningKey, open_envelope, public_key_path
 from imagesmith.inspection.statements import VerificationFailed
 from imagesmith.recipes.plan import BuildPlan, PlannedComponent, PlannedDocument, PlannedParent, PlannedWorkflow
+from imagesmith.values.masking import masked
 from imagesmith.values.names import sha256_hex
 from testing.sbom_samples import INVENTORY
 

@@ -140,6 +140,7 @@ def test_nothing_of_an_image_is_read_by_the_server() -> None:
     source = Path(sealed_layers.__file__).parents[1]
     readers = ("unpack_layer(", "write_layer(", "Decompressed(", "pack_archive(", "pack_layer(", "TarReader(")
     allowed = {"sealed_layers.py", "compression.py", "unpacker.py", "writer.py", "tar_reader.py", "layer_calls.py"}
+    allowed |= {"layer_listing.py"}
     callers = {
         path.name for path in source.rglob("*.py") if any(word in path.read_text() for word in readers)
     } - allowed  # fmt: skip

@@ -21,6 +21,7 @@ from imagesmith.artifacts.cache_use import CachedStep, CacheUse, Layers, StepInp
 from imagesmith.builds.component_inputs import component_inputs, reason_not_to_keep, visible_variables
 from imagesmith.builds.work import Work
 from imagesmith.instances.container import ContainerInstance
+from imagesmith.layers.layer_rules import LayerRules
 from imagesmith.recipes.plan import PlannedComponent
 from imagesmith.values.arn import Arn
 
@@ -33,7 +34,9 @@ class ComponentCache:
     use: CacheUse
     instance: ContainerInstance
     environment: Mapping[str, str]
-    """What components see whose results are not kept."""
+    """What components see whose results are not kept, unless the build is reproducible."""
+    rules: LayerRules | None = None
+    """Of a reproducible build: every component has a layer of its own, cached or not."""
 
     def perform(
         self, components: Sequence[PlannedComponent], run: Callable[[int, Mapping[str, str]], None]
@@ -43,7 +46,7 @@ class ComponentCache:
         Raises InstanceError, Cancelled, and what `run` raises.
         """
         with ExitStack() as held:
-            state = _State(self.instance, held)
+            state = _State(self.instance, held, self.rules)
             for index, component in enumerate(components):
                 label = f"component {index + 1} of {len(components)} ({Arn.parse(component.arn).path})"
 
@@ -58,11 +61,14 @@ class ComponentCache:
         run: Callable[[int, Mapping[str, str]], None],
     ) -> None:  # fmt: skip
         reason = reason_not_to_keep(component)
+        seen = visible_variables(component, self.environment)
         if reason:
             tell(f"not cached: {reason}")
-            state.changed(lambda: run(index, self.environment))
+            state.changed(lambda: run(index, self.environment if self.rules is None else seen))
             return
-        seen = visible_variables(component, self.environment)
+        if not (self.use.cache.is_on and self.work.plan.cache.components):
+            state.changed(lambda: run(index, seen))
+            return
         step = self._step(component, seen, index, state.layers, tell)
         step.perform(state.adopt, carry_out=lambda: state.changed(lambda: run(index, seen)))
 
@@ -82,11 +88,12 @@ class ComponentCache:
 class _State:
     """The layers that an instance has, or will have as soon as a component runs in it."""
 
-    def __init__(self, instance: ContainerInstance, held: ExitStack) -> None:
+    def __init__(self, instance: ContainerInstance, held: ExitStack, rules: LayerRules | None) -> None:
         self._instance = instance
+        self._rules = rules
         self._held = held
         self._waits = False
-        self.layers: Layers = instance.commit_layers()
+        self.layers: Layers = instance.commit_layers(rules)
 
     def adopt(self, layers: Layers, _made: datetime) -> None:
         self._held.enter_context(self._instance.storage.lease(layers))
@@ -103,5 +110,5 @@ class _State:
         """Run something in the instance, and make a layer of its changes; returns all layers behind it."""
         self.enter()
         run()
-        self.layers = self._instance.commit_layers()
+        self.layers = self._instance.commit_layers(self._rules)
         return self.layers

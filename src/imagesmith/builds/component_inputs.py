@@ -25,7 +25,7 @@ _NEVER_THE_SAME: Final = {
 """Features that change a component's result from run to run without a change of its document, or act outside."""
 _DAILY: Final = "context:date"
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SHARED: Final = ("IMAGE_PHASE", "IMAGE_VERSION", "WORKING_DIRECTORY")
+_SHARED: Final = ("IMAGE_PHASE", "IMAGE_VERSION", "WORKING_DIRECTORY", "SOURCE_DATE_EPOCH")
 """Variables that every component sees: they are equal in all runs of a recipe."""
 
 

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from imagesmith.artifacts.base_cache import OnLine
-from imagesmith.artifacts.bases import Parent, ParentError
+from imagesmith.artifacts.bases import Parent, ParentError, without_tag
 from imagesmith.artifacts.cache_use import CacheUse
 from imagesmith.artifacts.layout import ImageArtifact, LayoutError
 from imagesmith.artifacts.plain_images import PlainImage
 from imagesmith.artifacts.storage import StorageError
-from imagesmith.builds import inspection
+from imagesmith.builds import inspection, reproducible
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.image_annotations import image_annotations
 from imagesmith.builds.managed_parent import configured_source
+from imagesmith.builds.reproducible import layer_rules
 from imagesmith.builds.work import Work
 from imagesmith.builds.worker_context import instance_name
 from imagesmith.dockerfile_builds.build import DockerfileBuild
@@ -55,6 +56,7 @@ class Start:
 
 def starting_image(work: Work) -> Start:
     """Make the image that the instance of the BUILD workflow starts on. Raises StepFailed, Cancelled."""
+    reproducible.begin(work)
     with work.timed("parent"):
         parent = find_parent(work)
         try:
@@ -166,7 +168,10 @@ def find_parent(work: Work) -> Parent:
     def on_line(line: str) -> None:
         log.line("parent", line)
 
+    wanted = work.plan.reproducible
     try:
+        if wanted is not None and wanted.parent:
+            return _parent_again(work, wanted.parent)
         if parent.kind == "managed":
             return _managed_image(work, on_line)
         if parent.kind == "image":
@@ -177,6 +182,15 @@ def find_parent(work: Work) -> Parent:
         return worker_context.bases.local(parent.reference, folders, cancellation=cancellation)
     except ParentError as error:
         raise StepFailed(str(error)) from error
+
+
+def _parent_again(work: Work, digest: str) -> Parent:
+    """The parent of an image that is built again: by its digest, from here or its registry. Raises ParentError."""
+    parent = work.plan.parent
+    reference = parent.managed_source.location if parent.kind == "managed" else parent.reference
+    if digest in work.worker_context.layout.references().values():
+        return work.worker_context.bases.image(digest, reference, cancellation=work.cancellation)
+    return _registry_image(work, f"{without_tag(reference)}@{digest}")
 
 
 def _managed_image(work: Work, on_line: OnLine) -> Parent:
@@ -253,6 +267,7 @@ def _dockerfile(
                 cache=cache_use(work, cached),
                 cancellation=work.cancellation,
                 on_output=receive,
+                rules=layer_rules(work),
             )
     except ParentError as error:
         raise StepFailed(str(error)) from error
@@ -270,4 +285,5 @@ def cache_use(work: Work, cached: list[Mapping[str, Any]]) -> CacheUse:
         build=Arn.parse(plan.image_arn).path, reads=plan.cache.reads,
         on_hit=lambda hit: cached.append(hit.to_json()),
         max_age=settings.cache_max_age_hours * 3600.0 if age is None else age,
+        epoch=plan.reproducible.epoch if plan.reproducible else None,
     )  # fmt: skip

@@ -20,6 +20,7 @@ from imagesmith.builds.evidence import keep_evidence
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.instances import InstanceGone
 from imagesmith.builds.kind import Finish
+from imagesmith.builds.reproducible import layer_rules
 from imagesmith.builds.steps.context import Action, Outcome, StepRun
 from imagesmith.builds.steps.instance import launch_instance
 from imagesmith.builds.steps.table import CONTAINER_ACTIONS
@@ -100,7 +101,8 @@ def _commit(run: StepRun, outputs: Mapping[str, Any]) -> dict[str, Any]:
     instance = run.attach_container({"instanceId": id})
     run.note("committing the changes of the build instance")
     with run.timed("commit"):
-        image = instance.commit(created_by="imagesmith components", last=not run.plan.keep_completed_instance)
+        last = not run.plan.keep_completed_instance
+        image = instance.commit(created_by="imagesmith components", rules=layer_rules(run), last=last)
     if not run.plan.keep_completed_instance:
         try:
             run.worker_context.instances.terminate(id, image_arn=run.plan.image_arn)

@@ -60,7 +60,9 @@ def parent_source(work: Work) -> Source:
 
 
 def _find_parent(work: Work) -> Source | None:
-    parent = work.plan.parent
+    parent, wanted = work.plan.parent, work.plan.reproducible
+    if wanted is not None and wanted.parent:
+        return _disk_source(work, wanted.parent)
     if parent.kind == "managed":
         return _managed(work)
     if parent.kind == "image":

@@ -52,6 +52,11 @@ _MORE = (
         "Revoke an image and everything that is built on it: no run and no distribution may use them.",
     ),
     ("image_ancestry", "unrevoke", "Withdraw the revocation of an image; its children may be used again too."),
+    (
+        "image_rebuild",
+        "rebuild",
+        "Build an image again from its provenance alone, and compare it with the first one, bit for bit.",
+    ),
     ("image_steps", "steps", "Show the workflow steps of a build: state, time and failures."),
     ("image_steps", "approve", "Resume a build that waits for an action."),
     (

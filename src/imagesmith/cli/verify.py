@@ -5,10 +5,11 @@ REFERENCE -> digest of the manifest -> its bytes -> statements beside it -> sign
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.markup import escape
@@ -28,6 +29,7 @@ from imagesmith.inspection.provenance import Provenance
 from imagesmith.inspection.provenance import verify as verify_envelope
 from imagesmith.inspection.signing import PublicKey, SigningError, public_key_path
 from imagesmith.inspection.statements import Predicate, VerificationFailed
+from imagesmith.settings import Settings
 
 
 @click.command()
@@ -82,6 +84,12 @@ def verify(
     refuse_broken(verdicts, reference)
     if not as_json:
         make_console().print(_describe(found, path, verdicts))
+
+
+def signed_statement(settings: Settings, reference: str, key: PublicKey) -> tuple[str, Mapping[str, Any]]:
+    """The digest of an image, and its verified statement. Raises as find_image() does, and VerificationFailed."""
+    image = find_image(settings, reference, (Predicate.PROVENANCE,))
+    return image.digest, _verified(image, [key], any_name=True).statement
 
 
 def _verified(found: SignedImage, keys: Sequence[PublicKey], *, any_name: bool) -> Provenance:

@@ -13,7 +13,6 @@ be guessed from its hash, and a statement travels with the image.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,22 +20,19 @@ from typing import Any
 
 from imagesmith import __version__
 from imagesmith.inspection.inventory import Inventory
+from imagesmith.inspection.rebuild_plan import internal_parameters, plan_resource
 from imagesmith.inspection.resolved_dependencies import COMPONENT, PARENT, resolved_dependencies
 from imagesmith.inspection.signing import ENVELOPE_TYPE, PublicKey
 from imagesmith.inspection.statements import STATEMENT, Predicate, VerificationFailed, open_statement, subject
 from imagesmith.recipes.plan import BuildPlan
+from imagesmith.values.masking import masked
 from imagesmith.values.names import iso_instant, sha256_hex
 
 KIND = Predicate.PROVENANCE.kind
 MEDIA_TYPE = ENVELOPE_TYPE
 PREDICATE = str(Predicate.PROVENANCE)
 BUILD_TYPES = {"container": "urn:imagesmith:container-build:v1", "machine": "urn:imagesmith:machine-build:v1"}
-MASK = "***"
 IMAGE_ANNOTATION = "imagesmith.image"
-
-_SECRET = re.compile(
-    r"pass(word|phrase|wd)?|secret|token|credential|api_?key|private_?key|access_?key", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -87,14 +83,8 @@ def statement(plan: BuildPlan, details: RunDetails) -> bytes:
             "buildDefinition": {
                 "buildType": BUILD_TYPES[plan.kind],
                 "externalParameters": _external(plan),
-                "internalParameters": _internal(plan),
-                "resolvedDependencies": resolved_dependencies(
-                    plan,
-                    parent=details.parent,
-                    parent_digest=details.parent_digest,
-                    cached=details.cached,
-                    inventory=details.inventory,
-                ),
+                "internalParameters": {**_internal(plan), **internal_parameters(plan)},
+                "resolvedDependencies": _dependencies(plan, details),
             },
             "runDetails": {
                 "builder": {
@@ -121,9 +111,12 @@ def verify(envelope: bytes, digest: str, keys: Sequence[PublicKey]) -> Provenanc
         raise VerificationFailed(f"the signed provenance lacks a required member: {error!r}") from error
 
 
-def masked(name: str, value: str) -> str:
-    """The value of a parameter, or a mask for one whose name looks like a secret's."""
-    return MASK if _SECRET.search(name) else value
+def _dependencies(plan: BuildPlan, details: RunDetails) -> list[Mapping[str, Any]]:
+    resources = resolved_dependencies(
+        plan, parent=details.parent, parent_digest=details.parent_digest, cached=details.cached,
+        inventory=details.inventory,
+    )  # fmt: skip
+    return [*resources, *plan_resource(plan)]
 
 
 def _external(plan: BuildPlan) -> Mapping[str, object]:

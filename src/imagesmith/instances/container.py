@@ -382,9 +382,7 @@ class ContainerInstance(ShellFiles):
         if namespace is not None and self._owns_namespace:
             namespace.close()
 
-    def _commit(
-        self, labels: Mapping[str, str], created_by: str, rules: LayerRules, *, last: bool = False
-    ) -> str:
+    def _commit(self, labels: Mapping[str, str], created_by: str, rules: LayerRules, *, last: bool = False) -> str:
         with self._lock:
             if self._closed:
                 raise InstanceError(f"container {self.name} is closed")

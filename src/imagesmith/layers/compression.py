@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -60,7 +60,8 @@ class PackedLayer:
     digest: str
     blob_size: int
     entries: int
-    dropped: Sequence[str] = ()
+    dropped: str = ""
+    """Lines with the files that were left out."""
 
 
 def pack_layer(
@@ -96,7 +97,7 @@ def pack_layer(
         digest=f"sha256:{packer.digest.hexdigest()}",
         blob_size=packer.size,
         entries=written.entries,
-        dropped=written.dropped,
+        dropped="\n".join(written.dropped),
     )
 
 

@@ -18,6 +18,8 @@ from typing import Final
 
 from imagesmith.layers.entries import shown
 
+MOST_TOLD: Final = 1000
+"""Files of one layer that are named; a cache of downloads may have any number."""
 _BYTECODE_HEADER: Final = 16
 """Bytes of the header of compiled Python."""
 

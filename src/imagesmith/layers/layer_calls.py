@@ -42,7 +42,14 @@ class UnpackedBlob:
     diff_id: str
 
 
-_Made = TypeVar("_Made", UnpackedBlob, PackedLayer)
+@dataclass(frozen=True)
+class ListedEntries:
+    """What came of a listing: the number of its lines."""
+
+    entries: int
+
+
+_Made = TypeVar("_Made", UnpackedBlob, PackedLayer, ListedEntries)
 
 
 class LayerCalls:
@@ -89,6 +96,13 @@ class LayerCalls:
             descriptors = [archive.fileno(), blob.fileno()]
             found = self._call({"do": "compress"}, namespace, descriptors, _SECONDS, cancellation)
         return _checked(PackedLayer, found)
+
+    def list_entries(self, blob: BinaryIO, lines: BinaryIO, *, cancellation: Cancellation | None = None) -> int:
+        """Write the entries of a blob to a file, as layer_listing.py says; returns their number."""
+        with self.program.used(), self.program.namespace() as namespace:
+            descriptors = [blob.fileno(), lines.fileno()]
+            found = self._call({"do": "list"}, namespace, descriptors, _SECONDS, cancellation)
+        return _checked(ListedEntries, found).entries
 
     @contextmanager
     def _folders(

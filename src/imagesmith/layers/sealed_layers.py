@@ -3,6 +3,7 @@
 unpack     blob, target folder, folders of the layers below, top first
 pack       upper folder, file of the blob, folders of the layers below
 compress   archive of any compression, file of the blob
+list       blob, file of the lines
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO, cast
 
 from imagesmith.layers.compression import CountedFile, Decompressed, compression_of, pack_archive, pack_layer
 from imagesmith.layers.entries import LayerError
+from imagesmith.layers.layer_listing import list_entries
 from imagesmith.layers.unpacker import UnpackLimits, unpack_layer
 from imagesmith.layers.writer import WriterSettings
 from imagesmith.namespaces.sealed_program import SealedCall
@@ -59,10 +61,16 @@ def _compress(_request: dict[str, Any], call: SealedCall) -> Mapping[str, Any]:
         return asdict(pack_archive(source, file, check=call.check))
 
 
+def _list(_request: dict[str, Any], call: SealedCall) -> Mapping[str, Any]:
+    blob, lines = call.descriptors
+    with _opened(blob, "rb") as source, _opened(lines, "wb") as file:
+        return {"entries": list_entries(source, file, call.check)}
+
+
 def _opened(descriptor: int, mode: str) -> BinaryIO:
     return cast(BinaryIO, os.fdopen(descriptor, mode))
 
 
 _CALLS: dict[str, Callable[[dict[str, Any], SealedCall], Mapping[str, Any]]] = {
-    "unpack": _unpack, "pack": _pack, "compress": _compress,
+    "unpack": _unpack, "pack": _pack, "compress": _compress, "list": _list,
 }  # fmt: skip

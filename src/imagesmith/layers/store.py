@@ -367,7 +367,7 @@ class LayerStore:
                 packed = self.calls.pack(
                     folder / "upper", file, lowers=lowers, settings=settings, cancellation=cancellation
                 )
-            rules.tell(packed.dropped)
+            rules.tell(packed.dropped.splitlines())
             if not packed.entries:
                 return Committed(record.layers, None)
             if len(record.layers) >= MOST_LAYERS:

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagesmith.layers.dropped_files import drops
+from imagesmith.layers.dropped_files import MOST_TOLD, drops
 from imagesmith.layers.entries import OPAQUE, WHITEOUT, EntryKind, LayerEntry, LayerError, layer_xattrs, shown
 from imagesmith.layers.lower_layers import MergedFolder, merged_root
 from imagesmith.layers.overlay_form import is_opaque, is_whiteout, open_root
@@ -33,8 +33,6 @@ MOST_BYTES = 1 << 40
 CHUNK = 1 << 20
 _ZEROS = bytes(CHUNK)
 _LONGEST_PATH = 4095
-_MOST_TOLD = 1000
-"""Names of dropped files of one layer; a cache of downloads may have any number."""
 _KINDS = {
     stat.S_IFREG: EntryKind.FILE,
     stat.S_IFLNK: EntryKind.SYMLINK,
@@ -51,8 +49,7 @@ Sink = Callable[[bytes], object]
 @dataclass(frozen=True)
 class WriterSettings:
     """`latest`: later times become this one, in seconds since the epoch. `settle`: the files themselves get the
-    times of the archive, and what is left out is removed, so that the folder equals the unpacked layer. `drops`:
-    the files of dropped_files.py are left out."""
+    times of the archive, and what is left out is removed, so that the folder equals the layer; see `drops`."""
 
     latest: int | None = None
     drops: bool = False
@@ -146,8 +143,7 @@ class _Writer:
         elif stat.S_ISDIR(status.st_mode):
             self._folder(path, name, status, parent, below, depth)
         elif self._settings.drops and drops(path, status, name, parent, self._settings.latest):
-            if len(self._dropped) < _MOST_TOLD:
-                self._dropped.append(shown(path))
+            self._dropped += [shown(path)] if len(self._dropped) < MOST_TOLD else []
             if self._settings.settle:
                 os.unlink(name, dir_fd=parent)
         elif stat.S_ISREG(status.st_mode):

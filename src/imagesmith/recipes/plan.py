@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Literal
 
 from imagesmith.recipes.kinds import IMAGE_KINDS, ImageKind, KindName
+from imagesmith.recipes.reproducible import PlannedReproducible
 from imagesmith.values.arn import Arn
 from imagesmith.values.names import canonical_json, sha256_hex
 
@@ -236,6 +237,8 @@ class BuildPlan:
     cache: PlannedCache = field(default_factory=PlannedCache)
     network: Literal["outbound", "none"] = "outbound"
     """Of the instances and instructions of a container build; `none`: a loopback and nothing else."""
+    reproducible: PlannedReproducible | None = None
+    """None: times, logs and ids of the run may be in its image."""
     purpose: RunPurpose = "build"
     """A run that distributes or imports a disk has no recipe, no components and no workflows."""
 
@@ -272,6 +275,9 @@ class BuildPlan:
                 "unused": tuple(data.get("unused", ())),
                 "cache": PlannedCache(**data.get("cache", {})),
                 "machine": PlannedMachine.from_json(data["machine"]) if data.get("machine") else None,
+                "reproducible": PlannedReproducible.from_json(data["reproducible"])
+                if data.get("reproducible")
+                else None,
                 "role": PlannedRole.from_json(data["role"]) if data.get("role") else None,
                 "components": tuple(PlannedComponent.from_json(item) for item in data["components"]),
                 "workflows": tuple(PlannedWorkflow.from_json(item) for item in data.get("workflows", ())),

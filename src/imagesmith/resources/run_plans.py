@@ -8,6 +8,7 @@ from typing import Any
 
 from imagesmith.recipes.kinds import kind_of_recipe
 from imagesmith.recipes.plan import BuildPlan, PlannedCache, PlannedMachine, PlannedRole, PlannedScan, PushTarget
+from imagesmith.recipes.reproducible import PlannedReproducible, planned
 from imagesmith.resources.call import Call
 from imagesmith.resources.infrastructure import unused_members
 from imagesmith.resources.planned_workflows import system_variables
@@ -40,11 +41,12 @@ def make_plan(
     members, recipe = order.members, resolved.recipe
     infrastructure, distribution = resolved.infrastructure, resolved.distribution
     version = recipe.parsed.version or ""
-    tests, tags = tests_configuration(members), _container_tags(recipe, order)
+    tests, kind = tests_configuration(members), kind_of_recipe(recipe.kind)
+    tags = _run_tags(recipe, order)
     plan = BuildPlan(
         image_arn=str(call.arn("image", recipe.slug, version=version, build=build)),
         account=call.account, region=call.region, name=recipe.name, version=version,
-        build=build, kind=kind_of_recipe(recipe.kind).name,
+        build=build, kind=kind.name,
         parent=resolved.parent,
         components=tuple(planned for planned, _ in resolved.components),
         dockerfile=recipe.document.get("dockerfileTemplateData", ""),
@@ -59,9 +61,11 @@ def make_plan(
         scan=_planned_scan(members.get("imageScanningConfiguration", {})),
         workflows=resolved.workflows,
         keep_completed_instance=not infrastructure.get("terminateInstanceOnCompletion", True),
-        machine=_planned_machine(recipe, infrastructure, distribution, order.tags),
-        cache=_planned_cache(tags, order), network="none" if tags.network == "none" else "outbound",
+        machine=_planned_machine(recipe, infrastructure, distribution, tags) if kind.is_disk else None,
+        cache=_planned_cache(RunTags() if kind.is_disk else tags, order),
+        network="none" if tags.network == "none" else "outbound",
         unused=_unused(recipe, infrastructure, distribution),
+        reproducible=_reproducible(call, recipe, tags),
     )  # fmt: skip
     return replace(
         plan,
@@ -92,30 +96,34 @@ def _planned_machine(
     recipe: Record,
     infrastructure: Mapping[str, Any],
     distribution: Mapping[str, Any] | None,
-    tags: Mapping[str, str],
-) -> PlannedMachine | None:
-    kind = kind_of_recipe(recipe.kind)
-    if not kind.is_disk:
-        return None
-    run_tags = parse_run_tags(tags, container=False)
+    tags: RunTags,
+) -> PlannedMachine:
     return PlannedMachine(
         instance_types=tuple(infrastructure.get("instanceTypes", ())),
         block_devices=tuple(recipe.document.get("blockDeviceMappings", ())),
         user_data=recipe.document.get("additionalInstanceConfiguration", {}).get("userDataOverride", ""),
         distributions=tuple((distribution or {}).get("distributions", ())),
-        cache_seconds=run_tags.cache_seconds,
+        cache_seconds=tags.cache_seconds,
         description=recipe.document.get("description", ""),
         ami_tags=dict(recipe.document.get("amiTags", {})),
         watermarked=bool(recipe.document.get("amiWatermarks")),
-        no_boot=run_tags.no_boot,
+        no_boot=tags.no_boot,
         tokens_required=infrastructure.get("instanceMetadataOptions", {}).get("httpTokens") == "required",
     )
 
 
-def _container_tags(recipe: Record, order: RunOrder) -> RunTags:
-    if kind_of_recipe(recipe.kind).is_disk:
-        return RunTags()
-    return parse_run_tags(with_recipe_tags(order.tags, recipe.tags), container=True)
+def _run_tags(recipe: Record, order: RunOrder) -> RunTags:
+    container = not kind_of_recipe(recipe.kind).is_disk
+    return parse_run_tags(with_recipe_tags(order.tags, recipe.tags, container=container), container=container)
+
+
+def _reproducible(call: Call, recipe: Record, tags: RunTags) -> PlannedReproducible | None:
+    """The setting is about what can be reproducible: a machine that boots is not asked for it."""
+    boots = kind_of_recipe(recipe.kind).is_disk and not tags.no_boot
+    return planned(
+        tags.reproducible, recipe_created=recipe.created,
+        by_default=call.settings.builds.reproducible and not boots,
+    )  # fmt: skip
 
 
 def _planned_cache(tags: RunTags, order: RunOrder) -> PlannedCache:

@@ -12,10 +12,12 @@ from typing import Any
 from imagesmith.accounts.secret_box import open_existing
 from imagesmith.builds import disk_cache
 from imagesmith.builds.component_cache import ComponentCache
+from imagesmith.builds.component_inputs import visible_variables
 from imagesmith.builds.container import cache_use
 from imagesmith.builds.failures import StepFailed, component_failure
 from imagesmith.builds.instance_metadata import InstanceMetadata
 from imagesmith.builds.nested_documents import RunDocuments
+from imagesmith.builds.reproducible import layer_rules
 from imagesmith.builds.steps.context import Outcome, StepRun
 from imagesmith.components.execution import DocumentRun, RunOptions
 from imagesmith.components.grammar import parse_component
@@ -84,6 +86,8 @@ def execute_components(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
         run.note(idle)
         return Outcome(skipped=True)
     documents = parse_documents(plan)
+    if stage is BUILD and plan.reproducible is not None:
+        documents = _with_equal_variables(run, documents)
     _log_idle(run, stage, documents)
     if not any(phase.name in stage.phases for item in documents for phase in item.document.phases):
         run.note(f"no component has a phase {' or '.join(stage.phases)}")
@@ -113,8 +117,9 @@ def _run(
         for component, document in zip(run.plan.components, documents, strict=True)
         if any(phase.name in stage.phases for phase in document.document.phases)
     ]
-    if isinstance(instance, ContainerInstance) and stage is BUILD and run.plan.cache.components:
-        return _run_cached(run, changing, instance, instance_id, hits)
+    apart = run.plan.cache.components or run.plan.reproducible is not None
+    if isinstance(instance, ContainerInstance) and stage is BUILD and apart and run.plan.machine is None:
+        return _run_apart(run, changing, instance, instance_id, hits)
     if not isinstance(instance, MachineInstance) or instance.disk.state is None:
         return _run_all(run, stage, documents, instance, instance_id)
     environment = component_environment(run, stage)
@@ -144,18 +149,30 @@ def _run(
         raise
 
 
-def _run_cached(
+def _with_equal_variables(run: StepRun, documents: Sequence[DocumentRun]) -> list[DocumentRun]:
+    """Documents that see what is equal in all runs of the recipe, and what they name themselves."""
+    environment = component_environment(run, BUILD)
+    return [
+        replace(document, environment=visible_variables(component, environment))
+        for component, document in zip(run.plan.components, documents, strict=True)
+    ]
+
+
+def _run_apart(
     run: StepRun, changing: Sequence[tuple[PlannedComponent, DocumentRun]], instance: ContainerInstance,
     instance_id: str, hits: list[Mapping[str, Any]],
 ) -> ExecutionResult:  # fmt: skip
-    """Run what earlier builds have not: each component on its own, so that its layer can be kept."""
+    """Run each component on its own, so that its layer can be kept, and not what earlier builds have."""
     results = [_nothing_to_run(run)]
 
     def one(index: int, environment: Mapping[str, str]) -> None:
         document = replace(changing[index][1], environment=environment)
         results.append(_run_all(run, BUILD, [document], instance, instance_id))
 
-    cache = ComponentCache(run, cache_use(run, hits), instance, component_environment(run, BUILD))
+    cache = ComponentCache(
+        work=run, use=cache_use(run, hits), instance=instance, environment=component_environment(run, BUILD),
+        rules=layer_rules(run),
+    )  # fmt: skip
     cache.perform([component for component, _ in changing], one)
     return results[-1]
 
@@ -233,7 +250,9 @@ def parse_documents(plan: BuildPlan) -> Sequence[DocumentRun]:
 def component_environment(run: StepRun, stage: ComponentStage) -> dict[str, str]:
     """The variables that component processes see (spec/components.md 4.5)."""
     plan = run.plan
+    wanted = plan.reproducible
     return {
+        **({"SOURCE_DATE_EPOCH": str(wanted.epoch)} if wanted is not None else {}),
         "IMAGE_WORKFLOW_EXECUTION_ID": run.execution,
         "IMAGE_STEP_EXECUTION_ID": run.step_id,
         "IMAGE_BUILD_VERSION_ARN": plan.image_arn,

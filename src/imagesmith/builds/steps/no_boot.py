@@ -15,6 +15,7 @@ from typing import Any
 
 from imagesmith.artifacts.disk_root import open_root, repack, unpack
 from imagesmith.artifacts.disks import Disk, DiskError
+from imagesmith.builds import reproducible
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.machine_source import Source, planned
 from imagesmith.builds.steps.context import Outcome, StepRun
@@ -34,6 +35,7 @@ def launch(run: StepRun, source: Source, options: MachineOptions) -> Outcome:
     """Unpack the root file system of a disk into a container, and start its sandbox. Raises StepFailed."""
     if options.user_data:
         raise StepFailed("userDataOverride needs a boot: remove the tag imagesmith:no-boot or the user data")
+    reproducible.begin(run)
     if options.volumes:
         run.note("warning: there are no further volumes without a machine")
     run.note("no machine starts: components run on the root file system of the disk, in a sandbox")
@@ -71,7 +73,10 @@ def make_disk(run: StepRun, inputs: Mapping[str, Any]) -> tuple[Disk, str]:
             folder = worker_context.instances.suspend_container(
                 str(inputs["instanceId"]), image_arn=run.plan.image_arn
             )
-            repack(root, folder, raw, size=origin.size, cancellation=run.cancellation)
+            times = reproducible.fixed_times(run)
+            if times is not None:
+                reproducible.drop_files(run, folder)
+            repack(root, folder, raw, size=origin.size, times=times, cancellation=run.cancellation)
             return worker_context.disks.take(raw, cancellation=run.cancellation), origin.entry
     except DiskError as error:
         raise StepFailed(str(error)) from error
