@@ -21,7 +21,9 @@ RETIRED = {
     "greeted": "wait_for_banner", "hasten": "disable_aslr", "DiskChain": "BackingChain",
     "freeze_disk": "snapshot_disk", "Machinery": "StepEnvironment", "end_of_checks": "stop_if_dry_run",
     "read_wishes": "parse_run_tags", "Patient": "RetryingClient", "Pace": "ExecutionMode",
-    "AT_ONCE": "INLINE", "sole_lock": "exclusive_lock", "part_key": "child_key",
+    "AT_ONCE": "INLINE", "last_words": "exit_message", "set_at_rest": "set_suspended", "attend": "handle_event",
+    "facts_key": "values_key", "SweepReport": "Leftovers", "PlacedInstruction": "ResolvedInstruction",
+    "sole_lock": "exclusive_lock", "part_key": "child_key",
 }  # fmt: skip
 """A name that was given up, and the word of the glossary that took its place."""
 RETIRED_PHRASES = {

@@ -280,7 +280,7 @@ def test_a_full_disk_is_said(bench: CopyBench, tmp_path: Path) -> None:
         sandbox = copier.start()
         while sandbox.alive:
             threading.Event().wait(0.05)
-        assert "must stay free" in sandbox.last_words()
+        assert "must stay free" in sandbox.exit_message()
         for _ in range(2):
             with pytest.raises(InstanceError, match="must stay free"):
                 copier.copy(request("/a"), source=bench.source, target=bench.target)

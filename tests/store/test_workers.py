@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from imagesmith.engine.membership import Membership
 from imagesmith.store import runs, tables, workers
 from imagesmith.store.database import Database
-from imagesmith.store.instances import StoredInstance, instances_at_rest, put_instance
+from imagesmith.store.instances import StoredInstance, put_instance, suspended_instances
 from imagesmith.store.migrate import upgrade
 from imagesmith.store.records import Build
 from imagesmith.store.runs import Fence, FenceLost
@@ -158,11 +158,11 @@ def test_a_run_goes_where_its_instance_is(database: Database) -> None:
     join(database, ONE, TWO)
     with database.write("w") as tx:
         put_build(tx, Build(ARN, {"kind": "machine"}))
-        put_instance(tx, StoredInstance("i-1", ARN, "wf-1", at_rest=True, worker="one"))
+        put_instance(tx, StoredInstance("i-1", ARN, "wf-1", suspended=True, worker="one"))
         assert runs.worker_with_instance(tx, ARN) == runs.worker_with_instance(tx, ARN, "wf-1") == "one"
         assert runs.worker_with_instance(tx, ARN, "wf-2") == ""
-        assert instances_at_rest(tx, "one") == ["i-1"]
-        assert instances_at_rest(tx, "two") == []
+        assert suspended_instances(tx, "one") == ["i-1"]
+        assert suspended_instances(tx, "two") == []
         workers.end(tx, ONE.id)
         assert runs.worker_with_instance(tx, ARN) == ""
         assert runs.kinds_of(tx, [ARN, "other"]) == {ARN: "machine"}

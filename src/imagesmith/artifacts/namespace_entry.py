@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagesmith.namespaces.build_namespace import BuildNamespace, ViewMount
+from imagesmith.namespaces.entering import entering
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ def entered(namespace: BuildNamespace | None, folder: Path) -> Iterator[Namespac
         return
     view = namespace.view([ViewMount(folder, writable=True, from_disk=True)])
     try:
-        ways = (f"--user=/proc/self/fd/{namespace.descriptor}", f"--mount=/proc/self/fd/{view.descriptor}")
+        entry = entering(
+            user=f"/proc/self/fd/{namespace.descriptor}", mount=f"/proc/self/fd/{view.descriptor}"
+        )  # fmt: skip
         # processes of the namespace's own: root inside may mount /proc only for those
         own = ("unshare", "--fork", "--pid", "--kill-child=KILL", "--mount-proc", "--")
-        yield NamespaceEntry(
-            ("nsenter", *ways, "--", *own), view.paths[0], (namespace.descriptor, view.descriptor)
-        )  # fmt: skip
+        yield NamespaceEntry((*entry, *own), view.paths[0], (namespace.descriptor, view.descriptor))
     finally:
         os.close(view.descriptor)

@@ -80,21 +80,23 @@ def stages(
     return found
 
 
-def resume(work: Work, machine: MachineInstance, ways: Sequence[Stage], *, now: datetime) -> int:
+def resume(work: Work, machine: MachineInstance, stages: Sequence[Stage], *, now: datetime) -> int:
     """Resume a machine that has not started after the longest cached sequence; returns its number of components."""
-    if machine.started or not ways:
+    if machine.started or not stages:
         return 0
     max_age = planned(work).cache_seconds
-    for count in range(len(ways), 0, -1):
-        stage = ways[count - 1]
+    for count in range(len(stages), 0, -1):
+        stage = stages[count - 1]
         found = work.worker_context.overlays.find(stage.key, max_age=max_age) if stage.key else None
         if found is None:
             continue
         identity = MachineIdentity.from_json(found.entry.values["identity"])
         machine.resume(BackingChain(machine.disk.parent, found.files), identity)
         machine.disk.state = DiskState(stage.key, found.entry.since, stage.key, found.entry.file)
-        for position, item in enumerate(ways[:count], 1):
-            work.log.line("cache", f"component {position} of {len(ways)} ({_short(item.component.arn)}): cache hit")
+        for position, item in enumerate(stages[:count], 1):
+            work.log.line(
+                "cache", f"component {position} of {len(stages)} ({_short(item.component.arn)}): cache hit"
+            )
         work.log.line("cache", f"resuming from the cache of {_describe_age(found, now)}")
         return count
     return 0
@@ -106,16 +108,16 @@ def forget_state(instance: Instance) -> None:
         instance.disk.state = None
 
 
-def explain(work: Work, ways: Sequence[Stage], count: int) -> None:
+def explain(work: Work, stages: Sequence[Stage], count: int) -> None:
     """Log why the first component that has to run is not in the cache."""
-    if count < len(ways):
-        stage = ways[count]
+    if count < len(stages):
+        stage = stages[count]
         max_age = planned(work).cache_seconds
         why = stage.why or work.worker_context.overlays.explain(
             stage.key, stage.lineage, stage.inputs, max_age=max_age
         )
         name = _short(stage.component.arn)
-        work.log.line("cache", f"component {count + 1} of {len(ways)} ({name}): cache miss, {why}")
+        work.log.line("cache", f"component {count + 1} of {len(stages)} ({name}): cache miss, {why}")
 
 
 def keep_component(work: Work, machine: MachineInstance, stage: Stage, *, now: datetime) -> None:

@@ -3,13 +3,13 @@
     launch --> attached (a sandbox runs; programs of one step keep running in the next)
                   |  rest()                    keep()
                   v                              v
-               at rest (stored; no sandbox) ... kept for a person, after the build
+               suspended (stored; no sandbox) ... kept for a person, after the build
                   |  use()
                   v
                attached again, also by another process
 
 An instance that was attached when its process died is gone: the effects of half a command are unknown, and files of
-the sandbox may be left in it. So the clean-up at the start removes every instance that is not at rest.
+the sandbox may be left in it. So the clean-up at the start removes every instance that is not suspended.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Instances:
         if known is None or known.image_arn != image_arn:
             raise InstanceError(f"{id} is not a running instance of this build; it was ended or never launched")
         elsewhere = known.worker not in ("", self._worker)
-        if elsewhere or not known.at_rest or id not in self._storage.containers():
+        if elsewhere or not known.suspended or id not in self._storage.containers():
             raise InstanceGone(id)
         self._set_suspended(known, False)
         instance = ContainerInstance.attach(
@@ -227,7 +227,7 @@ class Instances:
     def suspended(self) -> list[str]:
         """Ids of instances that outlive a process; see the module's docstring."""
         with self.database.read() as tx:
-            return rows.instances_at_rest(tx, self._worker)
+            return rows.suspended_instances(tx, self._worker)
 
     def release_local(self, image_arn: str, execution: str = "") -> None:
         """Remove attached instances of a build that another worker took over; the rows belong to that worker."""
@@ -266,9 +266,9 @@ class Instances:
             rows.forget_instance(tx, id)
 
     @persistent
-    def _set_suspended(self, known: StoredInstance, at_rest: bool) -> None:
+    def _set_suspended(self, known: StoredInstance, suspended: bool) -> None:
         with self.database.write(_scope(known.image_arn)) as tx:
-            rows.set_at_rest(tx, known.id, at_rest)
+            rows.set_suspended(tx, known.id, suspended)
 
 
 def _scope(image_arn: str) -> str:

@@ -56,7 +56,7 @@ def _connected(machine: MachineInstance) -> Iterator[socket.socket]:
                 seconds=_START_SECONDS, backoff=constant(_CONNECT_SECONDS),
             )  # fmt: skip
         except OSError as error:
-            raise CommandFailed(f"the machine did not start: {machine.emulator.last_words()}") from error
+            raise CommandFailed(f"the machine did not start: {machine.emulator.exit_message()}") from error
         yield console
 
 

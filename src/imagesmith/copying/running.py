@@ -94,7 +94,7 @@ class CopyProgram:
     def _gone(self) -> InstanceError:
         size = os.fstat(self._said).st_size
         said = os.pread(self._said, _WORDS, max(size - _WORDS, 0)).decode(errors="replace").strip()
-        reason = self._sandbox.last_words() or said or "its program was killed: perhaps it needed too much memory"
+        reason = self._sandbox.exit_message() or said or "its program was killed: perhaps it needed too much memory"
         return InstanceError(f"{self._sandbox.name} cannot copy files: {reason}")
 
 

@@ -112,13 +112,13 @@ def _slirp_entry(namespace: BuildNamespace | None, stack: ExitStack) -> tuple[li
     """How a program enters the user namespace, and the descriptors that it needs for that."""
     if namespace is None:
         return [], []
-    entry, descriptors = ["nsenter", f"--user=/proc/self/fd/{namespace.descriptor}"], [namespace.descriptor]
+    user, descriptors = f"/proc/self/fd/{namespace.descriptor}", [namespace.descriptor]
     if not namespace.host_ids.first or _TUNNEL.stat().st_mode & 0o006 == 0o006:
-        return [*entry, "--"], descriptors
+        return [*entering(user=user)], descriptors
     view = namespace.view([ViewMount(_open_tunnel(), writable=False, device=True)])
     stack.callback(os.close, view.descriptor)
-    entry += [f"--mount=/proc/self/fd/{view.descriptor}", "--", "sh", "-c", _BIND, str(_TUNNEL), str(view.paths[0])]
-    return entry, [*descriptors, view.descriptor]
+    entry = entering(user=user, mount=f"/proc/self/fd/{view.descriptor}")
+    return [*entry, "sh", "-c", _BIND, str(_TUNNEL), str(view.paths[0])], [*descriptors, view.descriptor]
 
 
 def _open_tunnel() -> Path:

@@ -150,7 +150,7 @@ class Sandbox:
     def ready(self) -> None:
         """Wait until commands can run. Raises InstanceError if the sandbox has ended or has no network."""
         if not self.alive:
-            words = self.last_words() or "its first process was killed, or it was closed"
+            words = self.exit_message() or "its first process was killed, or it was closed"
             raise InstanceError(f"the sandbox {self.name} has ended: {words}")
         self._await_network()
 
@@ -297,9 +297,9 @@ class Sandbox:
         assert self._process is not None and self._process.stdout is not None
         with self._process.stdout as output:
             if not wait_readable(output.fileno(), _START_SECONDS) or not output.read(1):
-                raise InstanceError(self.last_words() or "its first program did not start")
+                raise InstanceError(self.exit_message() or "its first program did not start")
 
-    def last_words(self) -> str:
+    def exit_message(self) -> str:
         """Error output of the sandbox's own programs."""
         if self._words or self._process is None or self._process.stderr is None or self._process.stderr.closed:
             return self._words
@@ -311,7 +311,7 @@ class Sandbox:
     def _close_pipes(self) -> None:
         """Close the holder's pipes once it has ended; its error output is kept."""
         assert self._process is not None
-        self.last_words()
+        self.exit_message()
         for pipe in (self._process.stdin, self._process.stderr):
             if pipe is not None:
                 pipe.close()

@@ -207,7 +207,7 @@ class Spawner:
 
     def _gone(self, argv: Sequence[str], reason: str = "") -> InstanceError:
         said = os.pread(self._said, 4096, 0).decode(errors="replace").strip()
-        reason = reason or self._sandbox.last_words() or said or "its sandbox has ended"
+        reason = reason or self._sandbox.exit_message() or said or "its sandbox has ended"
         return InstanceError(f"{self._sandbox.name} cannot run {shlex.join(argv)[:2000]}: {reason}")
 
 

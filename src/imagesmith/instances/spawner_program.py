@@ -231,9 +231,9 @@ def end_left(kept: frozenset[int]) -> None:
 
 
 class SpawnerLoop:
-    def __init__(self, control: socket.socket, seal: Confinement) -> None:
+    def __init__(self, control: socket.socket, confinement: Confinement) -> None:
         self.control = control
-        self.seal = seal
+        self.confinement = confinement
         self.commands: dict[int, RunningCommand] = {}
         self.poll = select.poll()
         self.poll.register(control, select.POLLIN)
@@ -247,7 +247,7 @@ class SpawnerLoop:
                     if not self.accept():
                         return
                 elif descriptor in self.commands:
-                    self.attend(descriptor)
+                    self.handle_event(descriptor)
                 elif descriptor in self.drained:
                     self.discard(descriptor)
 
@@ -284,14 +284,14 @@ class SpawnerLoop:
             self.drained.append(descriptor)
             self.poll.register(descriptor, select.POLLIN)
         while len(self.drained) > DRAINED:
-            self.let_go(self.drained[0])
+            self.release(self.drained[0])
 
     def discard(self, descriptor: int) -> None:
         with contextlib.suppress(BlockingIOError):
             if not os.read(descriptor, CHUNK):
-                self.let_go(descriptor)
+                self.release(descriptor)
 
-    def let_go(self, descriptor: int) -> None:
+    def release(self, descriptor: int) -> None:
         self.drained.remove(descriptor)
         self.poll.unregister(descriptor)
         os.close(descriptor)
@@ -317,7 +317,7 @@ class SpawnerLoop:
             self.commands[descriptor] = command
             self.poll.register(descriptor, select.POLLIN)
 
-    def attend(self, descriptor: int) -> None:
+    def handle_event(self, descriptor: int) -> None:
         command = self.commands[descriptor]
         if descriptor != command.ended:
             command.kill()
@@ -345,11 +345,11 @@ class SpawnerLoop:
                 os.dup2(descriptor, target)
             if wanted["network"] == "none":
                 close_network()
-            self.seal.enter()
+            self.confinement.enter()
             if wanted["mounts"]:
                 attach(wanted["mounts"], trees)
             enter_folder(wanted["cwd"])
-            self.seal.close(wanted["user"])
+            self.confinement.close(wanted["user"])
             execute(wanted["argv"], wanted["env"])
         except OSError as error:
             answer(answers, f"failed {stage_of(error, 'start')} {error.errno}")
@@ -489,11 +489,11 @@ def main() -> None:
         os.set_inheritable(descriptor, False)
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     instructions = os.pread(program, os.fstat(program).st_size, 0)
-    seal = Confinement.prepare(mounts, instructions, int(sys.argv[5], 16))
+    confinement = Confinement.prepare(mounts, instructions, int(sys.argv[5], 16))
     call("processes", LIBC.setns, pids, CLONE_NEWPID)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     seal_devices(mounts)
-    SpawnerLoop(socket.socket(fileno=control), seal).serve()
+    SpawnerLoop(socket.socket(fileno=control), confinement).serve()
 
 
 if __name__ == "__main__":

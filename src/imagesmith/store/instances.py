@@ -16,12 +16,12 @@ _PUT = upserts(instances)
 
 @dataclass(frozen=True)
 class StoredInstance:
-    """An instance of a build. `at_rest`: nothing runs inside and it can be entered again, or it is kept."""
+    """An instance of a build. `suspended`: nothing runs inside and it can be entered again, or it is kept."""
 
     id: str
     image_arn: str
     execution_id: str
-    at_rest: bool = False
+    suspended: bool = False
     worker: str = ""
     """The name of its worker, if there are several workers."""
 
@@ -40,14 +40,14 @@ def instances_of(tx: Connection, image_arn: str) -> list[StoredInstance]:
     return [_instance(row) for row in tx.execute(query)]
 
 
-def instances_at_rest(tx: Connection, worker: str = "") -> list[str]:
+def suspended_instances(tx: Connection, worker: str = "") -> list[str]:
     """Ids of instances that a clean-up on this worker must not remove."""
     mine = instances.c.worker.in_(("", worker))
-    return [str(row.id) for row in tx.execute(sa.select(instances.c.id).where(instances.c.at_rest, mine))]
+    return [str(row.id) for row in tx.execute(sa.select(instances.c.id).where(instances.c.suspended, mine))]
 
 
-def set_at_rest(tx: Connection, instance_id: str, at_rest: bool) -> None:
-    tx.execute(sa.update(instances).where(instances.c.id == instance_id).values(at_rest=at_rest))
+def set_suspended(tx: Connection, instance_id: str, suspended: bool) -> None:
+    tx.execute(sa.update(instances).where(instances.c.id == instance_id).values(suspended=suspended))
 
 
 def forget_instance(tx: Connection, instance_id: str) -> None:
@@ -63,6 +63,6 @@ def _instance(row: Row[Any]) -> StoredInstance:
         id=row.id,
         image_arn=row.image_arn,
         execution_id=row.execution_id,
-        at_rest=bool(row.at_rest),
+        suspended=bool(row.suspended),
         worker=row.worker,
     )

@@ -18,7 +18,7 @@
     events         the outbox, written in the transaction of the change that an event reports
     workflow_executions  runs of workflow documents, for an image
     step_executions      the steps of those runs, with the answers to waiting steps
-    instances            instances of builds; one that is `at_rest` outlives the process that made it
+    instances            instances of builds; one that is suspended outlives the process that made it
     lifecycle_executions runs of lifecycle policies, and state updates of single images
     lifecycle_resources  what an execution selected: images, and below each its outputs
     lifecycle_schedules  the enabled policies: the time of the next run
@@ -232,7 +232,7 @@ instances = sa.Table(
     _text("id", primary_key=True),
     _text("image_arn"),
     _text("execution_id"),
-    sa.Column("at_rest", sa.Boolean, nullable=False),
+    sa.Column("at_rest", sa.Boolean, key="suspended", nullable=False),
     _text("worker", server_default=""),
     sa.Index("instances_by_image", "image_arn"),
 )

@@ -47,7 +47,7 @@ def counting(table: sa.Table) -> Statements:
 
 def _upsert(dialect: Any, table: sa.Table) -> Any:
     statement = dialect.insert(table)
-    others = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
+    others = {column.key: statement.excluded[column.key] for column in table.c if not column.primary_key}
     keys = [column.name for column in table.primary_key]
     return statement.on_conflict_do_update(index_elements=keys, set_=others)
 

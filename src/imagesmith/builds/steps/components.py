@@ -123,25 +123,25 @@ def _run(
     if not isinstance(instance, MachineInstance) or instance.disk.state is None:
         return _run_all(run, stage, documents, instance, instance_id)
     environment = component_environment(run, stage)
-    ways = disk_cache.stages(
+    stages = disk_cache.stages(
         run.plan,
         instance.disk.state,
         [component for component, _ in changing],
         environment,
         now=run.worker_context.clock(),
     )
-    known = disk_cache.resume(run, instance, ways, now=run.worker_context.clock())
-    disk_cache.explain(run, ways, known)
-    if known == len(ways):
+    known = disk_cache.resume(run, instance, stages, now=run.worker_context.clock())
+    disk_cache.explain(run, stages, known)
+    if known == len(stages):
         return _nothing_to_run(run)
 
     def after(index: int) -> None:
-        disk_cache.keep_component(run, instance, ways[known + index], now=run.worker_context.clock())
+        disk_cache.keep_component(run, instance, stages[known + index], now=run.worker_context.clock())
 
     try:
         left = [
             replace(document, environment=way.environment)
-            for (_, document), way in zip(changing[known:], ways[known:], strict=True)
+            for (_, document), way in zip(changing[known:], stages[known:], strict=True)
         ]
         return _run_all(run, stage, left, instance, instance_id, after)
     except StepFailed:

@@ -111,14 +111,14 @@ class Emulator:
     def network(self) -> Path:
         """The network namespace of the machine. Raises InstanceError once the machine has ended."""
         if self.sandbox is None or not self.running:
-            raise InstanceError(f"machine {self.name}: {self.last_words()}")
+            raise InstanceError(f"machine {self.name}: {self.exit_message()}")
         return self.sandbox.namespace("net")
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end of QEMU; returns whether it has ended."""
         return self._program is None or self._program.wait(seconds)
 
-    def last_words(self) -> str:
+    def exit_message(self) -> str:
         """The exit status and last output of QEMU."""
         if self.running or self.completed is None:
             return "QEMU runs"
@@ -128,7 +128,7 @@ class Emulator:
     def execute(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Run a QMP command. Raises InstanceError."""
         if not self.running:
-            raise InstanceError(f"machine {self.name}: {self.last_words()}")
+            raise InstanceError(f"machine {self.name}: {self.exit_message()}")
         try:
             return self._loop.call(self._execute(command, arguments), timeout=_QMP_SECONDS)
         except (QMPError, OSError, TimeoutError) as error:

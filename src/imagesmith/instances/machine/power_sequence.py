@@ -141,8 +141,8 @@ class PowerSequence:
         """As restart_if_reset(). Raises InstanceError when QEMU has ended in another way."""
         if not self.restart_if_reset():
             emulator = self.emulator
-            sandbox = emulator.sandbox.last_words() if emulator.sandbox is not None else ""
-            raise self.failure(sandbox or emulator.last_words())
+            sandbox = emulator.sandbox.exit_message() if emulator.sandbox is not None else ""
+            raise self.failure(sandbox or emulator.exit_message())
 
     def restart_if_reset(self) -> bool:
         """Start QEMU from the disk if it ended because the guest reset after a direct kernel boot.
@@ -188,7 +188,7 @@ class PowerSequence:
         self._emulator = None
         emulator.close()
         if completed is None or completed.returncode != 0:
-            raise self.failure(f"did not shut down cleanly: {emulator.last_words()}")
+            raise self.failure(f"did not shut down cleanly: {emulator.exit_message()}")
 
     def close(self) -> None:
         """End QEMU for ever; safe to call twice."""
