@@ -6,6 +6,7 @@ backup   `imagesmith backup` of new blobs to a folder. Goal: at least 0.8 times 
          (`cp` ends in the page cache, a backup on the disk: the second ratio is to `cp -r` and `sync`)
 again    the same again, nothing new
 check    `imagesmith restore --check` beside `sha256sum` of the backup's content by two processes
+verify   `imagesmith verify --all` beside `sha256sum` of the blobs by two processes. Goal: at least 0.8 times
 Prints ratios of the medians of the rounds; more than 1 is faster.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -24,24 +26,42 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from imagesmith.artifacts.layout import MANIFEST_TYPE
+from imagesmith.store.database import Database
+from imagesmith.store.migrate import upgrade
+
 PROGRAM = str(Path(sys.executable).with_name("imagesmith"))
 
 
 def make_data(folder: Path, blobs: int, megabytes: int) -> None:
-    """A data directory with real databases, made by a first start, and blobs of random bytes."""
+    """A data directory with real databases, and an image of blobs of random bytes."""
     import pysqlite3
 
     folder.mkdir(mode=0o700)
-    for name, table in (("engine.sqlite", "dbos_migrations"), ("imagesmith.sqlite", "alembic_version")):
-        with pysqlite3.connect(str(folder / name)) as database:
-            database.execute(f"CREATE TABLE {table} (version_num TEXT)")
-        database.close()
+    with pysqlite3.connect(str(folder / "engine.sqlite")) as journal:
+        journal.execute("CREATE TABLE dbos_migrations (version INTEGER)")
+    journal.close()
+    records = Database(f"sqlite:///{folder / 'imagesmith.sqlite'}")
+    upgrade(records)
+    records.close()
     kept = folder / "oci" / "blobs" / "sha256"
     kept.mkdir(parents=True)
     source = random.Random(1)
     for _ in range(blobs):
-        data = source.randbytes(megabytes * 1024 * 1024)
-        (kept / hashlib.sha256(data).hexdigest()).write_bytes(data)
+        put(kept, source.randbytes(megabytes * 1024 * 1024))
+    # one image that needs all of them
+    diff_ids = [f"sha256:{path.name}" for path in kept.iterdir()]
+    config = put(kept, json.dumps({"rootfs": {"diff_ids": diff_ids}}).encode())
+    layers = [{"digest": digest, "size": 0, "mediaType": "x"} for digest in diff_ids]
+    manifest = put(kept, json.dumps({"config": {"digest": config, "size": 0}, "layers": layers}).encode())
+    index = {"schemaVersion": 2, "manifests": [{"digest": manifest, "size": 0, "mediaType": MANIFEST_TYPE}]}
+    (folder / "oci" / "index.json").write_text(json.dumps(index))
+
+
+def put(folder: Path, data: bytes) -> str:
+    name = hashlib.sha256(data).hexdigest()
+    (folder / name).write_bytes(data)
+    return f"sha256:{name}"
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -83,6 +103,7 @@ def main() -> None:
                 "backup": lambda: run(*backup),
                 "again": lambda: run(*backup),
                 "check": lambda: run(PROGRAM, "restore", str(folder / "backup"), "--check"),
+                "verify --all": lambda: run(PROGRAM, "verify", "--all", "--data-dir", str(data)),
                 "sha256sum": lambda: hash_files(blobs),
             }  # fmt: skip
             for row, work in rows.items():
@@ -96,6 +117,7 @@ def main() -> None:
     durable = median["cp"] + median["sync after cp"]
     print(f"speed of a backup to cp and sync   {durable / median['backup']:.2f}")
     print(f"speed of a check to sha256sum      {median['sha256sum'] / median['check']:.2f}")
+    print(f"speed of verify --all to sha256sum {median['sha256sum'] / median['verify --all']:.2f}  (goal 0.8)")
     print(f"again, nothing new, to the first   {median['again'] / median['backup']:.2f}")
 
 

@@ -64,7 +64,7 @@ def backup(target: str, keep: int | None, no_secrets: bool, data_dir: Path, as_j
     if record.damaged:
         raise CommandFailed(
             f"the backup {record.id} lacks {len(record.damaged)} damaged files: {', '.join(record.damaged[:3])}",
-            "restore or rebuild what needs them; `imagesmith image verify` names the image",
+            "run: imagesmith verify --all --repair, then back up again",
         )
 
 

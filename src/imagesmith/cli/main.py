@@ -34,6 +34,7 @@ _SUMMARIES = {
     "share": "Show and promote what is shared with other accounts by resource policies.",
     "event": "Show the events of this account.",
     "backup": "Back up a data directory while its server runs.",
+    "verify": "Check the database, images, disks and signatures of a data directory.",
     "restore": "Restore a backup into an empty data directory.",
     "cve": "Show which of all images have the vulnerability NAME, where they run on and what mends them.",
     "advisories": "Import security advisories: OSV documents and the Debian security tracker.",
@@ -41,7 +42,7 @@ _SUMMARIES = {
     "doctor": "Try every tool and kernel feature that builds need; exit 1 when a needed one fails.",
 }
 """The first sentence of each command's help: otherwise the list of commands would import all of them."""
-_MODULES = {"restore": "backup"}
+_MODULES = {"restore": "backup", "verify": "verify_all"}
 """Where a command is, if not in the module of its name."""
 _COMMANDS = {
     name: LazyCommand(f"imagesmith.cli.{_MODULES.get(name, name)}", name, text) for name, text in _SUMMARIES.items()
