@@ -28,6 +28,7 @@ BY_HAND: Final = {
     "accounts/audit.py": "adds lines to a file of a day and flushes them; it is never replaced",
     "instances/machine/backing_chain.py": "the disk of a running machine gets another name in its own folder",
     "backups/restoring.py": "one flush of all files before the mark of the restore goes",
+    "instances/network.py": "a device node, which has no content to flush, appears with its final mode",
     "layers/store.py": "whole folders and flushed blobs get their names under the store's lock",
     "copying/program/links.py": "moves a file within the root of a running build",
 }

@@ -25,10 +25,9 @@ from pathlib import Path
 
 from imagesmith import processes
 from imagesmith.artifacts.storage import ContainerStorage, storage_key
-from imagesmith.instances.command import Command
+from imagesmith.instances.command import Command, NetworkKind
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.limits import ControlGroups, ResourceLimits, leftover_groups
-from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import InstanceError
 
 PR_SET_CHILD_SUBREAPER = 36

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagesmith.artifacts.storage import ContainerStorage
+from imagesmith.instances.command import NetworkKind
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.machine.machine_factory import MachineFactory
 from imagesmith.instances.machine.options import MachineOptions
-from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.processes import Cancellation
 from imagesmith.store import instances as rows

@@ -20,7 +20,7 @@ from imagesmith.cli.component_run import interruptible
 from imagesmith.cli.context import CommandFailed, print_json, settings_of
 from imagesmith.cli.screen import echo
 from imagesmith.dockerfile_builds.build import DockerfileBuild
-from imagesmith.instances.network import NetworkKind
+from imagesmith.instances.command import NetworkKind
 from imagesmith.instances.protocol import InstanceError
 from imagesmith.layers.layer_cache import UNUSED_SECONDS
 from imagesmith.processes import Cancellation, ProcessFailed

@@ -31,8 +31,8 @@ from imagesmith.copying.request import (
 )  # fmt: skip
 from imagesmith.copying.running import CopyProgram, RootHandle
 from imagesmith.instances.bubblewrap import View
+from imagesmith.instances.command import NetworkKind
 from imagesmith.instances.limits import ResourceLimits
-from imagesmith.instances.network import NetworkKind
 from imagesmith.instances.sandbox import HOLDER, Sandbox
 from imagesmith.instances.view import program_binds
 from imagesmith.namespaces.build_namespace import BuildNamespace

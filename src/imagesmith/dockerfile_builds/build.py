@@ -28,8 +28,8 @@ from imagesmith.dockerfile_builds.stage_images import StageImage, StageImages
 from imagesmith.dockerfile_builds.stages import StageRunner
 from imagesmith.dockerfiles.model import Placeholder
 from imagesmith.dockerfiles.stages import BaseKind, DockerfileStage, Graph
+from imagesmith.instances.command import NetworkKind
 from imagesmith.instances.limits import ResourceLimits
-from imagesmith.instances.network import NetworkKind
 from imagesmith.layers.layer_rules import LayerRules
 from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.processes import Cancellation, OnOutput

@@ -13,8 +13,8 @@ from typing import Final
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.copying.copiers import Copiers
 from imagesmith.dockerfile_builds.failures import DockerfileFailed
+from imagesmith.instances.command import NetworkKind
 from imagesmith.instances.limits import ResourceLimits
-from imagesmith.instances.network import NetworkKind
 from imagesmith.layers.layer_rules import LayerRules
 from imagesmith.namespaces.build_namespace import BuildNamespace
 from imagesmith.processes import Cancellation, OnOutput

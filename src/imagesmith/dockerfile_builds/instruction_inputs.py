@@ -16,7 +16,7 @@ from imagesmith.dockerfile_builds.image_config import ImageConfig
 from imagesmith.dockerfile_builds.run_instruction import run_words
 from imagesmith.dockerfiles.model import RunInstruction
 from imagesmith.dockerfiles.stages import ResolvedInstruction
-from imagesmith.instances.network import NetworkKind
+from imagesmith.instances.command import NetworkKind
 from imagesmith.values.names import sha256_hex
 
 

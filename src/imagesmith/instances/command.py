@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Literal
 
-from imagesmith.instances.network import NetworkKind
 from imagesmith.processes import DEFAULT_LIMIT
+
+NetworkKind = Literal["outbound", "none"]
+"""What a program reaches: registries and mirrors, or nothing."""
 
 MOST_MOUNTS: Final = 64
 """Mounts of one command; the kernel takes 253 descriptors in one message."""

@@ -25,11 +25,11 @@ from pathlib import Path
 
 from imagesmith.artifacts.storage import ContainerExists, ContainerStorage, ImageLayers, StorageError
 from imagesmith.instances.bubblewrap import Bind, View, memory_file, pack_arguments, read_documents
-from imagesmith.instances.command import Command
+from imagesmith.instances.command import Command, NetworkKind
 from imagesmith.instances.holder import lent_holder
 from imagesmith.instances.limits import ResourceLimits
 from imagesmith.instances.mountpoints import MOUNT_POINTS, RootAdditions, has_shell, prepare_root, restore_root
-from imagesmith.instances.network import NetworkKind, hosts_text, resolver_text
+from imagesmith.instances.network import hosts_text, resolver_text
 from imagesmith.instances.own_names import Lent, lend_names, return_names
 from imagesmith.instances.protocol import CannotReboot, InstanceError, Snapshot
 from imagesmith.instances.reserved_names import reserved_names

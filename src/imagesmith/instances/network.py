@@ -20,16 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from imagesmith import processes
+from imagesmith.instances.command import NetworkKind
 from imagesmith.instances.orphans import tool_environment
 from imagesmith.namespaces.build_namespace import BuildNamespace, ViewMount
 from imagesmith.namespaces.entering import entering
 from imagesmith.namespaces.id_maps import ID_TABLE
 from imagesmith.streams import wait_readable
-
-NetworkKind = Literal["outbound", "none"]
 
 NAMESERVER = "10.0.2.3"
 """slirp4netns answers here and forwards to the host's name servers."""

@@ -35,10 +35,10 @@ from pathlib import Path
 
 from imagesmith import processes
 from imagesmith.instances.bubblewrap import View, memory_file, outer_arguments, pack_arguments
+from imagesmith.instances.command import NetworkKind
 from imagesmith.instances.limits import ControlGroups, ResourceLimits, make_groups
 from imagesmith.instances.network import (
     NetworkError,
-    NetworkKind,
     Slirp,
     hosts_text,
     prohibit_host,
