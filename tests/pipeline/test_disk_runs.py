@@ -177,7 +177,7 @@ def test_a_finding_with_a_verdict_fails_no_image(forge: Forge, base: Base, tmp_p
         "vulnerability": {"name": "CVE-2024-0001"}, "status": "not_affected", "products": ["*"],
         "justification": "vulnerable_code_not_present",
     }  # fmt: skip
-    document = {"@context": "https://openvex.dev/ns/v0.2.0", "author": "ann", "timestamp": "2026-11-29T00:00:00Z"}
+    document = {"@context": "https://openvex.dev/ns/v0.2.0", "author": "ann", "timestamp": "2024-11-29T00:00:00Z"}
     (tmp_path / "vex.json").write_text(json.dumps({**document, "statements": [statement]}))
     scanning = {
         **SCANNING, "imageScanningTypes": ["ON_DEMAND_AMI_CVE"],

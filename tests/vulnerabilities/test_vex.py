@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from click.testing import Result
 from imagesmith.cli.context import CommandFailed
 from imagesmith.inspection.packages import Package
 from imagesmith.store.database import Database
+from imagesmith.vulnerabilities.openvex import BadDocument, read_openvex
 from imagesmith.vulnerabilities.verdicts import Verdicts
 from testing.advisories import advisory
 from testing.fleet import DEBIAN, deb, digest_of, image_arn, pipeline_arn, put_image
@@ -150,7 +152,7 @@ def write(folder: Path, document: dict[str, Any] | None = None, **members: Any) 
     }  # fmt: skip
     whole = {
         "@context": "https://openvex.dev/ns/v0.2.0", "@id": "x", "author": "vendor", "version": 1,
-        "timestamp": "2026-11-29T10:00:00+01:00", "statements": [statement], **(document or {}),
+        "timestamp": "2024-11-29T10:00:00+01:00", "statements": [statement], **(document or {}),
     }  # fmt: skip
     (folder / "v.json").write_text(json.dumps(whole))
 
@@ -162,6 +164,12 @@ BAD: tuple[tuple[dict[str, Any], dict[str, Any], str], ...] = (
     ({"statements": [1]}, {}, "statement 1 is not an object"),
     ({"author": ""}, {}, "has no author"),
     ({"timestamp": "yesterday"}, {}, "not a time"),
+    ({"timestamp": 20240101}, {}, "20240101' is not a time"),
+    ({"timestamp": "9999-12-31T23:59:59-12:00"}, {}, "-12:00' is not a time"),
+    ({"timestamp": "0001-01-01T00:00:00+12:00"}, {}, r"\+12:00' is not a time"),
+    ({"timestamp": "9999-12-31T23:59:59Z"}, {}, "is in the future"),
+    ({}, {"timestamp": "9999-01-01T00:00:00"}, "statement 1: .*is in the future"),
+    ({}, {"timestamp": "\x1b[31m"}, r"'\\x1b"),
     ({"timestamp": None}, {}, "has no timestamp"),
     ({}, {"status": "fine"}, "not a status"),
     ({}, {"justification": "because"}, "not a justification"),
@@ -187,6 +195,24 @@ def test_a_document_that_cannot_be_obeyed_is_refused_whole(
     with pytest.raises(CommandFailed, match=part):
         call("vex", "import", str(tmp_path / "v.json"))
     assert verdict(store, "base") == ""
+
+
+@pytest.mark.parametrize(
+    ("minutes", "end"), [(-1, "12:00:00Z"), (4, "12:00:00Z"), (4, "14:00:00+02:00"), (6, None)]
+)
+def test_the_clock_of_an_author_may_be_a_little_ahead(minutes: int, end: str | None) -> None:
+    """Five minutes: a verdict from next year would hold against all others for a year. Times are read as UTC."""
+    text = f"2024-01-01T{end or '12:00:00Z'}"
+    noon = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    statement = {"vulnerability": CVE, "products": ["*"], "status": "fixed", "timestamp": text}
+    document = {"@context": "https://openvex.dev/ns", "author": "ann", "statements": [statement]}
+    data, now = json.dumps(document).encode(), noon - timedelta(minutes=minutes)
+    if end is None:
+        with pytest.raises(BadDocument, match="is in the future"):
+            read_openvex(data, now=now)
+    else:
+        (found,) = read_openvex(data, now=now)
+        assert (found.stated, found.stated.tzinfo) == (noon, UTC)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[" * 100_000, b"\xff\xfe", b"null", b'"x"'])

@@ -178,7 +178,7 @@ def import_command(file: Path, data_dir: Path) -> None:
     with file.open("rb") as opened:
         data = opened.read(MAX_BYTES + 1)
     try:
-        found = read_openvex(data)
+        found = read_openvex(data, now=datetime.now(UTC))
         _refuse_unknown(found)
     except BadDocument as error:
         raise CommandFailed(f"{file}: {error}") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from imagesmith import __version__
@@ -23,6 +23,9 @@ JUSTIFICATIONS: Final = (
 MAX_BYTES: Final = 16 * 1024 * 1024
 _MAX_STATEMENTS: Final = 100_000
 _MAX_TEXT: Final = 2048
+_CLOCK_SKEW: Final = timedelta(minutes=5)
+"""How far the clock of an author may be ahead: of several verdicts the last one holds, so one from next year would
+hold for a year."""
 _CONTEXTS: Final = re.compile(r"https://openvex\.dev/ns(/v0\.2\.\d+)?")
 
 
@@ -30,7 +33,7 @@ class BadDocument(ValueError):
     """A document that is not OpenVEX, or states what nobody can obey: names the statement."""
 
 
-def read_openvex(data: bytes) -> list[VexStatement]:
+def read_openvex(data: bytes, *, now: datetime) -> list[VexStatement]:
     """The statements of a document, one for each product and subcomponent. Raises BadDocument."""
     if len(data) > MAX_BYTES:
         raise BadDocument(f"it is larger than {MAX_BYTES} bytes")
@@ -41,13 +44,13 @@ def read_openvex(data: bytes) -> list[VexStatement]:
     if not isinstance(document, dict) or not _CONTEXTS.fullmatch(str(document.get("@context", ""))):
         raise BadDocument(f"it is not an OpenVEX document: its @context is not {CONTEXT}")
     author = _text(document, "author", "the document", required=True)
-    stated = _moment(document.get("timestamp"), "the document")
+    stated = _moment(document.get("timestamp"), "the document", now)
     entries = document.get("statements")
     if not isinstance(entries, list) or not entries:
         raise BadDocument("it has no statements")
     found: list[VexStatement] = []
     for number, entry in enumerate(entries, 1):
-        found += _statements(entry, f"statement {number}", author, stated)
+        found += _statements(entry, f"statement {number}", author, stated, now)
         if len(found) > _MAX_STATEMENTS:
             raise BadDocument(f"it has more than {_MAX_STATEMENTS} statements about products")
     return found
@@ -102,7 +105,9 @@ def _entry(item: VexStatement, *, flat: bool) -> Mapping[str, Any]:
     }
 
 
-def _statements(entry: Any, where: str, author: str, stated: datetime | None) -> Iterator[VexStatement]:
+def _statements(
+    entry: Any, where: str, author: str, stated: datetime | None, now: datetime
+) -> Iterator[VexStatement]:
     if not isinstance(entry, dict):
         raise BadDocument(f"{where} is not an object")
     vulnerability = entry.get("vulnerability")
@@ -114,11 +119,11 @@ def _statements(entry: Any, where: str, author: str, stated: datetime | None) ->
     try:
         status = VexStatus(str(entry.get("status")))
     except ValueError as error:
-        raise BadDocument(f"{where}: '{entry.get('status')}' is not a status of OpenVEX") from error
+        raise BadDocument(f"{where}: {str(entry.get('status'))[:40]!r} is not a status of OpenVEX") from error
     justification = _text(entry, "justification", where)
     if justification and justification not in JUSTIFICATIONS:
-        raise BadDocument(f"{where}: '{justification[:80]}' is not a justification of OpenVEX")
-    moment = _moment(entry.get("timestamp"), where) or stated
+        raise BadDocument(f"{where}: {justification[:80]!r} is not a justification of OpenVEX")
+    moment = _moment(entry.get("timestamp"), where, now) or stated
     if moment is None:
         raise BadDocument(f"{where} has no timestamp, and the document has none either")
     notes = _text(entry, "status_notes", where)
@@ -166,11 +171,16 @@ def _text(thing: Mapping[str, Any], name: str, where: str, *, required: bool = F
     return value
 
 
-def _moment(value: Any, where: str) -> datetime | None:
+def _moment(value: Any, where: str, now: datetime) -> datetime | None:
+    """A time in UTC; one without an offset is in UTC already."""
     if value is None:
         return None
     try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError as error:
-        raise BadDocument(f"{where}: '{str(value)[:40]}' is not a time") from error
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
+        # at the ends of the calendar an offset leads out of it
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise BadDocument(f"{where}: {str(value)[:40]!r} is not a time") from error
+    if moment > now + _CLOCK_SKEW:
+        raise BadDocument(f"{where}: {value[:40]} is in the future")
+    return moment
