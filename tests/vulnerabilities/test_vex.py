@@ -113,6 +113,37 @@ def test_what_is_exported_is_imported_again(store: Database, call: Call, tmp_pat
     assert [item["products"][0]["@id"][:15] for item in flat["statements"]] == ["pkg:deb/debian/"]
 
 
+@pytest.mark.usefixtures("family")
+def test_an_older_document_does_not_overturn_a_verdict(store: Database, call: Call, tmp_path: Path) -> None:
+    """The import says how many of its statements are older than what holds."""
+    write(tmp_path, products=["*"])
+    new, old = "2024-06-01T00:00:00Z", "2024-05-01T00:00:00Z"
+    whole = json.loads((tmp_path / "v.json").read_text())
+    first = {**whole["statements"][0], "timestamp": new, "status": "affected", "action_statement": "update"}
+    del first["justification"]
+    second = {**whole["statements"][0], "timestamp": old}
+    for name, items in (("both", [first, second]), ("old", [second])):
+        (tmp_path / f"{name}.json").write_text(json.dumps({**whole, "statements": items}))
+    both = call("vex", "import", str(tmp_path / "both.json")).output
+    assert "1 verdicts from" in both and "1 more were left out: a later one about the same holds" in both
+    again = call("vex", "import", str(tmp_path / "old.json")).output
+    assert "0 verdicts from" in again and "1 more were left out" in again
+    assert verdict(store, "base") == "affected: update (vendor)"
+
+
+@pytest.mark.usefixtures("family")
+def test_a_verdict_of_a_clock_that_is_ahead_is_not_replaced_in_silence(
+    store: Database, call: Call, tmp_path: Path
+) -> None:
+    """A document may be some minutes ahead; a verdict that would not hold is refused."""
+    ahead = (datetime.now(UTC) + timedelta(minutes=4)).isoformat()
+    write(tmp_path, {"timestamp": ahead}, products=[image_arn("base")])
+    call("vex", "import", str(tmp_path / "v.json"))
+    with pytest.raises(CommandFailed, match="at a later time than now"):
+        call("vex", "add", "base", CVE, "--status", "fixed")
+    assert verdict(store, "base") == "not_affected: component_not_present (vendor)"
+
+
 PURL = "pkg:deb/debian/bash@5?arch=amd64&distro=debian-12"
 MATCHES = (
     ({"@id": PURL}, True),

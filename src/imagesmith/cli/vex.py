@@ -89,7 +89,11 @@ def add(
             found = [_about_package(one, purl) for purl in _purls(tx, record.arn, package)]
         except (BadDocument, BadQuestion) as error:
             raise CommandFailed(str(error)) from error
-        put_statements(tx, settings.account, settings.region, found)
+        if put_statements(tx, settings.account, settings.region, found):
+            raise CommandFailed(
+                "a verdict about the same was stated at a later time than now",
+                "remove it with: imagesmith vex rm ID",
+            )
     for item in found:
         echo(f"{item.id}  {item.vulnerability}  {item.product}  {item.package}  {item.reason}")
 
@@ -183,8 +187,9 @@ def import_command(file: Path, data_dir: Path) -> None:
     except BadDocument as error:
         raise CommandFailed(f"{file}: {error}") from error
     with changed_store(settings) as tx:
-        put_statements(tx, settings.account, settings.region, found)
-    echo(f"{len(found)} verdicts from {file}")
+        older = put_statements(tx, settings.account, settings.region, found)
+    left_out = f"; {older} more were left out: a later one about the same holds" if older else ""
+    echo(f"{len(found) - older} verdicts from {file}{left_out}")
 
 
 def _refuse_unknown(found: Sequence[VexStatement]) -> None:

@@ -23,9 +23,12 @@ _POSTGRESQL: Final[Any] = postgresql.dialect()  # type: ignore[no-untyped-call]
 _DIALECTS: Final[tuple[tuple[str, Any], ...]] = (("sqlite", sqlite), ("postgresql", postgresql))
 
 
-def upserts(table: sa.Table) -> Statements:
-    """Insert a row, or update the other columns of the row with the same primary key."""
-    return MappingProxyType({name: _upsert(dialect, table) for name, dialect in _DIALECTS})
+def upserts(table: sa.Table, latest_by: str = "") -> Statements:
+    """Insert a row, or update the other columns of the row with the same primary key.
+
+    `latest_by`: a column; a row with a greater value in it stays as it is.
+    """
+    return MappingProxyType({name: _upsert(dialect, table, latest_by) for name, dialect in _DIALECTS})
 
 
 def inserts_if_absent(table: sa.Table) -> Statements:
@@ -45,11 +48,12 @@ def counting(table: sa.Table) -> Statements:
     )
 
 
-def _upsert(dialect: Any, table: sa.Table) -> Any:
+def _upsert(dialect: Any, table: sa.Table, latest_by: str) -> Any:
     statement = dialect.insert(table)
     others = {column.key: statement.excluded[column.key] for column in table.c if not column.primary_key}
     keys = [column.name for column in table.primary_key]
-    return statement.on_conflict_do_update(index_elements=keys, set_=others)
+    where = statement.excluded[latest_by] >= table.c[latest_by] if latest_by else None
+    return statement.on_conflict_do_update(index_elements=keys, set_=others, where=where)
 
 
 class Rows:
@@ -86,11 +90,12 @@ def inserting_if_absent(table: sa.Table) -> Rows:
     return Rows(table, inserts_if_absent(table), conflict="ON CONFLICT DO NOTHING")
 
 
-def upserting(table: sa.Table) -> Rows:
-    """Writes rows by upserts; the `values` of a call must not repeat a primary key."""
+def upserting(table: sa.Table, *, latest_by: str = "") -> Rows:
+    """Writes rows by upserts; the `values` of a call must not repeat a primary key. `latest_by`: see upserts()."""
     keys = ", ".join(column.name for column in table.primary_key)
     others = ", ".join(f"{column.name} = excluded.{column.name}" for column in table.c if not column.primary_key)
-    return Rows(table, upserts(table), conflict=f"ON CONFLICT ({keys}) DO UPDATE SET {others}")
+    where = f" WHERE excluded.{latest_by} >= {table.name}.{latest_by}" if latest_by else ""
+    return Rows(table, upserts(table, latest_by), conflict=f"ON CONFLICT ({keys}) DO UPDATE SET {others}{where}")
 
 
 def for_dialect(tx: Connection, statements: Statements) -> Any:

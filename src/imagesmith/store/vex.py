@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -14,8 +14,11 @@ from sqlalchemy.engine import Connection
 from imagesmith.store.records import from_microseconds, microseconds
 from imagesmith.store.upsert import upserting
 from imagesmith.store.vex_tables import vex_statements
+from imagesmith.values.chunks import in_chunks
 
-_PUT = upserting(vex_statements)
+_PUT: Final = upserting(vex_statements, latest_by="stated")
+_MOST_VALUES: Final = 500
+"""Values in one statement."""
 
 
 class VexStatus(StrEnum):
@@ -57,13 +60,33 @@ class VexStatement:
         return f"{self.status}{f': {why}' if why else ''} ({self.author})"
 
 
-def put_statements(tx: Connection, account: str, region: str, items: Sequence[VexStatement]) -> None:
-    """Store statements; one with the id of an earlier one takes its position."""
-    rows = {
-        item.id: {**vars(item), "account": account, "region": region, "stated": microseconds(item.stated)}
-        for item in items
-    }
-    _PUT.write(tx, list(rows.values()))
+def put_statements(tx: Connection, account: str, region: str, items: Sequence[VexStatement]) -> int:
+    """Store statements; returns how many were left out, because a later one with the same id holds.
+
+    Of several with one id the one that was stated last holds, in whatever order they arrive; of several of one time
+    the last of `items`.
+    """
+    latest: dict[str, VexStatement] = {}
+    for item in items:
+        earlier = latest.get(item.id)
+        if earlier is None or item.stated >= earlier.stated:
+            latest[item.id] = item
+    rows = [
+        {**vars(item), "account": account, "region": region, "stated": microseconds(item.stated)}
+        for item in latest.values()
+    ]
+    _PUT.write(tx, rows)
+    return len(items) - len(latest) + _overtaken(tx, account, region, latest)
+
+
+def _overtaken(tx: Connection, account: str, region: str, items: Mapping[str, VexStatement]) -> int:
+    """How many of the statements are older than the one that is stored under their id."""
+    table, count = vex_statements, 0
+    query = sa.select(table.c.id, table.c.stated).where(table.c.account == account, table.c.region == region)
+    for chunk in in_chunks(items, _MOST_VALUES):
+        rows = tx.execute(query.where(table.c.id.in_(chunk)))
+        count += sum(row.stated > microseconds(items[row.id].stated) for row in rows)
+    return count
 
 
 def has_statements(tx: Connection, names: Sequence[str]) -> bool:

@@ -1,4 +1,7 @@
-"""The table of verdicts about vulnerabilities (VEX): one row for each statement about a product and a package."""
+"""The table of verdicts about vulnerabilities (VEX): one row for each statement about a product and a package.
+
+An id is derived from what a statement is about, so two accounts may have the same.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from imagesmith.store.columns import number, text
 vex_statements = sa.Table(
     "vex_statements",
     metadata,
+    text("account", primary_key=True),
+    text("region", primary_key=True),
     text("id", primary_key=True),
-    text("account"),
-    text("region"),
     text("vulnerability"),
     text("product"),
     text("package"),

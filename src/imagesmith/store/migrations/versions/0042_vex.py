@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 _TEXTS = (
-    "id", "account", "region", "vulnerability", "product", "package", "status", "justification", "impact", "action",
+    "account", "region", "id", "vulnerability", "product", "package", "status", "justification", "impact", "action",
     "author",
 )  # fmt: skip
 
@@ -21,7 +21,7 @@ def upgrade() -> None:
         "vex_statements",
         *(sa.Column(name, sa.Text, nullable=False) for name in _TEXTS),
         sa.Column("stated", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("account", "region", "id"),
     )
     op.create_index("vex_statements_by_vulnerability", "vex_statements", ["account", "region", "vulnerability"])
 
