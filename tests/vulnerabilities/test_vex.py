@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from click.testing import Result
 
 from imagesmith.cli.context import CommandFailed
@@ -36,7 +37,7 @@ def family(store: Database) -> None:
 
 def verdict(store: Database, name: str, package: Package = BASH, *, build: int = 1, cve: str = CVE) -> str:
     with store.read() as tx:
-        found = Verdicts(tx, image_arn(name, build)).find([cve], package)
+        found = Verdicts(tx, [cve]).of(image_arn(name, build)).find([cve], package)
     return "" if found is None else found.reason
 
 
@@ -48,6 +49,24 @@ def test_children_with_the_same_package_inherit_a_verdict(store: Database, call:
     assert verdict(store, "base") == verdict(store, "app") == ours
     assert verdict(store, "new", deb("bash", "5.1")) == ""
     assert verdict(store, "other") == verdict(store, "base", SSL) == verdict(store, "base", cve="CVE-1") == ""
+
+
+@pytest.mark.usefixtures("family")
+@pytest.mark.parametrize(("name", "reads"), [("other", 0), ("base", 1)])
+def test_the_packages_of_an_ancestor_are_read_once_and_only_if_a_statement_names_it(
+    name: str, reads: int, store: Database, call: Call
+) -> None:
+    """A base with ten thousand children has its packages read once; one without a verdict never."""
+    call("vex", "add", name, CVE, *REASON)
+    call("vex", "add", "base", "CVE-2026-9999", *REASON)
+    seen: list[str] = []
+    with store.read() as tx:
+        sa.event.listen(tx, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
+        verdicts = Verdicts(tx, [CVE])
+        found = [verdicts.of(image_arn(child)).find([CVE], BASH) for child in ("app", "new", "app")]
+    assert [item is not None for item in found] == [reads > 0] * 3
+    assert sum("inventory_packages" in text for text in seen) == reads
+    assert sum("vex_statements" in text for text in seen) == 1
 
 
 @pytest.mark.usefixtures("family")

@@ -58,7 +58,8 @@ def scan_on_demand(work: Work, wanted: PlannedScan, digest: str) -> None:
 def _open_findings(work: Work, findings: Sequence[Finding]) -> list[Finding]:
     """The findings without the packages that a verdict (VEX) settles; the log names each verdict."""
     database = work.worker_context.outcomes.database
-    verdicts = database.query(lambda tx: Verdicts(tx, work.plan.image_arn))
+    names = [finding.vulnerability_id for finding in findings]
+    verdicts = database.query(lambda tx: Verdicts(tx, names).of(work.plan.image_arn))
     left: list[Finding] = []
     for finding in findings:
         # by its own name alone: advisories list vulnerabilities as related that are others

@@ -31,8 +31,9 @@ from imagesmith.vulnerabilities.openvex import (
     statement_id,
     write_openvex,
 )
+from imagesmith.vulnerabilities.products import names_image
 from imagesmith.vulnerabilities.question import BadQuestion, vulnerability_name
-from imagesmith.vulnerabilities.verdicts import names_image, packages_of
+from imagesmith.vulnerabilities.verdicts import packages_of
 
 _LONGEST = 1000
 _STATUSES = [str(item) for item in VexStatus]
@@ -115,7 +116,7 @@ def list_statements(vulnerability: str | None, data_dir: Path, as_json: bool) ->
     """
     settings = settings_of(data_dir)
     with opened_store(settings) as tx:
-        found = statements(tx, settings.account, settings.region, [vulnerability] if vulnerability else [])
+        found = statements(tx, settings.account, settings.region, [vulnerability] if vulnerability else None)
     Listing(
         columns=("id", "vulnerability", "product", "package", "verdict"),
         rows=((item.id, item.vulnerability, item.product, item.package, item.reason) for item in found),

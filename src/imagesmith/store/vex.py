@@ -89,19 +89,16 @@ def _overtaken(tx: Connection, account: str, region: str, items: Mapping[str, Ve
     return count
 
 
-def has_statements(tx: Connection, names: Sequence[str]) -> bool:
-    """Whether any account states something about these vulnerabilities."""
-    table = vex_statements
-    return tx.execute(sa.select(table.c.id).where(table.c.vulnerability.in_(names)).limit(1)).first() is not None
-
-
-def statements(tx: Connection, account: str, region: str, names: Sequence[str] = ()) -> list[VexStatement]:
-    """The statements of an account and Region, oldest first; about these vulnerabilities, if any are named."""
+def statements(tx: Connection, account: str, region: str, names: Sequence[str] | None = None) -> list[VexStatement]:
+    """The statements of an account and Region, oldest first: about these vulnerabilities; None: all."""
     table = vex_statements
     query = sa.select(table).where(table.c.account == account, table.c.region == region)
-    if names:
-        query = query.where(table.c.vulnerability.in_(names))
-    return [_statement(row) for row in tx.execute(query.order_by(table.c.stated, table.c.id))]
+    if names is None:
+        rows = list(tx.execute(query))
+    else:
+        chunks = in_chunks(sorted(set(names)), _MOST_VALUES)
+        rows = [row for chunk in chunks for row in tx.execute(query.where(table.c.vulnerability.in_(chunk)))]
+    return [_statement(row) for row in sorted(rows, key=lambda row: (row.stated, row.id))]
 
 
 def remove_statement(tx: Connection, account: str, region: str, id: str) -> bool:

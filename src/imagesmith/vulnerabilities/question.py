@@ -25,7 +25,6 @@ from imagesmith.inspection.scanning.severities import Severity
 from imagesmith.store import inventories
 from imagesmith.store.ancestry import images_of_digest
 from imagesmith.store.findings import images_with_finding
-from imagesmith.store.vex import has_statements
 from imagesmith.values.package_names import normal_name
 from imagesmith.vulnerabilities.matching import KINDS, FleetMatcher
 from imagesmith.vulnerabilities.verdicts import Verdicts
@@ -175,11 +174,10 @@ def _judged(
     tx: Connection, names: Sequence[str], images: Mapping[str, Sequence[HeldPackage]]
 ) -> Mapping[str, Sequence[HeldPackage]]:
     """The same images, with what statements (VEX) say about each package."""
-    if not has_statements(tx, names):
-        return images
+    known = Verdicts(tx, names)
     judged: dict[str, list[HeldPackage]] = {}
     for arn, items in images.items():
-        verdicts = Verdicts(tx, arn)
+        verdicts = known.of(arn)
         found = [verdicts.find(names, _package(item)) for item in items]
         judged[arn] = [
             item if verdict is None else replace(item, verdict=verdict.reason, settled=verdict.settles)

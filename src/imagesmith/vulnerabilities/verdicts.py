@@ -9,9 +9,9 @@ Of several that apply the last one holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 
-from packageurl import PackageURL
 from sqlalchemy.engine import Connection
 
 from imagesmith.inspection.packages import OsRelease, Package
@@ -20,78 +20,105 @@ from imagesmith.store import ancestry, inventories
 from imagesmith.store.vex import VexStatement, statements
 from imagesmith.values.arn import Arn
 from imagesmith.vulnerabilities.matching import read_package
+from imagesmith.vulnerabilities.products import is_image, names_image, names_package
 
 PackageKey = tuple[str, str, str]
 """(kind, name, version) of a package."""
 
 
+@dataclass(frozen=True)
+class _Relative:
+    """The image itself (`held` is None), or an ancestor that a statement names, with its packages."""
+
+    arn: str
+    digest: str
+    held: Set[PackageKey] | None = None
+
+
+@dataclass(frozen=True)
+class _Stated:
+    """The statements of an account and Region by vulnerability, and those of their products that are images."""
+
+    by_name: Mapping[str, Sequence[VexStatement]]
+    images: Set[str]
+
+
 class Verdicts:
+    """What holds in any number of images about the vulnerabilities of these names.
+
+    The statements of an account and Region, and the inventory of an ancestor that one of them names, are read once.
+    """
+
+    def __init__(self, tx: Connection, names: Sequence[str]) -> None:
+        self._tx = tx
+        self._names = sorted(set(names))
+        self._stated: dict[tuple[str, str], _Stated] = {}
+        self._held: dict[str, Set[PackageKey]] = {}
+
+    def of(self, image_arn: str) -> ImageVerdicts:
+        """Reads what find() needs; that reads nothing more."""
+        arn = Arn.parse(image_arn)
+        stated = self._statements(arn.owner, arn.region)
+        if not stated.by_name:
+            return ImageVerdicts(stated.by_name, (), OsRelease())
+        stored = inventories.system_of(self._tx, image_arn)
+        system = OsRelease(**stored) if stored is not None else OsRelease()
+        return ImageVerdicts(stated.by_name, tuple(self._family(image_arn, stated.images)), system)
+
+    def _statements(self, account: str, region: str) -> _Stated:
+        if (account, region) not in self._stated:
+            by_name: dict[str, list[VexStatement]] = {}
+            found = statements(self._tx, account, region, self._names)
+            for item in found:
+                by_name.setdefault(item.vulnerability, []).append(item)
+            images = frozenset(item.product for item in found if is_image(item.product))
+            self._stated[account, region] = _Stated(by_name, images)
+        return self._stated[account, region]
+
+    def _family(self, image_arn: str, products: Set[str]) -> Iterator[_Relative]:
+        if not products:
+            return
+        own = _Relative(image_arn, "")
+        for item in ancestry.ancestors(self._tx, image_arn):
+            if item.image_arn == image_arn:
+                own = _Relative(image_arn, item.digest)
+            elif any(names_image(product, item.image_arn, item.digest) for product in products):
+                yield _Relative(item.image_arn, item.digest, self._packages(item.image_arn))
+        yield own
+
+    def _packages(self, image_arn: str) -> Set[PackageKey]:
+        if image_arn not in self._held:
+            rows = inventories.get_inventory(self._tx, image_arn) or ()
+            self._held[image_arn] = frozenset(_key(read_package(row)) for row in rows)
+        return self._held[image_arn]
+
+
+class ImageVerdicts:
     """The statements that may be about one image."""
 
-    def __init__(self, tx: Connection, image_arn: str) -> None:
-        arn = Arn.parse(image_arn)
-        by_name: dict[str, list[VexStatement]] = {}
-        for item in statements(tx, arn.owner, arn.region):
-            by_name.setdefault(item.vulnerability, []).append(item)
-        self._by_name: Mapping[str, Sequence[VexStatement]] = by_name
-        self._family: list[tuple[str, str, set[PackageKey] | None]] = []
-        self._system = OsRelease()
-        if by_name:
-            self._read(tx, image_arn)
-
-    def _read(self, tx: Connection, image_arn: str) -> None:
-        stored = inventories.system_of(tx, image_arn)
-        self._system = OsRelease(**stored) if stored is not None else OsRelease()
-        self._family.append((image_arn, "", None))
-        for item in ancestry.ancestors(tx, image_arn):
-            if item.image_arn == image_arn:
-                self._family[0] = (image_arn, item.digest, None)
-                continue
-            rows = inventories.get_inventory(tx, item.image_arn) or ()
-            self._family.append((item.image_arn, item.digest, {_key(read_package(row)) for row in rows}))
+    def __init__(
+        self, stated: Mapping[str, Sequence[VexStatement]], family: Sequence[_Relative], system: OsRelease
+    ) -> None:
+        self._stated = stated
+        self._family = family
+        self._system = system
 
     def find(self, names: Sequence[str], package: Package) -> VexStatement | None:
         """The statement that holds for a vulnerability, by any of its names; None without one."""
-        found = [item for name in names for item in self._by_name.get(name, ()) if self._applies(item, package)]
+        found = [item for name in names for item in self._stated.get(name, ()) if self._applies(item, package)]
         return max(found, key=lambda item: (item.stated, item.id), default=None)
 
     def _applies(self, item: VexStatement, package: Package) -> bool:
-        if item.package and not self._is_package(item.package, package):
+        if item.package and not names_package(item.package, package, self._system):
             return False
         if item.product == "*":
             return True
-        if item.product.startswith("pkg:") and not item.product.startswith("pkg:oci/"):
-            return self._is_package(item.product, package)
+        if not is_image(item.product):
+            return names_package(item.product, package, self._system)
         return any(
-            names_image(item.product, arn, digest) and (held is None or _key(package) in held)
-            for arn, digest, held in self._family
+            names_image(item.product, one.arn, one.digest) and (one.held is None or _key(package) in one.held)
+            for one in self._family
         )
-
-    def _is_package(self, text: str, package: Package) -> bool:
-        """Whether a package-url, which may state less, is about a package."""
-        own = package_url(package, self._system)
-        try:
-            wanted, known = PackageURL.from_string(text), PackageURL.from_string(own)
-        except ValueError:
-            return False
-        qualifiers, given = dict(known.qualifiers or {}), dict(wanted.qualifiers or {})
-        # an image whose system is not known has package-urls without it
-        return (
-            (wanted.type, wanted.name) == (known.type, known.name)
-            and (not wanted.namespace or not known.namespace or wanted.namespace == known.namespace)
-            and (not wanted.version or wanted.version == known.version)
-            and all(qualifiers.get(name, value) == value for name, value in given.items())
-        )
-
-
-def names_image(product: str, image_arn: str, digest: str) -> bool:
-    """Whether a product is an image: by its ARN, with or without version and build, or by `pkg:oci/...@DIGEST`."""
-    if product.startswith("pkg:oci/"):
-        try:
-            return bool(digest) and PackageURL.from_string(product).version == digest
-        except ValueError:
-            return False
-    return image_arn == product or image_arn.startswith(f"{product}/")
 
 
 def _key(package: Package) -> PackageKey:
