@@ -96,6 +96,93 @@ def test_what_only_a_scan_found_is_in_the_answer(store: Database, call: Call) ->
     assert "found by the scan of its build" in call("cve", "CVE-2026-1234").output
 
 
+SCANNED: tuple[tuple[str, list[tuple[str, str]], tuple[str, ...], str], ...] = (
+    ("no packages named", [], (), "REBUILD"),
+    ("a fix", [("bash", "6")], (), "REBUILD"),
+    ("no fix", [("bash", "")], (), "NO_FIX"),
+    ("a fix of one", [("bash", "6"), ("zsh", "")], (), "REBUILD"),
+    ("a verdict", [("bash", "6")], ("bash",), "SETTLED"),
+    ("a verdict about one of two", [("bash", "6"), ("zsh", "")], ("zsh",), "REBUILD"),
+    ("a verdict about the one with a fix", [("bash", "6"), ("zsh", "")], ("bash",), "NO_FIX"),
+    ("verdicts about both", [("bash", "6"), ("zsh", "")], ("bash", "zsh"), "SETTLED"),
+)
+
+
+@pytest.mark.parametrize(
+    ("found", "settled", "remedy"), [row[1:] for row in SCANNED], ids=[row[0] for row in SCANNED]
+)
+def test_the_packages_of_a_scan_decide_what_mends_an_image(
+    found: list[tuple[str, str]], settled: tuple[str, ...], remedy: str, store: Database, call: Call
+) -> None:
+    """As those of advisories do: without a fix nothing is built again, and a verdict settles them."""
+    put_image(store, "web", [deb("bash", "5"), deb("zsh", "5")])
+    packages = [
+        {
+            "name": name,
+            "version": "5",
+            "kind": "deb",
+            "architecture": "amd64",
+            "location": "",
+            "fixed_version": fixed,
+        }
+        for name, fixed in found
+    ]
+    finding = {"vulnerability_id": "CVE-2026-1234", "severity": "HIGH", "packages": packages}
+    with store.write(SCOPE) as tx:
+        put_findings(tx, image_arn("web"), "", account=ACCOUNT, region=REGION, observed=NOW, documents=[finding])
+    for name in settled:
+        call("vex", "add", "web", "CVE-2026-1234", "--package", name, "--impact", "unused", "--author", "ann")
+    (image,) = ask(call, "CVE-2026-1234")["images"]
+    assert (image["remedy"], image["onlyScanned"]) == (remedy, True)
+    shown = [(item["name"], item.get("fixedVersion", ""), bool(item.get("verdict"))) for item in image["packages"]]
+    assert shown == [(name, fixed, name in settled) for name, fixed in found]
+
+
+RELATED: tuple[tuple[str, str, str, bool], ...] = (
+    ("its own name", "CVE-2026-0001", "CVE-2026-0001", True),
+    ("the CVE that is asked for", "CVE-2026-0002", "CVE-2026-0002", True),
+    ("another CVE of the record", "CVE-2026-0001", "CVE-2026-0002", False),
+    ("the advisory of both", "DSA-1-1", "CVE-2026-0002", False),
+)
+
+
+@pytest.mark.parametrize(
+    ("stated", "asked", "settled"), [row[1:] for row in RELATED], ids=[row[0] for row in RELATED]
+)
+def test_a_verdict_about_another_cve_settles_nothing(
+    stated: str, asked: str, settled: bool, store: Database, call: Call, tmp_path: Path
+) -> None:
+    """A record may name another CVE as related: what is stated about one is not stated about the other."""
+    put_image(store, "web", [deb("bash", "5")])
+    one = {**advisory("Debian:12", "bash", "6"), "id": "CVE-2026-0001", "related": ["CVE-2026-0002"]}
+    both = {**advisory("Debian:12", "bash", "6"), "id": "DSA-1-1", "upstream": ["CVE-2026-0001", "CVE-2026-0002"]}
+    (tmp_path / "feed").mkdir()
+    for document in (one, both):
+        (tmp_path / "feed" / f"{document['id']}.json").write_text(json.dumps(document))
+    call("advisories", "import", str(tmp_path / "feed"))
+    call("vex", "add", "web", stated, "--impact", "unused", "--author", "ann")
+    (image,) = ask(call, asked)["images"]
+    assert (image["remedy"] == "SETTLED") is settled, image
+
+
+def test_of_several_advisories_the_worst_severity_and_a_fix_count(
+    store: Database, call: Call, tmp_path: Path
+) -> None:
+    """Whatever their order is."""
+    put_image(store, "web", [deb("bash", "5"), deb("zsh", "5")])
+    (tmp_path / "feed").mkdir()
+    rows = (("A-1-1", "bash", "HIGH", "6"), ("B-1-1", "bash", "LOW", ""), ("A-1-2", "zsh", "LOW", ""))
+    for id, name, severity, fixed in (*rows, ("B-1-2", "zsh", "HIGH", "6")):
+        more = {} if fixed else {"ranges": [], "versions": ["5"]}
+        document = advisory("Debian:12", name, fixed, database_specific={"severity": severity}, **more)
+        names = {"id": id, "upstream": ["CVE-2026-0001", "CVE-2026-0002"]}
+        (tmp_path / "feed" / f"{id}.json").write_text(json.dumps({**document, **names}))
+    call("advisories", "import", str(tmp_path / "feed"))
+    (image,) = ask(call, "CVE-2026-0001")["images"]
+    found = sorted((item["name"], item["severity"], item["fixedVersion"]) for item in image["packages"])
+    assert found == [("bash", "HIGH", "6"), ("zsh", "HIGH", "6")]
+
+
 @pytest.mark.parametrize(
     ("words", "images"),
     [

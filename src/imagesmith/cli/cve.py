@@ -115,7 +115,7 @@ def _image_lines(image: AffectedImage) -> Iterator[str]:
         fixed = f", fixed in {item.fixed}" if item.fixed else ", no fix" if item.severity else ""
         verdict = f"; {item.verdict}" if item.verdict else ""
         yield f"  {severity}{item.name} {item.version}{fixed}{verdict}"
-    if not image.packages and image.remedy is not None:
+    if image.scanned:
         yield "  found by the scan of its build"
     if image.outputs:
         yield f"  runs on: {', '.join(image.outputs)}"

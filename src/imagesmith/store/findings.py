@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -84,6 +84,13 @@ def images_with_finding(tx: Connection, names: Sequence[str]) -> list[str]:
     )
 
 
+def findings_named(tx: Connection, names: Sequence[str], arns: Iterable[str]) -> Iterator[StoredFinding]:
+    """What the scans of these images found under any of these names, worst first within an image."""
+    query = sa.select(findings).where(findings.c.vulnerability_id.in_(names)).order_by(findings.c.position)
+    for chunk in in_chunks(sorted(set(arns)), 500):
+        yield from map(_stored, tx.execute(query.where(findings.c.image_arn.in_(chunk))))
+
+
 def findings_page(
     tx: Connection, account: str, region: str, *, where: Mapping[Column, str], after: Cursor | None, limit: int
 ) -> list[StoredFinding]:
@@ -96,20 +103,21 @@ def findings_page(
         later = sa.and_(table.c.observed == after.created, table.c.position > after.arn)
         query = query.where(sa.or_(table.c.observed < after.created, later))
     rows = tx.execute(query.order_by(table.c.observed.desc(), table.c.position).limit(limit))
-    return [
-        StoredFinding(
-            image_arn=row.image_arn,
-            pipeline_arn=row.pipeline_arn,
-            account=row.account,
-            region=row.region,
-            vulnerability_id=row.vulnerability_id,
-            severity=row.severity,
-            observed=from_microseconds(row.observed),
-            position=row.position,
-            document=row.document,
-        )
-        for row in rows
-    ]
+    return [_stored(row) for row in rows]
+
+
+def _stored(row: Any) -> StoredFinding:
+    return StoredFinding(
+        image_arn=row.image_arn,
+        pipeline_arn=row.pipeline_arn,
+        account=row.account,
+        region=row.region,
+        vulnerability_id=row.vulnerability_id,
+        severity=row.severity,
+        observed=from_microseconds(row.observed),
+        position=row.position,
+        document=row.document,
+    )
 
 
 def finding_keys(tx: Connection, account: str, region: str, *, column: Column, after: str, limit: int) -> list[str]:

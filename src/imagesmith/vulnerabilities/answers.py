@@ -45,13 +45,15 @@ class AffectedImage:
     pipeline: str
     remedy: Remedy | None
     """None where nothing is wrong with the image: the question was about a package."""
+    scanned: bool = False
+    """Whether only the scan of its build found it."""
 
     def to_json(self) -> Mapping[str, Any]:
         return {
             "arn": self.arn, "status": self.status, "created": self.created,
             "packages": [item.to_json() for item in self.packages], "outputs": list(self.outputs),
             "children": list(self.children), "affectedParent": self.parent, "pipeline": self.pipeline,
-            "remedy": self.remedy.name if self.remedy is not None else "",
+            "remedy": self.remedy.name if self.remedy is not None else "", "onlyScanned": self.scanned,
         }  # fmt: skip
 
 
@@ -99,6 +101,7 @@ def describe(tx: Connection, found: Found, *, vulnerable: bool) -> FleetAnswer:
             packages=tuple(found.images[record.arn]), outputs=tuple(outputs_of(record.document)),
             children=below.get(record.arn, ()), parent=parents.get(record.arn, ""), pipeline=record.source,
             remedy=_remedy(record, found, parents, newest, unread) if vulnerable else None,
+            scanned=record.arn in found.scanned,
         )
         for record in sorted(records.values(), key=lambda item: (item.created, item.arn), reverse=True)
     )  # fmt: skip
@@ -167,7 +170,9 @@ def _remedy(
     if last is not None and last != record.arn and last not in found.images:
         # without an inventory it may be affected as well
         return Remedy.UNREAD_NEWER_IMAGE if last in unread else Remedy.NEWER_IMAGE
-    if not any(item.fixed for item in found.images[record.arn]) and record.arn not in found.scanned:
+    # a scan that named no packages says nothing about their fixes
+    open = [item for item in found.images[record.arn] if not item.settled]
+    if open and not any(item.fixed for item in open):
         return Remedy.NO_FIX
     if record.arn in parents:
         return Remedy.PARENT

@@ -115,6 +115,11 @@ def read_package(document: Mapping[str, object]) -> Package:
     return Package(**known, kind=str(document.get("kind", "")), **more)
 
 
+def plain_package(name: str, version: str, kind: str) -> Package:
+    """A package, as far as statements about it need it."""
+    return Package(name=name, version=version, architecture="", source="", kind=kind)
+
+
 def read_system(text: str) -> OsRelease:
     """An operating system as an inventory stored it; an unknown one has Python and npm packages at most."""
     stored = json.loads(text) if text else {}

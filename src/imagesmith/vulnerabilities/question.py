@@ -18,16 +18,15 @@ from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
-from imagesmith.inspection.packages import Package
 from imagesmith.inspection.scanning.advisories import rated
 from imagesmith.inspection.scanning.database import AdvisoryReader
-from imagesmith.inspection.scanning.severities import Severity
+from imagesmith.inspection.scanning.severities import Severity, worst
 from imagesmith.store import inventories
 from imagesmith.store.ancestry import images_of_digest
-from imagesmith.store.findings import images_with_finding
+from imagesmith.store.findings import findings_named, images_with_finding
 from imagesmith.values.package_names import normal_name
-from imagesmith.vulnerabilities.matching import KINDS, FleetMatcher
-from imagesmith.vulnerabilities.verdicts import Verdicts
+from imagesmith.vulnerabilities.matching import KINDS, FleetMatcher, plain_package
+from imagesmith.vulnerabilities.verdicts import ImageVerdicts, Verdicts
 
 _VULNERABILITY: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*([-:][A-Za-z0-9._]+)+")
 _DIGEST: Final = re.compile(r"(sha256:)?[0-9a-f]{64}")
@@ -51,6 +50,8 @@ class HeldPackage:
     """What a statement (VEX) says about it."""
     settled: bool = False
     """Whether it says that nothing needs to be done."""
+    advisories: tuple[str, ...] = ()
+    """The names of the findings that it has; a verdict settles it when each of them is settled."""
 
     def to_json(self) -> Mapping[str, str]:
         members = {"name": self.name, "version": self.version, "type": self.kind}
@@ -80,15 +81,15 @@ def vulnerable_images(tx: Connection, reader: AdvisoryReader | None, name: str) 
     numbers = reader.named(name) if reader is not None else []
     known = reader.advisories(numbers) if reader is not None else {}
     matcher, notes = FleetMatcher(tx), []
-    held: dict[str, dict[int, HeldPackage]] = defaultdict(dict)
+    hits: dict[str, dict[int, _Hit]] = defaultdict(dict)
     for match in matcher.matches(reader.affected_by(list(known)) if reader is not None else ()):
         advisory = rated(known[match.record], match.affected)
-        earlier = held[match.system].get(match.package)
-        if earlier is None or not earlier.fixed:
-            held[match.system][match.package] = HeldPackage("", "", severity=advisory.severity, fixed=match.fixed)
-    names = [name, *(item.id for item in known.values())]
-    images = _judged(tx, list(dict.fromkeys(names)), _images(tx, held))
-    scanned = set(images_with_finding(tx, [name, *(item.id for item in known.values())])) - set(images)
+        hit, earlier = _Hit(advisory.severity, match.fixed, (advisory.id,)), hits[match.system].get(match.package)
+        hits[match.system][match.package] = hit if earlier is None else earlier.joined(hit)
+    matched = _images(tx, hits)
+    names = list(dict.fromkeys([name, *(item.id for item in known.values())]))
+    scanned = frozenset(images_with_finding(tx, names)) - set(matched)
+    images = _judged(tx, name, {**_scanned(tx, names, scanned), **matched})
     if not known:
         notes.append(f"no imported advisory is about {name}: the answer is what scans of builds found")
     if matcher.undecided:
@@ -97,7 +98,7 @@ def vulnerable_images(tx: Connection, reader: AdvisoryReader | None, name: str) 
         notes.append(
             f"{unknown} images state no operating system that is known here: only scans of their builds count"
         )
-    return Found({**dict.fromkeys(scanned, ()), **images}, frozenset(scanned), tuple(notes))
+    return Found(images, scanned, tuple(notes))
 
 
 def images_with_package(tx: Connection, text: str) -> Found:
@@ -158,36 +159,83 @@ def images_with_digest(tx: Connection, text: str) -> Found:
     return Found(dict.fromkeys(images_of_digest(tx, digest), ()))
 
 
-def _images(tx: Connection, held: Mapping[str, Mapping[int, HeldPackage]]) -> dict[str, list[HeldPackage]]:
+@dataclass(frozen=True)
+class _Hit:
+    """What advisories say about a package."""
+
+    severity: Severity
+    fixed: str
+    advisories: tuple[str, ...]
+
+    def joined(self, other: _Hit) -> _Hit:
+        named = dict.fromkeys((*self.advisories, *other.advisories))
+        return _Hit(worst(self.severity, other.severity), self.fixed or other.fixed, tuple(named))
+
+
+def _images(tx: Connection, hits: Mapping[str, Mapping[int, _Hit]]) -> dict[str, Sequence[HeldPackage]]:
     """Image -> packages, from operating system -> package -> what is wrong with it."""
-    names = inventories.package_names(tx, {number for found in held.values() for number in found})
+    names = inventories.package_names(tx, {number for found in hits.values() for number in found})
     images: dict[str, list[HeldPackage]] = defaultdict(list)
-    for system, found in held.items():
+    for system, found in hits.items():
         for holder in inventories.holders(tx, found, system):
-            name, version, kind = names[holder.package]
-            why = found[holder.package]
-            images[holder.image_arn].append(replace(why, name=name, version=version, kind=kind))
-    return images
+            hit = found[holder.package]
+            held = HeldPackage(
+                *names[holder.package], severity=hit.severity, fixed=hit.fixed, advisories=hit.advisories
+            )
+            images[holder.image_arn].append(held)
+    return dict(images)
+
+
+def _scanned(tx: Connection, names: Sequence[str], arns: Iterable[str]) -> dict[str, Sequence[HeldPackage]]:
+    """Image -> the packages in which the scan of its build found a vulnerability; none if it did not name them."""
+    images: dict[str, dict[tuple[str, str, str], HeldPackage]] = {arn: {} for arn in arns}
+    for finding in findings_named(tx, names, images):
+        for item in finding.document.get("packages") or ():
+            name, version, kind, fixed = (str(item.get(member) or "") for member in _MEMBERS)
+            held = HeldPackage(
+                name, version, kind, severity=finding.severity, fixed=fixed, advisories=(finding.vulnerability_id,)
+            )
+            key = (held.kind, held.name, held.version)
+            earlier = images[finding.image_arn].get(key)
+            if earlier is not None:
+                # of another architecture or place, or under another name
+                both = dict.fromkeys((*earlier.advisories, *held.advisories))
+                held = replace(earlier, fixed=earlier.fixed or held.fixed, advisories=tuple(both))
+            images[finding.image_arn][key] = held
+    return {arn: tuple(found.values()) for arn, found in images.items()}
+
+
+_MEMBERS: Final = ("name", "version", "kind", "fixed_version")
+"""Of a package in a stored finding."""
 
 
 def _judged(
-    tx: Connection, names: Sequence[str], images: Mapping[str, Sequence[HeldPackage]]
+    tx: Connection, name: str, images: Mapping[str, Sequence[HeldPackage]]
 ) -> Mapping[str, Sequence[HeldPackage]]:
     """The same images, with what statements (VEX) say about each package."""
-    known = Verdicts(tx, names)
-    judged: dict[str, list[HeldPackage]] = {}
+    advisories = {id for items in images.values() for item in items for id in item.advisories}
+    verdicts = Verdicts(tx, [name, *advisories])
+    judged: dict[str, Sequence[HeldPackage]] = {}
     for arn, items in images.items():
-        verdicts = known.of(arn)
-        found = [verdicts.find(names, _package(item)) for item in items]
-        judged[arn] = [
-            item if verdict is None else replace(item, verdict=verdict.reason, settled=verdict.settles)
-            for item, verdict in zip(items, found, strict=True)
-        ]
+        known = verdicts.of(arn)
+        judged[arn] = [_with_verdict(item, name, known) for item in items] if known else items
     return judged
 
 
-def _package(item: HeldPackage) -> Package:
-    return Package(name=item.name, version=item.version, architecture="", source="", kind=item.kind)
+def _with_verdict(item: HeldPackage, name: str, verdicts: ImageVerdicts) -> HeldPackage:
+    package = plain_package(item.name, item.version, item.kind)
+    found = [verdicts.find(_names(name, id), package) for id in item.advisories or (name,)]
+    stated = [verdict for verdict in found if verdict is not None]
+    if not stated:
+        return item
+    open = [verdict for verdict in stated if not verdict.settles]
+    shown = max(open or stated, key=lambda verdict: (verdict.stated, verdict.id))
+    return replace(item, verdict=shown.reason, settled=not open and len(stated) == len(found))
+
+
+def _names(name: str, advisory: str) -> Sequence[str]:
+    """The names under which a verdict answers the question: advisories list other CVEs as related."""
+    return [name] if name.startswith("CVE-") and advisory.startswith("CVE-") else [name, advisory]
 
 
 def _plain(tx: Connection, numbers: Iterable[int]) -> dict[str, list[HeldPackage]]:

@@ -103,6 +103,10 @@ class ImageVerdicts:
         self._family = family
         self._system = system
 
+    def __bool__(self) -> bool:
+        """Whether any statement may be about it."""
+        return bool(self._stated)
+
     def find(self, names: Sequence[str], package: Package) -> VexStatement | None:
         """The statement that holds for a vulnerability, by any of its names; None without one."""
         found = [item for name in names for item in self._stated.get(name, ()) if self._applies(item, package)]
