@@ -10,10 +10,11 @@ import pytest
 
 from imagesmith.inspection.scanning.database import AdvisoryDatabase
 from imagesmith.inspection.scanning.osv import read_osv
-from imagesmith.store import queries
+from imagesmith.store import inventories, queries
 from imagesmith.store.database import Database
 from imagesmith.store.events import newest_events
 from imagesmith.store.findings import put_findings
+from imagesmith.store.vex import VexStatement, VexStatus, put_statements, remove_statement
 from imagesmith.vulnerabilities import news as news_module
 from imagesmith.vulnerabilities.news import News, match_new_advisories
 from testing.advisories import advisory
@@ -123,6 +124,65 @@ def test_what_the_scan_of_a_build_found_is_no_news(advisories: AdvisoryDatabase,
         )  # fmt: skip
     bring(advisories, about("CVE-2026-0001"), about("CVE-2026-0002"))
     assert update(advisories, sqlite_database) == {image_arn("web"): ["CVE-2026-0002"]}
+
+
+def states(database: Database, *about: str, status: VexStatus = VexStatus.NOT_AFFECTED, name: str = FIRST) -> None:
+    """Store a verdict about each of these packages in all images."""
+    items = [
+        VexStatement(
+            id=package, vulnerability=name, product="*", package=package, status=status, impact="unused",
+            author="ann", stated=NOW,
+        )
+        for package in about
+    ]  # fmt: skip
+    with database.write(SCOPE) as tx:
+        put_statements(tx, ACCOUNT, REGION, items)
+
+
+BASH, STATIC = "pkg:deb/debian/bash", "pkg:deb/debian/bash-static"
+SETTLED: tuple[tuple[str, tuple[str, ...], VexStatus, str, list[str]], ...] = (
+    ("every package", (BASH, STATIC), VexStatus.NOT_AFFECTED, FIRST, ["CVE-2026-0002"]),
+    ("every package, fixed", (BASH, STATIC), VexStatus.FIXED, FIRST, ["CVE-2026-0002"]),
+    ("one of two packages", (BASH,), VexStatus.NOT_AFFECTED, FIRST, [FIRST, "CVE-2026-0002"]),
+    ("another vulnerability", (BASH, STATIC), VexStatus.NOT_AFFECTED, "CVE-2026-9", [FIRST, "CVE-2026-0002"]),
+    ("a verdict that settles nothing", (BASH, STATIC), VexStatus.AFFECTED, FIRST, [FIRST, "CVE-2026-0002"]),
+)
+
+
+@pytest.mark.parametrize(
+    ("packages", "status", "name", "expected"), [row[1:] for row in SETTLED], ids=[row[0] for row in SETTLED]
+)
+def test_what_a_verdict_settles_is_no_news(
+    packages: tuple[str, ...],
+    status: VexStatus,
+    name: str,
+    expected: list[str],
+    advisories: AdvisoryDatabase,
+    database: Database,
+) -> None:
+    """No event names it and nothing is built again; a verdict about one package of two is not enough."""
+    put_image(database, "web", [deb("bash", "5"), deb("bash-static", "5", "bash"), deb("curl", "8")])
+    states(database, *packages, status=status, name=name)
+    bring(advisories, about(FIRST), about("CVE-2026-0002", "curl", "9"))
+    assert update(advisories, database) == {image_arn("web"): expected}
+    assert [detail["vulnerability-ids"] for _, _, detail in events(database)] == [expected]
+    assert update(advisories, database) == {}
+
+
+def test_an_image_in_which_all_is_settled_has_no_event(
+    advisories: AdvisoryDatabase, sqlite_database: Database
+) -> None:
+    """That it is affected is stored: it is no news after the verdict was removed either."""
+    put_image(sqlite_database, "web", [deb("bash", "5")])
+    states(sqlite_database, BASH)
+    bring(advisories, about(FIRST))
+    assert update(advisories, sqlite_database) == {} and events(sqlite_database) == []
+    with sqlite_database.write(SCOPE) as tx:
+        number = inventories.inventory_number(tx, image_arn("web"))
+        assert number is not None and inventories.exposures_of(tx, [number]) == {(number, FIRST)}
+        assert remove_statement(tx, ACCOUNT, REGION, BASH)
+    bring(advisories, about(FIRST, severity="LOW"))
+    assert update(advisories, sqlite_database) == {}
 
 
 def test_a_killed_update_is_continued_and_announces_nothing_twice(

@@ -1,7 +1,8 @@
 """What new advisories say about images that were built before them.
 
     records that were not matched yet -> packages -> images -> less what a scan or an earlier update found
-        -> in one transaction: a row of `exposures` for each vulnerability, one event for each image
+        -> in one transaction: a row of `exposures` for each vulnerability, one event for each image with one
+           that no verdict (VEX) settles
         -> the records are marked as matched
 
 A process that dies in between leaves the records unmatched: the next update compares them again, and what is stored
@@ -11,7 +12,7 @@ already is no news. An event is derived from its contents, so none is sent twice
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -29,8 +30,9 @@ from imagesmith.store.findings import known_findings
 from imagesmith.store.records import Record, microseconds
 from imagesmith.values.chunks import in_chunks
 from imagesmith.values.states import ImageStatus
-from imagesmith.vulnerabilities.matching import FleetMatcher
+from imagesmith.vulnerabilities.matching import FleetMatcher, plain_package
 from imagesmith.vulnerabilities.question import Found, HeldPackage
+from imagesmith.vulnerabilities.verdicts import ImageVerdicts, Verdicts
 
 _RECORDS: Final = 5_000
 """Records that are compared at a time."""
@@ -39,10 +41,11 @@ _IMAGES: Final = 200
 
 
 class _Affecting(NamedTuple):
-    """How a vulnerability affects an image or a package."""
+    """How a vulnerability affects packages of an image, by their numbers."""
 
     severity: Severity
     fixed: str
+    packages: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ def _affected_images(
     known = reader.advisories(numbers)
     for match in matcher.matches(reader.affected_by(list(known))):
         advisory = rated(known[match.record], match.affected)
-        _add(by_system[match.system][match.package], {advisory.id: _Affecting(advisory.severity, match.fixed)})
+        affecting = _Affecting(advisory.severity, match.fixed, frozenset({match.package}))
+        _add(by_system[match.system][match.package], {advisory.id: affecting})
     found: dict[str, dict[str, _Affecting]] = defaultdict(dict)
     for system, affected in by_system.items():
         for holder in inventories.holders(tx, affected, system):
@@ -122,7 +126,8 @@ def _add(known: dict[str, _Affecting], more: Mapping[str, _Affecting]) -> None:
     for id, item in more.items():
         earlier = known.get(id)
         if earlier is not None:
-            item = _Affecting(worst(earlier.severity, item.severity), earlier.fixed or item.fixed)
+            label, fixed = worst(earlier.severity, item.severity), earlier.fixed or item.fixed
+            item = _Affecting(label, fixed, earlier.packages | item.packages)
         known[id] = item
 
 
@@ -146,30 +151,60 @@ _GONE: Final = (ImageStatus.DELETED, ImageStatus.FAILED, ImageStatus.CANCELLED)
 
 
 def _put(
-    tx: Connection, records: Iterable[Record], found: Mapping[str, Mapping[str, _Affecting]], now: datetime
+    tx: Connection, records: Sequence[Record], found: Mapping[str, Mapping[str, _Affecting]], now: datetime
 ) -> list[NewlyAffected]:
     numbers = {record.arn: inventories.inventory_number(tx, record.arn) for record in records}
     stored = inventories.exposures_of(tx, [number for number in numbers.values() if number is not None])
     scanned = known_findings(tx, list(numbers))
-    rows: list[Mapping[str, object]] = []
-    news: list[NewlyAffected] = []
-    for record in records:
-        number = numbers[record.arn]
-        new = {
+    new = {
+        arn: {
             id: item
-            for id, item in found[record.arn].items()
-            if number is not None and (number, id) not in stored and (record.arn, id) not in scanned
+            for id, item in found[arn].items()
+            if number is not None and (number, id) not in stored and (arn, id) not in scanned
         }
-        if not new:
-            continue
-        rows += [
-            {"inventory": number, "vulnerability_id": id, "severity": item.severity, "observed": microseconds(now)}
-            for id, item in new.items()
-        ]
-        labels = {id: item.severity for id, item in new.items()}
-        fixes = {id: item.fixed for id, item in new.items() if item.fixed}
-        worst_first = sorted(labels, key=lambda id: (SEVERITIES.index(labels[id]), id))
-        put_event(tx, cve_detected(record, Counter(labels.values()), worst_first, moment=now))
-        news.append(NewlyAffected(record.arn, record.source, labels, fixes))
-    inventories.put_exposures(tx, rows)
-    return news
+        for arn, number in numbers.items()
+    }
+    inventories.put_exposures(
+        tx,
+        [
+            {
+                "inventory": numbers[arn], "vulnerability_id": id, "severity": item.severity,
+                "observed": microseconds(now),
+            }
+            for arn, items in new.items()
+            for id, item in items.items()
+        ],
+    )  # fmt: skip
+    unsettled = _unsettled(tx, new)
+    return [_announce(tx, record, unsettled[record.arn], now) for record in records if unsettled[record.arn]]
+
+
+def _unsettled(
+    tx: Connection, new: Mapping[str, Mapping[str, _Affecting]]
+) -> Mapping[str, Mapping[str, _Affecting]]:
+    """The same without the vulnerabilities that statements (VEX) settle in every package that has them."""
+    affecting = [(id, item) for items in new.values() for id, item in items.items()]
+    verdicts = Verdicts(tx, [id for id, _ in affecting])
+    names = inventories.package_names(tx, {number for _, item in affecting for number in item.packages})
+    packages = {number: plain_package(*named) for number, named in names.items()}
+
+    def is_settled(known: ImageVerdicts, id: str, item: _Affecting) -> bool:
+        # what was read again in the meantime has other numbers
+        named = [packages.get(number) for number in item.packages]
+        found = [None if package is None else known.find([id], package) for package in named]
+        return all(verdict is not None and verdict.settles for verdict in found)
+
+    left: dict[str, Mapping[str, _Affecting]] = {}
+    for arn, items in new.items():
+        known = verdicts.of(arn)
+        left[arn] = {id: item for id, item in items.items() if not is_settled(known, id, item)}
+    return left
+
+
+def _announce(tx: Connection, record: Record, found: Mapping[str, _Affecting], now: datetime) -> NewlyAffected:
+    """Store the event of an image."""
+    labels = {id: item.severity for id, item in found.items()}
+    fixes = {id: item.fixed for id, item in found.items() if item.fixed}
+    worst_first = sorted(labels, key=lambda id: (SEVERITIES.index(labels[id]), id))
+    put_event(tx, cve_detected(record, Counter(labels.values()), worst_first, moment=now))
+    return NewlyAffected(record.arn, record.source, labels, fixes)
