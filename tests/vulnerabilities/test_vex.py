@@ -133,6 +133,29 @@ def test_what_is_exported_is_imported_again(store: Database, call: Call, tmp_pat
 
 
 @pytest.mark.usefixtures("family")
+@pytest.mark.parametrize(
+    ("vulnerability", "names"),
+    [
+        ({"name": "cve-2026-1234"}, [CVE]),
+        ("cve-2026-1234", [CVE]),
+        ({"name": "GHSA-aaaa-bbbb-cccc", "aliases": [CVE]}, [CVE, "GHSA-aaaa-bbbb-cccc"]),
+        ({"name": CVE, "aliases": ["cve-2026-1234", "CVE-2026-5"]}, [CVE, "CVE-2026-5"]),
+    ],
+    ids=str,
+)
+def test_a_vulnerability_is_settled_under_each_of_its_names(
+    vulnerability: object, names: list[str], store: Database, call: Call, tmp_path: Path
+) -> None:
+    """As findings write them: a CVE in capitals, and all aliases."""
+    write(tmp_path, vulnerability=vulnerability)
+    assert f"{len(names)} verdicts" in call("vex", "import", str(tmp_path / "v.json")).output
+    assert all(verdict(store, "base", cve=name) for name in names)
+    listed = json.loads(call("vex", "list", "--json").output)
+    assert sorted(item["vulnerability"] for item in listed) == sorted(names)
+    assert len(json.loads(call("vex", "list", "cve-2026-1234", "--json").output)) == 1
+
+
+@pytest.mark.usefixtures("family")
 def test_an_older_document_does_not_overturn_a_verdict(store: Database, call: Call, tmp_path: Path) -> None:
     """The import says how many of its statements are older than what holds."""
     write(tmp_path, products=["*"])
@@ -229,7 +252,25 @@ BAD: tuple[tuple[dict[str, Any], dict[str, Any], str], ...] = (
     ({}, {"products": []}, "names no products"),
     ({}, {"products": [{}]}, "without @id"),
     ({}, {"products": [{"@id": "web:1"}]}, "neither an image ARN nor a package-url"),
+    ({}, {"products": [{"@id": "arn:aws:s3:::bucket"}]}, "not the ARN of an image"),
+    ({}, {"products": [image_arn("base").replace("us-east-1", "eu-west-1")]}, "this account and Region"),
+    ({}, {"products": [{"@id": "*", "subcomponents": [image_arn("base")]}]}, "is not a package-url of a package"),
+    ({}, {"products": [{"@id": "*", "subcomponents": ["*"]}]}, "is not a package-url of a package"),
+    ({}, {"products": [{"@id": "*", "subcomponents": 5}]}, "subcomponents that are not a list"),
     ({}, {"vulnerability": {}}, "has no name"),
+    ({}, {"vulnerability": {"name": "no name"}}, "'no name' is not the name of a vulnerability"),
+    ({}, {"vulnerability": {"name": CVE, "aliases": "GHSA-1-1"}}, "aliases is not a list"),
+    ({}, {"vulnerability": {"name": CVE, "aliases": [5]}}, "alias is not a text"),
+    ({}, {"vulnerability": {"name": CVE, "aliases": [""]}}, "has no alias"),
+    ({}, {"vulnerability": {"name": CVE, "aliases": ["no name"]}}, "'no name' is not the name"),
+    (
+        {},
+        {
+            "vulnerability": {"name": CVE, "aliases": [f"GHSA-{number}" for number in range(1000)]},
+            "products": [{"@id": "*", "subcomponents": [f"pkg:npm/p{number}" for number in range(1000)]}],
+        },
+        "more than 100000 statements",
+    ),
     ({}, {"impact_statement": "\x1b[31m"}, "printable"),
     ({}, {"impact_statement": "x" * 3000}, "at most"),
 )

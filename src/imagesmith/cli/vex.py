@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from packageurl import PackageURL
 from sqlalchemy.engine import Connection
 
 from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, settings_of
@@ -31,12 +30,11 @@ from imagesmith.vulnerabilities.openvex import (
     statement_id,
     write_openvex,
 )
-from imagesmith.vulnerabilities.products import names_image
+from imagesmith.vulnerabilities.products import is_package_url, names_image, unknown_product
 from imagesmith.vulnerabilities.question import BadQuestion, vulnerability_name
 from imagesmith.vulnerabilities.verdicts import packages_of
 
 _LONGEST = 1000
-_STATUSES = [str(item) for item in VexStatus]
 
 
 @click.group(cls=PlainGroup)
@@ -115,8 +113,12 @@ def list_statements(vulnerability: str | None, data_dir: Path, as_json: bool) ->
     Example:  imagesmith vex list CVE-2026-1234 --json --data-dir ./data
     """
     settings = settings_of(data_dir)
+    try:
+        names = [vulnerability_name(vulnerability)] if vulnerability else None
+    except BadQuestion as error:
+        raise CommandFailed(str(error)) from error
     with opened_store(settings) as tx:
-        found = statements(tx, settings.account, settings.region, [vulnerability] if vulnerability else None)
+        found = statements(tx, settings.account, settings.region, names)
     Listing(
         columns=("id", "vulnerability", "product", "package", "verdict"),
         rows=((item.id, item.vulnerability, item.product, item.package, item.reason) for item in found),
@@ -176,15 +178,16 @@ def import_command(file: Path, data_dir: Path) -> None:
     \b
     Example:  imagesmith vex import vendor.openvex.json --data-dir ./data
 
-    Products are image ARNs, package-urls (also pkg:oci/NAME@sha256:...) or *. A document with another product is
-    refused, because its statements would apply to nothing here.
+    Products are ARNs of images of this account and Region, package-urls (also pkg:oci/NAME@sha256:...) or *. A
+    document with another product is refused, because its statements would apply to nothing here. What was exported
+    with --flat is about its packages in every image: import the document without it.
     """
     settings = settings_of(data_dir)
     with file.open("rb") as opened:
         data = opened.read(MAX_BYTES + 1)
     try:
         found = read_openvex(data, now=datetime.now(UTC))
-        _refuse_unknown(found)
+        _refuse_unknown(found, settings)
     except BadDocument as error:
         raise CommandFailed(f"{file}: {error}") from error
     with changed_store(settings) as tx:
@@ -193,17 +196,17 @@ def import_command(file: Path, data_dir: Path) -> None:
     echo(f"{len(found) - older} verdicts from {file}{left_out}")
 
 
-def _refuse_unknown(found: Sequence[VexStatement]) -> None:
+def _refuse_unknown(found: Sequence[VexStatement], settings: Settings) -> None:
     for item in found:
-        for name in (item.product, item.package):
-            if name in ("", "*") or name.startswith("arn:"):
-                continue
-            try:
-                PackageURL.from_string(name)
-            except ValueError as error:
-                raise BadDocument(
-                    f"'{name[:200]}' is neither an image ARN nor a package-url, so nothing here would obey it"
-                ) from error
+        why = unknown_product(
+            item.product, partition=settings.partition, region=settings.region, account=settings.account
+        )
+        if why:
+            raise BadDocument(f"'{item.product[:200]}' {why}, so nothing here would obey it")
+        if item.package and not is_package_url(item.package):
+            raise BadDocument(
+                f"'{item.package[:200]}' is not a package-url of a package, so nothing here would obey it"
+            )
 
 
 def _purls(tx: Connection, image_arn: str, text: str) -> Sequence[str]:

@@ -5,6 +5,7 @@ Documents are untrusted: sizes, counts and texts are bounded, and every problem 
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any, Final
 from imagesmith import __version__
 from imagesmith.store.vex import VexStatement, VexStatus
 from imagesmith.values.names import canonical_json, iso_instant, sha256_hex
+from imagesmith.vulnerabilities.question import BadQuestion, vulnerability_name
 
 CONTEXT: Final = "https://openvex.dev/ns/v0.2.0"
 JUSTIFICATIONS: Final = (
@@ -22,6 +24,7 @@ JUSTIFICATIONS: Final = (
 )  # fmt: skip
 MAX_BYTES: Final = 16 * 1024 * 1024
 _MAX_STATEMENTS: Final = 100_000
+_TOO_MANY: Final = f"it has more than {_MAX_STATEMENTS} statements about products"
 _MAX_TEXT: Final = 2048
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 """How far the clock of an author may be ahead: of several verdicts the last one holds, so one from next year would
@@ -34,7 +37,7 @@ class BadDocument(ValueError):
 
 
 def read_openvex(data: bytes, *, now: datetime) -> list[VexStatement]:
-    """The statements of a document, one for each product and subcomponent. Raises BadDocument."""
+    """The statements of a document, one for each name, product and subcomponent. Raises BadDocument."""
     if len(data) > MAX_BYTES:
         raise BadDocument(f"it is larger than {MAX_BYTES} bytes")
     try:
@@ -52,7 +55,7 @@ def read_openvex(data: bytes, *, now: datetime) -> list[VexStatement]:
     for number, entry in enumerate(entries, 1):
         found += _statements(entry, f"statement {number}", author, stated, now)
         if len(found) > _MAX_STATEMENTS:
-            raise BadDocument(f"it has more than {_MAX_STATEMENTS} statements about products")
+            raise BadDocument(_TOO_MANY)
     return found
 
 
@@ -110,12 +113,7 @@ def _statements(
 ) -> Iterator[VexStatement]:
     if not isinstance(entry, dict):
         raise BadDocument(f"{where} is not an object")
-    vulnerability = entry.get("vulnerability")
-    name = (
-        _text(vulnerability, "name", f"{where}, vulnerability", required=True)
-        if isinstance(vulnerability, dict)
-        else _text(entry, "vulnerability", where, required=True)
-    )
+    names = _names(entry, where)
     try:
         status = VexStatus(str(entry.get("status")))
     except ValueError as error:
@@ -127,7 +125,11 @@ def _statements(
     if moment is None:
         raise BadDocument(f"{where} has no timestamp, and the document has none either")
     notes = _text(entry, "status_notes", where)
-    for product, package in _products(entry, where):
+    products = list(_products(entry, where))
+    if len(names) * len(products) > _MAX_STATEMENTS:
+        # may be many more than the document has bytes
+        raise BadDocument(_TOO_MANY)
+    for name, (product, package) in itertools.product(names, products):
         item = VexStatement(
             id=statement_id(name, product, package), vulnerability=name, product=product, package=package,
             status=status, justification=justification, impact=_text(entry, "impact_statement", where),
@@ -137,6 +139,23 @@ def _statements(
         yield checked(item, where)
 
 
+def _names(entry: Mapping[str, Any], where: str) -> list[str]:
+    """The name of a vulnerability and its aliases, as findings write them: a finding has one of them."""
+    vulnerability = entry.get("vulnerability")
+    if not isinstance(vulnerability, dict):
+        vulnerability = {"name": _text(entry, "vulnerability", where, required=True)}
+    where = f"{where}, vulnerability"
+    names = [_text(vulnerability, "name", where, required=True)]
+    aliases = vulnerability.get("aliases") or []
+    if not isinstance(aliases, list):
+        raise BadDocument(f"{where}: aliases is not a list")
+    names += [_text({"alias": item}, "alias", where, required=True) for item in aliases]
+    try:
+        return list(dict.fromkeys(vulnerability_name(name) for name in names))
+    except BadQuestion as error:
+        raise BadDocument(f"{where}: {error}") from error
+
+
 def _products(entry: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
     products = entry.get("products")
     if not isinstance(products, list) or not products:
@@ -144,6 +163,8 @@ def _products(entry: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]
     for product in products:
         names = _identifiers(product, where)
         parts = product.get("subcomponents") if isinstance(product, dict) else None
+        if not isinstance(parts, list | None):
+            raise BadDocument(f"{where} has subcomponents that are not a list")
         packages = [name for part in parts or () for name in _identifiers(part, where)] or [""]
         yield from ((name, package) for name in names for package in packages)
 

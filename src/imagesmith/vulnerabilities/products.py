@@ -60,6 +60,14 @@ def _same_namespace(wanted: PackageURL, known: PackageURL) -> bool:
     return not wanted.namespace or (not known.namespace and wanted.version == known.version)
 
 
+def is_package_url(text: str) -> bool:
+    """Whether a text is a package-url of something that an image contains."""
+    try:
+        return PackageURL.from_string(text).type != "oci"
+    except ValueError:
+        return False
+
+
 def unknown_product(text: str, *, partition: str, region: str, account: str) -> str:
     """Why no image and no package of an account and Region can be this product; empty if one can."""
     if text == "*":
