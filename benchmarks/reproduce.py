@@ -66,8 +66,9 @@ class Parents:
 def debian_parent(server: RunningServer) -> str:
     """Bootstrap the Debian base on a server, and return the reference of a build on it, which others can use."""
     forge = server.forge
-    image = forge.build(forge.recipe(forge.component(build="true"), parentImage=DEBIAN), tags=REPRODUCIBLE)
-    return uris(image)[0]
+    recipe = forge.recipe(forge.component(build="true"), parentImage=DEBIAN)
+    # with the bootstrap of the base, which may take minutes
+    return uris(forge.finished(forge.start(recipe, tags=REPRODUCIBLE), seconds=_SECONDS))[0]
 
 
 def create(forge: Forge, recipe: Recipe, parents: Parents) -> str:

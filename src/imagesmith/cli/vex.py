@@ -144,7 +144,7 @@ def remove(id: str, data_dir: Path) -> None:
 
 @vex.command()
 @click.argument("image", required=False)
-@click.option("--flat", is_flag=True, help="Name packages as products, for readers of SBOMs such as Trivy.")
+@click.option("--flat", is_flag=True, help="Name packages as products, for readers of SBOMs that know no images.")
 @click.option("--author", default="", callback=_printable, help="Author of the document.  [default: the user]")
 @data_dir_option
 def export(image: str | None, *, flat: bool, author: str, data_dir: Path) -> None:
@@ -154,7 +154,6 @@ def export(image: str | None, *, flat: bool, author: str, data_dir: Path) -> Non
     Examples:
       imagesmith vex export --data-dir ./data >all.openvex.json
       imagesmith vex export web/1.0.0/3 --flat --data-dir ./data >web.openvex.json
-      trivy sbom web.cdx.json --vex web.openvex.json
     """
     settings = settings_of(data_dir)
     with opened_store(settings) as tx:

@@ -11,7 +11,7 @@ from typing import Any
 from imagesmith.artifacts.disk_formats import refused_exports
 from imagesmith.artifacts.disks import Disk, DiskError
 from imagesmith.artifacts.overlays import DiskState, next_key
-from imagesmith.builds import disk_cache
+from imagesmith.builds import disk_cache, reproducible
 from imagesmith.builds.failures import StepFailed, explain
 from imagesmith.builds.inspection import inventory_reported
 from imagesmith.builds.machine_output import register_disk
@@ -63,6 +63,8 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
         source = output_source(run, run.output_digest())
     options = _options(run, inputs, source)
     options = replace(options, metadata=guest_metadata(run, inputs, options))
+    if run.type == "BUILD":
+        reproducible.begin(run)
     if no_boot.is_requested(run):
         done = no_boot.launch(run, source, options)
         return replace(done, update=replace(done.update, parent=update.parent))

@@ -35,7 +35,6 @@ def launch(run: StepRun, source: Source, options: MachineOptions) -> Outcome:
     """Unpack the root file system of a disk into a container, and start its sandbox. Raises StepFailed."""
     if options.user_data:
         raise StepFailed("userDataOverride needs a boot: remove the tag imagesmith:no-boot or the user data")
-    reproducible.begin(run)
     if options.volumes:
         run.note("warning: there are no further volumes without a machine")
     run.note("no machine starts: components run on the root file system of the disk, in a sandbox")
