@@ -7,7 +7,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def record(**members: Any) -> AuditRecord:
     return AuditRecord(**{**values, **members})
 
 
-def lines(data_dir: Path, **query: Any) -> list[dict[str, Any]]:
+def lines(data_dir: Path, **query: Any) -> list[Mapping[str, Any]]:
     return list(audit_lines(data_dir, AuditQuery(**query)))
 
 

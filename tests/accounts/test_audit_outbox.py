@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from imagesmith.accounts.audit import AuditRecord
+from imagesmith.accounts.audit import AuditRecord, AuditUnavailable
 from imagesmith.accounts.audit_outbox import AuditOutbox
 from imagesmith.accounts.audit_reader import AuditQuery, audit_lines
 from imagesmith.store.audit_lines import AuditLine, lines_of, put_line
@@ -151,3 +152,54 @@ def test_a_line_that_a_full_disk_refuses_waits_in_the_database(
         assert found(place) == [line.id for line in lines]
         log.close()
         assert waiting(database, log) == []
+
+
+def test_a_torn_line_takes_no_other_with_it(
+    opened: Open, database: Database, clock: MovingClock, tmp_path: Path
+) -> None:
+    """A power cut may leave the first part of a line: what is written next begins a line of its own."""
+    log = opened()
+    log.committed(changed(log, database, clock, "a"))
+    left = changed(log, database, clock, "b")
+    path = next((tmp_path / "data" / "audit").glob("*.jsonl"))
+    with path.open("ab") as file:
+        file.write(left[0].line.encode()[:20])
+    log.committed(changed(log, database, clock, "c"))
+    opened()
+    lines = path.read_bytes().split(b"\n")
+    assert lines[1] == left[0].line.encode()[:20]
+    assert [b'"a"' in lines[0], b'"c"' in lines[2], b'"b"' in lines[3]] == [True, True, True]
+    assert waiting(database, log) == []
+
+
+def test_a_line_that_was_appended_days_later_is_not_written_again(
+    opened: Open, database: Database, clock: MovingClock, tmp_path: Path
+) -> None:
+    """A disk that was full over a weekend: the next start looks into all files since the day of the line."""
+    log = opened()
+    lines = changed(log, database, clock, "a")
+    clock.advance(days=3)
+    log.committed(lines)
+    assert waiting(database, opened()) == []
+    days = list((tmp_path / "data" / "audit").glob("*.jsonl"))
+    assert sum(path.read_bytes().count(b'"a"') for path in days) == 1
+
+
+def test_a_flush_that_failed_is_not_believed_the_second_time(
+    opened: Open, database: Database, clock: MovingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel reports a write that failed once: the row stays in the database until the next start."""
+    log = opened()
+    log.committed(changed(log, database, clock, "a"))
+    with monkeypatch.context() as patched:
+
+        def fail(_: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        patched.setattr(os, "fdatasync", fail)
+        with pytest.raises(AuditUnavailable):
+            log.drain()
+    log.drain()
+    log.drain()
+    assert waiting(database, log) == ["a"]
+    assert waiting(database, opened()) == []

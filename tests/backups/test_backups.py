@@ -11,8 +11,8 @@ import pytest
 
 from imagesmith.artifacts.shared_kinds import open_shared_store
 from imagesmith.backups.checking import check_backup
-from imagesmith.backups.listing import find_backup, list_backups, remove_old
-from imagesmith.backups.manifest import RESTORING, BackupError, parse_entries
+from imagesmith.backups.listing import entries_of, find_backup, list_backups, remove_old
+from imagesmith.backups.manifest import RESTORING, BackupEntryKind, BackupError, parse_entries
 from imagesmith.backups.restoring import RestoreTarget, restore_backup
 from testing.data_folder import OpenRepository, Take, add_record, contents, has_record, make_data_folder, put_blob
 
@@ -84,7 +84,7 @@ def test_old_backups_are_removed_with_what_only_they_need(
     gone.unlink()
     second, _ = take(data)
     with repository(new=True) as opened:
-        assert remove_old(opened, keep=1) == [first.id]
+        assert remove_old(opened, 1, "") == [first.id]
         assert [record.id for record in list_backups(opened)] == [second.id]
         assert f"sha256:{gone.name}" not in opened.digests()
         assert check_backup(opened, second) == []
@@ -216,3 +216,76 @@ def test_a_link_in_place_of_a_folder_is_not_followed(
         with pytest.raises(BackupError, match="symbolic link"):
             restore_backup(opened, record, RestoreTarget(moved))
     assert list(outside.iterdir()) == []
+
+
+def test_one_backup_is_written_at_a_time(take: Take, repository: OpenRepository, tmp_path: Path) -> None:
+    """What another has copied has no record yet, and would be removed as content that no backup needs."""
+    data = make_data_folder(tmp_path / "data")
+    with repository(new=True), pytest.raises(BackupError, match=r"writes another backup|is being written"):
+        take(data)
+    take(data)
+
+
+def test_servers_share_a_target(take: Take, repository: OpenRepository, tmp_path: Path) -> None:
+    """Each counts its own backups, and a restore asks which server is meant."""
+    one, two = make_data_folder(tmp_path / "one"), make_data_folder(tmp_path / "two")
+    ids = {
+        name: [take(data, name=name)[0].id for _ in range(2)] for name, data in (("a:/one", one), ("b:/two", two))
+    }
+    with repository(new=True) as opened:
+        assert remove_old(opened, 1, "a:/one") == ids["a:/one"][:1]
+        kept = [record.id for record in list_backups(opened)]
+        assert kept == [ids["a:/one"][1], *ids["b:/two"]]
+        with pytest.raises(
+            BackupError, match=r"several servers: choose one with --backup: .* of a:/one; .* of b:/two"
+        ):
+            find_backup(opened)
+        assert find_backup(opened, ids["a:/one"][1]).source == "a:/one"
+
+
+def test_the_size_of_shared_objects_is_known_from_the_second_backup_on(take: Take, tmp_path: Path) -> None:
+    """They are not read again."""
+    data = make_data_folder(tmp_path / "data")
+    shared = open_shared_store(str(tmp_path / "shared"), lambda: None)
+    blob = next((data / "oci/blobs/sha256").iterdir())
+    shared.put_blob(f"sha256:{blob.name}", blob)
+    first, _ = take(data, shared=shared)
+    second, progress = take(data, shared=shared)
+    assert second.size == first.size and progress.copied == 0
+
+
+def test_a_document_of_a_shared_store_names_no_blob_that_is_missing(
+    take: Take, repository: OpenRepository, tmp_path: Path
+) -> None:
+    """What is published while the backup runs is in it with its blobs, or not at all."""
+    data = make_data_folder(tmp_path / "data")
+    shared = open_shared_store(str(tmp_path / "shared"), lambda: None)
+    late = put_blob(tmp_path, b"published meanwhile")
+
+    class Published:
+        """A store in which another host publishes an image as soon as its blobs were listed."""
+
+        url = shared.url
+        fetch = staticmethod(shared.fetch)
+
+        @staticmethod
+        def names(prefix: str = "") -> list[str]:
+            found = list(shared.names(prefix))
+            shared.put_blob(f"sha256:{late.name}", late)
+            shared.put("images/late.json", late.name.encode())
+            return found
+
+    take(data, shared=Published())
+    with repository() as opened, entries_of(opened, find_backup(opened)) as entries:
+        names = [entry.path for entry in entries if entry.kind is BackupEntryKind.SHARED]
+    assert "images/late.json" not in names or f"blobs/sha256/{late.name}" in names
+    assert names == [f"blobs/sha256/{late.name}"]
+
+
+def test_work_of_others_is_left_out(take: Take, repository: OpenRepository, tmp_path: Path) -> None:
+    """A rebuild has a data directory of its own below, with copies of keys and a database."""
+    data = make_data_folder(tmp_path / "data")
+    (data / "rebuilds" / "x" / "signing").mkdir(parents=True)
+    (data / "rebuilds" / "x" / "signing" / "ed25519.pem").write_text("private")
+    take(data, secrets=False)
+    assert not (restored(repository, tmp_path / "moved") / "rebuilds").exists()

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from imagesmith.backups import databases
 from imagesmith.backups.before_upgrade import FOLDER, copy_before_upgrade
 from imagesmith.backups.listing import find_backup
-from imagesmith.backups.manifest import BackupError
+from imagesmith.backups.manifest import BackupEntry, BackupError
 from imagesmith.backups.restoring import RestoreTarget, restore_backup
 from imagesmith.store import migrate
 from imagesmith.store.database import Database, make_engine
@@ -102,6 +102,14 @@ def test_postgresql_is_restored_into_an_empty_database(
             with pytest.raises(BackupError, match=message):
                 restore_backup(opened, find_backup(opened), RestoreTarget(moved, database_url=wrong))
         assert not moved.exists()
+
+        def fail(entry: BackupEntry) -> None:
+            if entry.path.startswith("oci/"):
+                raise OSError("no space left on the disk")
+
+        with pytest.raises(OSError, match="no space"):
+            restore_backup(opened, find_backup(opened), RestoreTarget(moved, database_url=other), report=fail)
+        # the database is filled already: the same command completes the files
         restore_backup(opened, find_backup(opened), RestoreTarget(moved, database_url=other))
     assert has_record(other, "kept") and not has_record(other, "later")
     assert scalar(other, f"SELECT run FROM {databases.JOURNAL_SCHEMA}.runs") == 7

@@ -27,7 +27,8 @@ def test_a_backup_says_what_is_new(tmp_path: Path) -> None:
     data, copy = make_data_folder(tmp_path / "data"), tmp_path / "copy"
     assert "11 files" in run(backup, str(copy), "--data-dir", str(data))
     record = json.loads(run(backup, str(copy), "--data-dir", str(data), "--keep", "1", "--json"))
-    assert record["copiedFiles"] == 0 and record["removed"] == [] and record["database"] == "sqlite"
+    # within one second, two backups of the same content are one
+    assert record["copiedFiles"] == 0 and len(record["removed"]) <= 1 and record["database"] == "sqlite"
     assert [each["id"] for each in json.loads(run(restore, str(copy), "--list", "--json"))] == [record["id"]]
     assert record["id"] in run(restore, str(copy), "--list")
     assert run(restore, str(copy), "--check").startswith(f"the backup {record['id']} is whole: 11 files")

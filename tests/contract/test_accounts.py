@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -57,7 +57,7 @@ class Served:
         key = self.keys.ring.keys[0]
         return client_for(self.url, key.access_key_id, key.secret)
 
-    def audit(self, **query: Any) -> list[dict[str, Any]]:
+    def audit(self, **query: Any) -> list[Mapping[str, Any]]:
         return list(audit_lines(self.data_dir, AuditQuery(**query)))
 
 

@@ -23,8 +23,8 @@ from testing.pipeline_support import (
     HOLD,
     Forge,
     RunningServer,
+    all_held,
     eventually,
-    find_processes,
     held,
     let_go,
     release,
@@ -116,10 +116,6 @@ def ended(site: Site, worker: RunningWorker, arn: str, how: str) -> None:
 
 def any_ended(site: Site, workers: Workers, arn: str) -> bool:
     return any("end | " in site.log_on(worker, arn) for worker in workers.values())
-
-
-def all_held(name: str) -> list[int]:
-    return find_processes(lambda words: words[-1] == f"hold-{name}" and words[0].endswith("sh"))
 
 
 def test_an_image_of_one_worker_is_the_parent_on_another(

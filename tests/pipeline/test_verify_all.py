@@ -74,6 +74,20 @@ def test_what_nothing_has_stays_a_fault(kept: RunningServer) -> None:
         manifest.write_bytes(content)
 
 
+def test_a_damaged_journal_is_named(kept: RunningServer) -> None:
+    """A start would refuse it, perhaps months later."""
+    kept.stop()
+    journal = kept.data_dir / "engine.sqlite"
+    content = journal.read_bytes()
+    journal.write_bytes(content[:4096] + b"\xff" * 8192 + content[12288:])
+    try:
+        faults = verified(kept, "--all", status=1)["faults"]
+        assert [fault["subject"] for fault in faults] == [str(journal)]
+    finally:
+        journal.write_bytes(content)
+        kept.start()
+
+
 def test_an_image_without_provenance_is_named(kept: RunningServer) -> None:
     """Somebody who can write the layout can remove a statement, and cannot sign one."""
     index = kept.data_dir / "oci" / "index.json"

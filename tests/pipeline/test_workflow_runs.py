@@ -143,10 +143,8 @@ def test_a_wait_is_answered_with_words(forge: Forge, server: RunningServer) -> N
     assert (step["name"], step["action"]) == ("Ask", "WaitForAction")
     one = forge.client.get_workflow_step_execution(stepExecutionId=step["stepExecutionId"])
     assert one["status"] == "WAITING" and "endTime" not in one
-    [event] = [
-        event for event in json.loads(server.command("event", "list", "--json")) if arn in event["resources"]
-    ]
-    assert event["detail-type"] == "EC2 Image Builder Workflow Step Waiting"
+    events = [event for event in json.loads(server.command("event", "list", "--json")) if arn in event["resources"]]
+    [event] = [event for event in events if event["detail-type"] == "EC2 Image Builder Workflow Step Waiting"]
     assert event["resources"] == [arn, build]
     assert event["detail"]["workflow-step-execution-id"] == step["stepExecutionId"]
     with pytest.raises(ClientError, match="InvalidParameterValue"):

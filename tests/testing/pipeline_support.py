@@ -353,13 +353,23 @@ def find_processes(match: Callable[[list[str]], bool]) -> list[int]:
     return found
 
 
+def all_held(name: str) -> list[int]:
+    """The processes that wait at the HOLD of this name; not the children that are about to become their `sleep`."""
+    found = find_processes(lambda words: words[-1] == f"hold-{name}" and words[0].endswith("sh"))
+    return [process for process in found if _parent(process) not in (0, *found)]
+
+
+def _parent(process: int) -> int:
+    """The parent of a process; 0 for one that has ended."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()[1])
+    return 0
+
+
 def held(name: str, *, seconds: float = 60) -> int:
     """Wait until a build has come to the HOLD of this name; gives the process."""
 
-    def waits(words: list[str]) -> bool:
-        return words[-1] == f"hold-{name}" and words[0].endswith("sh")
-
-    return eventually(lambda: find_processes(waits), f"a build waits at {name}", seconds=seconds)[0]
+    return eventually(lambda: all_held(name), f"a build waits at {name}", seconds=seconds)[0]
 
 
 def release(name: str) -> None:

@@ -163,7 +163,7 @@ class AuditLog:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             path = self._folder / f"{day.isoformat()}{SUFFIX}"
             is_new = not path.exists()
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             if is_new:
                 flush(self._folder)
             self._day, self._room = day, 0
@@ -186,6 +186,9 @@ def _write_whole(file: int, data: bytes) -> None:
     fcntl.flock(file, fcntl.LOCK_EX)
     try:
         before = os.fstat(file).st_size
+        if before and os.pread(file, 1, before - 1) != b"\n":
+            # a kill or a power cut cut the last line: this one must not continue it
+            data = b"\n" + data
         written = 0
         try:
             while written < len(data):

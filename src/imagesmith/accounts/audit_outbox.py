@@ -14,9 +14,9 @@ import logging
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -103,16 +103,33 @@ class AuditOutbox:
         with self._lock:
             failed, self._failed = self._failed, []
         if failed:
-            self.committed(failed)
+            self._append_again(failed)
         with self._lock:
             appended = len(self._appended)
         if not appended:
             self._forget()
             return
-        self._log.flush()
+        try:
+            self._log.flush()
+        except AuditUnavailable:
+            with self._lock:
+                # the kernel reports a failed write once, and calls the pages clean: the next flush would believe
+                # that they are on the disk. Their rows stay for the next start, which compares with the file.
+                del self._appended[:appended]
+            raise
         with self._lock:
             self._flushed.extend(self._appended[:appended])
             del self._appended[:appended]
+
+    def _append_again(self, failed: Sequence[AuditLine]) -> None:
+        try:
+            self._log.append([_bytes(line) for line in failed])
+        except BaseException:
+            with self._lock:
+                self._failed[:0] = failed
+            raise
+        with self._lock:
+            self._appended += [line.id for line in failed]
 
     def _forget(self) -> None:
         """Remove the rows that no change has removed. Under a load this transaction would hold up all changes."""
@@ -155,14 +172,14 @@ def _own_id(folder: Path) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
-def _in_files(folder: Path, lines: Iterable[AuditLine]) -> set[str]:
-    """The ids of the lines that are in the file of their day or of the next: a line is appended after its time."""
+def _in_files(folder: Path, lines: Sequence[AuditLine]) -> set[str]:
+    """The ids of the lines that are in a file of the day of the oldest or a later one: a line is appended after its
+    time, days later when the disk was full."""
     wanted = {_bytes(line): line.id for line in lines}
-    days = {(line.time + timedelta(days=more)).date() for line in lines for more in (0, 1)}
+    oldest = f"{min(line.time for line in lines).date().isoformat()}{SUFFIX}"
     found: set[str] = set()
-    for day in sorted(days):
-        path = folder / f"{day.isoformat()}{SUFFIX}"
-        if path.exists():
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        if path.name >= oldest:
             with path.open("rb") as content:
                 found |= {wanted[line] for line in content if line in wanted}
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ class AuditQuery:
     """A pattern with `*` and `?`."""
     result: str = ""
 
-    def admits(self, record: dict[str, Any]) -> bool:
+    def admits(self, record: Mapping[str, Any]) -> bool:
         return (
             (self.since is None or str(record.get("time", "")) >= iso_instant(self.since))
             and self.account in ("", record.get("account"))
@@ -33,7 +33,7 @@ class AuditQuery:
         )
 
 
-def audit_lines(data_dir: Path, query: AuditQuery) -> Iterator[dict[str, Any]]:
+def audit_lines(data_dir: Path, query: AuditQuery) -> Iterator[Mapping[str, Any]]:
     """The wanted records. A line that is no record is one with the member `damaged`. Raises OSError."""
     folder = data_dir / FOLDER
     for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
@@ -55,7 +55,7 @@ def _day_of(path: Path) -> date:
         return date.max  # a file that an operator put there
 
 
-def _record(line: str) -> dict[str, Any] | None:
+def _record(line: str) -> Mapping[str, Any] | None:
     try:
         content = json.loads(line)
     except ValueError:

@@ -58,10 +58,14 @@ def seal_parameters(database: Database, box: SecretBox) -> None:
     if database.is_sqlite:
         with database.engine.connect() as connection:
             # the log of the database still has the pages from before
-            connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
+            busy = connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)")).scalar()
+        if busy:
+            _log.warning(
+                "the file -wal of the database still has secure parameters as they were, until it is emptied"
+            )
     _log.warning(
-        "%d secure parameters lay unencrypted in the database; they are encrypted now. Earlier backups still have "
-        "them: replace the secrets that matter", count,
+        "%d secure parameters lay unencrypted in the database; they are encrypted now. Earlier backups, and "
+        "before-upgrade/ in the data directory, still have them: replace the secrets that matter", count,
     )  # fmt: skip
 
 

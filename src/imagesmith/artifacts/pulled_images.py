@@ -8,7 +8,7 @@ Bytes are kept: the id of an image is the digest of the registry's configuration
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,11 +63,11 @@ def _copy(
     )  # fmt: skip
 
 
-def _layer(diff_id: str, part: dict[str, Any]) -> LayerBlob:
+def _layer(diff_id: str, part: Mapping[str, Any]) -> LayerBlob:
     return LayerBlob(diff_id, str(part["digest"]), int(part["size"]), str(part["mediaType"]))
 
 
-def _blob(layout: Path, part: dict[str, Any]) -> Path:
+def _blob(layout: Path, part: Mapping[str, Any]) -> Path:
     digest = part["digest"]
     if not isinstance(digest, str) or not is_digest(digest):
         raise ValueError(f"{digest!r} is not a digest")
@@ -85,7 +85,7 @@ def _read(path: Path, reference: str) -> bytes:
     return data
 
 
-def _document(manifest: bytes, reference: str) -> dict[str, Any]:
+def _document(manifest: bytes, reference: str) -> Mapping[str, Any]:
     try:
         document = json.loads(manifest)
     except (ValueError, RecursionError) as error:

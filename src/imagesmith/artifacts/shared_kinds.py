@@ -163,9 +163,33 @@ class S3Store:
             with contextlib.closing(answer["Body"]) as body:
                 copy_checked(body, target, digest, where=self._where(name), cancellation=cancellation)
 
+    def check_blob(self, digest: str) -> None:
+        """Read a blob to its end. Raises NotShared, SharedStoreError for other bytes."""
+        name = blob_name(digest)
+        with self._asking(name, "read"):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
+            with contextlib.closing(answer["Body"]) as body:
+                require_digest(digest, digest_of_file(body), self._where(name))
+
     def put(self, name: str, data: bytes) -> None:
         with self._asking(checked_name(name), "written"):
             self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=data)
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Keep a document unless there is one of this name; whether it was kept."""
+        from botocore.exceptions import ClientError
+
+        with self._asking(checked_name(name), "written"):
+            try:
+                self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in (
+                    "PreconditionFailed",
+                    "ConditionalRequestConflict",
+                ):
+                    return False
+                raise
+        return True
 
     def put_file(self, name: str, source: Path) -> None:
         # of its current length: a log grows while it is read

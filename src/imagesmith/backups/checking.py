@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from imagesmith.backups.listing import entries_of
 from imagesmith.backups.manifest import BackupError, BackupRecord
 from imagesmith.backups.repository import BackupRepository
@@ -14,15 +11,13 @@ def check_backup(repository: BackupRepository, record: BackupRecord) -> list[str
     """What is missing or damaged, each with the first file that needs it. Raises BackupError for its list."""
     faults: list[str] = []
     seen: set[str] = set()
-    with entries_of(repository, record) as entries, tempfile.TemporaryDirectory() as folder:
-        content = Path(folder) / "content"
+    with entries_of(repository, record) as entries:
         for entry in entries:
             if entry.digest in seen:
                 continue
             seen.add(entry.digest)
             try:
-                repository.fetch(entry.digest, content)
+                repository.check(entry.digest)
             except BackupError as error:
                 faults.append(f"{entry.path}: {error}")
-            content.unlink(missing_ok=True)
     return faults

@@ -36,6 +36,10 @@ def find_backup(repository: BackupRepository, wanted: str = "") -> BackupRecord:
     if not found or (wanted and len(found) > 1):
         which = "several backups start with" if found else "no backup has the id"
         raise BackupError(f"{which} {wanted!r}; known: {', '.join(record.id for record in known[-10:])}")
+    sources = {record.source: record.id for record in known}
+    if not wanted and len(sources) > 1:
+        newest = "; ".join(f"{id} of {source}" for source, id in sorted(sources.items()))
+        raise BackupError(f"{repository.url} holds backups of several servers: choose one with --backup: {newest}")
     return found[-1]
 
 
@@ -49,25 +53,32 @@ def entries_of(repository: BackupRepository, record: BackupRecord) -> Iterator[I
             yield parse_entries(file, f"{repository.url}/{record.document}")
 
 
-def last_entries(repository: BackupRepository) -> dict[str, BackupEntry]:
-    """The mutable files of the newest backup, by path; none when it cannot be read: they are copied again then."""
+def last_entries(repository: BackupRepository, source: str) -> dict[str, BackupEntry]:
+    """The mutable files of a server's newest backup, and the objects of its shared store, by path; none when it
+    cannot be read: they are copied again then."""
     known = repository.digests()
     try:
-        record = find_backup(repository)
+        record = next((each for each in reversed(list_backups(repository)) if each.source == source), None)
+        if record is None:
+            return {}
         with entries_of(repository, record) as entries:
             return {
                 entry.path: entry
                 for entry in entries
-                if entry.kind is BackupEntryKind.FILE and entry.mtime_ns and entry.digest in known
+                if entry.digest in known and (entry.mtime_ns or entry.kind is BackupEntryKind.SHARED)
             }
     except BackupError:
         return {}
 
 
-def remove_old(repository: BackupRepository, keep: int) -> list[str]:
-    """Remove all but the newest backups, and the content that no other has; returns the ids. Raises BackupError."""
+def remove_old(repository: BackupRepository, keep: int, source: str) -> list[str]:
+    """Remove all but the newest backups of one server, and the content that no backup has; returns the ids.
+
+    The caller is the one that writes. Raises BackupError.
+    """
     known = list_backups(repository)
-    old, kept = known[:-keep], known[-keep:]
+    old = [record for record in known if record.source == source][:-keep]
+    kept = [record for record in known if record not in old]
     if not old:
         return []
     needed = set()

@@ -72,6 +72,8 @@ class BackupRecord:
     """Bytes of all files; content that several files share counts once for each."""
     entries: str
     """The digest of the blob with the list of files."""
+    source: str = ""
+    """Host and data directory: several may back up to one target."""
     damaged: tuple[str, ...] = ()
     """Paths whose bytes did not match their digest when the backup was taken; they are not in it."""
     format: int = FORMAT

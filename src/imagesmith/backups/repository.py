@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -24,10 +26,11 @@ from imagesmith.artifacts.shared_kinds import S3Store
 from imagesmith.backups.manifest import BackupError
 from imagesmith.draft_folders import draft_folder, remove_abandoned
 from imagesmith.files import move_many, write_atomically
-from imagesmith.locks import file_lock
+from imagesmith.locks import LockHeld, exclusive_lock, file_lock
 
 _CHUNK: Final = 1024 * 1024
 _BLOBS: Final = "blobs/sha256/"
+_LONGEST_WRITER: Final = 12 * 3600.0
 _LARGEST_DOCUMENT: Final = 16 * 1024 * 1024
 _NOT_HERE: Final = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ETXTBSY)
 """Errors of file systems between which the kernel does not copy."""
@@ -55,6 +58,10 @@ class BackupRepository(Protocol):
         """Write content to a new file, checked against its digest; an incomplete `target` is removed."""
         ...
 
+    def check(self, digest: str) -> None:
+        """Read content to its end, and compare it with its digest."""
+        ...
+
     def put(self, name: str, data: bytes) -> None: ...
 
     def get(self, name: str) -> bytes: ...
@@ -72,13 +79,16 @@ def open_repository(
 ) -> Iterator[BackupRepository]:
     """The repository at `s3://bucket[/prefix]` or in a folder. `make_client` returns a boto3 client.
 
-    `new`: a folder that does not exist is made. Raises BackupError.
+    `new`: for the one that writes; a folder that does not exist is made. Raises BackupError, also while another
+    process writes.
     """
     if url.startswith("s3://"):
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
         if not bucket:
             raise BackupError(f"{url!r} has no bucket: expected s3://bucket[/prefix]")
-        yield BucketRepository(make_client(), bucket, prefix.strip("/"))
+        repository = BucketRepository(make_client(), bucket, prefix.strip("/"))
+        with repository.writing() if new else nullcontext():
+            yield repository
         return
     if "://" in url:
         raise BackupError(f"{url!r} cannot hold backups: expected a folder or s3://bucket[/prefix]")
@@ -91,7 +101,7 @@ def open_repository(
 
 
 class FolderRepository:
-    """A folder of one file system. One process writes at a time."""
+    """A folder of one file system."""
 
     def __init__(self, folder: Path, pool: Executor, stack: ExitStack | None) -> None:
         """`stack` keeps what a writer needs; None: nothing is written."""
@@ -106,6 +116,13 @@ class FolderRepository:
         drafts = folder / "drafts"
         for path in (folder, folder / "backups", self._blobs, drafts):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # until the end: what another backup copied has no record yet, and would be removed as content of none
+        try:
+            stack.enter_context(exclusive_lock(folder / "writer.lock"))
+        except LockHeld as error:
+            raise BackupError(
+                f"process {error.holder} writes another backup to {folder}: try again later"
+            ) from error
         lock = folder / "drafts.lock"
         with file_lock(lock):
             remove_abandoned(drafts)
@@ -133,6 +150,13 @@ class FolderRepository:
         if not path.exists():
             raise BackupError(f"{self._folder} lacks the content {digest}")
         copy_checked(path, target, digest, self._pool)
+
+    def check(self, digest: str) -> None:
+        path = self._blobs / digest.removeprefix("sha256:")
+        if not path.exists():
+            raise BackupError(f"{self._folder} lacks the content {digest}")
+        if f"sha256:{hash_file(path)}" != digest:
+            raise DamagedContent(f"{path} is damaged: its bytes do not have the digest of its name")
 
     def put(self, name: str, data: bytes) -> None:
         write_atomically(self._folder / name, data)
@@ -209,6 +233,33 @@ class BucketRepository:
     def url(self) -> str:
         return self._store.url
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Nobody else writes inside. A writer that was killed holds it for half a day. Raises BackupError."""
+        name, now = "writer.json", time.time()
+        with _converted():
+            while not self._store.put_new(name, json.dumps({"since": now}).encode()):
+                if self._since(name) > now - _LONGEST_WRITER:
+                    raise BackupError(
+                        f"another backup is being written to {self.url}: try again later; if it was killed, "
+                        f"remove {self.url}/{name}"
+                    )
+                self._store.remove(name)
+        try:
+            yield
+        finally:
+            with _converted():
+                self._store.remove(name)
+
+    def _since(self, name: str) -> float:
+        """When a writer began; 0 for one that has ended."""
+        try:
+            return float(json.loads(self._store.get(name))["since"])
+        except NotShared:
+            return 0.0
+        except (ValueError, KeyError, TypeError):
+            return time.time()
+
     def digests(self) -> set[str]:
         with _converted():
             return {f"sha256:{name.removeprefix(_BLOBS)}" for name in self._store.names(_BLOBS)}
@@ -225,6 +276,10 @@ class BucketRepository:
     def fetch(self, digest: str, target: Path) -> None:
         with _converted():
             self._store.fetch_blob(digest, target)
+
+    def check(self, digest: str) -> None:
+        with _converted():
+            self._store.check_blob(digest)
 
     def put(self, name: str, data: bytes) -> None:
         with _converted():

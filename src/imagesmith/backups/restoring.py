@@ -53,13 +53,18 @@ def restore_backup(
     _require_target(record, target)
     with _marked(target.data_dir, record), entries_of(repository, record) as entries:
         names: set[str] | None = None
+        begun = _begun(target.data_dir)
         for entry in entries:
             if entry.kind is BackupEntryKind.FILE:
                 _restore_file(repository, entry, target.data_dir)
             elif entry.kind is BackupEntryKind.POSTGRESQL:
+                if begun.get("database"):
+                    continue
                 with _draft(target.data_dir) as dump:
                     repository.fetch(entry.digest, dump)
                     databases.restore_postgresql(target.database_url, dump)
+                # the same command completes the rest
+                write_atomically(target.data_dir / RESTORING, json.dumps({"backup": record.id, "database": True}))
             elif target.without_shared:
                 continue
             elif target.shared is None:
@@ -75,26 +80,34 @@ def restore_backup(
 
 
 def _require_target(record: BackupRecord, target: RestoreTarget) -> None:
+    folder = target.data_dir
+    if folder.exists() and not folder.is_dir():
+        raise BackupError(f"{folder} is not a directory")
+    begun = _begun(folder)
+    if begun and begun.get("backup") != record.id:
+        raise BackupError(
+            f"{folder} is half restored from the backup {begun.get('backup')}: complete that, or empty the folder"
+        )
+    if not begun and folder.exists() and any(folder.iterdir()):
+        raise BackupError(f"{folder} is not empty: restore into a new folder, then move it")
     if record.database == "postgresql":
         if not target.database_url:
             raise BackupError(
                 "it is a backup of PostgreSQL: create an empty database, and name it with --database-url"
             )
-        databases.require_empty_postgresql(target.database_url)
-    folder = target.data_dir
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise BackupError(f"{folder} is not a directory")
+        if not begun.get("database"):
+            databases.require_empty_postgresql(target.database_url)
+
+
+def _begun(folder: Path) -> dict[str, object]:
+    """What an interrupted restore wrote of itself; empty: there was none. Raises BackupError."""
     marker = folder / RESTORING
-    if marker.exists():
-        begun = json.loads(marker.read_bytes()).get("backup")
-        if begun != record.id:
-            raise BackupError(
-                f"{folder} is half restored from the backup {begun}: complete that, or empty the folder"
-            )
-    elif any(folder.iterdir()):
-        raise BackupError(f"{folder} is not empty: restore into a new folder, then move it")
+    if not marker.exists():
+        return {}
+    try:
+        return dict(json.loads(marker.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise BackupError(f"{marker} is damaged: empty the folder, and restore again") from error
 
 
 @contextmanager
@@ -102,7 +115,8 @@ def _marked(folder: Path, record: BackupRecord) -> Iterator[None]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     marker = folder / RESTORING
-    write_atomically(marker, json.dumps({"backup": record.id}))
+    if not marker.exists():
+        write_atomically(marker, json.dumps({"backup": record.id}))
     yield
     marker.unlink()
     flush(folder)

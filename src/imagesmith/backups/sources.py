@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 _LEFT_OUT: Final = frozenset({
-    "authoring", "backup-drafts", "bases", "before-upgrade", "containers", "machines", "overlays", "removals.lock",
-    "reserve", "restoring.json", "server.json", "server.lock", "disks/drafts", "disks/drafts.lock", "oci/lock",
-    "oci/tmp",
+    "authoring", "backup-drafts", "bases", "before-upgrade", "containers", "disks/drafts", "disks/drafts.lock",
+    "machines", "oci/lock", "oci/tmp", "overlays", "rebuilds", "rebuilds.lock", "removals.lock", "reserve",
+    "restoring.json", "server.json", "server.lock",
 })  # fmt: skip
 """Paths in the data directory; docs/operations.md says why of each."""
 SECRETS: Final = frozenset({"secrets.key", "operator-key.json", "signing/ed25519.pem", "tls"})

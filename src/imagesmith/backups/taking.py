@@ -51,6 +51,8 @@ class BackupSource:
     """Of PostgreSQL; empty: SQLite in the data directory."""
     shared: SharedStore | None = None
     secrets: bool = True
+    name: str = ""
+    """Host and data directory, for a target of several servers."""
 
 
 @dataclass
@@ -103,7 +105,7 @@ def take_backup(
             id=f"{now:%Y%m%dT%H%M%SZ}-{digest[7:15]}", created=f"{now:%Y-%m-%dT%H:%M:%SZ}",
             version=imagesmith.__version__, database="postgresql" if source.database_url else "sqlite",
             files=progress.files, size=progress.size, entries=digest,
-            damaged=tuple(sorted(progress.damaged)),
+            source=source.name, damaged=tuple(sorted(progress.damaged)),
         )  # fmt: skip
         repository.put(record.document, record.to_json())
         return record
@@ -135,7 +137,7 @@ class _Taking:
         self._progress = progress
         self._kept = repository.digests()
         self._lock = threading.Lock()
-        self._before = last_entries(repository)
+        self._before = last_entries(repository, source.name)
 
     def entries(self) -> Iterator[BackupEntry]:
         """Copy everything; the entries of the backup in the order of their copies."""
@@ -146,8 +148,16 @@ class _Taking:
         again = list_files(self._source.data_dir, secrets=self._source.secrets)
         yield from self._files([file for file in again if file.digest])
         if self._source.shared is not None:
-            names = self._source.shared.names()
-            yield from self._counted(self._beside(partial(self._shared_object, self._source.shared), names))
+            yield from self._shared(self._source.shared)
+
+    def _shared(self, store: SharedStore) -> Iterator[BackupEntry]:
+        """Documents are copied first, and blobs listed afterwards: no document names a blob that is not here. In
+        the list of entries blobs come first, for the same reason when they are restored."""
+        copy = partial(self._shared_object, store)
+        names = (name for name in store.names() if not name.startswith(_BLOBS))
+        documents = list(self._counted(self._beside(copy, names)))
+        yield from self._counted(self._beside(copy, store.names(_BLOBS)))
+        yield from documents
 
     def keep_list(self, listed: Path) -> str:
         """Keep the list of entries; returns its digest."""
@@ -253,7 +263,11 @@ class _Taking:
     def _shared_object(self, shared: SharedStore, name: str) -> _Taken | None:
         digest = f"sha256:{name.removeprefix(_BLOBS)}" if name.startswith(_BLOBS) else ""
         if digest in self._kept:
-            return _Taken(BackupEntry(kind=BackupEntryKind.SHARED, path=name, digest=digest, size=0), copied=False)
+            before = self._before.get(name)
+            size = before.size if before is not None and before.digest == digest else 0
+            return _Taken(
+                BackupEntry(kind=BackupEntryKind.SHARED, path=name, digest=digest, size=size), copied=False
+            )
         with tempfile.TemporaryDirectory(dir=self._drafts) as folder:
             copy = Path(folder) / "object"
             try:

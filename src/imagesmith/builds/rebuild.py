@@ -44,7 +44,11 @@ _POLL_SECONDS: Final = 0.2
 
 
 class RebuildFailed(RuntimeError):
-    """An image could not be built again: one sentence with the reason."""
+    """An image could not be built again: one sentence with the reason, and the log of the build if it began."""
+
+    def __init__(self, reason: str, log: str = "") -> None:
+        self.log = log
+        super().__init__(reason)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def rebuilt(
         image = database.query(lambda tx: queries.get(tx, plan.image_arn))
         state = image.document["state"] if image is not None else {}
         if state.get("status") != ImageStatus.AVAILABLE:
-            raise RebuildFailed(f"it could not be built again: {state.get('reason', state.get('status'))}")
+            raise RebuildFailed(f"it could not be built again: {state.get('reason', state.get('status'))}", text)
         digest = context.outcomes.get(plan.image_arn).digest
         yield RebuiltImage(digest, context.layout, context.disks, text)
 
@@ -162,7 +166,8 @@ def _bring_parent(origin: Origin, context: WorkerContext, plan: BuildPlan, diges
             return
         origin.layout.make_whole(digest)
         manifest = origin.layout.manifest(digest)
-        for part in (digest, *(str(item["digest"]) for item in (manifest["config"], *manifest["layers"]))):
+        parts = (digest, *(str(item["digest"]) for item in (manifest["config"], *manifest["layers"])))
+        for part in dict.fromkeys(parts):  # a layer may stand twice
             share_file(origin.layout.files.path_of(part), context.layout.files.path_of(part))
         context.layout.tag(digest, "parents/of-the-rebuild")
     except (DiskError, LayoutError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -53,13 +54,14 @@ def backup(target: str, keep: int | None, no_secrets: bool, data_dir: Path, as_j
     source = BackupSource(
         data_dir=settings.data_dir, database_url=settings.database_url,
         shared=_shared(settings, settings.artifacts), secrets=not no_secrets,
+        name=f"{socket.gethostname()}:{settings.data_dir.absolute()}",
     )  # fmt: skip
     progress = BackupProgress()
     _require_apart(settings, target)
     with _repository(settings, target, new=True) as repository, ThreadPoolExecutor(_THREADS) as pool:
         with _reporting(progress, hidden=as_json):
             record = take_backup(source, repository, pool, now=datetime.now(UTC), progress=progress)
-        removed = remove_old(repository, keep) if keep else []
+        removed = remove_old(repository, keep, source.name) if keep else []
     _report(record, progress, removed, as_json=as_json)
     if record.damaged:
         raise CommandFailed(
@@ -90,7 +92,13 @@ def _report(record: BackupRecord, progress: BackupProgress, removed: list[str], 
 @click.option("--backup", "wanted", default="", help="Its id, or the start of it.  [default: the newest]")
 @click.option("--list", "listed", is_flag=True, help="Only list the backups.")
 @click.option("--check", "checked", is_flag=True, help="Only read the backup, and compare all digests.")
-@click.option("--database-url", default="", help="An empty PostgreSQL database, for a backup of PostgreSQL.")
+@click.option(
+    "--database-url",
+    default="",
+    envvar="IMAGESMITH_RESTORE_DATABASE_URL",
+    show_envvar=True,
+    help="An empty PostgreSQL database, for a backup of PostgreSQL.",
+)
 @click.option("--artifacts", default="", help="The shared store for its objects; those it has are kept.")
 @click.option("--no-artifacts", is_flag=True, help="The shared store is intact: restore no object of it.")
 @data_dir_option

@@ -64,9 +64,7 @@ def rebuild(
     become_root()
     isolate_process()
     with failures_as_sentences(settings, holder="rebuild", work="rebuild"):
-        found, log = compare(settings, reference, key_file)
-    if log_file is not None:
-        log_file.write_text(log)
+        found = compare(settings, reference, key_file, log_file)
     if as_json:
         print_json(found.to_json())
     else:

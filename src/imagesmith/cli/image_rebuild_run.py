@@ -30,11 +30,12 @@ from imagesmith.recipes.plan import BuildPlan
 from imagesmith.settings import Settings
 
 _MOST_LINES: Final = 200
-_REFUSALS: Final = (SigningError, VerificationFailed, NoPlan, RebuildFailed)
+_REFUSALS: Final = (SigningError, VerificationFailed, NoPlan)
 
 
-def compare(settings: Settings, reference: str, key_file: Path | None) -> tuple[RebuildComparison, str]:
-    """Build an image again and compare; returns the log of the build as well. Raises CommandFailed."""
+def compare(settings: Settings, reference: str, key_file: Path | None, log_file: Path | None) -> RebuildComparison:
+    """Build an image again and compare; the log of the build goes to `log_file`, also when it fails. Raises
+    CommandFailed."""
     path = key_file or public_key_path(settings.data_dir)
     try:
         key = PublicKey.read(path)
@@ -52,9 +53,18 @@ def compare(settings: Settings, reference: str, key_file: Path | None) -> tuple[
                 differences=tuple(lines),
                 attested=signer,
             )
-            return found, made.log
+            _write(log_file, made.log)
+            return found
+    except RebuildFailed as error:
+        _write(log_file, error.log)
+        raise CommandFailed(f"{reference} is not built again: {error}") from error
     except (DiskError, LayoutError, LayerError, SharedStoreError, *_REFUSALS) as error:
         raise CommandFailed(f"{reference} is not built again: {error}") from error
+
+
+def _write(log_file: Path | None, log: str) -> None:
+    if log_file is not None:
+        log_file.write_text(log)
 
 
 def _lines(origin: Origin, made: RebuiltImage, plan: BuildPlan, digest: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from imagesmith.artifacts.removals import keeping_all
 from imagesmith.artifacts.shared import SharedStoreError
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.builds.store_check import StoreCheck, StoreReport
@@ -39,11 +40,17 @@ def verify(whole: bool, repair: bool, data_dir: Path, as_json: bool) -> None:
     settings = settings_of(data_dir)
     report = StoreReport()
     try:
-        with opened_database(settings, "checked") as database, ThreadPoolExecutor(_THREADS) as pool:
+        with (
+            opened_database(settings, "checked") as database,
+            ThreadPoolExecutor(_THREADS) as pool,
+            # what a lifecycle policy removes meanwhile would be missing
+            keeping_all(settings.data_dir),
+        ):
             exchange = open_exchange(settings)
             StoreCheck(
                 layout=open_layout(settings, exchange), disks=open_disks(settings, exchange), database=database,
-                keys=_keys(settings), pool=pool, whole=whole,
+                keys=_keys(settings), pool=pool, whole=whole, exchange=exchange,
+                journal=None if settings.database_url else settings.data_dir / "engine.sqlite",
                 storage=ContainerStorage.for_data_dir(settings.data_dir) if repair else None,
             ).run(report)  # fmt: skip
     except (SharedStoreError, SigningError) as error:

@@ -114,7 +114,7 @@ def configure(context: DistributionContext, distributed: Entries, given: Entries
     return results
 
 
-def _configured(target: _AmiTarget) -> dict[str, Any]:
+def _configured(target: _AmiTarget) -> Mapping[str, Any]:
     steps = (
         ("AssociateLicensesRunning", _licences), ("UpdateLaunchTemplateRunning", _templates),
         ("PutSsmParametersRunning", _parameters), ("UpdateFastLaunchConfiguration", _fast_launch),

@@ -28,7 +28,7 @@ from imagesmith.store.amis import Ami, AmiNameTaken
 from imagesmith.values.names import iso_instant
 from imagesmith.values.states import ImageStatus
 
-Results = list[dict[str, Any]]
+Results = list[Mapping[str, Any]]
 """Output of a distribution step: one map per Region and account."""
 
 CONFIGURATION_STEPS: Final[Mapping[str, str]] = {
@@ -116,11 +116,11 @@ def set_launch_permissions(context: DistributionContext, distributed: Entries, g
     return results
 
 
-def completed(item: Mapping[str, Any]) -> dict[str, Any]:
+def completed(item: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**item, "status": "Completed", "step": "Completed"}
 
 
-def stopped(context: DistributionContext, item: Mapping[str, Any], step: str, message: str) -> dict[str, Any]:
+def stopped(context: DistributionContext, item: Mapping[str, Any], step: str, message: str) -> Mapping[str, Any]:
     """An entry that stopped at `step`; the log has the whole message."""
     context.log.line("distribute", f"{item['region']}, {item['accountId']}: {message}")
     now = iso_instant(context.clock())
@@ -132,7 +132,7 @@ def flat(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**ami_part(entry), "region": entry["region"]}
 
 
-def _copied(context: DistributionContext, ami: Ami, started: str, *, own: bool) -> dict[str, Any]:
+def _copied(context: DistributionContext, ami: Ami, started: str, *, own: bool) -> Mapping[str, Any]:
     results = {
         "region": ami.region, "name": ami.name, "amiId": ami.ami_id, "accountId": ami.account,
         "dateStarted": started,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from imagesmith.values.states import ImageStatus
 class Distributed:
     """Delivered images: entries of outputResources.containers, and their Regions."""
 
-    containers: Sequence[dict[str, Any]]
+    containers: Sequence[Mapping[str, Any]]
     regions: Sequence[str]
 
 
@@ -29,8 +29,8 @@ def distribute(context: DistributionContext, digest: str) -> Distributed:
     """Deliver to every target and collect failures of single Regions. Raises DistributionFailed, Cancelled."""
     plan = context.plan
     _check_access(context)
-    containers: list[dict[str, Any]] = []
-    failures: list[dict[str, Any]] = []
+    containers: list[Mapping[str, Any]] = []
+    failures: list[Mapping[str, Any]] = []
     regions: list[str] = []
     for target in plan.targets:
         delivery = _delivery(plan, context.settings, target, digest)
@@ -96,7 +96,7 @@ def _local_location(context: DistributionContext) -> str:
     return local_location(context.plan, context.layout, context.shared_url)
 
 
-def _region_failure(plan: BuildPlan, target: PushTarget, message: str) -> dict[str, Any]:
+def _region_failure(plan: BuildPlan, target: PushTarget, message: str) -> Mapping[str, Any]:
     return {
         "region": target.region,
         "targetAccountId": plan.account,

@@ -71,13 +71,19 @@ def drops(path: bytes, status: os.stat_result, name: bytes, parent: int, latest:
     OSError."""
     if not stat.S_ISREG(status.st_mode) or not status.st_size:
         return False
-    if is_dropped(path) or latest is None or not path.endswith(b".pyc"):
+    if is_dropped(path) or latest is None or not _is_bytecode(path):
         return is_dropped(path)
     file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
     try:
         return is_stale_bytecode(os.read(file, _BYTECODE_HEADER), latest)
     finally:
         os.close(file)
+
+
+def _is_bytecode(path: bytes) -> bool:
+    """Whether a path is that of STALE_BYTECODE; Python compares no other .pyc file with its source."""
+    folder, _, name = path.rpartition(b"/")
+    return name.endswith(b".pyc") and folder.rpartition(b"/")[2] == b"__pycache__"
 
 
 def remove_dropped(folder: Path, latest: int | None) -> Iterator[str]:

@@ -40,10 +40,10 @@ def require_own(file: Path, table: str) -> None:
     raise damaged(file, f"it is another database: it has no table {table}")
 
 
-def require_whole(file: Path) -> None:
+def require_whole(file: Path, *, whole: bool = False) -> None:
     """Raise StoreDamaged for a file that is truncated, was overwritten, or fails SQLite's own check.
 
-    A missing file and an empty file are not damaged.
+    A missing file and an empty file are not damaged. `whole`: check every page, also of a large file.
     """
     if not file.exists() or file.stat().st_size == 0:
         return
@@ -59,7 +59,7 @@ def require_whole(file: Path) -> None:
     # the missing part may still be in the journal, which is applied at the next opening
     if not _journal_bytes(file) and size < pages * (65536 if page == 1 else page):
         raise damaged(file, f"it is truncated: {size} bytes of {pages * (65536 if page == 1 else page)}")
-    if size <= _CHECKED_BYTES:
+    if whole or size <= _CHECKED_BYTES:
         found = _ask(file, "PRAGMA quick_check(1)")
         if found != "ok":
             raise damaged(file, found)
