@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from imagesmith.namespaces.id_maps import NoIds
+from imagesmith.instances.limits import ResourceLimits, make_groups
 from imagesmith.namespaces.maker import NamespaceError
 from imagesmith.namespaces.mount_trees import NO_DEVICES, READ_ONLY, clone_tree
-from imagesmith.namespaces.sealed_calls import SealedCallFailed, SealedProgram
+from imagesmith.namespaces.sealed_answers import SealedCallFailed
+from imagesmith.namespaces.sealed_calls import SealedProgram
 from imagesmith.namespaces.user_namespace import UserNamespace
 from imagesmith.processes import Cancellation, Cancelled
 from imagesmith.streams import wait_readable
@@ -69,6 +70,8 @@ def test_every_way_out_is_closed(program: SealedProgram, namespace: UserNamespac
             os.close(tree)
     assert "done" not in found.values(), found
     assert found["writing below"] == found["changing below"] == os.strerror(errno.EROFS)
+    assert found["a larger answer"] == os.strerror(errno.EPERM)
+    assert found["many processes"] == os.strerror(errno.EAGAIN)
     assert found["an id of another build"] == os.strerror(errno.EINVAL)
     assert found["a file of the machine"] == found["the parent of a folder"] == os.strerror(errno.ENOENT)
     assert len(list(tmp_path.rglob("*"))) == 4
@@ -80,6 +83,10 @@ def test_every_way_out_is_closed(program: SealedProgram, namespace: UserNamespac
         ("leave", "was killed"),
         ("greedy", "bytes of memory"),
         ("nonsense", "answered something else"),
+        ("odd_failure", "answered something else"),
+        ("long_failure", "answered something else"),
+        ("asks_only", "asks without reading"),
+        ("large_answer", f"more than {8 * 1024**2} bytes"),
         ("unknown", "KeyError"),
     ],
 )
@@ -131,5 +138,26 @@ def test_a_program_runs_while_it_is_used() -> None:
 def test_a_module_that_cannot_be_imported_fails_in_words() -> None:
     """Instead of waiting for its answer."""
     made = SealedProgram("testing.no_such_module", folders=(TESTS, *sys.path))
-    with made.used(), pytest.raises((NamespaceError, NoIds), match="has ended"):
+    with made.used(), pytest.raises(NamespaceError, match="no_such_module"):
         made.namespace()
+
+
+def test_a_call_for_which_there_is_no_process_leaves_the_others() -> None:
+    """The program and what it carries out go on, and the next call works."""
+    made = SealedProgram(PROBES, folders=(TESTS, *sys.path))
+    groups = make_groups("test-sealed-calls", ResourceLimits(processes=1))
+    try:
+        with made.used(), made.namespace() as namespace:
+            for folder in groups.entrances:
+                (folder / "cgroup.procs").write_text(str(made.pid))
+            program = made.pid
+            with pytest.raises(SealedCallFailed) as failure:
+                made.call(PROBES, {"probe": "surroundings"}, namespace, [], seconds=60)
+            assert failure.value.errno == errno.EAGAIN
+            for folder in groups.folders:
+                for limit in folder.glob("pids.max"):
+                    limit.write_text("max")
+            assert made.call(PROBES, {"probe": "surroundings"}, namespace, [], seconds=60)["processes"] == ["1"]
+            assert made.pid == program
+    finally:
+        groups.remove()

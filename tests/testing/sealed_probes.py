@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,8 @@ def attempts(call: SealedCall) -> dict[str, str]:
         "changing below": lambda: os.chmod(b"lower", 0o777, dir_fd=below),
         "a connection": lambda: socket.socket().connect((b"127.0.0.1", 22)),
         "a raw socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1),
+        "a larger answer": lambda: os.pwrite(result_file(), b"x", 1 << 30),
+        "many processes": lambda: fork_often(64),
         "an answer of the caller": lambda: call.ask({"node": "61", "mode": 0, "device": 0}, [folder]),
     }
     found = {}
@@ -76,11 +79,31 @@ def leave(call: SealedCall) -> None:
 
 def nonsense(call: SealedCall) -> None:
     """Answer with what is no JSON, as a process that was taken over may."""
-    for name in names(Path("/proc/self/fd")):
-        with contextlib.suppress(OSError):
-            if "memfd" in str(Path("/proc/self/fd", name).readlink()):
-                os.pwrite(int(name), b"[" * 200_000, 0)
-    call.ask({}, [])
+    os.pwrite(result_file(), b"[" * 200_000, 0)
+    socket_of(call).send(b"done")
+    endless(call)
+
+
+def odd_failure(call: SealedCall) -> None:
+    """Say that it failed, in another form."""
+    socket_of(call).send(b"failed x")
+
+
+def long_failure(call: SealedCall) -> None:
+    """Say that it failed, with a number that is too long to be read."""
+    socket_of(call).send(b"failed " + b"9" * 5000 + b" words")
+
+
+def asks_only(call: SealedCall) -> None:
+    """Ask without end, and never read an answer."""
+    while True:
+        socket_of(call).send(b"{}")
+
+
+def large_answer(call: SealedCall) -> str:
+    """Answer with more than any caller takes."""
+    del call
+    return "x" * (9 << 20)
 
 
 def endless(call: SealedCall) -> None:
@@ -93,6 +116,37 @@ def greedy(call: SealedCall) -> int:
     """Use more memory than a call may."""
     del call
     return len(bytearray(5 << 30))
+
+
+def socket_of(call: SealedCall) -> socket.socket:
+    """That of the answers, which no honest module touches."""
+    found: socket.socket = vars(call)["_answers"]
+    return found
+
+
+def result_file() -> int:
+    """The descriptor of the file for the answer."""
+    for name in names(Path("/proc/self/fd")):
+        with contextlib.suppress(OSError):
+            if "memfd:result" in str(Path("/proc/self/fd", name).readlink()):
+                return int(name)
+    raise LookupError("there is no such file")
+
+
+def fork_often(count: int) -> None:
+    """Have so many processes at once."""
+    children = []
+    try:
+        for _ in range(count):
+            pid = os.fork()
+            if not pid:
+                signal.pause()
+                os._exit(0)
+            children.append(pid)
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def names(folder: Path) -> list[str]:

@@ -44,7 +44,7 @@ from imagesmith.inspection.scanning.scanner import ScanFailed, Scanner, ScanRepo
 from imagesmith.inspection.scanning.severities import SEVERITIES
 from imagesmith.inspection.signing import ENVELOPE_TYPE, SigningError, SigningKey
 from imagesmith.inspection.statements import Predicate, statement_bytes, subject
-from imagesmith.namespaces.sealed_calls import SealedCallFailed
+from imagesmith.namespaces.sealed_answers import SealedCallFailed
 from imagesmith.processes import Cancellation
 from imagesmith.recipes.plan import BuildPlan, PlannedScan
 from imagesmith.settings import Settings

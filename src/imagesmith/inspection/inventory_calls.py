@@ -11,12 +11,15 @@ from typing import Any, Final
 from imagesmith.inspection.inventory import Inventory
 from imagesmith.inspection.packages import OsRelease, Package
 from imagesmith.namespaces.mount_trees import NO_DEVICES, READ_ONLY, clone_tree
-from imagesmith.namespaces.sealed_calls import SealedCallFailed, SealedProgram
+from imagesmith.namespaces.sealed_answers import SealedCallFailed
+from imagesmith.namespaces.sealed_calls import SealedProgram
 from imagesmith.namespaces.user_namespace import UserNamespace
 from imagesmith.processes import Cancellation
 
 _MODULE: Final = "imagesmith.inspection.sealed_inventory"
 _SECONDS: Final = 3600.0
+_INVENTORY_BYTES: Final = 64 * 1024**2
+"""As JSON: a hundred thousand packages and more."""
 
 
 def inventory_of_folder(
@@ -68,7 +71,7 @@ def _inventory(
     try:
         found = sealed.call(
             _MODULE, {"archive": archive}, namespace, [root], seconds=_SECONDS, scratch=folder,
-            cancellation=cancellation,
+            cancellation=cancellation, most_bytes=_INVENTORY_BYTES,
         )  # fmt: skip
     finally:
         os.close(folder)

@@ -8,7 +8,8 @@
                           maker_program.py
     answers  -->          "started" with a descriptor of the process, "done" when the result is written; the end
                           without it: the process died
-    result                {"answer": ...} of MODULE.carry_out, or {"failed": words, "errno": number or none}
+    result                {"answer": ...} of MODULE.carry_out, or {"failed": words, "errno": number or none}; the
+                          file cannot become larger
 
 A process forked for a call enters the user namespace and has processes, mounts, network, IPC and names of its own.
 Its file system is an empty folder in memory with its own /proc, so the descriptors are all that it reaches; it
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import importlib
 import json
@@ -49,9 +51,15 @@ KEPT = {
 }  # fmt: skip
 """The rights to write files as they were."""
 DATA_BYTES = 4 * 1024**3
-LIMITS = ((resource.RLIMIT_DATA, DATA_BYTES), (resource.RLIMIT_NOFILE, 4096), (resource.RLIMIT_CORE, 0))
+PROCESSES = 64
+"""And threads. They are counted for one user of one user namespace."""
+LIMITS = (
+    (resource.RLIMIT_DATA, DATA_BYTES), (resource.RLIMIT_NOFILE, 4096), (resource.RLIMIT_CORE, 0),
+    (resource.RLIMIT_NPROC, PROCESSES),
+)  # fmt: skip
 RECURSION = 20_000
 MOST_DESCRIPTORS = 250
+CALL_DESCRIPTORS = 4
 LARGEST = 1 << 16
 SCRATCH = "tmp"
 MOUNTPOINT = "/run"
@@ -192,8 +200,11 @@ def carry_out(work: Callable[[dict[str, Any], SealedCall], Any], descriptors: li
             found = {"failed": f"it needs more than {DATA_BYTES} bytes of memory", "errno": None}
         except Exception as error:
             found = {"failed": f"{type(error).__name__}: {error}", "errno": None}
+        data, most = json.dumps(found).encode(), os.fstat(result).st_size
+        if len(data) > most:
+            data = json.dumps({"failed": f"its answer has more than {most} bytes", "errno": errno.EFBIG}).encode()
         with os.fdopen(result, "wb") as file:
-            file.write(json.dumps(found).encode())
+            file.write(data)
         answers.send(b"done")
     os._exit(0)
 
@@ -229,6 +240,22 @@ def serve(work: Callable[[dict[str, Any], SealedCall], Any], descriptors: list[i
         os._exit(0)
 
 
+def fork_for(descriptors: list[int]) -> bool:
+    """Whether this is the process for the call with these descriptors, if there are any.
+
+    Without one, the call is told so, and other calls go on.
+    """
+    if len(descriptors) < CALL_DESCRIPTORS:
+        # a module to import, or this program has too many open files: the caller reads the end of the call
+        return False
+    try:
+        return os.fork() == 0
+    except OSError as error:
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptors[2])) as answers:
+            answers.send(f"failed {error.errno} {error.strerror}".encode())
+        return False
+
+
 def reap() -> None:
     """Take leave of calls that ended while the kernel left that to us."""
     with contextlib.suppress(ChildProcessError):
@@ -258,9 +285,11 @@ def main(arguments: list[str]) -> None:
                 reap()
                 continue
             work = importlib.import_module(message.decode()).carry_out
-            if descriptors and os.fork() == 0:
+            if fork_for(descriptors):
                 os.close(end)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                # what this program says is read by others than the caller of one call
+                os.dup2(1, 2)
                 serve(work, descriptors, pipe)
             for descriptor in descriptors:
                 os.close(descriptor)

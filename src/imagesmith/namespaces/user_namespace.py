@@ -31,6 +31,11 @@ class UserNamespace:
         """The namespace for clone_tree, where a folder of this machine is given its ids; -1: it has them."""
         return self.descriptor if self.host_ids.first else -1
 
+    def keep_ids(self) -> None:
+        """Never give the ids back while this process lives: something of the namespace may run on."""
+        with self._lock:
+            self.lease = -1
+
     def close(self) -> None:
         self._close()
 
