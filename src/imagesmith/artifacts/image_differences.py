@@ -11,6 +11,7 @@ from typing import Any, Final
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.layers.entries import shown
 from imagesmith.layers.layer_calls import LayerCalls
+from imagesmith.layers.layer_listing import read_entries
 from imagesmith.processes import Cancellation
 
 _SHOWN: Final = 80
@@ -82,10 +83,9 @@ def _text(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _files(image: LayoutImage, number: int, cancellation: Cancellation | None) -> dict[bytes, FileAttributes]:
+def _files(image: LayoutImage, number: int, cancellation: Cancellation | None) -> Mapping[bytes, FileAttributes]:
     """The entries of a layer, which a sealed process reads."""
     digest = image.layout.read(image.digest).layers[number]
     with image.layout.files.path_of(digest).open("rb") as blob, tempfile.TemporaryFile() as lines:
         LayerCalls().list_entries(blob, lines, cancellation=cancellation)
-        lines.seek(0)
-        return {bytes.fromhex(path): attributes for path, attributes in map(json.loads, lines)}
+        return read_entries(lines)

@@ -2,7 +2,8 @@
 
     blob (an open file) and folders (mounts with the ids of a namespace of the call's own) --> sealed_layers.py
 
-A process that was made to misbehave by a layer reaches that layer's folder, and reads those below it.
+A process that was made to misbehave by a layer reaches that layer's folder, and reads those below it. What it
+answers is checked (layer_answers.py).
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, BinaryIO, Final
 
 from imagesmith.layers.compression import PackedLayer, pack_layer
 from imagesmith.layers.entries import LayerError
+from imagesmith.layers.layer_answers import ListedEntries, UnpackedBlob, checked, failure, verify_written
 from imagesmith.layers.unpacker import UnpackLimits
 from imagesmith.layers.writer import WriterSettings
 from imagesmith.namespaces.id_maps import nested_ids
 from imagesmith.namespaces.mount_trees import NO_DEVICES, READ_ONLY, clone_tree
-from imagesmith.namespaces.sealed_calls import SealedCallFailed, SealedProgram
+from imagesmith.namespaces.sealed_answers import SealedCallFailed
+from imagesmith.namespaces.sealed_calls import SealedProgram
 from imagesmith.namespaces.user_namespace import UserNamespace
 from imagesmith.processes import Cancellation
 
@@ -32,31 +35,12 @@ _SECONDS: Final = 4 * 3600.0
 _GRACE_SECONDS: Final = 60.0
 
 
-@dataclass(frozen=True)
-class UnpackedBlob:
-    """What came of a blob: entries, bytes written, and the digests of its bytes and of the archive in it."""
-
-    entries: int
-    size: int
-    digest: str
-    diff_id: str
-
-
-@dataclass(frozen=True)
-class ListedEntries:
-    """What came of a listing: the number of its lines."""
-
-    entries: int
-
-
-_Made = TypeVar("_Made", UnpackedBlob, PackedLayer, ListedEntries)
-
-
 class LayerCalls:
     """Thread-safe. Its methods raise LayerError, OSError and Cancelled."""
 
-    def __init__(self, program: SealedProgram | None = None) -> None:
-        self.program = program or SealedProgram(_MODULE)
+    def __init__(self, program: SealedProgram | None = None, *, module: str = _MODULE) -> None:
+        self.program = program or SealedProgram(module)
+        self._module = module
         # only root of the machine makes device nodes: those of layers are left out elsewhere, their blobs keep them
         self._devices = nested_ids() is None
 
@@ -65,13 +49,13 @@ class LayerCalls:
         cancellation: Cancellation | None = None,
     ) -> UnpackedBlob:  # fmt: skip
         """Unpack a blob into an empty folder over the layers `lowers`, top first."""
-        with blob.open("rb") as file, self._folders(target, lowers, writable=True) as (namespace, trees):
+        with _readable(blob) as file, self._folders(target, lowers, writable=True) as (namespace, trees):
             found = self._call(
                 {"do": "unpack", "limits": asdict(limits), "devices": self._devices}, namespace,
-                [file.fileno(), *trees], limits.seconds + _GRACE_SECONDS, cancellation,
+                [file, *trees], limits.seconds + _GRACE_SECONDS, cancellation,
                 serve=lambda question, given: _make_node(namespace, question, given),
             )  # fmt: skip
-        return _checked(UnpackedBlob, found)
+        return checked(UnpackedBlob, found)
 
     def pack(
         self, upper: Path, blob: BinaryIO, *, lowers: Sequence[Path], settings: WriterSettings,
@@ -86,23 +70,27 @@ class LayerCalls:
                 {"do": "pack", "settings": asdict(settings)}, namespace, [trees[0], blob.fileno(), *trees[1:]],
                 _SECONDS, cancellation,
             )  # fmt: skip
-        return _checked(PackedLayer, found)
+        made = checked(PackedLayer, found)
+        verify_written(made, blob, cancellation)
+        return made
 
     def compress(
         self, archive: BinaryIO, blob: BinaryIO, *, cancellation: Cancellation | None = None
     ) -> PackedLayer:
         """Write the archive in a file of any compression as a gzip blob."""
-        with self.program.used(), self.program.namespace() as namespace:
-            descriptors = [archive.fileno(), blob.fileno()]
+        with self.program.used(), self.program.namespace() as namespace, _readable(archive.fileno()) as source:
+            descriptors = [source, blob.fileno()]
             found = self._call({"do": "compress"}, namespace, descriptors, _SECONDS, cancellation)
-        return _checked(PackedLayer, found)
+        made = checked(PackedLayer, found)
+        verify_written(made, blob, cancellation)
+        return made
 
     def list_entries(self, blob: BinaryIO, lines: BinaryIO, *, cancellation: Cancellation | None = None) -> int:
         """Write the entries of a blob to a file, as layer_listing.py says; returns their number."""
-        with self.program.used(), self.program.namespace() as namespace:
-            descriptors = [blob.fileno(), lines.fileno()]
+        with self.program.used(), self.program.namespace() as namespace, _readable(blob.fileno()) as source:
+            descriptors = [source, lines.fileno()]
             found = self._call({"do": "list"}, namespace, descriptors, _SECONDS, cancellation)
-        return _checked(ListedEntries, found).entries
+        return checked(ListedEntries, found).entries
 
     @contextmanager
     def _folders(
@@ -126,25 +114,28 @@ class LayerCalls:
     ) -> Any:  # fmt: skip
         try:
             found = self.program.call(
-                _MODULE, request, namespace, descriptors, seconds=seconds, cancellation=cancellation, serve=serve
-            )
+                self._module, request, namespace, descriptors, seconds=seconds, cancellation=cancellation,
+                serve=serve,
+            )  # fmt: skip
         except SealedCallFailed as error:
-            raise LayerError(f"its sealed process failed: {error.strerror}") from error
+            raise failure(error) from error
         if isinstance(found, dict) and "refused" in found:
             raise LayerError(str(found["refused"]))
         return found
 
 
-def _checked(kind: type[_Made], found: Any) -> _Made:
-    """An answer with numbers and texts where they belong: what a layer has taken over may answer anything."""
+@contextmanager
+def _readable(file: Path | int) -> Iterator[int]:
+    """A descriptor of a file, from its beginning, that nobody can open again to write.
+
+    The process of an ordinary user's server is the owner of the file: of a blob that other images share.
+    """
+    tree = clone_tree(file, NO_DEVICES | READ_ONLY)
     try:
-        made = kind(**found)
-    except TypeError as error:
-        raise LayerError(f"its sealed process answered something else: {error}") from error
-    for field in fields(kind):
-        if type(getattr(made, field.name)).__name__ != field.type:
-            raise LayerError(f"its sealed process answered something else in `{field.name}`")
-    return made
+        with Path(f"/proc/self/fd/{tree}").open("rb") as again:
+            yield again.fileno()
+    finally:
+        os.close(tree)
 
 
 def _make_node(namespace: UserNamespace, question: Mapping[str, Any], given: Sequence[int]) -> None:
