@@ -19,10 +19,11 @@ import pytest
 from backports import zstd
 
 from imagesmith.layers.entries import LayerError
+from imagesmith.layers.layer_keys import layer_keys
 from imagesmith.layers.layer_rules import LayerRules
 from imagesmith.layers.overlay_mounts import MOST_LAYERS, is_mounted
 from imagesmith.layers.records import LayerBlob
-from imagesmith.layers.store import LayerStore, NameInUse, NotInStore, chain_ids
+from imagesmith.layers.store import LayerStore, NameInUse, NotInStore
 from imagesmith.processes import Cancellation, Cancelled
 from testing.trees import tree_of
 
@@ -210,6 +211,30 @@ def test_a_layer_with_another_digest_is_refused(store: LayerStore) -> None:
         store.create("work", b"{}", [layer])
 
 
+def test_an_archive_in_two_blobs_is_unpacked_twice(store: LayerStore) -> None:
+    """What the process of one blob makes of it is seen by no image with another, whatever its archive is called."""
+    archive = archive_of({"a": "text"})
+    layers = [kept_layer(store, archive, compression) for compression in ("gzip", "zstd")]
+    assert layers[0].diff_id == layers[1].diff_id
+    for name, layer in zip(("one", "other"), layers, strict=True):
+        store.create(name, b"{}", [layer])
+    (store.root / "layers" / layer_keys(layers[:1])[0].removeprefix("sha256:") / "diff/a").write_text("hostile")
+    assert [(store.mount(name) / "a").read_text() for name in ("one", "other")] == ["hostile", "text"]
+
+
+def test_folders_below_a_container_of_an_older_version_stay(store: LayerStore) -> None:
+    """They have the chain ids for names, and it may be mounted over them; they go with it."""
+    layer = kept_layer(store, archive_of({"a": "text"}))
+    store.create("work", b"{}", [layer])
+    older = store.root / "layers" / layer.diff_id.removeprefix("sha256:")
+    older.mkdir()
+    store.collect()
+    assert older.exists() and contents(store)["layers"] == 2
+    store.remove("work")
+    store.collect()
+    assert contents(store)["layers"] == 0
+
+
 def test_a_hundred_and_twenty_layers_are_mounted_and_one_more_is_refused(store: LayerStore) -> None:
     """The kernel's page of options is enough, whatever the path of the store."""
     layers = [kept_layer(store, archive_of({f"file-{number}": str(number)})) for number in range(MOST_LAYERS)]
@@ -242,7 +267,7 @@ def test_after_a_restart_of_the_machine_layers_are_unpacked_again(store: LayerSt
     """Files that were never flushed may be empty after a power cut, and are not trusted."""
     layer = kept_layer(store, archive_of({"a": "text"}))
     store.create("work", b"{}", [layer])
-    unpacked = store.root / "layers" / layer.diff_id.removeprefix("sha256:") / "diff/a"
+    unpacked = store.root / "layers" / layer_keys([layer])[0].removeprefix("sha256:") / "diff/a"
     unpacked.write_text("")
     assert (LayerStore(store.root).mount("work") / "a").read_text() == ""
     store.unmount("work")
@@ -359,7 +384,7 @@ def test_a_killed_process_leaves_a_store_that_works(tmp_path: Path, seconds: flo
         assert (store.mount(f"again-{number}") / "f0").read_text() == "x" * 1000
         store.remove(f"again-{number}")
     assert contents(store)["layers"] <= len(
-        {chain for id in store.images() for chain in chain_ids(store.image(id).layers)}
+        {key for id in store.images() for key in layer_keys(store.image(id).layers)}
     )
 
 

@@ -1,6 +1,6 @@
 """The layer store of one data directory: layers, their blobs, images, working containers.
 
-    layers/<chain id>/    diff/ and its record: a layer unpacked over those below it
+    layers/<layer key>/   diff/ and its record: a layer unpacked over those below it
     blobs/<digest>        compressed layers, byte for byte; shared with the layout by hard links
     images/<image id>/    config (the bytes that the id is the digest of) and record
     roots/<name>/         upper/ work/ merged/, config and record of a working container
@@ -8,10 +8,11 @@
     cache/                what instructions and components made, for later builds; see layer_cache.py
     tmp/                  work in progress; emptied by collect
 
-A layer's folder is named by its chain id (the OCI's digest over its diff id and those of all layers below), because
-a layer may say nothing of its root or of a parent folder: these are as in the layers below, and an image must not
-decide them for another. Everything appears by a rename, and is removed when no image, container, cache entry or
-lease of a live process names it. Layers are not flushed, but unpacked again after a restart; containers are lost.
+A layer's folder is named by a digest over its diff id, its blob and those of all layers below: a layer may say
+nothing of its root or of a parent folder, which are as in the layers below then, and an image must not decide them
+for another. Nor may a blob, whose diff id is the word of the process that unpacked it. Everything appears by a
+rename, and is removed when no image, container, cache entry or lease of a live process names it. Layers are not
+flushed, but unpacked again after a restart; containers are lost.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from imagesmith.files import PRIVATE, flush, share_file, write_atomically, write
 from imagesmith.layers.entries import LayerError
 from imagesmith.layers.layer_cache import held_layers
 from imagesmith.layers.layer_calls import LayerCalls
+from imagesmith.layers.layer_keys import chain_ids, layer_keys
 from imagesmith.layers.layer_rules import LayerRules
 from imagesmith.layers.overlay_mounts import MOST_LAYERS, is_mounted, mount_inside, mount_overlay, unmount
 from imagesmith.layers.records import (
@@ -175,14 +177,14 @@ class LayerStore:
 
         The caller holds a lease on the layers. Raises Cancelled.
         """
-        *lowers, chain = chain_ids(layers)
-        if not self._is_unpacked(chain):
+        *lowers, key = layer_keys(layers)
+        if not self._is_unpacked(key):
             return False
         folders = [self._layers / _hex(lower) / "diff" for lower in reversed(lowers)]
         with self.draft() as draft:
             with (draft / "blob").open("xb") as file:
                 made = self.calls.pack(
-                    self._layers / _hex(chain) / "diff", file, lowers=folders, settings=WriterSettings(),
+                    self._layers / _hex(key) / "diff", file, lowers=folders, settings=WriterSettings(),
                     cancellation=cancellation,
                 )  # fmt: skip
             if made.digest != layers[-1].digest:
@@ -200,34 +202,34 @@ class LayerStore:
         """The folders of layers, top first; missing ones are unpacked. The caller holds a lease on them."""
         if len(layers) > MOST_LAYERS:
             raise LayerError(f"the image has {len(layers)} layers: the most is {MOST_LAYERS}")
-        chains = chain_ids(layers)
-        folders = [self._layers / _hex(chain) / "diff" for chain in chains]
-        missing = [number for number, chain in enumerate(chains) if not self._is_unpacked(chain)]
+        keys = layer_keys(layers)
+        folders = [self._layers / _hex(key) / "diff" for key in keys]
+        missing = [number for number, key in enumerate(keys) if not self._is_unpacked(key)]
         with self.calls.program.used() if missing else contextlib.nullcontext():
             for number in missing:
-                lock = self._tmp / f"unpack-{_hex(chains[number])}.lock"
+                lock = self._tmp / f"unpack-{_hex(keys[number])}.lock"
                 with file_lock(lock, cancellation=cancellation):
-                    if not self._is_unpacked(chains[number]):
-                        self._unpack(layers[number], chains[number], folders[:number][::-1], cancellation)
+                    if not self._is_unpacked(keys[number]):
+                        self._unpack(layers[number], keys[number], folders[:number][::-1], cancellation)
                     # who waits for it finds the layer unpacked; after a failure, two may try it again
                     lock.unlink(missing_ok=True)
         return tuple(folders[::-1])
 
     def layer_size(self, layers: Sequence[LayerBlob]) -> int:
         """Bytes of the last of these layers: of its blob and, if it is unpacked, of its archive."""
-        return layers[-1].size + (record.size if (record := self._layer(chain_ids(layers)[-1])) else 0)
+        return layers[-1].size + (record.size if (record := self._layer(layer_keys(layers)[-1])) else 0)
 
-    def _is_unpacked(self, chain: str) -> bool:
-        record = self._layer(chain)
+    def _is_unpacked(self, key: str) -> bool:
+        record = self._layer(key)
         return record is not None and record.boot == self._boot
 
-    def _layer(self, chain: str) -> LayerRecord | None:
+    def _layer(self, key: str) -> LayerRecord | None:
         with contextlib.suppress(OSError, RecordDamaged):
-            return decode_layer((self._layers / _hex(chain) / "record.json").read_bytes())
+            return decode_layer((self._layers / _hex(key) / "record.json").read_bytes())
         return None
 
     def _unpack(
-        self, layer: LayerBlob, chain: str, lowers: Sequence[Path], cancellation: Cancellation | None
+        self, layer: LayerBlob, key: str, lowers: Sequence[Path], cancellation: Cancellation | None
     ) -> None:
         with self.draft() as draft:
             (draft / "diff").mkdir()
@@ -241,15 +243,15 @@ class LayerStore:
             for found, wanted in ((made.digest, layer.digest), (made.diff_id, layer.diff_id)):
                 if found != wanted:
                     raise LayerError(f"the layer {layer.digest} is damaged: its digest is {found}, not {wanted}")
-            self._keep_layer(draft, chain, LayerRecord(layer.diff_id, self._boot, made.entries, made.size))
+            self._keep_layer(draft, key, LayerRecord(layer.diff_id, self._boot, made.entries, made.size))
 
-    def _keep_layer(self, draft: Path, chain: str, record: LayerRecord) -> None:
+    def _keep_layer(self, draft: Path, key: str, record: LayerRecord) -> None:
         write_draft(draft / "record.json", encode(record))
         with self._locked():
             # another process may have been faster; what is valid may be mounted
-            if not self._is_unpacked(chain):
-                self._discard(self._layers / _hex(chain))
-                draft.rename(self._layers / _hex(chain))
+            if not self._is_unpacked(key):
+                self._discard(self._layers / _hex(key))
+                draft.rename(self._layers / _hex(key))
 
     @contextmanager
     def lease(self, layers: Sequence[LayerBlob]) -> Iterator[None]:
@@ -376,7 +378,7 @@ class LayerStore:
             flush(draft / "blob")
             added = LayerBlob(packed.diff_id, packed.digest, packed.blob_size, GZIP_LAYER)
             layers = (*record.layers, added)
-            chain = chain_ids(layers)[-1]
+            key = layer_keys(layers)[-1]
             with self.lease(layers):
                 (draft / "blob").rename(self.blob(added.digest))
                 # the root goes on as it is: an overlay shows the upper folder's
@@ -385,7 +387,7 @@ class LayerStore:
                 (draft / "next/upper").rename(folder / "upper")
                 write_atomically(folder / "record.json", encode(replace(record, layers=layers)))
                 shutil.rmtree(draft / "next")
-                self._keep_layer(draft, chain, LayerRecord(added.diff_id, self._boot, packed.entries, packed.size))
+                self._keep_layer(draft, key, LayerRecord(added.diff_id, self._boot, packed.entries, packed.size))
             return Committed(layers, added)
 
     def _make_upper(self, folder: Path, lowers: Sequence[Path]) -> None:
@@ -403,10 +405,12 @@ class LayerStore:
         freed = 0
         with self._locked():
             needed = [*self._held(), *(image.layers for id in self.images() if (image := self._image(id)))]
-            chains = {_hex(chain) for layers in needed for chain in chain_ids(layers)}
+            keys = {_hex(key) for layers in needed for key in layer_keys(layers)}
             digests = {_hex(layer.digest) for layers in needed for layer in layers}
+            # older versions named folders by chain ids, and a container that they made may be mounted over them
+            keys |= {_hex(id) for layers in self._below_containers() for id in chain_ids(layers)}
             for folder in self._layers.iterdir():
-                if folder.name not in chains:
+                if folder.name not in keys:
                     self._set_aside(folder)
             for blob in self._blobs.iterdir():
                 if blob.name not in digests:
@@ -425,10 +429,13 @@ class LayerStore:
                 continue
             with contextlib.suppress(FileNotFoundError, RecordDamaged):  # it may end meanwhile
                 yield decode_container(lease.read_bytes()).layers
+        yield from self._below_containers()
+        yield from held_layers(self.cache)
+
+    def _below_containers(self) -> Iterator[Sequence[LayerBlob]]:
         for name in self.containers():
             with contextlib.suppress(NotInStore):
                 yield self.container(name).layers
-        yield from held_layers(self.cache)
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
         return file_lock(self.root / "lock")
@@ -456,15 +463,6 @@ class LayerStore:
         gone = self._set_aside(path)
         if gone is not None:
             remove_tree(gone)
-
-
-def chain_ids(layers: Sequence[LayerBlob]) -> list[str]:
-    """The chain id of each layer, lowest first, as the OCI image specification defines it."""
-    chain: list[str] = []
-    for layer in layers:
-        text = f"{chain[-1]} {layer.diff_id}" if chain else ""
-        chain.append("sha256:" + hashlib.sha256(text.encode()).hexdigest() if text else layer.diff_id)
-    return chain
 
 
 def _remove_draft(draft: Path) -> None:
