@@ -19,7 +19,9 @@ from typing import Any
 import asyncssh
 import pytest
 
+from imagesmith.artifacts.storage import storage_key
 from imagesmith.instances.command import Command
+from imagesmith.instances.limits import ResourceLimits, make_groups
 from imagesmith.instances.machine.accelerator import Accelerator, Verdict, compare, probe
 from imagesmith.instances.machine.cloud_init import write_seed
 from imagesmith.instances.machine.console import Console
@@ -294,6 +296,22 @@ def test_instance_types_are_what_the_settings_say(tmp_path: Path) -> None:
     (place.folder / "dead-build").mkdir(parents=True)
     (place.folder / "alive-build").mkdir()
     assert place.remove_leftovers(["alive-build"]) == ["dead-build"]
+
+
+def test_control_groups_of_machines_of_a_killed_server_go(tmp_path: Path) -> None:
+    """They bear the name of the folder of machines; those of machines that are kept stay, and those of others."""
+    place, other = (MachineFactory.of(Settings(tmp_path / name)) for name in ("one", "other"))
+    made = {
+        name: make_groups(f"{storage_key(factory.folder)}-{name}", ResourceLimits())
+        for factory, name in ((place, "dead-build"), (place, "kept-build"), (other, "dead-test"))
+    }
+    try:
+        place.remove_leftovers(["kept-build"])
+        left = {name for name, groups in made.items() if all(folder.exists() for folder in groups.folders)}
+        assert left == {"kept-build", "dead-test"}
+    finally:
+        for groups in made.values():
+            groups.remove()
 
 
 def test_commands_are_quoted_and_bounded() -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagesmith.instances.limits import ResourceLimits
+from imagesmith.artifacts.storage import storage_key
+from imagesmith.instances.limits import ControlGroups, ResourceLimits, leftover_groups
 from imagesmith.instances.machine.accelerator import Accelerator
 from imagesmith.instances.machine.options import MachineOptions
 from imagesmith.processes import Cancellation
@@ -87,8 +88,12 @@ class MachineFactory:
         shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def remove_leftovers(self, alive: Callable[[str], bool] | Iterable[str] = ()) -> list[str]:
-        """Remove the folders of machines whose process (and so QEMU) has ended; returns their names."""
+        """Remove folders and control groups of machines whose process (and so QEMU) has ended; returns the names
+        of the folders."""
         keep = alive if callable(alive) else frozenset(alive).__contains__
+        prefix = f"{storage_key(self.folder)}-"
+        groups = [group for group in leftover_groups(prefix) if not keep(group.name.partition(prefix)[2])]
+        ControlGroups(tuple(groups), ()).remove()
         if not self.folder.is_dir():
             return []
         gone = [folder for folder in self.folder.iterdir() if folder.is_dir() and not keep(folder.name)]
