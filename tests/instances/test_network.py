@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesmith.instances.network import host_addresses, hosts_text, resolver_text
+from imagesmith.instances.network import host_addresses, hosts_text, resolver_text, start_slirp
+from imagesmith.namespaces.build_namespace import BuildNamespace
+from imagesmith.namespaces.maker import NamespaceMaker
 
 TREE = """\
 Main:
@@ -50,3 +54,18 @@ def test_the_resolver_follows_the_network(kind: str, text: str) -> None:
 def test_the_host_table_knows_the_own_name() -> None:
     """Programs that look up their own name find it."""
     assert "127.0.1.1\tbuild\n" in hosts_text("build")
+
+
+@pytest.mark.tool
+def test_a_network_that_cannot_be_started_leaves_no_pipe() -> None:
+    """Whatever fails: here, the namespace has ended."""
+    namespace = BuildNamespace.of_free_ids(NamespaceMaker())
+    namespace.close()
+    network = os.open("/proc/self/ns/net", os.O_RDONLY)
+    try:
+        before = list(Path("/proc/self/fd").iterdir())
+        with pytest.raises((OSError, ValueError)):
+            start_slirp(network, namespace)
+        assert len(list(Path("/proc/self/fd").iterdir())) == len(before)
+    finally:
+        os.close(network)

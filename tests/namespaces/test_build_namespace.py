@@ -51,6 +51,26 @@ def test_a_killed_maker_is_replaced(maker: NamespaceMaker, tmp_path: Path) -> No
     first.close()
 
 
+class Unstartable:
+    """A program that the machine has no room for."""
+
+    def use(self) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def release(self) -> None:
+        raise AssertionError("it was never used")
+
+
+def test_ids_are_given_back_when_a_program_cannot_start(maker: NamespaceMaker, tmp_path: Path) -> None:
+    """The namespace owns them from the beginning, so nobody else does it; programs that run are released."""
+    ids, lease = lease_range(tmp_path / "ids")
+    with pytest.raises(NamespaceError, match="temporarily unavailable"):
+        BuildNamespace.start(maker, ids, lease=lease, others=[Unstartable()])
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(lease)
+    assert not Path(f"/proc/{maker.pid}").exists()
+
+
 @pytest.mark.parametrize(
     ("folder", "words"),
     [("/proc", "data directory on ext4, xfs or btrfs"), ("missing", "No such file or directory")],

@@ -91,18 +91,17 @@ def start_slirp(network: int, namespace: BuildNamespace | None) -> Slirp:
     with ExitStack() as stack:
         stack.callback(os.close, write)
         stack.callback(os.close, end)
+        failed = stack.enter_context(ExitStack())
+        failed.callback(os.close, ready)
+        failed.callback(os.close, alive)
         entry, descriptors = _slirp_entry(namespace, stack)
-        try:
-            process = processes.start(
-                [*entry, "slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox",
-                 "--enable-seccomp", f"--ready-fd={write}", f"--exit-fd={end}", "--netns-type=path",
-                 f"/proc/self/fd/{network}", "tap0"],
-                env=processes.host_environment(tool_environment()), pass_fds=(write, end, network, *descriptors),
-            )  # fmt: skip
-        except OSError:
-            os.close(ready)
-            os.close(alive)
-            raise
+        process = processes.start(
+            [*entry, "slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox",
+             "--enable-seccomp", f"--ready-fd={write}", f"--exit-fd={end}", "--netns-type=path",
+             f"/proc/self/fd/{network}", "tap0"],
+            env=processes.host_environment(tool_environment()), pass_fds=(write, end, network, *descriptors),
+        )  # fmt: skip
+        failed.pop_all()
     return Slirp(process, ready, alive)
 
 

@@ -76,12 +76,15 @@ class BuildNamespace(UserNamespace):
 
         `others`: programs that are used, like the maker, until the namespace is closed.
         """
-        with ExitStack() as stack:
-            for program in (maker, *others):
-                program.use()
-                stack.callback(program.release)
-            with explained():
-                descriptor = make_descriptor(maker.ask, ids, lease)
+        with ExitStack() as stack, explained():
+            with ExitStack() as leased:
+                if lease >= 0:
+                    leased.callback(os.close, lease)
+                for program in (maker, *others):
+                    program.use()
+                    stack.callback(program.release)
+                leased.pop_all()
+            descriptor = make_descriptor(maker.ask, ids, lease)
             stack.pop_all()
         return cls(maker, descriptor, ids, lease=lease, others=others)
 
