@@ -110,6 +110,14 @@ def test_a_document_is_replaced(shared: SharedStore, tmp_path: Path) -> None:
     assert shared.get("logs/a.log") == b"one\ntwo\n"
 
 
+def test_a_folder_whose_drafts_were_removed_is_listed(tmp_path: Path) -> None:
+    """An operator may tidy up: what is complete is named all the same."""
+    shared = open_shared_store(str(tmp_path / "shared"), lambda: None)
+    shared.put("logs/a.log", b"one")
+    (tmp_path / "shared/drafts").rmdir()
+    assert list(shared.names()) == ["logs/a.log"]
+
+
 @pytest.mark.parametrize("name", ["../a", "/a", "a/../b", "a/..", ""])
 def test_names_stay_inside(shared: SharedStore, name: str) -> None:
     """A name that leads out of the store is refused."""

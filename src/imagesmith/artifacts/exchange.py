@@ -47,10 +47,10 @@ class Exchange:
         self.store.put(_document_name(digest), json.dumps({"entries": entries}, sort_keys=True).encode())
         self.store.put(f"names/{name}", digest.encode())
 
-    def _publish(self, digest: str, path_of: Path, cancellation: Cancellation | None) -> None:
+    def _publish(self, digest: str, path: Path, cancellation: Cancellation | None) -> None:
         """A blob that this process has put there once is not put again: blobs are never removed."""
         if digest not in self._published:
-            self.store.put_blob(digest, path_of, cancellation=cancellation)
+            self.store.put_blob(digest, path, cancellation=cancellation)
             if len(self._published) >= _REMEMBERED:
                 self._published.clear()
             self._published.add(digest)
@@ -128,6 +128,6 @@ def _parts(manifest: Manifest, digest: str) -> list[str]:
 
 
 def _read(files: LayoutFiles, work: Path, digest: str) -> bytes:
-    path_of = work / _hex(digest)
-    with (path_of if path_of.exists() else files.path_of(digest)).open("rb") as file:
+    path = work / _hex(digest)
+    with (path if path.exists() else files.path_of(digest)).open("rb") as file:
         return file.read(_LARGEST_MANIFEST)

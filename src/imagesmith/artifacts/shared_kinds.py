@@ -91,7 +91,7 @@ class FolderStore:
         try:
             for parent, folders, files in os.walk(self._folder, onerror=_raise):
                 if Path(parent) == self._folder:
-                    folders.remove(self._drafts.name)
+                    folders[:] = [name for name in folders if name != self._drafts.name]
                 found = (str((Path(parent) / name).relative_to(self._folder)) for name in files)
                 yield from (name for name in found if name.startswith(prefix) and NAME.fullmatch(name))
         except OSError as error:
