@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from imagesmith.artifacts.layout import OciLayout
-from imagesmith.artifacts.plain_images import docker_members
+from imagesmith.artifacts.plain_images import docker_members, layer_moment
 from imagesmith.artifacts.rootfs import Root
 from imagesmith.artifacts.storage import ContainerStorage, StorageError
 from testing.buildah import Buildah, opened_buildah
@@ -146,3 +146,22 @@ def test_triggers_of_dockers_format_outlive_the_layout(
     assert config["Healthcheck"]["Test"] == ["CMD", "true"] and config["Shell"] == ["/bin/bash", "-c"]
     kept = layout.ensure_in_storage(container_storage, artifact.digest)
     assert container_storage.plain_image(kept).triggers == ("RUN one", "ENV A=b")
+
+
+@pytest.mark.parametrize(
+    ("history", "number", "moment"),
+    [
+        ([{"created": "1970-01-01T00:01:40Z"}], 0, 100),
+        ([{"created": "1970-01-01T01:01:40.123456789+01:00"}], 0, 100),
+        ([{"created": "1970-01-01T00:00:07Z", "empty_layer": True}, {"created": "1970-01-01T00:01:40Z"}], 0, 100),
+        ([{"created": "1970-01-01T00:01:40Z"}], 1, None),
+        ([{"comment": "without a time"}], 0, None),
+        ([{"created": "yesterday"}], 0, None),
+        ([{"created": 5}], 0, None),
+        (["text"], 0, None),
+        (None, 0, None),
+    ],
+)
+def test_the_time_of_a_layer_is_that_of_its_entry(history: Any, number: int, moment: int | None) -> None:
+    """Entries without a layer do not count; what cannot be read has no time."""
+    assert layer_moment(json.dumps({"history": history}).encode(), number) == moment

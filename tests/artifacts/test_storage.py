@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -73,6 +74,32 @@ def test_a_commit_without_changes_has_an_entry_of_the_history_and_no_layer(
     config: Any = container_storage.image_config(image)
     assert config["history"][-1]["empty_layer"] and config["config"]["Labels"] == {"tiny": "1", "more": "2"}
     assert config["config"]["Env"] == ["TINY=yes"] and config["config"]["Cmd"] == ["/bin/sh"]
+
+
+def test_a_damaged_blob_with_removed_files_is_written_again(container_storage: ContainerStorage) -> None:
+    """The marks in it have the time of the commit; a layer above it has another."""
+    container_storage.create("below", "scratch")
+    for name in ("file", "folder/old"):
+        path = container_storage.mount("below") / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    container_storage.commit_layers("below")
+    root = container_storage.mount("below")
+    (root / "file").unlink()
+    shutil.rmtree(root / "folder")
+    (root / "folder").mkdir()
+    base = container_storage.commit("below", created=datetime(2026, 1, 2, tzinfo=UTC))
+    container_storage.create("above", base)
+    (container_storage.mount("above") / "more").write_text("x")
+    image = container_storage.commit("above", created=datetime(2026, 1, 3, tzinfo=UTC))
+    for name in ("below", "above"):
+        container_storage.remove(name)
+    for layer in container_storage.layer_blobs(image):
+        blob = container_storage.layer_blob(image, layer)
+        whole = blob.read_bytes()
+        blob.unlink()
+        blob.write_bytes(whole[:-1])
+        assert container_storage.layer_blob(image, layer).read_bytes() == whole
 
 
 def test_nothing_of_the_users_own_configuration_is_used(container_storage: ContainerStorage) -> None:

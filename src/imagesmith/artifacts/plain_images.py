@@ -140,6 +140,16 @@ def parent_history(document: Mapping[str, Any], created: str) -> list[dict[str, 
     return [{"created": document.get("created") or created, "comment": _UNKNOWN}] * layers
 
 
+def layer_moment(config: bytes, number: int) -> int | None:
+    """The time of a layer, lowest first from 0, in seconds of the epoch; None if the history has none."""
+    try:
+        history = json.loads(config)["history"]
+        entry = [entry for entry in history if not entry.get("empty_layer")][number]
+        return int(datetime.fromisoformat(entry["created"]).timestamp())
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
 def _inner(document: Mapping[str, Any]) -> dict[str, Any]:
     found = _member(document, "config") or {}
     if not isinstance(found, dict):

@@ -33,6 +33,7 @@ from imagesmith.artifacts.plain_images import (
     OddConfiguration,
     PlainImage,
     committed_config,
+    layer_moment,
     layers_of,
     triggers_of,
     without_triggers,
@@ -296,7 +297,12 @@ class ContainerStorage:
         if fault:
             layers = self.layer_blobs(image_id)
             with reported(f"reading the layer {layer.digest}"), self._store.lease(layers):
-                if not self._store.restore_blob(layers[: layers.index(layer) + 1], cancellation=cancellation):
+                number = layers.index(layer)
+                made = (
+                    self._store.restore_blob(layers[: number + 1], latest=latest, cancellation=cancellation)
+                    for latest in dict.fromkeys((None, layer_moment(self._store.config(image_id), number)))
+                )
+                if not any(made):
                     raise StorageError(f"the layer {layer.digest} of image {image_id} {fault}: {blob}")
         return blob
 

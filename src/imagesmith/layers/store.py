@@ -171,10 +171,13 @@ class LayerStore:
             share_file(source, folder / "blob")
             (folder / "blob").rename(self.blob(digest))
 
-    def restore_blob(self, layers: Sequence[LayerBlob], *, cancellation: Cancellation | None = None) -> bool:
+    def restore_blob(
+        self, layers: Sequence[LayerBlob], *, latest: int | None = None, cancellation: Cancellation | None = None
+    ) -> bool:
         """Write the blob of the last of these layers again from its folder; returns False, and changes nothing, if
         it is not unpacked or other bytes come of it, as of layers that other tools have made.
 
+        `latest`: that of its commit, in seconds, which is the time of the marks in it: its folder has none of it.
         The caller holds a lease on the layers. Raises Cancelled.
         """
         *lowers, key = layer_keys(layers)
@@ -184,7 +187,7 @@ class LayerStore:
         with self.draft() as draft:
             with (draft / "blob").open("xb") as file:
                 made = self.calls.pack(
-                    self._layers / _hex(key) / "diff", file, lowers=folders, settings=WriterSettings(),
+                    self._layers / _hex(key) / "diff", file, lowers=folders, settings=WriterSettings(latest=latest),
                     cancellation=cancellation,
                 )  # fmt: skip
             if made.digest != layers[-1].digest:
