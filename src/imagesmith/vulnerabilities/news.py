@@ -197,7 +197,7 @@ def _unsettled(
     left: dict[str, Mapping[str, _Affecting]] = {}
     for arn, items in new.items():
         known = verdicts.of(arn)
-        left[arn] = {id: item for id, item in items.items() if not is_settled(known, id, item)}
+        left[arn] = {id: item for id, item in items.items() if not is_settled(known, id, item)} if known else items
     return left
 
 
