@@ -123,7 +123,7 @@ def test_the_base_of_an_image_is_its_parent(forge: Forge, open_registry: Running
     assert manifest["annotations"] == {
         "org.opencontainers.image.base.name": first,
         "org.opencontainers.image.base.digest": image_digest(f"docker://{first}"),
-        "org.opencontainers.image.created": image_config(uris(image)[0])["created"],
+        "org.opencontainers.image.created": image_config(f"docker://{uris(image)[0]}")["created"],
     }
 
 
