@@ -91,12 +91,49 @@ def test_the_same_bytes_are_revoked_with_an_image(database: Database) -> None:
         assert revocation_of(tx, image_arn("base", 2)) is not None
 
 
-def test_a_deleted_image_leaves_the_ancestry(database: Database) -> None:
-    """Its children keep its digest, and have no parent in the store."""
+@pytest.mark.parametrize("deleted", ["base", "middle", "app"])
+@pytest.mark.parametrize("first", ["revoked", "deleted"])
+def test_a_deleted_image_keeps_its_place(database: Database, deleted: str, first: str) -> None:
+    """Its bytes are in its children and in registries: a revocation holds with it and without it."""
     family(database)
     with database.write(SCOPE) as tx:
-        queries.delete(tx, image_arn("middle"))
-        assert names(ancestry.ancestors(tx, image_arn("app"))) == ["app"]
+        if first == "deleted":
+            queries.delete(tx, image_arn(deleted))
+        put_revocation(tx, Revocation(image_arn("base"), "leaked key", "ann", NOW))
+        queries.delete(tx, image_arn(deleted))
+        for name in ("base", "middle", "app"):
+            found = revocation_of(tx, image_arn(name))
+            assert found is not None and found == revocation_of_digest(tx, digest_of(name))
+        assert names(ancestry.ancestors(tx, image_arn("app"))) == ["app", "middle", "base"]
+        assert revocation_of(tx, image_arn("other")) is None
+        assert remove_revocation(tx, image_arn("base")) and revocation_of(tx, image_arn("app")) is None
+
+
+@pytest.mark.parametrize("named", ["arn", "digest"])
+@pytest.mark.parametrize("revoked", [("base", 1), ("middle", 1), ("middle", 2), ("mother", 1)])
+def test_every_image_of_the_same_bytes_is_followed(
+    database: Database, revoked: tuple[str, int], named: str
+) -> None:
+    """Two builds of one digest were built on different parents: either may be what a child was built on."""
+    family(database)
+    put_image(database, "mother", None)
+    put_image(database, "middle", None, build=2)
+    put_image(database, "child", None, parent=image_arn("middle", 2) if named == "arn" else "registry.example/m:2",
+              parent_digest=digest_of("middle"))  # fmt: skip
+    with database.write(SCOPE) as tx:
+        twin = Lineage(
+            image_arn=image_arn("middle", 2), digest=digest_of("middle"), parent=image_arn("mother"),
+            parent_digest=digest_of("mother"),
+        )  # fmt: skip
+        ancestry.put_lineages(tx, [twin])
+        put_revocation(tx, Revocation(image_arn(*revoked), "r", "a", NOW))
+        below = ["middle", "middle", "app", "child"]
+        for arn in (image_arn("middle"), image_arn("middle", 2), image_arn("app"), image_arn("child")):
+            assert revocation_of(tx, arn) is not None
+        held = [arn.split("/")[1] for level in ancestry.holders(tx, image_arn(*revoked)) for arn in level]
+        assert held == (below if revoked[0] == "middle" else [revoked[0], *below])
+        for name in {"base", "mother", "other"} - {revoked[0]}:
+            assert revocation_of(tx, image_arn(name)) is None
 
 
 def test_the_commands_show_and_change_it(store: Database, call: Call) -> None:
@@ -122,6 +159,28 @@ def test_the_commands_show_and_change_it(store: Database, call: Call) -> None:
     assert "not revoked any more" in call("image", "unrevoke", "base").output
     with pytest.raises(CommandFailed, match="is not revoked"):
         call("image", "unrevoke", "base")
+
+
+def test_a_deleted_image_is_marked_and_named_by_its_arn(store: Database, call: Call) -> None:
+    """It can still be shown, withdrawn and revoked again; its name leads to nothing."""
+    family(store)
+    base = image_arn("base")
+    call("image", "revoke", "base", "--reason", "leaked key")
+    with store.write(SCOPE) as tx:
+        queries.delete(tx, base)
+    assert call("image", "ancestry", "middle").output.splitlines()[:4] == [
+        "debian:12",
+        f"  {base}  deleted  REVOKED",
+        f"    {image_arn('middle')}  <--  REVOKED",
+        f"      {image_arn('app')}  REVOKED",
+    ]
+    (parent,) = json.loads(call("image", "ancestry", "middle", "--json").output)["parents"]
+    assert (parent["arn"], parent["deleted"]) == (base, True)
+    with pytest.raises(CommandFailed, match="there is no image base"):
+        call("image", "unrevoke", "base")
+    assert "not revoked any more" in call("image", "unrevoke", base).output
+    again = call("image", "revoke", base, "--reason", "after all").output.splitlines()
+    assert again[1] == f"  {base}  deleted" and "registry.example/app:1.0.0-1" in again[-1]
 
 
 @pytest.mark.parametrize("reference", ["none", "base/2.0.0", "base/1.0.0/9", "", "/", "arn:x", "arn:aws:s3:::x"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,16 @@ from imagesmith.store import queries
 from imagesmith.store.records import Record
 from imagesmith.store.revocations import (
     Revocation,
+    own_revocation,
     put_revocation,
     remove_revocation,
     revocation_of,
 )
+from imagesmith.values.chunks import in_chunks
 from imagesmith.vulnerabilities.answers import outputs_of
 
 _LONGEST = 1000
+_MOST_VALUES = 500
 
 
 @click.command()
@@ -41,31 +45,16 @@ def ancestry(image: str, data_dir: Path, as_json: bool) -> None:
     IMAGE is an ARN, NAME (newest build), NAME/1.0.0 or NAME/1.0.0/3.
     Example:  imagesmith image ancestry web/1.0.0/1 --data-dir ./data
 
-    Parents are found by ARN, and by digest where a recipe names a registry. Reads the store, so no server needs to
-    run.
+    Parents are found by ARN, and by digest where a recipe names a registry; deleted images are marked. Reads the
+    store, so no server needs to run.
     """
     settings = settings_of(data_dir)
     with opened_store(settings) as tx:
-        record = stored_image(tx, settings, image)
-        above = lineage.ancestors(tx, record.arn)
-        below = lineage.descendants(tx, record.arn)
-        revoked = {
-            item.image_arn: found.sentence(item.image_arn)
-            for item in (*above, *(child for _, child in below))
-            if (found := revocation_of(tx, item.image_arn)) is not None
-        }
-    base = above[-1].parent if above else ""
-    shown = {
-        "image": record.arn,
-        "parents": [_shown(item, revoked) for item in above[1:]],
-        "base": {"reference": base, "digest": above[-1].parent_digest if above else ""},
-        "children": [{**_shown(item, revoked), "generation": number} for number, item in below],
-        "revoked": revoked.get(record.arn, ""),
-    }
+        family = _family(tx, _image_arn(tx, settings, image))
     if as_json:
-        print_json(shown)
-        return
-    echo("\n".join(_tree(record, above, below, revoked, base)))
+        print_json(family.to_json())
+    else:
+        echo("\n".join(family.lines()))
 
 
 @click.command()
@@ -77,7 +66,7 @@ def revoke(image: str, reason: str, data_dir: Path, as_json: bool) -> None:
     """Revoke an image and everything that is built on it: no run and no distribution may use them.
 
     \b
-    IMAGE is an ARN, NAME (newest build), NAME/1.0.0 or NAME/1.0.0/3.
+    IMAGE is an ARN, NAME (newest build), NAME/1.0.0 or NAME/1.0.0/3; one that was deleted by its ARN.
     Example:  imagesmith image revoke base/1.0.0/4 --reason 'leaked key in /etc/ssl' --data-dir ./data
 
     Lists what holds the image and its children. Nothing is removed there: that is yours to decide.
@@ -86,17 +75,18 @@ def revoke(image: str, reason: str, data_dir: Path, as_json: bool) -> None:
         raise click.BadParameter(f"a reason has 1 to {_LONGEST} printable characters", param_hint="--reason")
     settings = settings_of(data_dir)
     with changed_store(settings) as tx:
-        record = stored_image(tx, settings, image)
-        put_revocation(tx, Revocation(record.arn, reason, _author(), datetime.now(UTC)))
-        held = _held(
-            tx, settings, [record.arn, *(item.image_arn for _, item in lineage.descendants(tx, record.arn))]
-        )
+        arn = _image_arn(tx, settings, image)
+        put_revocation(tx, Revocation(arn, reason, _author(), datetime.now(UTC)))
+        others = (other for level in lineage.holders(tx, arn) for other in level if other != arn)
+        held = _held(tx, settings, [arn, *others])
     if as_json:
-        print_json({"revoked": record.arn, "reason": reason, "images": held})
+        print_json({"revoked": arn, "reason": reason, "images": held})
         return
-    echo(f"{record.arn} is revoked; images that are built on it: {len(held) - 1}")
+    echo(f"{arn} is revoked; images of the same bytes or built on it: {len(held) - 1}")
     for item in held:
-        echo(f"  {item['arn']}{''.join(f'{chr(10)}    on {location}' for location in item['locations'])}")
+        echo(f"  {item['arn']}{'  deleted' if item['deleted'] else ''}")
+        for location in item["locations"]:
+            echo(f"    on {location}")
 
 
 @click.command()
@@ -106,20 +96,26 @@ def unrevoke(image: str, data_dir: Path) -> None:
     """Withdraw the revocation of an image; its children may be used again too.
 
     \b
+    IMAGE is an ARN, NAME (newest build), NAME/1.0.0 or NAME/1.0.0/3; one that was deleted by its ARN.
     Example:  imagesmith image unrevoke base/1.0.0/4 --data-dir ./data
     """
     settings = settings_of(data_dir)
     with changed_store(settings) as tx:
-        record = stored_image(tx, settings, image)
-        inherited = revocation_of(tx, record.arn)
-        if not remove_revocation(tx, record.arn):
+        arn = _image_arn(tx, settings, image)
+        inherited = revocation_of(tx, arn)
+        if not remove_revocation(tx, arn):
             if inherited is not None:
-                raise CommandFailed(
-                    inherited.sentence(record.arn), f"imagesmith image unrevoke {inherited.image_arn}"
-                )
-            raise CommandFailed(f"{record.arn} is not revoked")
-        left = revocation_of(tx, record.arn)
-    echo(f"{record.arn} is not revoked any more" if left is None else left.sentence(record.arn))
+                raise CommandFailed(inherited.sentence(arn), f"imagesmith image unrevoke {inherited.image_arn}")
+            raise CommandFailed(f"{arn} is not revoked")
+        left = revocation_of(tx, arn)
+    echo(f"{arn} is not revoked any more" if left is None else left.sentence(arn))
+
+
+def _image_arn(tx: Connection, settings: Settings, reference: str) -> str:
+    """The build of a reference, also one that was deleted, by its whole ARN. Raises CommandFailed."""
+    if lineage.lineages(tx, [reference]) or own_revocation(tx, reference) is not None:
+        return reference
+    return stored_image(tx, settings, reference).arn
 
 
 def _author() -> str:
@@ -130,11 +126,22 @@ def _author() -> str:
 
 def _held(tx: Connection, settings: Settings, arns: Sequence[str]) -> list[Mapping[str, Any]]:
     """Where images are: their outputs, and for AMIs the host of their Region."""
-    records = queries.get_many(tx, arns)
+    records = _stored(tx, arns)
     return [
-        {"arn": arn, "locations": list(_locations(settings, records[arn])) if arn in records else []}
+        {
+            "arn": arn, "deleted": arn not in records,
+            "locations": list(_locations(settings, records[arn])) if arn in records else [],
+        }
         for arn in arns
-    ]
+    ]  # fmt: skip
+
+
+def _stored(tx: Connection, arns: Sequence[str]) -> Mapping[str, Record]:
+    """The images that were not deleted."""
+    found: dict[str, Record] = {}
+    for chunk in in_chunks(arns, _MOST_VALUES):
+        found.update(queries.get_many(tx, chunk))
+    return found
 
 
 def _locations(settings: Settings, record: Record) -> Iterator[str]:
@@ -146,33 +153,66 @@ def _locations(settings: Settings, record: Record) -> Iterator[str]:
             yield f"{host.address}:{host.directory.rstrip('/')}/{name}"
 
 
-def _shown(item: lineage.Lineage, revoked: Mapping[str, str]) -> Mapping[str, str]:
-    return {"arn": item.image_arn, "digest": item.digest, "revoked": revoked.get(item.image_arn, "")}
+@dataclass(frozen=True)
+class _Family:
+    """What an image is built on, nearest first and with itself, and what is built on it, by generations."""
+
+    arn: str
+    above: Sequence[lineage.Lineage]
+    below: Sequence[tuple[int, lineage.Lineage]]
+    stored: Set[str]
+    """Those of them that were not deleted."""
+    revoked: Mapping[str, str]
+    """Image -> the sentence of the revocation that holds for it."""
+
+    @property
+    def base(self) -> str:
+        return self.above[-1].parent if self.above else ""
+
+    def to_json(self) -> Mapping[str, Any]:
+        digest = self.above[-1].parent_digest if self.above else ""
+        return {
+            "image": self.arn,
+            "parents": [self._shown(item) for item in self.above[1:]],
+            "base": {"reference": self.base, "digest": digest},
+            "children": [{**self._shown(item), "generation": number} for number, item in self.below],
+            "revoked": self.revoked.get(self.arn, ""),
+        }
+
+    def _shown(self, item: lineage.Lineage) -> Mapping[str, str | bool]:
+        return {
+            "arn": item.image_arn, "digest": item.digest, "deleted": item.image_arn not in self.stored,
+            "revoked": self.revoked.get(item.image_arn, ""),
+        }  # fmt: skip
+
+    def lines(self) -> Iterator[str]:
+        """The base first, each child below its parent; last why the image is revoked."""
+        depth = 0
+        if self.base:
+            yield self.base
+            depth = 1
+        parents = [item.image_arn for item in reversed(self.above)] or [self.arn]
+        for number, arn in enumerate(parents, depth):
+            yield self._line(number, arn)
+        for generation, item in self.below:
+            yield self._line(depth + len(parents) - 1 + generation, item.image_arn)
+        if self.arn in self.revoked:
+            yield self.revoked[self.arn]
+
+    def _line(self, depth: int, arn: str) -> str:
+        alone = len(self.above) + len(self.below) <= 1
+        marks = (
+            ("  <--", arn == self.arn and not alone),
+            ("  deleted", arn not in self.stored),
+            ("  REVOKED", arn in self.revoked),
+        )
+        return f"{'  ' * depth}{arn}{''.join(mark for mark, holds in marks if holds)}"
 
 
-def _tree(
-    record: Record,
-    above: Sequence[lineage.Lineage],
-    below: Sequence[tuple[int, lineage.Lineage]],
-    revoked: Mapping[str, str],
-    base: str,
-) -> Iterator[str]:
-    """The base first, each child below its parent."""
-
-    def line(depth: int, text: str) -> str:
-        why = "  REVOKED" if text in revoked else ""
-        return f"{'  ' * depth}{text}{'  <--' if text == record.arn and len(above) + len(below) > 1 else ''}{why}"
-
-    depth = 0
-    if base:
-        yield line(0, base)
-        depth = 1
-    for item in reversed(above):
-        yield line(depth, item.image_arn)
-        depth += 1
-    for generation, item in below:
-        yield line(depth - 1 + generation, item.image_arn)
-    if not above:
-        yield record.arn
-    if record.arn in revoked:
-        yield revoked[record.arn]
+def _family(tx: Connection, arn: str) -> _Family:
+    above, below = lineage.ancestors(tx, arn), lineage.descendants(tx, arn)
+    arns = [arn, *(item.image_arn for item in above), *(item.image_arn for _, item in below)]
+    revoked = {
+        known: found.sentence(known) for known in arns if (found := revocation_of(tx, known)) is not None
+    }  # fmt: skip
+    return _Family(arn, above, below, _stored(tx, arns).keys(), revoked)

@@ -1,11 +1,12 @@
 """What images are built on: their parents up to the base, and their children.
 
 A parent is known by its ARN, or by its digest where a recipe names a registry: both lead to the same image.
+The row of an image stays when the image is deleted: what was built on it still holds its bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -53,10 +54,6 @@ def set_digests(tx: Connection, image_arn: str, *, digest: str, parent_digest: s
     _SET_DIGESTS.run(tx, {"changed": image_arn, "digest": digest, "parent_digest": parent_digest})
 
 
-def forget_lineage(tx: Connection, image_arn: str) -> None:
-    tx.execute(sa.delete(ancestry).where(ancestry.c.image_arn == image_arn))
-
-
 def lineages(tx: Connection, arns: Iterable[str]) -> dict[str, Lineage]:
     """The lineages of those images that are stored."""
     return {item.image_arn: item for item in _select(tx, ancestry.c.image_arn, arns)}
@@ -85,6 +82,54 @@ def ancestors(tx: Connection, image_arn: str) -> list[Lineage]:
         found[current.image_arn] = current
         current = parent_of(tx, current)
     return list(found.values())
+
+
+def sources(tx: Connection, image_arn: str) -> Iterator[list[str]]:
+    """The images whose bytes an image may hold, nearest first, each once: those of its own digest, what any of them
+    was built on, and so on.
+
+    Of several images of a digest each counts: it is not known which of them was taken, and their parents differ.
+    """
+    level = _of_same_bytes(tx, lineages(tx, [image_arn]))
+    yield from _generations(level, lambda items: _of_same_bytes(tx, _direct_parents(tx, items)))
+
+
+def holders(tx: Connection, image_arn: str) -> Iterator[list[str]]:
+    """The images that may hold the bytes of an image, as sources() of theirs: nearest first, each once."""
+    level = _of_same_bytes(tx, lineages(tx, [image_arn]))
+    yield from _generations(level, lambda items: _of_same_bytes(tx, _direct_children(tx, items)))
+
+
+_Items = Mapping[str, Lineage]
+"""Images by their ARNs."""
+
+
+def _generations(level: _Items, following: Callable[[_Items], _Items]) -> Iterator[list[str]]:
+    seen: set[str] = set()
+    for _ in range(MOST_GENERATIONS):
+        level = {arn: item for arn, item in level.items() if arn not in seen}
+        if not level:
+            break
+        seen |= set(level)
+        yield sorted(level)
+        level = following(level)
+
+
+def _of_same_bytes(tx: Connection, items: _Items) -> _Items:
+    same = _select(tx, ancestry.c.digest, {item.digest for item in items.values()} - {""})
+    return {**items, **{item.image_arn: item for item in same}}
+
+
+def _direct_parents(tx: Connection, items: _Items) -> _Items:
+    by_arn = _select(tx, ancestry.c.image_arn, {item.parent for item in items.values()} - {""})
+    by_digest = _select(tx, ancestry.c.digest, {item.parent_digest for item in items.values()} - {""})
+    return {item.image_arn: item for item in (*by_arn, *by_digest)}
+
+
+def _direct_children(tx: Connection, items: _Items) -> _Items:
+    by_arn = _select(tx, ancestry.c.parent, items)
+    by_digest = _select(tx, ancestry.c.parent_digest, {item.digest for item in items.values()} - {""})
+    return {item.image_arn: item for item in (*by_arn, *by_digest)}
 
 
 def children(tx: Connection, parents: Sequence[Lineage]) -> list[Lineage]:

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import IntegrityError
 
-from imagesmith.store.ancestry import forget_lineage
 from imagesmith.store.internal_members import InternalMembers, without_internal_members
 from imagesmith.store.inventories import forget_inventory
 from imagesmith.store.prepared import Prepared
@@ -147,12 +146,14 @@ def replace_documents(tx: Connection, changed: Sequence[Record]) -> None:
 
 
 def delete(tx: Connection, arn: str) -> None:
-    """Remove a resource, its links, its plan, its inventory, its place in the ancestry and its policy."""
+    """Remove a resource, its links, its plan, its inventory and its policy.
+
+    The place of an image in the ancestry stays: a revocation holds for what was built on it, also without it.
+    """
     tx.execute(sa.delete(resources).where(resources.c.arn == arn))
     tx.execute(sa.delete(links).where(links.c.from_arn == arn))
     tx.execute(sa.delete(builds).where(builds.c.image_arn == arn))
     forget_inventory(tx, arn)
-    forget_lineage(tx, arn)
     tx.execute(sa.delete(resource_policies).where(resource_policies.c.arn == arn))
 
 

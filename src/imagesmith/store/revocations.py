@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from imagesmith.store.ancestry import ancestors, images_of_digest
+from imagesmith.store.ancestry import images_of_digest, sources
 from imagesmith.store.ancestry_tables import revocations
 from imagesmith.store.records import from_microseconds, microseconds
 from imagesmith.store.upsert import for_dialect, upserts
+from imagesmith.values.chunks import in_chunks
 
 _PUT = upserts(revocations)
+_MOST_VALUES = 500
 
 
 @dataclass(frozen=True)
@@ -42,21 +45,19 @@ def remove_revocation(tx: Connection, image_arn: str) -> bool:
 
 
 def own_revocation(tx: Connection, image_arn: str) -> Revocation | None:
-    row = tx.execute(sa.select(revocations).where(revocations.c.image_arn == image_arn)).first()
-    if row is None:
-        return None
-    return Revocation(row.image_arn, row.reason, row.author, from_microseconds(row.revoked))
+    return _first(tx, [image_arn])
 
 
 def revocation_of(tx: Connection, image_arn: str) -> Revocation | None:
-    """The revocation that holds for an image: its own, that of the same bytes, or that of the nearest parent."""
+    """The revocation that holds for an image: its own, that of the same bytes, or that of the nearest parent.
+
+    A deleted image still revokes what holds its bytes.
+    """
     if tx.scalar(sa.select(sa.func.count()).select_from(revocations)) == 0:
         return None
     found = own_revocation(tx, image_arn)
-    for item in () if found is not None else ancestors(tx, image_arn):
-        same = images_of_digest(tx, item.digest) if item.digest else []
-        for arn in (item.image_arn, *same):
-            found = found or own_revocation(tx, arn)
+    for arns in () if found is not None else sources(tx, image_arn):
+        found = _first(tx, arns)
         if found is not None:
             break
     return found
@@ -64,8 +65,15 @@ def revocation_of(tx: Connection, image_arn: str) -> Revocation | None:
 
 def revocation_of_digest(tx: Connection, digest: str) -> Revocation | None:
     """The revocation that holds for an artifact, by its digest alone: a registry names no image."""
-    for arn in images_of_digest(tx, digest) if digest else ():
-        found = revocation_of(tx, arn)
-        if found is not None:
-            return found
+    same = images_of_digest(tx, digest) if digest else []
+    # any of them leads to all others
+    return revocation_of(tx, same[0]) if same else None
+
+
+def _first(tx: Connection, arns: Sequence[str]) -> Revocation | None:
+    for chunk in in_chunks(arns, _MOST_VALUES):
+        wanted = sa.select(revocations).where(revocations.c.image_arn.in_(chunk))
+        row = tx.execute(wanted.order_by(revocations.c.image_arn).limit(1)).first()
+        if row is not None:
+            return Revocation(row.image_arn, row.reason, row.author, from_microseconds(row.revoked))
     return None

@@ -143,7 +143,11 @@ def _children(tx: Connection, known: Mapping[str, Lineage]) -> dict[str, tuple[s
     """Image -> the images that are built directly on it."""
     below: dict[str, list[str]] = {}
     by_digest = {item.digest: arn for arn, item in sorted(known.items(), reverse=True) if item.digest}
-    for child in ancestry.children(tx, list(known.values())):
+    children = ancestry.children(tx, list(known.values()))
+    stored = _records(tx, [child.image_arn for child in children])
+    for child in children:
+        if child.image_arn not in stored:
+            continue
         parent = child.parent if child.parent in known else by_digest.get(child.parent_digest, "")
         if parent:
             below.setdefault(parent, []).append(child.image_arn)
