@@ -13,14 +13,22 @@ from collections.abc import Iterator, Sequence
 from imagesmith.artifacts.referrers import Document, attach
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.work import Work
-from imagesmith.inspection.evidence import Approval, CheckedStep, Content, approvals, result_of_tests
+from imagesmith.inspection.evidence import (
+    Approval,
+    CheckedStep,
+    Content,
+    approvals,
+    result_of_tests,
+    vulnerabilities,
+)
 from imagesmith.inspection.provenance import IMAGE_ANNOTATION, beside_disk
+from imagesmith.inspection.scanning.scanner import ScanReport
 from imagesmith.inspection.signing import ENVELOPE_TYPE, SigningError, SigningKey
 from imagesmith.inspection.statements import Predicate, statement_bytes, subject
 from imagesmith.store import executions
 from imagesmith.store.executions import StepExecution, WorkflowExecution
 from imagesmith.store.step_state import WaitAction
-from imagesmith.values.names import canonical_json
+from imagesmith.values.names import canonical_json, iso_instant
 from imagesmith.values.states import ExecutionStatus, StepStatus
 
 _Run = tuple[WorkflowExecution, Sequence[StepExecution]]
@@ -43,6 +51,14 @@ def keep_statement(work: Work, digest: str, predicate: Predicate, content: Conte
         attach(context.layout, digest, Document(predicate.kind, ENVELOPE_TYPE, envelope, annotations))
     else:
         context.disks.attach(digest, beside_disk(predicate, plan.image_arn), envelope)
+
+
+def keep_scan(work: Work, digest: str, report: ScanReport, started: str) -> None:
+    """Attest a completed scan that began at `started`, in ISO 8601. Raises StepFailed."""
+    context = work.worker_context
+    finished, scanner = iso_instant(context.clock()), context.settings.advisories.scanner
+    content = vulnerabilities(scanner, report, image=work.plan.image_arn, started=started, finished=finished)
+    keep_statement(work, digest, Predicate.VULNERABILITIES, content)
 
 
 def keep_evidence(work: Work, digest: str) -> None:

@@ -22,14 +22,13 @@ from imagesmith.artifacts.disks import DiskError
 from imagesmith.artifacts.layout import ImageArtifact
 from imagesmith.artifacts.referrers import Document, attach
 from imagesmith.build_logs.logs import BuildLog
-from imagesmith.builds.evidence import keep_statement
+from imagesmith.builds.evidence import keep_scan
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.work import Work
 from imagesmith.builds.worker_context import WorkerContext, instance_name
 from imagesmith.distribution.destinations.registry import push_built_image
 from imagesmith.distribution.push_request import PushFailed
 from imagesmith.inspection import provenance
-from imagesmith.inspection.evidence import vulnerabilities
 from imagesmith.inspection.inventory import Inventory, is_read
 from imagesmith.inspection.inventory_calls import inventory_of_folder, inventory_of_mount
 from imagesmith.inspection.packages import OsRelease
@@ -164,9 +163,10 @@ def scan(work: Work, wanted: PlannedScan, digest: str) -> ScanReport:
             worker_context.inspections.put_findings(
                 plan.image_arn, [finding.to_json() for finding in report.findings]
             )
+        keep_scan(work, digest, report, started)
     except ScanTimedOut as error:
         raise _record_failure(work, ScanStatus.TIMED_OUT, str(error)) from error
-    except (ScanFailed, PushFailed) as error:
+    except (ScanFailed, PushFailed, StepFailed) as error:
         raise _record_failure(work, ScanStatus.FAILED, str(error)) from error
     except Exception as error:
         if is_outage(error):
@@ -176,11 +176,6 @@ def scan(work: Work, wanted: PlannedScan, digest: str) -> ScanReport:
         ) from error
     for note in report.notes:
         log.line("scan", note)
-    finished, scanner = iso_instant(worker_context.clock()), worker_context.settings.advisories.scanner
-    keep_statement(
-        work, digest, Predicate.VULNERABILITIES,
-        vulnerabilities(scanner, report, image=plan.image_arn, started=started, finished=finished),
-    )  # fmt: skip
     worker_context.inspections.set_scan_state(plan.image_arn, ScanStatus.COMPLETED)
     log.line("scan", f"COMPLETED: {format_counts(report)}")
     return report
