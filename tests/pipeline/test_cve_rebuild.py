@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from testing.pipeline_support import Forge, RunningServer, uris
+from testing.pipeline_support import HOLD, TEMPLATE, Forge, RunningServer, held, release, uris
+from testing.refusals import refused
 from testing.vulnerable import debian, feed
 
 pytestmark = pytest.mark.tool
@@ -43,15 +44,40 @@ def test_a_registry_tag_of_a_revoked_image_is_no_parent(forge: Forge, server: Ru
     """The recipe names no image: the digest of what was pulled does; nothing of the build is started."""
     parent = forge.build(forge.recipe(forge.component(build="echo base > /base")))
     (uri,) = uris(parent)
-    recipe = forge.recipe(forge.component(build="echo app > /app"), parentImage=uri)
+    early = TEMPLATE.replace("{{{ imagebuilder:components }}}", "RUN echo early\n{{{ imagebuilder:components }}}")
+    recipe = forge.recipe(
+        forge.component(build="echo app > /app"), parentImage=uri, dockerfileTemplateData=early
+    )  # fmt: skip
     below = forge.build(recipe)
+    assert "RUN echo early" in server.log(below["arn"])
     tree = json.loads(server.command("image", "ancestry", below["arn"], "--json"))
     assert [item["arn"] for item in tree["parents"]] == [parent["arn"]]
     answer = json.loads(server.command("image", "revoke", parent["arn"], "--reason", "leaked key", "--json"))
     assert [item["arn"] for item in answer["images"]] == [parent["arn"], below["arn"]]
     assert uri in answer["images"][0]["locations"]
-    refused = forge.build(recipe, "FAILED")
-    assert f"{parent['arn']} is revoked: leaked key" in refused["state"]["reason"]
-    assert "echo app" not in server.log(refused["arn"])
+    failed = forge.build(recipe, "FAILED")
+    assert f"{parent['arn']} is revoked: leaked key" in failed["state"]["reason"]
+    assert "echo app" not in server.log(failed["arn"]) and "echo early" not in server.log(failed["arn"])
     server.command("image", "unrevoke", parent["arn"])
     forge.build(recipe)
+
+
+def test_an_image_that_is_revoked_during_its_run_is_not_delivered(forge: Forge, server: RunningServer) -> None:
+    """Nor by a retry, nor after the image was deleted that it is built on; afterwards the retry goes through."""
+    parent = forge.build(forge.recipe(forge.component(build="echo base > /base")))
+    component = forge.component(build="echo app > /app", test=HOLD.format(name="revoked"))
+    arn = forge.start(forge.recipe(component, parentImage=uris(parent)[0]))
+    held("revoked")
+    server.command("image", "revoke", parent["arn"], "--reason", "leaked key")
+    forge.client.delete_image(imageBuildVersionArn=parent["arn"])
+    release("revoked")
+    image = forge.finished(arn, "FAILED")
+    why = f"{arn} is revoked with {parent['arn']}, which it is built on: leaked key"
+    assert why in image["state"]["reason"] and image["state"]["failureContext"]["imageStatus"] == "DISTRIBUTING"
+    assert not image.get("outputResources", {}).get("containers")
+    with refused("InvalidRequestException") as refusal:
+        forge.client.retry_image(imageBuildVersionArn=arn)
+    assert why in refusal.message
+    server.command("image", "unrevoke", parent["arn"])
+    forge.client.retry_image(imageBuildVersionArn=arn)
+    assert uris(forge.finished(arn)) != []

@@ -26,6 +26,7 @@ from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.image_annotations import image_annotations
 from imagesmith.builds.managed_parent import configured_source
 from imagesmith.builds.reproducible import layer_rules
+from imagesmith.builds.revoked_images import refuse_revoked_parent
 from imagesmith.builds.work import Work
 from imagesmith.builds.worker_context import instance_name
 from imagesmith.dockerfile_builds.build import DockerfileBuild
@@ -59,6 +60,7 @@ def starting_image(work: Work) -> Start:
     reproducible.begin(work)
     with work.timed("parent"):
         parent = find_parent(work)
+        refuse_revoked_parent(work, parent.digest)
         try:
             plain = work.worker_context.storage.plain_image(parent.image_id)
         except StorageError as error:
@@ -115,6 +117,7 @@ def adopt_parent(work: Work) -> str:
         # our own image need not be in the storage if nothing is read from it
         known = plan.parent.digest if plan.parent.kind == "image" and not plan.collect_metadata else ""
         parent = Parent("", plan.parent.reference, known) if known else find_parent(work)
+    refuse_revoked_parent(work, parent.digest)
     try:
         layout.make_whole(parent.digest, work.worker_context.storage, cancellation=work.cancellation)
         artifact = layout.read(parent.digest)

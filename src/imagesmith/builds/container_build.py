@@ -21,6 +21,7 @@ from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.instances import InstanceGone
 from imagesmith.builds.kind import Finish
 from imagesmith.builds.reproducible import layer_rules
+from imagesmith.builds.revoked_images import refuse_revoked
 from imagesmith.builds.steps.context import Action, Outcome, StepRun
 from imagesmith.builds.steps.instance import launch_instance
 from imagesmith.builds.steps.table import CONTAINER_ACTIONS
@@ -76,6 +77,7 @@ class ContainerBuild:
             yield ScanTarget(inventory, view)
 
     def distribute(self, work: Work, digest: str) -> Sequence[Mapping[str, Any]]:
+        refuse_revoked(work)
         with work.timed("distribute"):
             keep_evidence(work, digest)
             return distribute(work.distribution, digest).containers

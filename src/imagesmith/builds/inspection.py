@@ -24,6 +24,7 @@ from imagesmith.artifacts.referrers import Document, attach
 from imagesmith.build_logs.logs import BuildLog
 from imagesmith.builds.evidence import keep_scan
 from imagesmith.builds.failures import StepFailed
+from imagesmith.builds.revoked_images import refuse_revoked
 from imagesmith.builds.work import Work
 from imagesmith.builds.worker_context import WorkerContext, instance_name
 from imagesmith.distribution.destinations.registry import push_built_image
@@ -270,6 +271,7 @@ def push_for_scan(work: Work, wanted: PlannedScan, digest: str) -> None:
     if registry is None:
         work.log.line("scan", f"no registry is configured for {plan.region}: the image under scan is not pushed")
         return
+    refuse_revoked(work)
     # Images of many recipes share the default repository, so the tag identifies the image.
     tags = wanted.tags or (f"{Arn.parse(plan.image_arn).slug}-{plan.default_tag}",)
     pushed = push_built_image(

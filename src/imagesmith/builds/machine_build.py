@@ -19,6 +19,7 @@ from imagesmith.builds.failures import REFUSED_OUTPUT, StepFailed
 from imagesmith.builds.kind import Finish
 from imagesmith.builds.machine_output import register_disk, require_disk
 from imagesmith.builds.machine_source import ami_source, parent_source
+from imagesmith.builds.revoked_images import refuse_revoked, refuse_revoked_parent
 from imagesmith.builds.steps.context import Action, Outcome, StepRun
 from imagesmith.builds.steps.machine import launch_instance
 from imagesmith.builds.steps.table import MACHINE_ACTIONS
@@ -64,6 +65,7 @@ class MachineBuild:
 
     def adopt_parent(self, work: Work) -> str:
         source = parent_source(work)
+        refuse_revoked_parent(work, source.disk.digest)
         register_disk(work, source.disk, entry=source.entry, more=source.ami_members)
         digest = source.disk.digest
         work.worker_context.outcomes.keep_output(
@@ -93,6 +95,7 @@ class MachineBuild:
         yield ScanTarget(inventory, work.worker_context.disks.folder)
 
     def distribute(self, work: Work, digest: str) -> Sequence[Mapping[str, Any]]:
+        refuse_revoked(work)
         require_disk(work, digest)
         keep_evidence(work, digest)
         distribute_amis(work.distribution)
@@ -116,6 +119,7 @@ def _adopt_output(work: Work, outputs: Mapping[str, Any], *, started: datetime) 
     source = ami_source(work, wanted)
     if wanted != own_id(work.plan):
         # this build did not make the AMI, whichever step names it: the image adopts it (spec/workflows.md 2.4)
+        refuse_revoked_parent(work, source.disk.digest, wanted)
         register_disk(work, source.disk, entry=source.entry, more=source.ami_members)
     parent = work.worker_context.outcomes.get(work.plan.image_arn).parent
     work.worker_context.outcomes.keep_output(

@@ -99,14 +99,19 @@ def planned_image(call: Call, text: str, *, path: str) -> tuple[PlannedParent, R
     if record.status not in (ImageStatus.AVAILABLE, ImageStatus.DEPRECATED):
         noun = "parent image" if path == "parentImage" else "image"
         raise invalid_request(f"The {noun} {record.arn} is {record.status}, so it cannot be built on.")
-    revoked = revocation_of(call.tx, record.arn)
-    if revoked is not None:
-        raise invalid_request(f"{revoked.sentence(record.arn)}. Withdraw it with imagesmith image unrevoke.")
+    refuse_revoked(call, record)
     if record.account == MANAGED_OWNER:
         return PlannedParent("managed", record.arn, source=call.managed.sources[record.slug]), record
     build = stored_builds.get_build(call.tx, record.arn)
     digest = build.outcome.digest if build else ""
     return PlannedParent("image", record.arn, digest), record
+
+
+def refuse_revoked(call: Call, image: Record) -> None:
+    """Raise ApiError for an image that is revoked, by itself or with its parent."""
+    revoked = revocation_of(call.tx, image.arn)
+    if revoked is not None:
+        raise invalid_request(f"{revoked.sentence(image.arn)}. Withdraw it with imagesmith image unrevoke.")
 
 
 def stored_parameter(call: Call, text: str) -> str | None:

@@ -19,6 +19,7 @@ from imagesmith.resources.call import Call, EffectKind
 from imagesmith.resources.errors import ApiError, invalid_request
 from imagesmith.resources.images import KIND as IMAGE
 from imagesmith.resources.resolution import find
+from imagesmith.resources.resolved_runs import refuse_revoked
 from imagesmith.store import amis, executions, stored_builds
 from imagesmith.store.records import Build, Record
 from imagesmith.values.api import ApiRequest, ApiResponse
@@ -35,6 +36,7 @@ def retry(call: Call, request: ApiRequest) -> ApiResponse:
         raise invalid_request(
             f"The image {image.arn} is {image.status}; only a failed or cancelled one is retried."
         )
+    refuse_revoked(call, image)
     build = stored_builds.get_build(call.tx, image.arn)
     if build is None:
         raise invalid_request(f"The image {image.arn} was not built here, so there is no phase to repeat.")

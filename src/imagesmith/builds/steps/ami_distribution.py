@@ -8,6 +8,7 @@ from typing import Any
 from imagesmith.builds.evidence import keep_evidence
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.machine_output import require_disk
+from imagesmith.builds.revoked_images import refuse_revoked
 from imagesmith.builds.steps.context import Outcome, StepRun
 from imagesmith.distribution.ami_post_distribution import integrate
 from imagesmith.distribution.amis import copy_to_regions, require_completed, set_launch_permissions
@@ -15,6 +16,7 @@ from imagesmith.distribution.amis import copy_to_regions, require_completed, set
 
 def distribute_image(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     """Write an entry for every Region and account; a failed entry fails the step, the other entries stay."""
+    refuse_revoked(run)
     require_disk(run, run.output_digest())
     keep_evidence(run, run.output_digest())
     with run.timed("distribute"):
@@ -25,6 +27,7 @@ def distribute_image(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
 
 def modify_attributes(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     """Set launch permissions of the AMIs of a DistributeImage step."""
+    refuse_revoked(run)
     _require_regions(inputs, "attributes")
     results = set_launch_permissions(run.distribution, inputs["distributedImages"], inputs.get("attributes"))
     require_completed(results, "modifiedImages")
@@ -33,6 +36,7 @@ def modify_attributes(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
 
 def apply_configurations(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     """Write launch templates, parameters and exports for the AMIs of a DistributeImage step."""
+    refuse_revoked(run)
     _require_regions(inputs, "configurations")
     results = integrate(run.distribution, inputs["distributedImages"], inputs.get("configurations"))
     return Outcome({"configuredImages": results})

@@ -9,7 +9,6 @@ from imagesmith.artifacts.storage import StorageError
 from imagesmith.builds.container import starting_image
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.instances import Instances
-from imagesmith.builds.revoked_parents import refuse_revoked_parent
 from imagesmith.builds.steps.context import Outcome, StepRun
 from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
@@ -31,7 +30,6 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
         run.log_unused()
         start = starting_image(run)
         image_id = start.image_id
-        refuse_revoked_parent(run, start.built_parent().digest)
         update = BuildUpdate(parent=start.built_parent(), cached={run.step_name: start.cached})
     else:
         image_id = worker_context.layout.ensure_in_storage(

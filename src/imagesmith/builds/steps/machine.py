@@ -16,7 +16,7 @@ from imagesmith.builds.failures import StepFailed, explain
 from imagesmith.builds.inspection import inventory_reported
 from imagesmith.builds.machine_output import register_disk
 from imagesmith.builds.machine_source import Source, ami_source, output_source, parent_source, planned
-from imagesmith.builds.revoked_parents import refuse_revoked_parent
+from imagesmith.builds.revoked_images import refuse_revoked_parent
 from imagesmith.builds.steps import no_boot
 from imagesmith.builds.steps.context import Outcome, StepRun
 from imagesmith.builds.steps.findings import collect_metadata as collect_container_metadata
@@ -53,7 +53,7 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     override = str(inputs.get("imageIdOverride", ""))
     if override:
         source = ami_source(run, override)
-        refuse_revoked_parent(run, source.disk.digest)
+        refuse_revoked_parent(run, source.disk.digest, override)
     elif run.type == "BUILD" or not run.digest:
         with run.timed("parent"):
             source = parent_source(run)

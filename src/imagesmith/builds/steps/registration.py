@@ -13,6 +13,7 @@ from typing import Any, Final
 from imagesmith.artifacts.disks import Disk, DiskError
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.machine_output import register_disk
+from imagesmith.builds.revoked_images import refuse_revoked_parent
 from imagesmith.builds.steps.context import Outcome, StepRun
 from imagesmith.store import amis
 from imagesmith.store.amis import Ami, may_launch
@@ -31,6 +32,7 @@ def register_image(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     mapping = _root_mapping(run, inputs)
     ebs = mapping["Ebs"]
     source = _ami_of(run, str(ebs["SnapshotId"]))
+    refuse_revoked_parent(run, source.digest, str(ebs["SnapshotId"]))
     try:
         parent = run.worker_context.disks.whole(source.digest, cancellation=run.cancellation)
         disk = _sized(run, parent, ebs.get("VolumeSize"))
