@@ -37,16 +37,63 @@ def evidence(key: SigningKey, *statements: tuple[Predicate, bytes]) -> Evidence:
 
 
 def test_statements_become_evidence(tmp_path: Path) -> None:
-    """Of several of one kind the last counts; an approval by somebody unknown says so."""
+    """An approval by somebody unknown says so."""
     key = SigningKey.open(tmp_path)
-    failed = {"result": "FAILED", "failedTests": ["a#b"]}
     found = evidence(
-        key, signed(key, Predicate.TEST_RESULT, failed), signed(key, Predicate.TEST_RESULT, TESTS),
-        signed(key, Predicate.VULNERABILITIES, SCAN), signed(key, Predicate.APPROVAL, APPROVAL),
+        key, signed(key, Predicate.TEST_RESULT, TESTS), signed(key, Predicate.VULNERABILITIES, SCAN),
+        signed(key, Predicate.APPROVAL, APPROVAL),
     )  # fmt: skip
     assert (found.tests, found.approved_by) == ("PASSED", ("arn:jane", "an unknown caller"))
     assert found.parent == ("h/p:1", "pkg:oci/p", OTHER)
     assert found.findings is not None and [item.fixable for item in found.findings] == [False]
+
+
+def result_at(result: str, hour: int | None) -> Any:
+    at = {} if hour is None else {"imagesmith_finishedOn": f"2026-11-29T{hour:02}:00:00.000Z"}
+    return {"result": result, "failedTests": [], **at}
+
+
+def scan_at(hour: int, *severities: str) -> Any:
+    found = [{"id": "CVE-1", "severity": severity, "fixAvailable": "NO"} for severity in severities]
+    return {
+        "scanner": {"result": {"findings": found}},
+        "metadata": {"scanFinishedOn": f"2026-11-29T{hour:02}:00:00.000Z"},
+    }
+
+
+def approved_at(hour: int, by: str) -> Any:
+    return {"approvals": [{"approvedBy": by, "approvedOn": f"2026-11-29T{hour:02}:00:00.000Z"}]}
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["in order", "in reverse"])
+@pytest.mark.parametrize(
+    ("predicate", "statements", "expected"),
+    [
+        (Predicate.TEST_RESULT, [result_at("FAILED", 1), result_at("PASSED", 2)], "PASSED"),
+        (Predicate.TEST_RESULT, [result_at("PASSED", 1), result_at("FAILED", 2)], "FAILED"),
+        (Predicate.TEST_RESULT, [result_at("PASSED", 1), result_at("FAILED", 1)], "FAILED"),
+        (Predicate.TEST_RESULT, [result_at("FAILED", None), result_at("PASSED", 2)], "FAILED"),
+        (Predicate.TEST_RESULT, [result_at("PASSED", None), result_at("FAILED", 2)], "FAILED"),
+        (Predicate.TEST_RESULT, [result_at("PASSED", None), result_at("FAILED", None)], "FAILED"),
+        (Predicate.TEST_RESULT, [result_at("PASSED", None), result_at("PASSED", 2)], "PASSED"),
+        (Predicate.VULNERABILITIES, [scan_at(1), scan_at(2, "CRITICAL")], "CRITICAL"),
+        (Predicate.VULNERABILITIES, [scan_at(1, "CRITICAL"), scan_at(2)], ""),
+        (Predicate.APPROVAL, [approved_at(1, "ann"), approved_at(2, "bob")], "bob"),
+    ],
+)  # fmt: skip
+def test_of_several_statements_the_newest_counts(
+    tmp_path: Path, predicate: Predicate, statements: list[Any], expected: str, reverse: bool
+) -> None:
+    """By what they sign of their time: a registry lists them in any order. A failure of unknown time counts."""
+    key = SigningKey.open(tmp_path)
+    order = statements[::-1] if reverse else statements
+    found = evidence(key, *(signed(key, predicate, content) for content in order))
+    said = {
+        Predicate.TEST_RESULT: found.tests,
+        Predicate.VULNERABILITIES: ", ".join(item.severity for item in found.findings or ()),
+        Predicate.APPROVAL: ", ".join(found.approved_by or ()),
+    }
+    assert said[predicate] == expected
 
 
 @pytest.mark.parametrize("kind", ["swapped", "of another key", "another predicate", "not signed", "cut", "no JSON"])
@@ -70,7 +117,8 @@ def test_what_is_not_a_statement_about_the_image_says_nothing(tmp_path: Path, ki
     ("predicate", "content"),
     [
         (Predicate.TEST_RESULT, {}), (Predicate.TEST_RESULT, {"result": "PASSED", "failedTests": None}),
-        (Predicate.VULNERABILITIES, {"scanner": []}), (Predicate.APPROVAL, {"approvals": [1]}),
+        (Predicate.VULNERABILITIES, {"scanner": []}),
+        (Predicate.VULNERABILITIES, {**SCAN, "metadata": {}}), (Predicate.APPROVAL, {"approvals": [1]}),
         (Predicate.VULNERABILITIES, {**SCAN, "metadata": {"scanFinishedOn": "yesterday"}}),
         (Predicate.VULNERABILITIES, {**SCAN, "metadata": {"scanFinishedOn": "2026-11-29T12:00:00"}}),
     ],
@@ -78,5 +126,6 @@ def test_what_is_not_a_statement_about_the_image_says_nothing(tmp_path: Path, ki
 def test_a_signed_statement_of_another_form_is_refused(tmp_path: Path, predicate: Predicate, content: Any) -> None:
     """It is neither read as nothing found, nor as a failure of ours."""
     key = SigningKey.open(tmp_path)
-    with pytest.raises(VerificationFailed, match="lacks a required member"):
-        evidence(key, signed(key, predicate, content))
+    for beside in ([], [signed(key, Predicate.VULNERABILITIES, scan_at(9))]):
+        with pytest.raises(VerificationFailed, match="lacks a required member"):
+            evidence(key, *beside, signed(key, predicate, content))

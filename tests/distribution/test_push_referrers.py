@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -105,21 +106,105 @@ class _Tokens(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def token_registry() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Tokens)
+class _Pages(BaseHTTPRequestHandler):
+    """A registry that gives out one referrer, or one tag, at a time, and links to the next as registries do."""
+
+    link = '</v2/web/{path}?last={next}>; rel="next"'
+    count = 3
+
+    def do_GET(self) -> None:
+        where, _, query = self.path.partition("?")
+        path = where.removeprefix("/v2/web/")
+        number = int(dict(item.split("=", 1) for item in query.split("&") if item).get("last", "0"))
+        entry = {"digest": f"sha256:{number}", "artifactType": KIND}
+        more = {"Link": self.link.format(path=path, next=number + 1)} if number + 1 < self.count else {}
+        self._answer(json.dumps({"manifests": [entry], "tags": [f"v{number}"]}).encode(), more)
+
+    def _answer(self, data: bytes, headers: dict[str, str]) -> None:
+        self.send_response(200)
+        for name, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def pages(link: str = _Pages.link, count: int = _Pages.count) -> type[_Pages]:
+    """Such a registry with links of this form, and this number of pages."""
+
+    class Linked(_Pages):
+        pass
+
+    Linked.link, Linked.count = link, count
+    return Linked
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a registry on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = Thread(target=server.serve_forever)
     thread.start()
-    yield f"127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+LINKS = {
+    "a path": '</v2/web/{path}?last={next}>; rel="next"',
+    "an address": "<https://elsewhere.example/v2/web/{path}?last={next}>; rel=next",
+    "a query": '<?last={next}>; rel="next"',
+    "behind others": '</help>; rel="help", </v2/web/{path}?last={next}>; title="a"; rel="next"',
+}
+
+
+@pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
+def test_every_page_of_a_list_is_read(link: str) -> None:
+    """What is beyond the first page may be the failed test; the requests stay with the registry."""
+    with serving(pages(link)) as host, RegistryClient(registry_at(host)) as client:
+        assert client.tags("web") == ["v0", "v1", "v2"]
+        assert len(client.referrers("web", "sha256:1")) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"link": '</v2/web/{path}?last=1>; rel="next"'}, "the next page of"),
+        ({"link": '</v2/other/list?last={next}>; rel="next"'}, "the next page of"),
+        ({"link": '</v2/web/{path}>; rel="next"'}, "the next page of"),
+        ({"count": 10_000}, "has more than 100 pages"),
+    ],
+    ids=["a circle", "another list", "no query", "without end"],
+)
+def test_a_list_without_end_is_refused(changes: dict[str, Any], words: str) -> None:
+    """Half of a list is not taken for all of it."""
+    with serving(pages(**changes)) as host, RegistryClient(registry_at(host)) as client:
+        with pytest.raises(RegistryError, match=words):
+            client.tags("web")
+        with pytest.raises(RegistryError, match=words):
+            client.referrers("web", "sha256:1")
+
+
+def registry_at(host: str) -> Registry:
+    return Registry(host, insecure=True)
+
+
+@pytest.fixture
+def token_registry() -> Iterator[str]:
+    with serving(_Tokens) as host:
+        yield host
 
 
 def test_tokens_are_asked_for_where_the_registry_says(token_registry: str) -> None:
     """The challenge is answered with a token for the repository; the referrers API is used where there is one."""
     registry = Registry(token_registry, insecure=True)
     with RegistryClient(registry) as client:
-        assert json.loads(client.referrers("web", "sha256:1") or b"") == {"manifests": []}
+        (page,) = client.referrers("web", "sha256:1")
+        assert json.loads(page) == {"manifests": []}
         assert client.manifest("web", "none", accept="*/*") is None
     assert fetch_referrers(registry, "web", "sha256:1", KIND) == ()

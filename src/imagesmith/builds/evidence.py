@@ -34,7 +34,7 @@ from imagesmith.values.states import ExecutionStatus, StepStatus
 _Run = tuple[WorkflowExecution, Sequence[StepExecution]]
 _SCAN = "CollectImageScanFindings"
 _TESTING = ("ExecuteComponents", "RunCommand", "ExecuteStateMachine")
-_ENDED = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED)
+_UNTESTED = (ExecutionStatus.SKIPPED, ExecutionStatus.PENDING, ExecutionStatus.RUNNING)
 
 
 def keep_statement(work: Work, digest: str, predicate: Predicate, content: Content) -> None:
@@ -64,8 +64,9 @@ def keep_scan(work: Work, digest: str, report: ScanReport, started: str) -> None
 def keep_evidence(work: Work, digest: str) -> None:
     """Attest the tests and the approvals of the run, as far as there were any."""
     runs = _runs(work)
-    tests = [run for run in runs if run[0].state.type == "TEST" and run[0].status in _ENDED]
-    tested = result_of_tests([run.state.workflow_arn for run, _ in tests], list(_tested_steps(tests)))
+    tests = [run for run in runs if run[0].state.type == "TEST" and run[0].status not in _UNTESTED]
+    finished = max((run.state.end_time for run, _ in tests), default="")
+    tested = result_of_tests([run.state.workflow_arn for run, _ in tests], list(_tested_steps(tests)), finished)
     answered = approvals(list(_approvals(runs)))
     found = ((Predicate.TEST_RESULT, tested), (Predicate.APPROVAL, answered))
     for predicate, content in found:
@@ -98,6 +99,9 @@ def _tested_steps(tests: Sequence[_Run]) -> Iterator[CheckedStep]:
             if tried or (step.status == StepStatus.FAILED and step.state.action != _SCAN):
                 name = f"{run.state.workflow_arn}#{step.state.name}"
                 yield CheckedStep(name, step.status == StepStatus.COMPLETED)
+        if run.status != ExecutionStatus.COMPLETED and all(step.status != StepStatus.FAILED for step in steps):
+            # it ran out of time, or was not understood: what it did not come to was not tested
+            yield CheckedStep(run.state.workflow_arn, passed=False)
 
 
 def _approvals(runs: Sequence[_Run]) -> Iterator[Approval]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesmith.cli.context import CommandFailed
+from imagesmith.inspection.evidence import newest
 from imagesmith.inspection.image_policy import Evidence, ImagePolicy, RuleVerdict, Vulnerability, load_policy
 from imagesmith.inspection.provenance import Provenance
 from imagesmith.inspection.signing import PublicKey
@@ -33,14 +34,15 @@ def read_policy(path: Path) -> ImagePolicy:
 def evidence_of(
     found: Provenance, statements: Iterable[tuple[Predicate, bytes]], key: PublicKey
 ) -> Evidence:  # fmt: skip
-    """What statements of the key say about the image of a verified provenance; of several the last counts.
+    """What statements of the key say about the image of a verified provenance; of several the newest counts.
     Raises VerificationFailed for a valid signature over something that is no such statement."""
-    said: dict[Predicate, Mapping[str, Any]] = {}
+    said: dict[Predicate, list[Mapping[str, Any]]] = {}
     for predicate, envelope in statements:
         with suppress(VerificationFailed):  # of another key, or about another image
-            said[predicate] = open_statement(envelope, found.digest, (key,), predicate).predicate
+            content = open_statement(envelope, found.digest, (key,), predicate).predicate
+            said.setdefault(predicate, []).append(content)
     try:
-        return _evidence(found, said)
+        return _evidence(found, {predicate: newest(predicate, items) for predicate, items in said.items()})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VerificationFailed(f"a signed statement about it lacks a required member: {error!r}") from error
 

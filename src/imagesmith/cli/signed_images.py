@@ -37,7 +37,7 @@ _AMI = re.compile(r"ami-[0-9a-f]+")
 _BUILD = re.compile(r"/([0-9]+)\.([0-9]+)\.([0-9]+)/([0-9]+)$")
 _NEWEST = re.compile(r":([0-9]+)\.([0-9]+)\.([0-9]+)-([0-9]+)$")
 Statements = tuple[tuple[Predicate, bytes], ...]
-"""Envelopes by what they should say, oldest first."""
+"""Envelopes by what they should say; from a registry in any order."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from imagesmith.cli.registry_images import check_name
 from imagesmith.cli.screen import make_console
 from imagesmith.cli.signed_images import SignedImage, find_image, name_of
 from imagesmith.distribution.client import RegistryError
+from imagesmith.inspection.evidence import EARLIEST, finished_on
 from imagesmith.inspection.image_policy import ImagePolicy, RuleVerdict, judge
 from imagesmith.inspection.provenance import Provenance
 from imagesmith.inspection.provenance import verify as verify_envelope
@@ -93,10 +94,11 @@ def signed_statement(settings: Settings, reference: str, key: PublicKey) -> tupl
 
 
 def _verified(found: SignedImage, keys: Sequence[PublicKey], *, any_name: bool) -> Provenance:
-    """The newest valid provenance; without one, the failure of the last."""
+    """The valid provenance of the latest build; without a valid one, the failure of the first."""
     problem = VerificationFailed(
         f"no provenance is attached to {found.digest}; it was not built here, or its provenance was removed"
     )
+    valid: list[Provenance] = []
     for predicate, envelope in reversed(found.statements):
         if predicate is not Predicate.PROVENANCE:
             continue
@@ -109,10 +111,16 @@ def _verified(found: SignedImage, keys: Sequence[PublicKey], *, any_name: bool) 
                     f"it was built as {name}, not as {found.tag}; --any-name checks the provenance alone"
                 )
             else:
-                return held
+                valid.append(held)
         except VerificationFailed as error:
             problem = error
-    raise problem
+    if not valid:
+        raise problem
+    return max(valid, key=_finished)
+
+
+def _finished(found: Provenance) -> datetime:
+    return finished_on(Predicate.PROVENANCE, found.statement["predicate"]) or EARLIEST
 
 
 def _judged(

@@ -13,7 +13,9 @@ import json
 import re
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -22,6 +24,7 @@ import urllib3
 
 from imagesmith.artifacts.oci import digest_of
 from imagesmith.artifacts.retry_policy import PASSING, RetryPolicy, retry_after
+from imagesmith.distribution.pages import BadLink, next_page
 from imagesmith.retries import Failure
 from imagesmith.settings import Registry
 
@@ -83,12 +86,10 @@ class RegistryClient:
             raise RegistryError(f"registry {self._registry.url} returned other bytes for {repository}@{digest}")
         return data
 
-    def referrers(self, repository: str, digest: str) -> bytes | None:
-        """The answer of the referrers API; None if the registry lacks it."""
-        answer = self._patiently(
-            lambda: self._require_available(self._request("GET", repository, f"referrers/{digest}"))
-        )
-        return answer.data if answer.status == 200 and answer.data[:1] == b"{" else None
+    def referrers(self, repository: str, digest: str) -> list[bytes]:
+        """The pages of the referrers API's answer; none if the registry lacks it. Raises RegistryError."""
+        found = self._pages(repository, f"referrers/{digest}", lacking=lambda status: status != 200)
+        return found if found and found[0][:1] == b"{" else []
 
     def put_blob(self, repository: str, data: bytes) -> None:
         """Store a blob unless it exists. Raises RegistryError."""
@@ -129,13 +130,11 @@ class RegistryClient:
 
     def tags(self, repository: str) -> list[str]:
         """The tags of a repository, at most MAX_TAGS. Raises RegistryError, also if there are more."""
-        data = self._read(repository, f"tags/list?n={MAX_TAGS + 1}", limit=MAX_MANIFEST, headers={})
+        pages = self._pages(repository, f"tags/list?n={MAX_TAGS + 1}", lacking=lambda status: status == 404)
         try:
-            found = [str(tag) for tag in (json.loads(data).get("tags") or ())] if data is not None else []
+            found = [str(tag) for data in pages for tag in (json.loads(data).get("tags") or ())]
         except (ValueError, AttributeError) as error:
-            raise RegistryError(
-                f"registry {self._registry.url} returned no list of tags of {repository}"
-            ) from error
+            raise RegistryError(f"{self._registry.url} returned no list of tags of {repository}") from error
         if len(found) > MAX_TAGS:
             raise RegistryError(f"the repository {repository} has more than {MAX_TAGS} tags")
         return found
@@ -158,6 +157,23 @@ class RegistryClient:
             return self._expect(answer, 200, f"reading {repository}/{path}").data
 
         return self._patiently(read)
+
+    def _pages(self, repository: str, path: str, *, lacking: Callable[[int], bool]) -> list[bytes]:
+        """All pages of a list; none if the status of the first says that there is no list. Raises RegistryError."""
+        found: list[bytes] = []
+        while path:
+            answer = self._patiently(partial(self._page, repository, path))
+            if not found and lacking(answer.status):
+                return []
+            found.append(self._expect(answer, 200, f"reading {repository}/{path}").data)
+            try:
+                path = next_page(path, answer.headers.get("Link", ""), found)
+            except BadLink as error:
+                raise RegistryError(f"registry {self._registry.url}: {error}") from error
+        return found
+
+    def _page(self, repository: str, path: str) -> _Answer:
+        return self._require_available(self._request("GET", repository, path))
 
     def _patiently(self, call: Callable[[], Value]) -> Value:
         """The result of `call`, with further attempts while the registry is unavailable."""
@@ -225,12 +241,9 @@ class RegistryClient:
         realm = parts.get("realm", "")
         allowed = ("https://", "http://") if self._registry.insecure else ("https://",)
         if not realm.startswith(allowed):
-            raise RegistryError(
-                f"registry {self._registry.url} names the token service {realm!r}, which is not https"
-            )
-        query = {"scope": f"repository:{repository}:{actions}"} | (
-            {"service": parts["service"]} if "service" in parts else {}
-        )
+            raise RegistryError(f"{self._registry.url} names the token service {realm!r}, which is not https")
+        query = {"scope": f"repository:{repository}:{actions}"}
+        query |= {name: value for name, value in parts.items() if name == "service"}
         answer = self._send("GET", f"{realm}?{urlencode(query)}", basic, None, limit=_MAX_TOKEN)
         try:
             document = json.loads(self._expect(answer, 200, "requesting a token").data)
@@ -255,10 +268,8 @@ class RegistryClient:
     ) -> _Answer:
         # On a redirect to another host urllib3 removes the Authorization header.
         # A busy registry's answer is returned unchanged: the caller, who can be cancelled, obeys its Retry-After.
-        following = urllib3.Retry(
-            total=3, redirect=3, connect=0, read=0, status=0, respect_retry_after_header=False
-        )  # fmt: skip
-        follow = following if method == "GET" else False
+        some = urllib3.Retry(total=3, redirect=3, connect=0, read=0, status=0, respect_retry_after_header=False)
+        follow = some if method == "GET" else False
         try:
             response = self._http.request(
                 method, url, headers=dict(headers), body=body, preload_content=False, redirect=method == "GET",
@@ -279,10 +290,10 @@ class RegistryClient:
         return _Answer(response.status, response.headers, data)
 
 
+@dataclass(frozen=True)
 class _Answer:
     """Status, headers and the whole body."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], data: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.data = data
+    status: int
+    headers: Mapping[str, str]
+    data: bytes

@@ -59,13 +59,13 @@ def fetch_referrers(
     """The registry's documents of these artifact types for an image. Raises RegistryError."""
     wanted = {kinds} if isinstance(kinds, str) else set(kinds)
     with RegistryClient(registry) as client:
-        raw = client.referrers(repository, digest)
-        if raw is None:
-            raw = client.manifest(repository, fallback_tag(digest), accept=INDEX_TYPE)
-        entries = _entries(raw)[:_MAX_REFERRERS]
-        found = [
-            _fetch(client, repository, str(entry["digest"])) for entry in entries if _may_have_kind(entry, wanted)
-        ]
+        pages: list[bytes | None] = [*client.referrers(repository, digest)]
+        pages = pages or [client.manifest(repository, fallback_tag(digest), accept=INDEX_TYPE)]
+        entries = [entry for raw in pages for entry in _entries(raw) if _may_have_kind(entry, wanted)]
+        if len(entries) > _MAX_REFERRERS:
+            # the first of them are no sample: what is left out may be a failed test
+            raise RegistryError(f"{repository}@{digest} has more than {_MAX_REFERRERS} documents of these kinds")
+        found = [_fetch(client, repository, str(entry["digest"])) for entry in entries]
     return tuple(item for item in found if item is not None and item.document.kind in wanted)
 
 
