@@ -42,6 +42,10 @@ modification, are permitted provided that: 2. Redistributions in binary form mus
         ("GPL-2 or any later version", "GPL-2.0-or-later"), ("GPLv2 or newer and MIT", "GPL-2.0-or-later AND MIT"),
         ("GPL-3+ with Bison exception", "GPL-3.0-or-later WITH Bison-exception-2.2"),
         ("GPL-2 with OpenSSL exception", "LicenseRef-GPL-2-with-OpenSSL-exception"),
+        ("Apache License, Version 2.0", "Apache-2.0"), ("MIT, Apache License, version 2.0", "MIT AND Apache-2.0"),
+        ("Apache License,\nVersion 2.0 or MIT", "Apache-2.0 OR MIT"), ("GNU GPL, v2 or later", "GPL-2.0-or-later"),
+        ("Mozilla Public License, v. 2.0", "LicenseRef-Mozilla-Public-License-v.-2.0"),
+        ("MIT, Vim, 0BSD", "MIT AND Vim AND 0BSD"),
         ("Apache-2.0 WITH LLVM-exception", "Apache-2.0 WITH LLVM-exception"),
         ("", ""), (" ", ""), ("()", ""), ("MIT AND", ""), ("or", ""), ("(MIT", ""), ("MIT)", ""), (",", ""),
         ("with", ""), ("MIT with", ""), ("x" * (MAX_EXPRESSION + 1), ""), ("(" * 500 + ")" * 500, ""),
@@ -66,6 +70,42 @@ def test_every_expression_is_one_of_spdx(words: Sequence[str]) -> None:
     assert references_in(found) >= set(LICENSING.unknown_license_keys(known))
 
 
+FULL_TEXT = """
+On Debian systems, the complete text of the GNU General Public License version 2 can be found
+in `/usr/share/common-licenses/GPL-2'.
+"""
+GPL = "/usr/share/common-licenses/GPL-2"
+TERMS = "under the terms of the GNU General Public License as published by the Free Software Foundation; "
+UNCLEAR = "LicenseRef-common-licenses-GPL-2"
+GRANTS = {
+    f"{TERMS}either version 2 of the License, or\n(at your option) any later version.": "GPL-2.0-or-later",
+    f"{TERMS}version 2 of the License.": "GPL-2.0-only",
+    f"{TERMS}version 2 of the License. The icons may be used with any later version of the program.": UNCLEAR,
+    f"{TERMS}version 2 of the License. Others: LGPL version 2.1, or (at your option) any later version.": UNCLEAR,
+    f"{TERMS}version 2, or any later version. The file x is under version 2 of that License only.": UNCLEAR,
+    f"{TERMS}version 2 or version 3, or any later version of that License.": UNCLEAR,
+    f"{TERMS}version 2 only, not under any later version.": UNCLEAR,
+    f"{TERMS}version 2, or any later version. The file x: version 2, see {GPL}.": UNCLEAR,
+    "Licensed under the GPL v2 or later.": "GPL-2.0-or-later",
+    "Its license is GPL-2+.": "GPL-2.0-or-later",
+    "libfoo 1.2+dfsg, under the GPL.": "GPL-2.0-only",
+    "At any later time it may change.": UNCLEAR,
+}
+DEP5 = {
+    "License: GPL-2+ or\n MIT\n text": "GPL-2.0-or-later OR MIT",
+    "License: GPL-2+,\n MIT and\n ISC\n text or": "GPL-2.0-or-later AND MIT AND ISC",
+    "License: GPL-3+ with\n Bison exception\n": "GPL-3.0-or-later WITH Bison-exception-2.2",
+    "License:\n MIT or\n ISC\n": "MIT OR ISC",
+    "License: MIT and\n\nFiles: b\nLicense: ISC": "",
+    "License: MIT,": "",
+    "License:\n Permission is granted\n\nFiles: b\nLicense: ISC": "",
+    f"License:\n {BSD.replace(chr(10), chr(10) + ' ')}\n": "BSD-2-Clause",
+    "Copyright: 2026 A\n\nFiles: b\nLicense: ISC": "",
+    "License: MIT\n\nFiles: b\nCopyright: 2026 A\n": "",
+    "License: MIT\n text\n .\n License: ISC\n\nLicense: A and\n\nComment: x": "MIT",
+}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -81,6 +121,13 @@ def test_every_expression_is_one_of_spdx(words: Sequence[str]) -> None:
         ("any later version: /usr/share/common-licenses/GPL-2, /usr/share/common-licenses/LGPL-3",
          "LicenseRef-common-licenses-GPL-2 AND LicenseRef-common-licenses-LGPL-3"),
         ("/usr/share/common-licenses/GPL", "LicenseRef-GPL"),
+        *(("Format: x\n\nFiles: *\n" + text, expected) for text, expected in DEP5.items()),
+        ("Format: x\nLicense:\n Most of it is free.\n\nFiles: *\nLicense: MIT", "MIT"),
+        (f"{TERMS}either version 2, or any later version. Parts: GFDL version 1.3 or later. {GPL} and "
+         "/usr/share/common-licenses/GFDL-1.3", "GFDL-1.3-or-later AND GPL-2.0-or-later"),
+        (f"GNU Lesser General Public License version 2 or later: {GPL} and /usr/share/common-licenses/LGPL.",
+         f"{UNCLEAR} AND LicenseRef-common-licenses-LGPL"),
+        *((f"{text} {FULL_TEXT}", expected) for text, expected in GRANTS.items()),
         ("/usr/share/common-licenses/Apache-2.0 and /usr/share/common-licenses/Artistic",
          "Apache-2.0 AND Artistic-1.0-Perl"),
         (BSD, "BSD-2-Clause"), (f"{BSD} used to endorse or promote products derived from", "BSD-3-Clause"),

@@ -21,6 +21,8 @@ _MAX_NAMES = 64
 _WORDS = re.compile(r"\s*(\(|\)|,(?:\s*(?:and|or)\b)?|[^\s(),]+)", re.IGNORECASE)
 _LATER = re.compile(r"\s+or(?: any)? (?:later|newer)(?: versions?)?\b", re.IGNORECASE)
 """Words of a name, not an operator."""
+_VERSION = re.compile(r",\s*(?=v(?:ersion\b|\.?\s*[0-9]))", re.IGNORECASE)
+"""A comma in a name: `Apache License, Version 2.0`."""
 _OPERATORS = {"and": "AND", "or": "OR", "&": "AND", "|": "OR", "/": "OR", "&&": "AND", "||": "OR"}
 
 
@@ -33,7 +35,7 @@ def expression_of(text: str) -> str:
     if not text.strip() or len(text) > MAX_EXPRESSION:
         return ""
     try:
-        return _Parser(_WORDS.findall(_LATER.sub("-or-later", text))).whole()
+        return _Parser(_WORDS.findall(_LATER.sub("-or-later", _VERSION.sub(" ", text)))).whole()
     except _NotAnExpression:
         return ""
 
