@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from imagesmith.backups.manifest import BackupRecord
+from imagesmith.backups.progress import BackupProgress, BackupSource
 from imagesmith.backups.repository import open_repository
-from imagesmith.backups.taking import BackupProgress, BackupSource, take_backup
+from imagesmith.backups.taking import take_backup
 from testing.data_folder import OpenRepository, Take
 from testing.object_store import object_store
 

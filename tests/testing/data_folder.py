@@ -12,8 +12,8 @@ from pathlib import Path
 import pysqlite3
 
 from imagesmith.backups.manifest import BackupRecord
+from imagesmith.backups.progress import BackupProgress
 from imagesmith.backups.repository import BackupRepository
-from imagesmith.backups.taking import BackupProgress
 from imagesmith.store import migrate, queries
 from imagesmith.store.database import Database
 from imagesmith.store.records import Record

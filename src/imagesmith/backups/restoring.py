@@ -18,9 +18,10 @@ from typing import Final
 
 from imagesmith.artifacts.shared import SharedStore
 from imagesmith.backups import databases
+from imagesmith.backups.checked_copies import hash_file
 from imagesmith.backups.listing import entries_of
 from imagesmith.backups.manifest import RESTORING, BackupEntry, BackupEntryKind, BackupError, BackupRecord
-from imagesmith.backups.repository import BackupRepository, hash_file
+from imagesmith.backups.repository import BackupRepository
 from imagesmith.files import flush, share_file, write_atomically
 
 _DRAFT: Final = "restoring.draft"

@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -27,9 +27,11 @@ import imagesmith
 from imagesmith.artifacts.removals import keeping_all
 from imagesmith.artifacts.shared import NotShared, SharedStore
 from imagesmith.backups import databases
+from imagesmith.backups.checked_copies import DamagedContent, hash_file
 from imagesmith.backups.listing import last_entries
 from imagesmith.backups.manifest import BackupEntry, BackupEntryKind, BackupError, BackupRecord, encode_entries
-from imagesmith.backups.repository import BackupRepository, DamagedContent, hash_file
+from imagesmith.backups.progress import BackupProgress, BackupSource, TakenEntry
+from imagesmith.backups.repository import BackupRepository
 from imagesmith.backups.sources import SourceFile, list_files
 from imagesmith.draft_folders import draft_folder, remove_abandoned
 from imagesmith.locks import file_lock
@@ -40,40 +42,6 @@ _BLOBS: Final = "blobs/sha256/"
 _CHUNK: Final = 1024 * 1024
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class BackupSource:
-    """What is backed up."""
-
-    data_dir: Path
-    database_url: str
-    """Of PostgreSQL; empty: SQLite in the data directory."""
-    shared: SharedStore | None = None
-    secrets: bool = True
-    name: str = ""
-    """Host and data directory, for a target of several servers."""
-
-
-@dataclass
-class BackupProgress:
-    """What a backup has done so far; `report` is called after each file."""
-
-    report: Callable[[BackupProgress], None] = lambda _: None
-    files: int = 0
-    size: int = 0
-    copied: int = 0
-    copied_size: int = 0
-    warnings: list[str] = field(default_factory=list)
-    damaged: list[str] = field(default_factory=list)
-
-    def add(self, done: _Taken) -> None:
-        self.files += 1
-        self.size += done.entry.size
-        if done.copied:
-            self.copied += 1
-            self.copied_size += done.entry.size
-        self.report(self)
 
 
 def take_backup(
@@ -109,14 +77,6 @@ def take_backup(
         )  # fmt: skip
         repository.put(record.document, record.to_json())
         return record
-
-
-@dataclass(frozen=True)
-class _Taken:
-    """An entry, and whether its content had to be copied."""
-
-    entry: BackupEntry
-    copied: bool
 
 
 class _Taking:
@@ -165,15 +125,17 @@ class _Taking:
         self._keep(listed, digest)
         return digest
 
-    def _counted(self, done: Iterable[_Taken | None]) -> Iterator[BackupEntry]:
+    def _counted(self, done: Iterable[TakenEntry | None]) -> Iterator[BackupEntry]:
         for each in done:
             if each is not None:
                 self._progress.add(each)
                 yield each.entry
 
-    def _beside(self, action: Callable[[Item], _Taken | None], items: Iterable[Item]) -> Iterator[_Taken | None]:
+    def _beside(
+        self, action: Callable[[Item], TakenEntry | None], items: Iterable[Item]
+    ) -> Iterator[TakenEntry | None]:
         """The results of an action in their order, several at a time."""
-        waiting: deque[Future[_Taken | None]] = deque()
+        waiting: deque[Future[TakenEntry | None]] = deque()
         try:
             for item in items:
                 waiting.append(self._pool.submit(action, item))
@@ -187,7 +149,7 @@ class _Taking:
 
     # Databases
 
-    def _databases(self) -> Iterator[_Taken]:
+    def _databases(self) -> Iterator[TakenEntry]:
         if self._source.database_url:
             dump = self._drafts / "postgresql.dump"
             databases.dump_postgresql(self._source.database_url, dump)
@@ -200,12 +162,12 @@ class _Taking:
             databases.copy_sqlite(file, copy)
             yield self._mutable_copy(copy, BackupEntryKind.FILE, name)
 
-    def _mutable_copy(self, copy: Path, kind: BackupEntryKind, path: str) -> _Taken:
+    def _mutable_copy(self, copy: Path, kind: BackupEntryKind, path: str) -> TakenEntry:
         digest = f"sha256:{hash_file(copy)}"
         copied = self._keep(copy, digest)
         entry = BackupEntry(kind=kind, path=path, digest=digest, size=copy.stat().st_size)
         copy.unlink()
-        return _Taken(entry, copied)
+        return TakenEntry(entry, copied)
 
     # Files
 
@@ -225,26 +187,26 @@ class _Taking:
             same = entries.get(first[file.inode])
             if same is not None:
                 entry = replace(same, path=file.path, same_as=same.path)
-                yield from self._counted([_Taken(entry, copied=False)])
+                yield from self._counted([TakenEntry(entry, copied=False)])
 
-    def _file(self, file: SourceFile) -> _Taken | None:
+    def _file(self, file: SourceFile) -> TakenEntry | None:
         try:
             return self._immutable(file) if file.digest else self._mutable(file)
         except FileNotFoundError:
             return None  # removed since it was listed
 
-    def _immutable(self, file: SourceFile) -> _Taken | None:
+    def _immutable(self, file: SourceFile) -> TakenEntry | None:
         try:
             copied = self._keep(file.location, file.digest)
         except DamagedContent:
             self._progress.damaged.append(file.path)
             return None
-        return _Taken(_entry(file, file.digest), copied)
+        return TakenEntry(_entry(file, file.digest), copied)
 
-    def _mutable(self, file: SourceFile) -> _Taken:
+    def _mutable(self, file: SourceFile) -> TakenEntry:
         before = self._before.get(file.path)
         if before is not None and (before.size, before.mtime_ns) == (file.size, file.mtime_ns):
-            return _Taken(_entry(file, before.digest), copied=False)
+            return TakenEntry(_entry(file, before.digest), copied=False)
         descriptor, name = tempfile.mkstemp(dir=self._drafts)
         copy = Path(name)
         try:
@@ -256,16 +218,16 @@ class _Taking:
                     left -= len(data)
             digest = f"sha256:{hash_file(copy)}"
             copied = self._keep(copy, digest)
-            return _Taken(replace(_entry(file, digest), size=copy.stat().st_size), copied)
+            return TakenEntry(replace(_entry(file, digest), size=copy.stat().st_size), copied)
         finally:
             copy.unlink(missing_ok=True)
 
-    def _shared_object(self, shared: SharedStore, name: str) -> _Taken | None:
+    def _shared_object(self, shared: SharedStore, name: str) -> TakenEntry | None:
         digest = f"sha256:{name.removeprefix(_BLOBS)}" if name.startswith(_BLOBS) else ""
         if digest in self._kept:
             before = self._before.get(name)
             size = before.size if before is not None and before.digest == digest else 0
-            return _Taken(
+            return TakenEntry(
                 BackupEntry(kind=BackupEntryKind.SHARED, path=name, digest=digest, size=size), copied=False
             )
         with tempfile.TemporaryDirectory(dir=self._drafts) as folder:
@@ -281,7 +243,7 @@ class _Taking:
                 self._progress.damaged.append(f"{shared.url}/{name}")
                 return None
             size = copy.stat().st_size
-        return _Taken(BackupEntry(kind=BackupEntryKind.SHARED, path=name, digest=digest, size=size), copied)
+        return TakenEntry(BackupEntry(kind=BackupEntryKind.SHARED, path=name, digest=digest, size=size), copied)
 
     def _keep(self, path: Path, digest: str) -> bool:
         """Put content into the repository; False: it is there already. Raises DamagedContent, BackupError."""

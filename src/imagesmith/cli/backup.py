@@ -19,9 +19,10 @@ from imagesmith.artifacts.shared_kinds import open_shared_store
 from imagesmith.backups.checking import check_backup
 from imagesmith.backups.listing import find_backup, list_backups, remove_old
 from imagesmith.backups.manifest import BackupEntry, BackupError, BackupRecord
+from imagesmith.backups.progress import BackupProgress, BackupSource
 from imagesmith.backups.repository import BackupRepository, open_repository
 from imagesmith.backups.restoring import RestoreTarget, restore_backup
-from imagesmith.backups.taking import BackupProgress, BackupSource, take_backup
+from imagesmith.backups.taking import take_backup
 from imagesmith.builds.stores import s3_config
 from imagesmith.cli.context import CommandFailed, data_dir_option, json_option, print_json, settings_of
 from imagesmith.cli.screen import echo, make_console
