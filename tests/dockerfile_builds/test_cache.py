@@ -102,6 +102,16 @@ def test_an_unchanged_build_is_taken_from_the_cache(cached: CacheBench) -> None:
     assert cached.bench.left() == []
 
 
+def test_a_build_that_takes_everything_starts_no_program(cached: CacheBench) -> None:
+    """It makes no namespace either: the program that makes them is not started."""
+    text = f"FROM {PARENT}\nRUN {DRAW} >/drawn\nCOPY <<EOF /text\nb\nEOF\nWORKDIR /made"
+    first = cached.build(text)
+    storage = ContainerStorage.open(cached.bench.storage.root)
+    made = replace(cached.bench.make(text, cache=cached.use()), storage=storage).whole()
+    assert len(cached.hits) == 3 and storage.maker.pid == 0
+    assert storage.image_config(made)["rootfs"] == storage.image_config(first)["rootfs"]
+
+
 def test_every_instruction_that_writes_files_has_a_layer_and_an_entry_as_in_docker(cached: CacheBench) -> None:
     """An entry without a layer is marked so: configuration, and commands that change nothing."""
     image = cached.build("RUN echo >/a\nENV A=b\nRUN true\nRUN echo >/b\nLABEL a=b")

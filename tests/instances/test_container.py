@@ -15,6 +15,7 @@ from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.instances.command import Command
 from imagesmith.instances.container import ContainerInstance
 from imagesmith.instances.protocol import CannotReboot, Instance, InstanceError, Snapshot
+from imagesmith.layers.overlay_mounts import is_mounted
 from imagesmith.processes import Cancellation, Cancelled
 from testing.containers import Launch
 
@@ -26,6 +27,11 @@ def shell(instance: ContainerInstance, script: str, **options: object) -> str:
     done = instance.run(Command(["/bin/sh", "-c", script], **options))  # type: ignore[arg-type]
     assert done.returncode == 0, done.tail()
     return done.stdout.decode().strip()
+
+
+def rests(instance: ContainerInstance) -> bool:
+    """Asked anew each time: a type checker takes a property for a constant."""
+    return instance.rests
 
 
 def test_it_is_an_instance(instance: ContainerInstance) -> None:
@@ -250,6 +256,42 @@ def test_a_container_of_the_same_name_is_replaced(launch: Launch) -> None:
     first.write("/tmp/old", b"1")
     second = launch(name="build-again")
     assert not second.exists("/tmp/old")
+
+
+def test_a_container_that_rests_has_only_its_layers(launch: Launch, container_storage: ContainerStorage) -> None:
+    """No root, namespace or process before a command needs them; then it is like any other, above the layers that
+    it has by then. What it says about itself is the same before."""
+    made = launch()
+    made.write("/srv-file", b"1")
+    layers = made.commit_layers()
+    other = launch(name="awake")
+    instance = launch(name="resting", rests=True)
+    path = container_storage.upper("resting").with_name("merged")
+    assert rests(instance) and not rests(other) and instance.unlimited == other.unlimited
+    assert instance.environment == other.environment
+    instance.replace_layers(layers)
+    assert instance.commit_layers() == layers
+    assert rests(instance) and not is_mounted(path)
+    assert shell(instance, "cat /srv-file; echo >/new") == "1"
+    assert not rests(instance) and is_mounted(path) and len(instance.commit_layers()) == len(layers) + 1
+    instance.close()
+    assert "resting" not in container_storage.containers() and not is_mounted(path)
+
+
+def test_a_container_that_only_rested_is_committed_and_closed(
+    launch: Launch, container_storage: ContainerStorage, tiny_image: str
+) -> None:
+    """Its image has the layers that it rested on; after its end it is closed as any other."""
+    instance = launch(name="resting", rests=True)
+    image = instance.commit(created_by="nothing", last=True)
+    config, before = (container_storage.image_config(id) for id in (image, tiny_image))
+    assert config["rootfs"] == before["rootfs"] and rests(instance)
+    instance.close()
+    assert not rests(instance)
+    with pytest.raises(InstanceError, match="closed"):
+        instance.run(Command(["/bin/true"]))
+    with pytest.raises(InstanceError, match="closed"):
+        _ = instance.root
 
 
 def test_closing_twice_is_safe_and_a_closed_container_refuses_commands(launch: Launch) -> None:

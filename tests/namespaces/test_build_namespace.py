@@ -40,6 +40,19 @@ def test_one_program_makes_all_namespaces_and_ends_with_the_last(maker: Namespac
     assert not Path(f"/proc/{process}").exists()
 
 
+def test_one_program_makes_the_namespaces_of_a_block(maker: NamespaceMaker, tmp_path: Path) -> None:
+    """It lives from the first of them to the end of the block, and is not started for a block without any."""
+    with maker:
+        pass
+    assert maker.pid == 0
+    with maker:
+        start(maker, tmp_path).close()
+        first = maker.pid
+        start(maker, tmp_path).close()
+        assert maker.pid == first
+    assert not Path(f"/proc/{first}").exists()
+
+
 def test_a_killed_maker_is_replaced(maker: NamespaceMaker, tmp_path: Path) -> None:
     """The request that meets its end fails in words, the next one works."""
     first = start(maker, tmp_path)

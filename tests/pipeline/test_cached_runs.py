@@ -81,6 +81,11 @@ def test_a_run_that_asks_takes_components_as_well(forge: Forge, server: RunningS
     steps = [item["annotations"]["step"] for item in cached_results(server, images[1])]
     named = [f"component {arn.split('component/')[1]}" for arn in (one, two)]
     assert steps == ["RUN in line 4", *named, "RUN in line 6"]
+    # nothing ran in the instance of the second build, and its contents are the same
+    resting = "the instance rests until a command needs it"
+    assert lines_of(server, images[1]["arn"], "rests", "inventory")[0] == resting
+    said = [lines_of(server, image["arn"], "packages on") for image in images]
+    assert said[0] == said[1] != []
     other = forge.recipe(one, forge.component(build=f"{DRAW} >/other"), dockerfileTemplateData=text)
     image = forge.build(other, tags={"imagesmith:cache": "1h"})
     told = lines_of(server, image["arn"], "CACHED", "not cached")

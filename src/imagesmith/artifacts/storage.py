@@ -3,6 +3,7 @@
     root/
       layers/ blobs/ images/ roots/ leases/ tmp/    see layers/store.py
       home/                                         HOME of skopeo, which moves images from and to registries
+      inventories/                                  packages of images by their layers (inspection/)
 
 Nothing of the user's own storage, credentials or configuration is read or written. Working containers are named
 `<build id>-<role>`, so a clean-up knows the containers of live builds from those of dead builds. Mounts end with
@@ -89,7 +90,7 @@ class ContainerStorage:
         self._store = LayerStore(root)
         self.sealed = self._store.calls.program
         """What reads untrusted bytes; a build uses it from its beginning, so it has started when it is needed."""
-        self._maker = NamespaceMaker()
+        self.maker = NamespaceMaker()
         self._intact = IntactFiles()
 
     @classmethod
@@ -153,7 +154,7 @@ class ContainerStorage:
     def new_namespace(self) -> BuildNamespace:
         """A user namespace for containers of a build, with ids that no other has; the caller closes it."""
         with reported("making the user namespace of a build"):
-            return BuildNamespace.of_free_ids(self._maker, others=(self.sealed,))
+            return BuildNamespace.of_free_ids(self.maker, others=(self.sealed,))
 
     def mount(self, name: str, namespace: BuildNamespace | None = None) -> Path:
         """The root of a container. With a namespace, its files have the ids that they have there, and nothing may
@@ -412,7 +413,7 @@ class ContainerStorage:
         """Unmount all mounts of this storage, and end what makes its namespaces."""
         for mount in self.mounted():
             _detach(mount)
-        self._maker.close()
+        self.maker.close()
 
 
 def storage_key(root: Path) -> str:

@@ -20,6 +20,7 @@ from imagesmith.builds.evidence import keep_evidence
 from imagesmith.builds.failures import StepFailed
 from imagesmith.builds.instances import InstanceGone
 from imagesmith.builds.kind import Finish
+from imagesmith.builds.read_inventories import read_inventory
 from imagesmith.builds.reproducible import layer_rules
 from imagesmith.builds.revoked_images import refuse_revoked
 from imagesmith.builds.steps.context import Action, Outcome, StepRun
@@ -66,7 +67,7 @@ class ContainerBuild:
     def inventory(self, work: Work, digest: str) -> Inventory:
         tools = work.worker_context
         image_id = tools.layout.ensure_in_storage(tools.storage, digest, cancellation=work.cancellation)
-        return inspection.read_inventory(tools, work.plan, image_id, work.cancellation)
+        return read_inventory(tools, work.plan, image_id, work.cancellation)
 
     @contextmanager
     def scan_target(self, work: Work, wanted: PlannedScan, digest: str) -> Iterator[ScanTarget]:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,15 @@ from imagesmith.artifacts.referrers import Document, attach
 from imagesmith.build_logs.logs import BuildLog
 from imagesmith.builds.evidence import keep_scan
 from imagesmith.builds.failures import StepFailed
+from imagesmith.builds.read_inventories import inventory_reported, read_inventory
 from imagesmith.builds.revoked_images import refuse_revoked
 from imagesmith.builds.work import Work
-from imagesmith.builds.worker_context import WorkerContext, instance_name
+from imagesmith.builds.worker_context import WorkerContext
 from imagesmith.distribution.destinations.registry import push_built_image
 from imagesmith.distribution.push_request import PushFailed
 from imagesmith.inspection import provenance
 from imagesmith.inspection.inventory import Inventory, is_read
-from imagesmith.inspection.inventory_calls import inventory_of_folder, inventory_of_mount
+from imagesmith.inspection.inventory_calls import inventory_of_folder
 from imagesmith.inspection.packages import OsRelease
 from imagesmith.inspection.provenance import disk_provenance
 from imagesmith.inspection.sbom import CYCLONEDX_TYPE, SPDX_TYPE, DescribedImage
@@ -44,7 +44,6 @@ from imagesmith.inspection.scanning.scanner import ScanFailed, Scanner, ScanRepo
 from imagesmith.inspection.scanning.severities import SEVERITIES
 from imagesmith.inspection.signing import ENVELOPE_TYPE, SigningError, SigningKey
 from imagesmith.inspection.statements import Predicate, statement_bytes, subject
-from imagesmith.namespaces.sealed_answers import SealedCallFailed
 from imagesmith.processes import Cancellation
 from imagesmith.recipes.plan import BuildPlan, PlannedScan
 from imagesmith.settings import Settings
@@ -55,31 +54,6 @@ from imagesmith.values.names import iso_instant
 from imagesmith.values.states import ScanStatus
 
 _INVENTORY = "inventory.json"
-
-
-def read_inventory(
-    worker_context: WorkerContext, plan: BuildPlan, image_id: str, cancellation: Cancellation
-) -> Inventory:
-    """Read packages and operating system from the root file system. Raises StepFailed, Cancelled."""
-    name, storage = instance_name(plan, "after"), worker_context.storage
-    storage.remove(name)
-    storage.create(name, image_id)
-    with storage.new_namespace() as namespace, storage.scratch() as scratch:
-        try:
-            root = storage.mount(name, namespace)
-            with inventory_reported():
-                return inventory_of_mount(storage.sealed, namespace, root, scratch, cancellation)
-        finally:
-            storage.remove(name)
-
-
-@contextmanager
-def inventory_reported() -> Iterator[None]:
-    """Report the failure of a sealed process as one of the step."""
-    try:
-        yield
-    except SealedCallFailed as error:
-        raise StepFailed(f"the packages of the image cannot be read: {error.strerror}") from error
 
 
 def keep_inventory(work: Work, artifact: ImageArtifact, image_id: str) -> Inventory:

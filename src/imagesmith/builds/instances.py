@@ -84,13 +84,15 @@ class Instances:
 
     def launch(
         self, id: str, image_id: str, *, image_arn: str, execution: str, cancellation: Cancellation,
-        network: NetworkKind = "outbound",
+        network: NetworkKind = "outbound", rests: bool = False,
     ) -> ContainerInstance:  # fmt: skip
-        """Start an instance, which replaces an earlier one with this id. Raises InstanceError, Cancelled."""
+        """Start an instance, which replaces an earlier one with this id; one that `rests` starts its sandbox with
+        its first command. Raises InstanceError, Cancelled."""
         self.terminate(id, image_arn=image_arn)
         instance = ContainerInstance.launch(
-            self._storage, image_id, name=id, network=network, limits=self._limits, cancellation=cancellation
-        )
+            self._storage, image_id, name=id, network=network, limits=self._limits, cancellation=cancellation,
+            rests=rests,
+        )  # fmt: skip
         self._note(id, instance, image_arn=image_arn, execution=execution)
         return instance
 

@@ -20,7 +20,7 @@ from imagesmith.artifacts.cache_use import CacheUse
 from imagesmith.artifacts.storage import ContainerStorage
 from imagesmith.copying.copier import FileCopier
 from imagesmith.copying.copiers import Copiers
-from imagesmith.dockerfile_builds.build_context import BuildContext, CacheMountLocks
+from imagesmith.dockerfile_builds.build_context import BuildContext, CacheMountLocks, LateNamespace
 from imagesmith.dockerfile_builds.config_instructions import apply
 from imagesmith.dockerfile_builds.image_config import ImageConfig
 from imagesmith.dockerfile_builds.prepared import PreparedDockerfile, prepare
@@ -135,21 +135,21 @@ class DockerfileBuild:
     def _context(self) -> Iterator[BuildContext]:
         with ExitStack() as stack:
             work = stack.enter_context(self.storage.scratch())
-            namespace = stack.enter_context(self.storage.new_namespace())
-            given = stack.enter_context(self.make_copier(namespace)) if self.make_copier else None
+            namespace = stack.enter_context(closing(LateNamespace(self.storage.new_namespace)))
+            given = stack.enter_context(self.make_copier(namespace.get())) if self.make_copier else None
             make = partial(self._own_copier, namespace)
             copiers = stack.enter_context(closing(Copiers(make, given=given)))
             yield BuildContext(
                 storage=self.storage, name=self.name, limits=self.limits, network=self.network,
                 timeout=self.timeout, until=self.clock() + self.timeout, clock=self.clock, now=self._now,
                 cancellation=self.cancellation, on_output=self.on_output, copiers=copiers, work=work,
-                caches=CacheMountLocks(), at_once=self.at_once, namespace=namespace, rules=self.rules,
+                caches=CacheMountLocks(), at_once=self.at_once, late_namespace=namespace, rules=self.rules,
             )  # fmt: skip
 
-    def _own_copier(self, namespace: BuildNamespace, number: int) -> FileCopier:
+    def _own_copier(self, namespace: LateNamespace, number: int) -> FileCopier:
         name = f"{self.storage.key}-{self.name}-files{number or ''}"
         return FileCopier(
-            name, disk=self.storage.root, network=self.network, limits=self.limits, namespace=namespace
+            name, disk=self.storage.root, network=self.network, limits=self.limits, namespace=namespace.get()
         )
 
 

@@ -42,6 +42,28 @@ class CacheMountLocks:
             yield
 
 
+class LateNamespace:
+    """The user namespace of a build, made when the first instruction needs it: one whose instructions all come from
+    the cache needs none. Thread-safe."""
+
+    def __init__(self, make: Callable[[], BuildNamespace]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: BuildNamespace | None = None
+
+    def get(self) -> BuildNamespace:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+    def close(self) -> None:
+        """End it, if there is one."""
+        with self._lock:
+            if self._made is not None:
+                self._made.close()
+
+
 @dataclass(frozen=True, kw_only=True)
 class BuildContext:
     """Of one build."""
@@ -60,8 +82,7 @@ class BuildContext:
     cancellation: Cancellation | None
     on_output: OnOutput | None
     copiers: Copiers
-    namespace: BuildNamespace
-    """Of all its stages: files keep their owners from one to another."""
+    late_namespace: LateNamespace
     work: Path
     """A folder of its own beside the storage."""
     caches: CacheMountLocks
@@ -69,6 +90,11 @@ class BuildContext:
     """The most stages that are carried out at the same time."""
     rules: LayerRules | None = None
     """Of a reproducible build: each instruction that writes files has a layer of its own."""
+
+    @property
+    def namespace(self) -> BuildNamespace:
+        """Of all its stages: files keep their owners from one to another. Raises StorageError."""
+        return self.late_namespace.get()
 
     @property
     def seconds_left(self) -> float:

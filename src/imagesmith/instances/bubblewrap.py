@@ -6,9 +6,11 @@ documents on another.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,3 +113,28 @@ def outer_arguments(view: View, files: Sequence[int], info: int, *, lease: int =
         arguments += ["--sync-fd", str(lease)]
     arguments += ["--unshare-ipc", "--unshare-uts", "--hostname", "localhost", "--unshare-cgroup"]
     return [*arguments, "--cap-add", "ALL"]
+
+
+def held_pipe(stack: ExitStack) -> tuple[int, int]:
+    """A pipe whose ends the stack closes."""
+    ends = os.pipe()
+    for end in ends:
+        stack.callback(os.close, end)
+    return ends
+
+
+def held_memory_file(stack: ExitStack, name: str, data: bytes) -> int:
+    """A file in memory that the stack closes."""
+    descriptor = memory_file(name, data)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def read_status(descriptor: int) -> dict[str, object]:
+    """The output of bubblewrap on its status pipe; every other holder of the pipe ended with the command."""
+    os.set_blocking(descriptor, False)
+    text = b""
+    with contextlib.suppress(BlockingIOError):
+        while chunk := os.read(descriptor, 4096):
+            text += chunk
+    return read_documents(text)

@@ -13,8 +13,6 @@ and `/etc/hosts` as mount points) are removed before a commit.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +22,10 @@ from functools import partial
 from pathlib import Path
 
 from imagesmith.artifacts.storage import ContainerExists, ContainerStorage, ImageLayers, StorageError
-from imagesmith.instances.bubblewrap import Bind, View, memory_file, pack_arguments, read_documents
+from imagesmith.instances.bubblewrap import Bind, View, held_memory_file, held_pipe, pack_arguments, read_status
 from imagesmith.instances.command import Command, NetworkKind
 from imagesmith.instances.holder import lent_holder
-from imagesmith.instances.limits import ResourceLimits
+from imagesmith.instances.limits import ResourceLimits, make_groups
 from imagesmith.instances.mountpoints import MOUNT_POINTS, RootAdditions, has_shell, prepare_root, restore_root
 from imagesmith.instances.network import hosts_text, resolver_text
 from imagesmith.instances.own_names import Lent, lend_names, return_names
@@ -87,19 +85,21 @@ class ContainerInstance(ShellFiles):
         cancellation: Cancellation | None = None,
         variables: Sequence[str] | None = None,
         namespace: BuildNamespace | None = None,
+        rests: bool = False,
     ) -> ContainerInstance:
         """Start a container named `name` (`<build id>-<role>`) on an image or layers of the storage, or on SCRATCH.
 
         A container of the same name, left by a killed attempt, is replaced. With `variables` (`NAME=value`), these
         are its environment instead of the image's, its sandbox starts with its first command, and the image needs
-        no shell. Its user namespace is its own unless one is given. Raises InstanceError, Cancelled.
+        no shell. Its user namespace is its own unless one is given. One that `rests` has only its layers until a
+        command, or a caller, needs its root. Raises InstanceError, Cancelled.
         """
         instance = cls(
             storage, name, network=network, limits=limits or ResourceLimits(), cancellation=cancellation,
             namespace=namespace,
         )  # fmt: skip
         try:
-            instance._create(image, variables)
+            instance._create(image, variables, rests=rests)
         except BaseException:
             instance.close()
             raise
@@ -150,9 +150,7 @@ class ContainerInstance(ShellFiles):
     @property
     def root(self) -> Path:
         """Mount point of the root on the host; read it through artifacts.rootfs.Root only."""
-        if self._root is None:
-            raise InstanceError(f"container {self.name} is closed")
-        return self._root
+        return self._opened()[0]
 
     @property
     def ids(self) -> HostIds:
@@ -162,14 +160,17 @@ class ContainerInstance(ShellFiles):
     @property
     def namespace(self) -> BuildNamespace:
         """The user namespace whose ids its files have."""
-        if self._namespace is None:
-            raise InstanceError(f"container {self.name} is closed")
-        return self._namespace
+        return self._opened()[1]
 
     @property
     def upper(self) -> Path:
         """The folder of what was written to the root since the last commit; nothing of it is to be followed."""
         return self.storage.upper(self.name)
+
+    @property
+    def rests(self) -> bool:
+        """Whether it has only its layers: nothing has run in it, and no root is mounted."""
+        return not self._closed and self._root is None
 
     @property
     def has_shell(self) -> bool:
@@ -179,7 +180,11 @@ class ContainerInstance(ShellFiles):
     @property
     def unlimited(self) -> tuple[str, ...]:
         """The limits that this machine cannot enforce, in words."""
-        return self._sandbox.groups.missing if self._sandbox else ()
+        if self._sandbox is not None:
+            return self._sandbox.groups.missing
+        groups = make_groups(f"{self.storage.key}-{self.name}", self.limits)
+        groups.remove()
+        return groups.missing
 
     @property
     def memory_kills(self) -> int:
@@ -254,8 +259,10 @@ class ContainerInstance(ShellFiles):
         with self._lock:
             self._stop()
             try:
+                was_mounted, self._root = self._root is not None, None
                 self.storage.replace_layers(self.name, layers)
-                self._root = self.storage.mount(self.name, self._namespace)
+                if was_mounted:
+                    self._root = self.storage.mount(self.name, self._namespace)
             except StorageError as error:
                 raise InstanceError(f"container {self.name} cannot go on over other layers: {error}") from error
 
@@ -272,9 +279,15 @@ class ContainerInstance(ShellFiles):
                 for image in self._snapshots:
                     self.storage.remove_image(image)
 
-    def _create(self, image: ImageLayers, variables: Sequence[str] | None = None) -> None:
+    def _create(self, image: ImageLayers, variables: Sequence[str] | None = None, *, rests: bool = False) -> None:
         make = partial(self._make_container, image)
-        if variables is None:
+        if rests:
+            try:
+                make()
+                self._take_variables(self.storage.image_variables(image))
+            except StorageError as error:
+                raise InstanceError(f"container {self.name} did not start: {error}") from error
+        elif variables is None:
             self._enter(partial(self.storage.image_variables, image), make)
         else:
             self._needs_shell = False
@@ -296,11 +309,29 @@ class ContainerInstance(ShellFiles):
                 # an image without a shell is an instance as well: only its first command fails
                 if starts and self.has_shell:
                     self._start()
-                named = dict(variable.partition("=")[::2] for variable in variables.result())
+                found = variables.result()
         except (StorageError, OSError) as error:
             raise InstanceError(f"container {self.name} did not start: {error}") from error
+        self._take_variables(found)
+
+    def _take_variables(self, variables: Sequence[str]) -> None:
+        named = dict(variable.partition("=")[::2] for variable in variables)
         pack_arguments([*named, *named.values()])
         self._environment = {"PATH": DEFAULT_PATH, "HOME": "/root", **{k: v for k, v in named.items() if k}}
+
+    def _opened(self) -> tuple[Path, BuildNamespace]:
+        """Its root and its namespace, made when they are needed first; close() still needs those that it has."""
+        with self._lock:
+            if self._closed and (self._root is None or self._namespace is None):
+                raise InstanceError(f"container {self.name} is closed")
+            try:
+                if self._namespace is None:
+                    self._namespace = self.storage.new_namespace()
+                if self._root is None:
+                    self._root = self.storage.mount(self.name, self._namespace)
+            except (StorageError, OSError) as error:
+                raise InstanceError(f"container {self.name} did not start: {error}") from error
+            return self._root, self._namespace
 
     def _make_container(self, image: ImageLayers) -> None:
         try:
@@ -331,8 +362,9 @@ class ContainerInstance(ShellFiles):
                 self._lent = lend_names(
                     self.root, resolver=resolver_text(self.network), hosts=hosts_text("localhost")
                 )  # fmt: skip
+        root, namespace = self._opened()
         with ExitStack() as stack:
-            info_read, info_write = _pipe(stack)
+            info_read, info_write = held_pipe(stack)
             lent, holder = lent_holder()
             arguments = [
                 *command_view(INSIDE, files=self._additions.files),
@@ -342,17 +374,17 @@ class ContainerInstance(ShellFiles):
                 "--info-fd",
                 str(info_write),
             ]
-            options = _memory(stack, "options", pack_arguments(arguments))
-            seccomp = _memory(stack, "seccomp", filter_program())
+            options = held_memory_file(stack, "options", pack_arguments(arguments))
+            seccomp = held_memory_file(stack, "seccomp", filter_program())
             self._sandbox = Sandbox.start(
                 f"{self.storage.key}-{self.name}",
-                view=View(binds=(Bind(self.root, INSIDE, writable=True), *spawner_binds())),
+                view=View(binds=(Bind(root, INSIDE, writable=True), *spawner_binds())),
                 holder=["/usr/bin/bwrap", "--args", str(options), "--seccomp", str(seccomp), "--", *holder],
                 network=self.network, limits=self.limits, disk=self.storage.root,
-                pass_fds=(options, seccomp, info_write), namespace=self._namespace,
+                pass_fds=(options, seccomp, info_write), namespace=namespace,
             )  # fmt: skip
             # The holder runs, so bubblewrap has written its whole output.
-            status = _read_all(info_read)
+            status = read_status(info_read)
         self._spawner = Spawner.start(self._sandbox, int(str(status["child-pid"])), ids=self.ids)
 
     def _stop(self) -> None:
@@ -400,28 +432,3 @@ class ContainerInstance(ShellFiles):
                 )  # fmt: skip
             except StorageError as error:
                 raise InstanceError(f"container {self.name} cannot be committed: {error}") from error
-
-
-def _pipe(stack: ExitStack) -> tuple[int, int]:
-    """A pipe whose ends the stack closes."""
-    ends = os.pipe()
-    for end in ends:
-        stack.callback(os.close, end)
-    return ends
-
-
-def _memory(stack: ExitStack, name: str, data: bytes) -> int:
-    """A file in memory that the stack closes."""
-    descriptor = memory_file(name, data)
-    stack.callback(os.close, descriptor)
-    return descriptor
-
-
-def _read_all(descriptor: int) -> dict[str, object]:
-    """The output of bubblewrap on its status pipe; every other holder of the pipe ended with the command."""
-    os.set_blocking(descriptor, False)
-    text = b""
-    with contextlib.suppress(BlockingIOError):
-        while chunk := os.read(descriptor, 4096):
-            text += chunk
-    return read_documents(text)

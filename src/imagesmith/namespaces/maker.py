@@ -72,6 +72,14 @@ class NamespaceMaker:
             if not self._users:
                 self._stop()
 
+    def __enter__(self) -> NamespaceMaker:
+        """Keep the program for a block that needs several namespaces, one after the other."""
+        self.use()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     def close(self) -> None:
         """End the program; a later request starts another."""
         with self._lock:

@@ -7,6 +7,7 @@ from typing import Any
 
 from imagesmith.builds import inspection
 from imagesmith.builds.failures import StepFailed
+from imagesmith.builds.read_inventories import inventory_reported
 from imagesmith.builds.steps.context import Outcome, StepRun
 from imagesmith.inspection.inventory_calls import inventory_of_mount
 
@@ -14,7 +15,7 @@ from imagesmith.inspection.inventory_calls import inventory_of_mount
 def collect_metadata(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
     """Store operating system and packages of an instance for ListImagePackages."""
     container, storage = run.attach_container(inputs), run.worker_context.storage
-    with storage.scratch() as scratch, inspection.inventory_reported():
+    with storage.scratch() as scratch, inventory_reported():
         inventory = inventory_of_mount(
             storage.sealed, container.namespace, container.root, scratch, run.cancellation
         )

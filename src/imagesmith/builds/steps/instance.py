@@ -24,6 +24,12 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
             f"imageIdOverride is {inputs['imageIdOverride']}: it names a machine image, and this run makes a "
             "container image; leave it out, or use it with an image recipe"
         )
+    # the Dockerfile's namespace and the instance's: one program makes both
+    with run.worker_context.storage.maker:
+        return _launched(run)
+
+
+def _launched(run: StepRun) -> Outcome:
     worker_context = run.worker_context
     update = BuildUpdate()
     if run.type == "BUILD":
@@ -40,14 +46,19 @@ def launch_instance(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
             run.own_instance, image_id,
             image_arn=run.plan.image_arn, execution=run.execution, cancellation=run.cancellation,
             network=run.plan.network,
+            # its components may all come from earlier builds: then nothing ever runs in it
+            rests=run.type == "BUILD" and run.plan.cache.components and run.plan.cache.reads,
         )  # fmt: skip
+    if instance.rests:
+        run.note("the instance rests until a command needs it")
     for missing in instance.unlimited:
         run.note(f"warning: {missing}")
     return Outcome({"instanceId": run.own_instance}, update=update)
 
 
 def bootstrap_for_container(run: StepRun, inputs: Mapping[str, Any]) -> Outcome:
-    """Check that the container runs commands; it needs no container engine inside."""
+    """Check that the container runs commands; it needs no container engine inside. One that rests is asked by its
+    first command, if there is one."""
     return Outcome(_answer(run, inputs))
 
 
@@ -82,6 +93,8 @@ def _starts_later(instance: Instance) -> bool:
 
 def _answer(run: StepRun, inputs: Mapping[str, Any]) -> Mapping[str, str]:
     instance = run.attach_instance(inputs)
+    if isinstance(instance, ContainerInstance) and instance.rests:
+        return {"runCommandId": run.command_id, "status": "Success", "output": ""}
     if isinstance(instance, ContainerInstance) and not instance.has_shell:
         run.note("the image has no /bin/sh: a component or command that needs to run in it will fail")
         return {"runCommandId": run.command_id, "status": "Success", "output": ""}

@@ -13,9 +13,9 @@ from imagesmith.artifacts.disks import Disk, DiskError
 from imagesmith.artifacts.overlays import DiskState, next_key
 from imagesmith.builds import disk_cache, reproducible
 from imagesmith.builds.failures import StepFailed, explain
-from imagesmith.builds.inspection import inventory_reported
 from imagesmith.builds.machine_output import register_disk
 from imagesmith.builds.machine_source import Source, ami_source, output_source, parent_source, planned
+from imagesmith.builds.read_inventories import inventory_reported
 from imagesmith.builds.revoked_images import refuse_revoked_parent
 from imagesmith.builds.steps import no_boot
 from imagesmith.builds.steps.context import Outcome, StepRun
