@@ -138,12 +138,14 @@ def supervised(argv: Sequence[str], *, tree: bool, cwd: str | os.PathLike[str] |
 
 
 def _while_alive(folder: str) -> list[str]:
-    """Enter a folder through this process's entry in /proc, which exists only while the process lives; else fail.
+    """Enter a folder through this thread's entry in /proc, which exists only while the thread lives; else fail.
 
-    The kernel drops the root and folder of a dying process before it signals the children: a child that passes this
-    point after it has requested the signal receives it. This needs no right beyond reading one's own processes.
+    The kernel drops the root and folder of a dying thread before it signals the children that it forked: a child
+    that passes this point after it has requested the signal receives it. The process would not do: of a killed
+    one, the thread that forked may end, and signal, before the others. This needs no right beyond reading one's own
+    processes.
     """
-    return ["env", f"--chdir=/proc/{os.getpid()}/{folder}", "--"]
+    return ["env", f"--chdir=/proc/{os.getpid()}/task/{threading.get_native_id()}/{folder}", "--"]
 
 
 def run(
