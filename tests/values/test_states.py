@@ -31,6 +31,7 @@ OTHER_WORDS = {
     "workflow_documents/actions.py": "a choice of an input of LaunchInstance",
     "builds/steps/hooks.py": "a status of Step Functions",
     "distribution/client.py": "a method of HTTP",
+    "inspection/evidence.py": "a result of in-toto's predicate",
 }
 """Modules that speak of something else under the same word."""
 

@@ -215,4 +215,4 @@ def _family(tx: Connection, arn: str) -> _Family:
     revoked = {
         known: found.sentence(known) for known in arns if (found := revocation_of(tx, known)) is not None
     }  # fmt: skip
-    return _Family(arn, above, below, _stored(tx, arns).keys(), revoked)
+    return _Family(arn=arn, above=above, below=below, stored=_stored(tx, arns).keys(), revoked=revoked)

@@ -18,6 +18,7 @@ from imagesmith.store.records import Cursor, Record, from_microseconds, microsec
 from imagesmith.store.tables import builds, links, resource_policies, resources
 from imagesmith.store.upsert import inserting
 from imagesmith.values.api import ApiDocument
+from imagesmith.values.states import ImageStatus
 from imagesmith.values.version import Version
 
 # built once: see store.upsert
@@ -211,7 +212,7 @@ def newest_available(tx: Connection, sources: Sequence[str]) -> dict[str, str]:
     table = resources
     query = (
         sa.select(table.c.source, table.c.arn)
-        .where(table.c.source.in_(sources), table.c.status == "AVAILABLE", table.c.kind == "image")
+        .where(table.c.source.in_(sources), table.c.status == ImageStatus.AVAILABLE, table.c.kind == "image")
         .order_by(table.c.created, table.c.arn)
     )
     return {row.source: row.arn for row in tx.execute(query)}

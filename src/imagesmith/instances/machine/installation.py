@@ -32,6 +32,7 @@ from imagesmith.processes import Cancellation
 
 _GIB: Final = 1024**3
 _POLL_SECONDS: Final = 1.0
+_END_SECONDS: Final = 10.0
 _KEY_SECONDS: Final = 90.0
 """Firmware and the question for a key are over by then, emulated as well."""
 _TOOL_SECONDS: Final = 120.0
@@ -121,8 +122,9 @@ def _until_off(power: PowerSequence, timer: Timer, seconds: float) -> None:
             if passed < _KEY_SECONDS:
                 power.emulator.execute("send-key", {"keys": [{"type": "qcode", "data": "ret"}]})
         except InstanceError:
-            if power.emulator.running:
-                raise  # else it ended in between, and switch_off says how
+            # it may be about to end: its control socket is gone before its process is, and switch_off says how
+            if not power.emulator.wait(_END_SECONDS):
+                raise
 
 
 def _require_partitions(disk: Path) -> None:
