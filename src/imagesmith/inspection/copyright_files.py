@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
-from imagesmith.inspection.files import Files, UnreadableDatabase
+from imagesmith.inspection.files import Files, content_of
 from imagesmith.inspection.licenses.debian import MAX_COPYRIGHT, read_copyright
 
 FOLDER = "usr/share/doc"
@@ -24,21 +24,8 @@ class CopyrightFiles:
         """An SPDX expression; empty if the file is absent, unreadable or states none. Raises Cancelled."""
         if "/" in package or "\0" in package or package in ("", ".", ".."):
             return ""
-        data = self._read(f"{FOLDER}/{package}/copyright")
+        data = content_of(self._files, f"{FOLDER}/{package}/copyright", most=MAX_COPYRIGHT + 1)
         key = hashlib.sha256(data).digest()
         if key not in self._known:
             self._known[key] = read_copyright(data)
         return self._known[key]
-
-    def _read(self, path: str) -> bytes:
-        try:
-            file = self._files.open(path)
-        except UnreadableDatabase:
-            return b""
-        if file is None:
-            return b""
-        with file:
-            try:
-                return file.read(MAX_COPYRIGHT + 1)
-            except OSError:
-                return b""

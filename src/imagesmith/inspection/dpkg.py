@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from imagesmith.inspection.copyright_files import CopyrightFiles
-from imagesmith.inspection.files import Files, Reading, UnreadableDatabase, damaged_words, lines_of
+from imagesmith.inspection.files import Files, Reading, UnreadableDatabase, content_of, damaged_words, lines_of
 from imagesmith.inspection.packages import MAX_FIELD, MAX_FILE, MAX_PACKAGES, Package
 from imagesmith.inspection.suppliers import clean_supplier
 
@@ -166,7 +166,7 @@ def _owners(files: Files, lists: Iterable[tuple[str, str]], wanted: frozenset[st
     for package, path in lists:
         if not package:
             continue
-        data = _all(files, path)
+        data = content_of(files, path, most=_MAX_LIST)
         if any(mark in data for mark in _LANGUAGE_FILES):
             names = data.split(b"\n")
             if path.endswith(".md5sums"):
@@ -174,17 +174,3 @@ def _owners(files: Files, lists: Iterable[tuple[str, str]], wanted: frozenset[st
             for found in asked.keys() & set(names):
                 owners.setdefault(asked[found], package)
     return owners
-
-
-def _all(files: Files, path: str) -> bytes:
-    try:
-        file = files.open(path)
-    except UnreadableDatabase:
-        return b""
-    if file is None:
-        return b""
-    with file:
-        try:
-            return file.read(_MAX_LIST)
-        except OSError:
-            return b""

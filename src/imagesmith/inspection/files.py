@@ -132,6 +132,21 @@ def lines_of(files: Files, path: str, *, most: int) -> Iterator[bytes]:
             yield line
 
 
+def content_of(files: Files, path: str, *, most: int) -> bytes:
+    """The first bytes of a file; nothing when it is absent or unreadable. Raises Cancelled."""
+    try:
+        file = files.open(path)
+    except UnreadableDatabase:
+        return b""
+    if file is None:
+        return b""
+    with file:
+        try:
+            return file.read(most)
+        except OSError:
+            return b""
+
+
 def damaged_words(path: str, count: int) -> tuple[str, ...]:
     """The problem text for a database with invalid entries; none when all are valid."""
     return (f"{count} {'entry' if count == 1 else 'entries'} of {path} cannot be read",) if count else ()
