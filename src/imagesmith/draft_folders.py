@@ -3,6 +3,7 @@
     with draft_folder(drafts, lock=...) as folder:   a new folder, locked until the end
         ...write, then rename the result out of it
     remove_abandoned(drafts)                         removes what no process holds any more
+    with fresh_draft_folder(drafts, lock=...)        both, for writers that come one at a time
 
 The kernel releases the lock of a killed writer. A process id in the name would not do: ids are used again, and two
 containers that share a data directory do not see each other's processes.
@@ -35,6 +36,16 @@ def draft_folder(drafts: Path, *, lock: Path, cancellation: Cancellation | None 
             folder = Path(tempfile.mkdtemp(dir=drafts)).absolute()
             stack.callback(remove_tree, folder)
             stack.enter_context(file_lock(folder / _IN_USE))
+        yield folder
+
+
+@contextmanager
+def fresh_draft_folder(drafts: Path, *, lock: Path) -> Iterator[Path]:
+    """A new folder below `drafts`, which is made if need be; folders that killed writers left there go first."""
+    drafts.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with file_lock(lock):
+        remove_abandoned(drafts)
+    with draft_folder(drafts, lock=lock) as folder:
         yield folder
 
 

@@ -11,7 +11,6 @@ A disk appears under its name only when it is complete and on the medium: write,
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from imagesmith import processes
 from imagesmith.artifacts.disk_formats import FORMATS, LARGEST_DISK, name_inside
-from imagesmith.artifacts.intact import IntactFiles
+from imagesmith.artifacts.intact import IntactFiles, digest_of_path
 from imagesmith.artifacts.shared import SharedStoreError
 from imagesmith.draft_folders import draft_folder, remove_abandoned
 from imagesmith.files import move_atomically, write_atomically
@@ -121,10 +120,9 @@ class DiskStore:
 
     def check(self, digest: str) -> None:
         """Read a disk to its end and compare it with its name. Raises DiskError."""
-        with self.get(digest).path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != f"sha256:{found}":
-            raise DiskError(f"the disk {digest} is damaged: its bytes have the digest sha256:{found}")
+        found = digest_of_path(self.get(digest).path)
+        if digest != found:
+            raise DiskError(f"the disk {digest} is damaged: its bytes have the digest {found}")
 
     @contextlib.contextmanager
     def draft(self) -> Iterator[Path]:
@@ -138,11 +136,10 @@ class DiskStore:
     def keep(self, draft: Path) -> Disk:
         """Take a written qcow2 disk into the store under its digest. Raises DiskError, OSError."""
         virtual = examine(draft).virtual_size
-        with draft.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        target = self._kept / digest
+        digest = digest_of_path(draft)
+        target = self._path(digest)
         move_atomically(draft, target, mode=0o400)
-        return Disk(f"sha256:{digest}", target, target.stat().st_size, virtual)
+        return Disk(digest, target, target.stat().st_size, virtual)
 
     def capture(self, source: Path, *, cancellation: Cancellation | None = None) -> Disk:
         """A compressed, sparse copy of a disk with its backing chain. Raises DiskError, Cancelled.

@@ -69,6 +69,12 @@ def digest_of_file(file: _Readable, *, cancellation: Cancellation | None = None)
     return f"sha256:{found.hexdigest()}"
 
 
+def digest_of_path(path: Path) -> str:
+    """The digest of a file. Raises OSError."""
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
 def _stamp(file: BinaryIO) -> _Stamp:
     status = os.fstat(file.fileno())
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

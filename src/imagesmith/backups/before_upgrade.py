@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from imagesmith.backups import databases
-from imagesmith.draft_folders import draft_folder, remove_abandoned
+from imagesmith.draft_folders import fresh_draft_folder
 from imagesmith.files import move_many
-from imagesmith.locks import file_lock
 
 FOLDER: Final = "before-upgrade"
 _KEPT: Final = 3
@@ -25,13 +24,9 @@ def copy_before_upgrade(data_dir: Path, database_url: str, schema: str, *, now: 
     `database_url`: of PostgreSQL; empty: SQLite in the data directory. Raises BackupError, OSError.
     """
     work = data_dir / "backup-drafts"
-    for folder in (work, data_dir / FOLDER):
-        folder.mkdir(mode=0o700, exist_ok=True)
-    lock = work / "lock"
-    with file_lock(lock):
-        remove_abandoned(work)
+    (data_dir / FOLDER).mkdir(mode=0o700, exist_ok=True)
     target = data_dir / FOLDER / f"{now:%Y%m%dT%H%M%SZ}-{schema}"
-    with draft_folder(work, lock=lock) as draft:
+    with fresh_draft_folder(work, lock=work / "lock") as draft:
         copies = draft / target.name
         copies.mkdir(mode=0o700)
         if database_url:

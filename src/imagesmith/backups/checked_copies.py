@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from imagesmith.artifacts.intact import digest_of_path
+from imagesmith.artifacts.oci import digest_of
 from imagesmith.backups.manifest import BackupError
 
 _CHUNK: Final = 1024 * 1024
@@ -29,16 +30,16 @@ def copy_checked(source: Path, target: Path, digest: str, pool: Executor) -> Non
             size = os.fstat(file.fileno()).st_size
             if size <= _CHUNK:
                 data = file.read()
-                found = hashlib.sha256(data).hexdigest()
+                found = digest_of(data)
                 copy.write(data)
             else:
                 # the kernel copies while another thread hashes: neither needs the bytes of the other
-                hashing: Future[Any] = pool.submit(hash_file, source)
+                hashing = pool.submit(digest_of_path, source)
                 if not _kernel_copied(file.fileno(), copy.fileno(), size):
                     shutil.copyfileobj(file, copy, _CHUNK)
                 found = hashing.result()
-        if digest != f"sha256:{found}":
-            raise DamagedContent(f"{source} is damaged: its bytes have the digest sha256:{found}, not {digest}")
+        if digest != found:
+            raise DamagedContent(f"{source} is damaged: its bytes have the digest {found}, not {digest}")
     except BaseException:
         target.unlink(missing_ok=True)
         raise
@@ -58,9 +59,3 @@ def _kernel_copied(source: int, target: int, size: int) -> bool:
             return done > 0
         done += count
     return True
-
-
-def hash_file(path: Path) -> str:
-    """The SHA-256 of a file in hexadecimal. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,13 +18,14 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from imagesmith.artifacts.intact import digest_of_path
 from imagesmith.artifacts.shared import NotShared, SharedStoreError
 from imagesmith.artifacts.shared_kinds import S3Store
-from imagesmith.backups.checked_copies import DamagedContent, copy_checked, hash_file
+from imagesmith.backups.checked_copies import DamagedContent, copy_checked
 from imagesmith.backups.manifest import BackupError
-from imagesmith.draft_folders import draft_folder, remove_abandoned
+from imagesmith.draft_folders import fresh_draft_folder
 from imagesmith.files import move_many, write_atomically
-from imagesmith.locks import LockHeld, exclusive_lock, file_lock
+from imagesmith.locks import LockHeld, exclusive_lock
 
 _BLOBS: Final = "blobs/sha256/"
 _LONGEST_WRITER: Final = 12 * 3600.0
@@ -105,7 +106,7 @@ class FolderRepository:
                 raise BackupError(f"{folder} holds no backups: it has no folder {_BLOBS.rstrip('/')}")
             return
         drafts = folder / "drafts"
-        for path in (folder, folder / "backups", self._blobs, drafts):
+        for path in (folder, folder / "backups", self._blobs):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         # until the end: what another backup copied has no record yet, and would be removed as content of none
         try:
@@ -114,10 +115,7 @@ class FolderRepository:
             raise BackupError(
                 f"process {error.holder} writes another backup to {folder}: try again later"
             ) from error
-        lock = folder / "drafts.lock"
-        with file_lock(lock):
-            remove_abandoned(drafts)
-        self._drafts = stack.enter_context(draft_folder(drafts, lock=lock))
+        self._drafts = stack.enter_context(fresh_draft_folder(drafts, lock=folder / "drafts.lock"))
 
     @property
     def url(self) -> str:
@@ -146,7 +144,7 @@ class FolderRepository:
         path = self._blobs / digest.removeprefix("sha256:")
         if not path.exists():
             raise BackupError(f"{self._folder} lacks the content {digest}")
-        if f"sha256:{hash_file(path)}" != digest:
+        if digest_of_path(path) != digest:
             raise DamagedContent(f"{path} is damaged: its bytes do not have the digest of its name")
 
     def put(self, name: str, data: bytes) -> None:
@@ -211,7 +209,7 @@ class BucketRepository:
             return {f"sha256:{name.removeprefix(_BLOBS)}" for name in self._store.names(_BLOBS)}
 
     def stage(self, digest: str, source: Path) -> None:
-        if f"sha256:{hash_file(source)}" != digest:
+        if digest_of_path(source) != digest:
             raise DamagedContent(f"{source} is damaged: its bytes do not have the digest {digest}")
         with _converted():
             self._store.put_blob(digest, source)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from imagesmith.artifacts.intact import digest_of_path
 from imagesmith.artifacts.shared import SharedStore
 from imagesmith.backups import databases
-from imagesmith.backups.checked_copies import hash_file
 from imagesmith.backups.listing import entries_of
 from imagesmith.backups.manifest import RESTORING, BackupEntry, BackupEntryKind, BackupError, BackupRecord
 from imagesmith.backups.repository import BackupRepository
@@ -125,7 +125,7 @@ def _marked(folder: Path, record: BackupRecord) -> Iterator[None]:
 
 def _restore_file(repository: BackupRepository, entry: BackupEntry, folder: Path) -> None:
     target = folder / entry.path
-    if target.exists() and target.stat().st_size == entry.size and f"sha256:{hash_file(target)}" == entry.digest:
+    if target.exists() and target.stat().st_size == entry.size and digest_of_path(target) == entry.digest:
         return
     _make_folders(folder, target.parent)
     target.unlink(missing_ok=True)

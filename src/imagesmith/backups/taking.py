@@ -24,17 +24,17 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import imagesmith
+from imagesmith.artifacts.intact import digest_of_path
 from imagesmith.artifacts.removals import keeping_all
 from imagesmith.artifacts.shared import NotShared, SharedStore
 from imagesmith.backups import databases
-from imagesmith.backups.checked_copies import DamagedContent, hash_file
+from imagesmith.backups.checked_copies import DamagedContent
 from imagesmith.backups.listing import last_entries
 from imagesmith.backups.manifest import BackupEntry, BackupEntryKind, BackupError, BackupRecord, encode_entries
 from imagesmith.backups.progress import BackupProgress, BackupSource, TakenEntry
 from imagesmith.backups.repository import BackupRepository
 from imagesmith.backups.sources import SourceFile, list_files
-from imagesmith.draft_folders import draft_folder, remove_abandoned
-from imagesmith.locks import file_lock
+from imagesmith.draft_folders import fresh_draft_folder
 
 _AHEAD: Final = 64
 """Files that wait for a thread; their list stays short however many there are."""
@@ -58,11 +58,7 @@ def take_backup(
     SharedStoreError, OSError.
     """
     work = source.data_dir / "backup-drafts"
-    work.mkdir(mode=0o700, exist_ok=True)
-    lock = work / "lock"
-    with file_lock(lock):
-        remove_abandoned(work)
-    with draft_folder(work, lock=lock) as drafts, keeping_all(source.data_dir):
+    with fresh_draft_folder(work, lock=work / "lock") as drafts, keeping_all(source.data_dir):
         taking = _Taking(source=source, repository=repository, pool=pool, drafts=drafts, progress=progress)
         listed = drafts / "entries"
         with listed.open("wb") as file:
@@ -121,7 +117,7 @@ class _Taking:
 
     def keep_list(self, listed: Path) -> str:
         """Keep the list of entries; returns its digest."""
-        digest = f"sha256:{hash_file(listed)}"
+        digest = digest_of_path(listed)
         self._keep(listed, digest)
         return digest
 
@@ -163,7 +159,7 @@ class _Taking:
             yield self._mutable_copy(copy, BackupEntryKind.FILE, name)
 
     def _mutable_copy(self, copy: Path, kind: BackupEntryKind, path: str) -> TakenEntry:
-        digest = f"sha256:{hash_file(copy)}"
+        digest = digest_of_path(copy)
         copied = self._keep(copy, digest)
         entry = BackupEntry(kind=kind, path=path, digest=digest, size=copy.stat().st_size)
         copy.unlink()
@@ -216,7 +212,7 @@ class _Taking:
                 while left and (data := opened.read(min(left, _CHUNK))):
                     target.write(data)
                     left -= len(data)
-            digest = f"sha256:{hash_file(copy)}"
+            digest = digest_of_path(copy)
             copied = self._keep(copy, digest)
             return TakenEntry(replace(_entry(file, digest), size=copy.stat().st_size), copied)
         finally:
@@ -236,7 +232,7 @@ class _Taking:
                 shared.fetch(name, copy)
             except NotShared:
                 return None  # removed since it was listed
-            digest = digest or f"sha256:{hash_file(copy)}"
+            digest = digest or digest_of_path(copy)
             try:
                 copied = self._keep(copy, digest)
             except DamagedContent:

@@ -25,9 +25,8 @@ from imagesmith.builds.journal import Json, Poll
 from imagesmith.builds.journal import Work as JournalWork
 from imagesmith.builds.records import ImageRecords
 from imagesmith.builds.worker_context import WorkerContext
-from imagesmith.draft_folders import draft_folder, remove_abandoned
+from imagesmith.draft_folders import fresh_draft_folder
 from imagesmith.files import share_file
-from imagesmith.locks import file_lock
 from imagesmith.processes import Cancellation
 from imagesmith.recipes.plan import BuildPlan
 from imagesmith.settings import Settings
@@ -77,8 +76,9 @@ def rebuilt(
     if plan.reproducible is None:
         raise RebuildFailed("its build was not reproducible")
     plan = replace(plan, reproducible=replace(plan.reproducible, parent=parent_digest))
+    workspace = fresh_draft_folder(settings.data_dir / "rebuilds", lock=settings.data_dir / "rebuilds.lock")
     with ExitStack() as stack:
-        own = _own_settings(settings, stack.enter_context(_workspace(settings.data_dir / "rebuilds")))
+        own = _own_settings(settings, stack.enter_context(workspace))
         database = Database(own.store_url)
         stack.callback(database.close)
         upgrade(database)
@@ -137,17 +137,6 @@ class DirectJournal:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-@contextmanager
-def _workspace(drafts: Path) -> Iterator[Path]:
-    """A folder that is removed at the end; those of killed rebuilds are removed first."""
-    drafts.mkdir(mode=0o700, exist_ok=True)
-    lock = drafts.with_name("rebuilds.lock")
-    with file_lock(lock):
-        remove_abandoned(drafts)
-    with draft_folder(drafts, lock=lock) as folder:
-        yield folder
 
 
 def _own_settings(settings: Settings, folder: Path) -> Settings:

@@ -7,7 +7,6 @@ HOST/REPOSITORY:TAG      a registry
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagesmith.artifacts.exchange import Exchange
+from imagesmith.artifacts.intact import digest_of_path
 from imagesmith.artifacts.layout import OciLayout
 from imagesmith.artifacts.referrers import Referrer, attached
 from imagesmith.artifacts.shared import NotShared
@@ -114,9 +114,7 @@ def _disk(settings: Settings, reference: str) -> _Disk | None:
         disk_store(settings).check(reference)
         return _Disk(reference)
     if Path(reference).is_file():
-        with Path(reference).open("rb") as file:
-            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-        return _Disk(digest, file=Path(reference))
+        return _Disk(digest_of_path(Path(reference)), file=Path(reference))
     return None
 
 
@@ -206,8 +204,7 @@ def _check_blobs(layout: OciLayout, digest: str) -> None:
     for part in (manifest["config"], *manifest["layers"]):
         name = str(part["digest"])
         try:
-            with (layout.path / "blobs" / "sha256" / name.removeprefix("sha256:")).open("rb") as file:
-                computed = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+            computed = digest_of_path(layout.path / "blobs" / "sha256" / name.removeprefix("sha256:"))
         except OSError as error:
             raise VerificationFailed(f"its blob {name} cannot be read: {error}") from error
         if computed != name:

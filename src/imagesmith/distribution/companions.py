@@ -14,7 +14,6 @@ A disk without an inventory, or whose provenance another key signed, lacks those
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesmith.artifacts.disks import DiskStore
+from imagesmith.artifacts.intact import digest_of_path
 from imagesmith.distribution.summaries import summary_of
 from imagesmith.inspection.provenance import beside_disk, disk_provenance
 from imagesmith.inspection.signing import SigningError, SigningKey, open_envelope
@@ -38,8 +38,7 @@ _INVENTORIES = ((".spdx", "spdx.json", Predicate.SPDX), (".cdx", "cyclonedx.json
 
 def companions(disks: DiskStore, ami: Ami, file: Path, key: SigningKey, at: datetime) -> Mapping[str, bytes]:
     """Suffix -> content, for the file that the disk of an AMI was written to. Raises OSError, SigningError."""
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    digest = digest_of_path(file).removeprefix("sha256:")
     beside = {".sha256": f"{digest}  {file.name}\n".encode()}
     documents = disks.documents(ami.digest)
     provenance = documents.get(disk_provenance(ami.image_arn))
