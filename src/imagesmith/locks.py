@@ -42,6 +42,21 @@ def file_lock(path: Path, *, shared: bool = False, cancellation: Cancellation | 
 
 
 @contextmanager
+def shared_lock_now(path: Path) -> Iterator[bool]:
+    """Share a lock on a file without waiting; False: another holds it exclusively."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on a file, and write the holder into it. Raises LockHeld without waiting."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -43,7 +43,7 @@ def image_differences(
     yield from _documents("config", one.config(), two.config())
     annotations = [image.layout.manifest(image.digest).get("annotations") or {} for image in (one, two)]
     yield from _documents("annotation", *annotations)
-    layers = one.diff_ids(), two.diff_ids()
+    layers, calls = (one.diff_ids(), two.diff_ids()), LayerCalls()
     if len(layers[0]) != len(layers[1]):
         yield f"layers: {len(layers[0])}, {len(layers[1])}"
     for number, pair in enumerate(zip(*layers, strict=False)):
@@ -52,7 +52,8 @@ def image_differences(
             if blobs[0] != blobs[1]:
                 yield f"layer {number + 1}: the same archive, compressed to other bytes"
             continue
-        sides = [_files(image, number, cancellation) for image in (one, two)]
+        with calls.program.used():
+            sides = [_files(calls, image, number, cancellation) for image in (one, two)]
         lines = list(file_differences(*sides))
         yield from (f"layer {number + 1}: {line}" for line in lines)
         if not lines:
@@ -83,9 +84,11 @@ def _text(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _files(image: LayoutImage, number: int, cancellation: Cancellation | None) -> Mapping[bytes, FileAttributes]:
+def _files(
+    calls: LayerCalls, image: LayoutImage, number: int, cancellation: Cancellation | None
+) -> Mapping[bytes, FileAttributes]:
     """The entries of a layer, which a sealed process reads."""
     digest = image.layout.read(image.digest).layers[number]
     with image.layout.files.path_of(digest).open("rb") as blob, tempfile.TemporaryFile() as lines:
-        LayerCalls().list_entries(blob, lines, cancellation=cancellation)
+        calls.list_entries(blob, lines, cancellation=cancellation)
         return read_entries(lines)

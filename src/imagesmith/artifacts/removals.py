@@ -6,14 +6,11 @@ keeping_all(data_dir)      held by a backup: removals wait, and a second backup 
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
-from imagesmith.locks import file_lock
+from imagesmith.locks import file_lock, shared_lock_now
 from imagesmith.processes import Cancellation
 
 _NAME: Final = "removals.lock"
@@ -24,19 +21,9 @@ def removing(data_dir: Path, cancellation: Cancellation | None = None) -> Abstra
     return file_lock(data_dir / _NAME, shared=True, cancellation=cancellation)
 
 
-@contextmanager
-def removing_now(data_dir: Path) -> Iterator[bool]:
+def removing_now(data_dir: Path) -> AbstractContextManager[bool]:
     """Whether artifacts may be removed inside: not while a backup runs. For what may be removed later as well."""
-    descriptor = os.open(data_dir / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
+    return shared_lock_now(data_dir / _NAME)
 
 
 def keeping_all(data_dir: Path, cancellation: Cancellation | None = None) -> AbstractContextManager[None]:

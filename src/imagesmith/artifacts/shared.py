@@ -23,6 +23,8 @@ from imagesmith.processes import Cancellation
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 NAME = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9][A-Za-z0-9._/+:@-]{0,511}")
 DOCUMENT_BYTES = 16 * 1024 * 1024
+BLOBS = "blobs/sha256/"
+"""What the names of blobs begin with."""
 _CHUNK = 1024 * 1024
 
 

@@ -158,18 +158,14 @@ class S3Store:
 
     def fetch_blob(self, digest: str, target: Path, *, cancellation: Cancellation | None = None) -> None:
         name = blob_name(digest)
-        with whole_or_gone(target), self._asking(name, "read"):
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
-            with contextlib.closing(answer["Body"]) as body:
-                copy_checked(body, target, digest, where=self._where(name), cancellation=cancellation)
+        with whole_or_gone(target), self._reading(name) as body:
+            copy_checked(body, target, digest, where=self._where(name), cancellation=cancellation)
 
     def check_blob(self, digest: str) -> None:
         """Read a blob to its end. Raises NotShared, SharedStoreError for other bytes."""
         name = blob_name(digest)
-        with self._asking(name, "read"):
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
-            with contextlib.closing(answer["Body"]) as body:
-                require_digest(digest, digest_of_file(body), self._where(name))
+        with self._reading(name) as body:
+            require_digest(digest, digest_of_file(body), self._where(name))
 
     def put(self, name: str, data: bytes) -> None:
         with self._asking(checked_name(name), "written"):
@@ -199,10 +195,8 @@ class S3Store:
                 self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=file.read(size))
 
     def get(self, name: str) -> bytes:
-        with self._asking(checked_name(name), "read"):
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
-            with contextlib.closing(answer["Body"]) as body:
-                data: bytes = body.read(DOCUMENT_BYTES)
+        with self._reading(checked_name(name)) as body:
+            data: bytes = body.read(DOCUMENT_BYTES)
         return data
 
     def names(self, prefix: str = "") -> Iterator[str]:
@@ -237,6 +231,13 @@ class S3Store:
 
     def _where(self, name: str) -> str:
         return f"s3://{self._bucket}/{self._key(name)}"
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[Any]:
+        with self._asking(name, "read"):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
+            with contextlib.closing(answer["Body"]) as body:
+                yield body
 
     @contextmanager
     def _asking(self, name: str, what: str) -> Iterator[None]:

@@ -135,15 +135,10 @@ class FolderRepository:
         move_many(staged, self._blobs)
 
     def fetch(self, digest: str, target: Path) -> None:
-        path = self._blobs / digest.removeprefix("sha256:")
-        if not path.exists():
-            raise BackupError(f"{self._folder} lacks the content {digest}")
-        copy_checked(path, target, digest, self._pool)
+        copy_checked(self._blob(digest), target, digest, self._pool)
 
     def check(self, digest: str) -> None:
-        path = self._blobs / digest.removeprefix("sha256:")
-        if not path.exists():
-            raise BackupError(f"{self._folder} lacks the content {digest}")
+        path = self._blob(digest)
         if digest_of_path(path) != digest:
             raise DamagedContent(f"{path} is damaged: its bytes do not have the digest of its name")
 
@@ -161,6 +156,13 @@ class FolderRepository:
 
     def remove(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
+
+    def _blob(self, digest: str) -> Path:
+        """The file of stored content. Raises BackupError."""
+        path = self._blobs / digest.removeprefix("sha256:")
+        if not path.exists():
+            raise BackupError(f"{self._folder} lacks the content {digest}")
+        return path
 
     def _draft(self, digest: str) -> Path:
         assert self._drafts is not None, "this repository is open for reading"

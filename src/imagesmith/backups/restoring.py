@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from imagesmith.artifacts.intact import digest_of_path
-from imagesmith.artifacts.shared import SharedStore
+from imagesmith.artifacts.shared import BLOBS, SharedStore
 from imagesmith.backups import databases
 from imagesmith.backups.listing import entries_of
 from imagesmith.backups.manifest import RESTORING, BackupEntry, BackupEntryKind, BackupError, BackupRecord
@@ -25,7 +25,6 @@ from imagesmith.backups.repository import BackupRepository
 from imagesmith.files import flush, share_file, write_atomically
 
 _DRAFT: Final = "restoring.draft"
-_BLOBS: Final = "blobs/sha256/"
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def _make_folders(folder: Path, target: Path) -> None:
 def _restore_object(
     repository: BackupRepository, entry: BackupEntry, shared: SharedStore, names: set[str], folder: Path
 ) -> None:
-    is_blob = entry.path.startswith(_BLOBS)
+    is_blob = entry.path.startswith(BLOBS)
     if is_blob and entry.path in names:
         return  # checked against its name whenever it is fetched
     with _draft(folder) as draft:

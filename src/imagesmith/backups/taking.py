@@ -26,7 +26,7 @@ from typing import Final, TypeVar
 import imagesmith
 from imagesmith.artifacts.intact import digest_of_path
 from imagesmith.artifacts.removals import keeping_all
-from imagesmith.artifacts.shared import NotShared, SharedStore
+from imagesmith.artifacts.shared import BLOBS, NotShared, SharedStore
 from imagesmith.backups import databases
 from imagesmith.backups.checked_copies import DamagedContent
 from imagesmith.backups.listing import last_entries
@@ -38,7 +38,6 @@ from imagesmith.draft_folders import fresh_draft_folder
 
 _AHEAD: Final = 64
 """Files that wait for a thread; their list stays short however many there are."""
-_BLOBS: Final = "blobs/sha256/"
 _CHUNK: Final = 1024 * 1024
 
 Item = TypeVar("Item")
@@ -110,9 +109,9 @@ class _Taking:
         """Documents are copied first, and blobs listed afterwards: no document names a blob that is not here. In
         the list of entries blobs come first, for the same reason when they are restored."""
         copy = partial(self._shared_object, store)
-        names = (name for name in store.names() if not name.startswith(_BLOBS))
+        names = (name for name in store.names() if not name.startswith(BLOBS))
         documents = list(self._counted(self._beside(copy, names)))
-        yield from self._counted(self._beside(copy, store.names(_BLOBS)))
+        yield from self._counted(self._beside(copy, store.names(BLOBS)))
         yield from documents
 
     def keep_list(self, listed: Path) -> str:
@@ -219,7 +218,7 @@ class _Taking:
             copy.unlink(missing_ok=True)
 
     def _shared_object(self, shared: SharedStore, name: str) -> TakenEntry | None:
-        digest = f"sha256:{name.removeprefix(_BLOBS)}" if name.startswith(_BLOBS) else ""
+        digest = f"sha256:{name.removeprefix(BLOBS)}" if name.startswith(BLOBS) else ""
         if digest in self._kept:
             before = self._before.get(name)
             size = before.size if before is not None and before.digest == digest else 0
