@@ -71,8 +71,10 @@ def drops(path: bytes, status: os.stat_result, name: bytes, parent: int, latest:
     OSError."""
     if not stat.S_ISREG(status.st_mode) or not status.st_size:
         return False
-    if is_dropped(path) or latest is None or not _is_bytecode(path):
-        return is_dropped(path)
+    if is_dropped(path):
+        return True
+    if latest is None or not _is_bytecode(path):
+        return False
     file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
     try:
         return is_stale_bytecode(os.read(file, _BYTECODE_HEADER), latest)

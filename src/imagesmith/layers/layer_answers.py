@@ -7,13 +7,12 @@ blob that was written is computed again.
 from __future__ import annotations
 
 import errno
-import hashlib
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 
-from imagesmith.layers.compression import PackedLayer
+from imagesmith.layers.compression import CountedFile, PackedLayer
 from imagesmith.layers.dropped_files import MOST_TOLD
 from imagesmith.layers.entries import LayerError
 from imagesmith.namespaces.sealed_answers import SealedCallFailed
@@ -82,18 +81,16 @@ def verify_written(made: PackedLayer, blob: BinaryIO, cancellation: Cancellation
 
     Raises LayerError, OSError, Cancelled.
     """
-    digest, size = hashlib.sha256(), 0
     # `blob` may be open for writing only
     with Path(f"/proc/self/fd/{blob.fileno()}").open("rb") as file:
-        while chunk := file.read(_CHUNK):
+        counted = CountedFile(file)
+        while counted.read(_CHUNK):
             if cancellation is not None:
                 cancellation.check()
-            digest.update(chunk)
-            size += len(chunk)
-    found = f"sha256:{digest.hexdigest()}"
-    if (found, size) != (made.digest, made.blob_size):
+    if (counted.digest, counted.count) != (made.digest, made.blob_size):
         raise LayerError(
-            f"its sealed process answered something else: the blob has the digest {found} and {size} bytes"
+            f"its sealed process answered something else: the blob has the digest {counted.digest} "
+            f"and {counted.count} bytes"
         )
 
 

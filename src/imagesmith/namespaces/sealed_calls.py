@@ -216,8 +216,6 @@ def _start_program(folders: Sequence[str]) -> _Running:
 
 def _end(run: _Running) -> None:
     run.control.close()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        run.process.wait(_END_SECONDS)
-        return
-    run.process.kill()
-    run.process.wait()
+    if not processes.wait_ended(run.process, _END_SECONDS):
+        run.process.kill()
+        run.process.wait()
