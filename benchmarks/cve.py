@@ -215,9 +215,6 @@ def main() -> None:
         with advisories.reader() as reader:
             old = reader.unmatched(chosen.advisories)
         advisories.mark_matched(old)
-        with advisories.reader() as reader:
-            old = reader.unmatched(chosen.advisories)
-        advisories.mark_matched(old)
         advisories.replace("new", feed(500_000, 200), now)
         seconds, news = match(advisories, database)
         again = scan_again(advisories, chosen.images, chosen.sample, chosen.packages)

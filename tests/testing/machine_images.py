@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imagesmith.artifacts.intact import digest_of_path
 from testing.disks import raw_disk
 from testing.pipeline_support import REGION, Forge
 from testing.workflow_support import ROLE, workflow
@@ -16,10 +16,7 @@ from testing.workflow_support import ROLE, workflow
 
 def add_disk_file(forge: Forge, disk: Path) -> str:
     """The AMI of a raw disk."""
-    with disk.open("rb") as file:
-        checksum = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    words = ("--checksum", checksum, "--name", forge.name("blank"), "--json")
-    return str(json.loads(forge.server.command("base", "add", str(disk), *words))["amiId"])
+    return add(forge, disk, kind="blank").ami
 
 
 def start(forge: Forge, parent: str, *, recipe: Mapping[str, Any] | None = None, **members: object) -> str:
@@ -61,9 +58,8 @@ class Base:
         return f"snap-{self.digest[7:24]}"
 
 
-def add(forge: Forge, disk: Path) -> Base:
-    checksum = f"sha256:{hashlib.sha256(disk.read_bytes()).hexdigest()}"
-    words = ("--checksum", checksum, "--name", forge.name("debian"), "--json")
+def add(forge: Forge, disk: Path, *, kind: str = "debian") -> Base:
+    words = ("--checksum", digest_of_path(disk), "--name", forge.name(kind), "--json")
     made = json.loads(forge.server.command("base", "add", str(disk), *words))
     return Base(str(made["amiId"]), str(made["digest"]))
 

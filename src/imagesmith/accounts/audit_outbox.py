@@ -85,14 +85,11 @@ class AuditOutbox:
         if not lines:
             return
         try:
-            self._log.append([_bytes(line) for line in lines])
+            self._append(lines)
         except AuditUnavailable as error:
             _log.error("%d lines of the audit log wait in the database: %s", len(lines), error)
             with self._lock:
                 self._failed += lines
-            return
-        with self._lock:
-            self._appended += [line.id for line in lines]
 
     def record(self, *records: AuditRecord) -> None:
         """Write durably what has no transaction. Raises AuditUnavailable."""
@@ -121,15 +118,18 @@ class AuditOutbox:
             self._flushed.extend(self._appended[:appended])
             del self._appended[:appended]
 
+    def _append(self, lines: Sequence[AuditLine]) -> None:
+        self._log.append([_bytes(line) for line in lines])
+        with self._lock:
+            self._appended += [line.id for line in lines]
+
     def _append_again(self, failed: Sequence[AuditLine]) -> None:
         try:
-            self._log.append([_bytes(line) for line in failed])
+            self._append(failed)
         except BaseException:
             with self._lock:
                 self._failed[:0] = failed
             raise
-        with self._lock:
-            self._appended += [line.id for line in failed]
 
     def _forget(self) -> None:
         """Remove the rows that no change has removed. Under a load this transaction would hold up all changes."""

@@ -68,11 +68,11 @@ def keep_evidence(work: Work, digest: str) -> None:
     finished = max((run.state.end_time for run, _ in tests), default="")
     tested = result_of_tests([run.state.workflow_arn for run, _ in tests], list(_tested_steps(tests)), finished)
     answered = approvals(list(_approvals(runs)))
-    found = ((Predicate.TEST_RESULT, tested), (Predicate.APPROVAL, answered))
-    for predicate, content in found:
+    stated = []
+    for predicate, content in ((Predicate.TEST_RESULT, tested), (Predicate.APPROVAL, answered)):
         if content is not None:
             keep_statement(work, digest, predicate, content)
-    stated = [predicate.words for predicate, content in found if content is not None]
+            stated.append(predicate.words)
     if not stated:
         return
     work.log.line("evidence", f"signed: {', '.join(stated)}")

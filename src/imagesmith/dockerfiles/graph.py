@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from imagesmith.dockerfiles.model import (
@@ -186,15 +187,7 @@ class _Builder:
 
     def with_taken(self, stage: DockerfileStage) -> DockerfileStage:
         found = tuple(self._taken(stage, resolved, item) for resolved in stage.body for item in _sources(resolved))
-        return DockerfileStage(
-            index=stage.index,
-            start=stage.start,
-            base=stage.base,
-            body=stage.body,
-            taken=found,
-            environment=stage.environment,
-            inherited=stage.inherited,
-        )
+        return replace(stage, taken=found)
 
     def _taken(self, stage: DockerfileStage, resolved: ResolvedInstruction, item: tuple[Token, str, bool]) -> Taken:
         token, name, is_mount = item

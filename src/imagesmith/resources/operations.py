@@ -164,7 +164,6 @@ def _images() -> dict[str, BuiltOperation]:
         "ListImageScanFindings": BuiltOperation(scans.list_findings),
         "ListImageScanFindingAggregations": BuiltOperation(scans.list_aggregations),
         "RetryImage": BuiltOperation(retry_image.retry, writes=True),
-        "UntagResource": BuiltOperation(tags.untag, writes=True, short=True),
     }
 
 
@@ -224,5 +223,6 @@ def _others() -> dict[str, BuiltOperation]:
     return {
         "GetMarketplaceResource": BuiltOperation(marketplace.get_resource),
         "TagResource": BuiltOperation(tags.tag, writes=True, short=True),
+        "UntagResource": BuiltOperation(tags.untag, writes=True, short=True),
         "ListTagsForResource": BuiltOperation(tags.list_tags, short=True),
     }
