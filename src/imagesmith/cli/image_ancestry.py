@@ -27,11 +27,9 @@ from imagesmith.store.revocations import (
     remove_revocation,
     revocation_of,
 )
-from imagesmith.values.chunks import in_chunks
 from imagesmith.vulnerabilities.answers import outputs_of
 
 _LONGEST = 1000
-_MOST_VALUES = 500
 
 
 @click.command()
@@ -102,12 +100,12 @@ def unrevoke(image: str, data_dir: Path) -> None:
     settings = settings_of(data_dir)
     with changed_store(settings) as tx:
         arn = _image_arn(tx, settings, image)
-        inherited = revocation_of(tx, arn)
-        if not remove_revocation(tx, arn):
-            if inherited is not None:
-                raise CommandFailed(inherited.sentence(arn), f"imagesmith image unrevoke {inherited.image_arn}")
-            raise CommandFailed(f"{arn} is not revoked")
+        removed = remove_revocation(tx, arn)
         left = revocation_of(tx, arn)
+        if not removed:
+            if left is not None:
+                raise CommandFailed(left.sentence(arn), f"imagesmith image unrevoke {left.image_arn}")
+            raise CommandFailed(f"{arn} is not revoked")
     echo(f"{arn} is not revoked any more" if left is None else left.sentence(arn))
 
 
@@ -126,7 +124,7 @@ def _author() -> str:
 
 def _held(tx: Connection, settings: Settings, arns: Sequence[str]) -> list[Mapping[str, Any]]:
     """Where images are: their outputs, and for AMIs the host of their Region."""
-    records = _stored(tx, arns)
+    records = queries.get_many(tx, arns)
     return [
         {
             "arn": arn, "deleted": arn not in records,
@@ -134,14 +132,6 @@ def _held(tx: Connection, settings: Settings, arns: Sequence[str]) -> list[Mappi
         }
         for arn in arns
     ]  # fmt: skip
-
-
-def _stored(tx: Connection, arns: Sequence[str]) -> Mapping[str, Record]:
-    """The images that were not deleted."""
-    found: dict[str, Record] = {}
-    for chunk in in_chunks(arns, _MOST_VALUES):
-        found.update(queries.get_many(tx, chunk))
-    return found
 
 
 def _locations(settings: Settings, record: Record) -> Iterator[str]:
@@ -215,4 +205,4 @@ def _family(tx: Connection, arn: str) -> _Family:
     revoked = {
         known: found.sentence(known) for known in arns if (found := revocation_of(tx, known)) is not None
     }  # fmt: skip
-    return _Family(arn=arn, above=above, below=below, stored=_stored(tx, arns).keys(), revoked=revoked)
+    return _Family(arn=arn, above=above, below=below, stored=queries.get_many(tx, arns).keys(), revoked=revoked)

@@ -31,7 +31,7 @@ from imagesmith.vulnerabilities.openvex import (
     write_openvex,
 )
 from imagesmith.vulnerabilities.products import is_package_url, names_image, unknown_product
-from imagesmith.vulnerabilities.question import BadQuestion, vulnerability_name
+from imagesmith.vulnerabilities.question import BadQuestion, name_and_version, vulnerability_name
 from imagesmith.vulnerabilities.verdicts import packages_of
 
 _LONGEST = 1000
@@ -212,8 +212,7 @@ def _purls(tx: Connection, image_arn: str, text: str) -> Sequence[str]:
     """The package-urls of NAME or NAME@VERSION in an image; one empty text for all packages. Raises BadQuestion."""
     if not text:
         return [""]
-    at = text.find("@", 1)
-    name, version = (text, "") if at < 0 else (text[:at], text[at + 1 :])
+    name, version = name_and_version(text)
     found = {
         purl
         for package, purl in packages_of(tx, image_arn)

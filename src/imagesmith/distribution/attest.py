@@ -44,8 +44,10 @@ def attest(
     Raises RegistryError, LayoutError.
     """
     name = name_in(registry, repository)
-    keep_summary(layout, name, digest, attached(layout, digest), key, at)
-    documents = tuple(item for item in attached(layout, digest) if concerns(item, name, digest))
+    held = attached(layout, digest)
+    if keep_summary(layout, name, digest, held, key, at):
+        held = attached(layout, digest)
+    documents = tuple(item for item in held if concerns(item, name, digest))
     statements = [item.document.data for item in documents if item.document.kind in KINDS]
     attestations = [found for data in statements if (found := _attestation(data, key.public)) is not None]
     pushed = (*documents, *_bundles(layout, digest, attestations, key.public))

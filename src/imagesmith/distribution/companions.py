@@ -23,7 +23,7 @@ from typing import Any
 from imagesmith.artifacts.disks import DiskStore
 from imagesmith.artifacts.intact import digest_of_path
 from imagesmith.distribution.summaries import summary_of
-from imagesmith.inspection.provenance import beside_disk, disk_provenance
+from imagesmith.inspection.provenance import beside_disk
 from imagesmith.inspection.signing import SigningError, SigningKey, open_envelope
 from imagesmith.inspection.sigstore import bundle
 from imagesmith.inspection.statements import Predicate, Subject, statement_bytes, subject
@@ -41,11 +41,8 @@ def companions(disks: DiskStore, ami: Ami, file: Path, key: SigningKey, at: date
     digest = digest_of_path(file).removeprefix("sha256:")
     beside = {".sha256": f"{digest}  {file.name}\n".encode()}
     documents = disks.documents(ami.digest)
-    provenance = documents.get(disk_provenance(ami.image_arn))
     subjects = [subject(file.name, digest)]
-    if provenance is not None and (signed := _signed_again(provenance.read_bytes(), subjects, key)):
-        beside[BUNDLE] = signed
-    for predicate in (Predicate.TEST_RESULT, Predicate.VULNERABILITIES, Predicate.APPROVAL):
+    for predicate in (Predicate.PROVENANCE, Predicate.TEST_RESULT, Predicate.VULNERABILITIES, Predicate.APPROVAL):
         held = documents.get(beside_disk(predicate, ami.image_arn))
         if held is not None and (signed := _signed_again(held.read_bytes(), subjects, key)):
             beside[bundle_suffix(predicate)] = signed

@@ -33,24 +33,25 @@ _TIME = "timeVerified"
 
 def keep_summary(
     layout: OciLayout, name: str, digest: str, documents: Sequence[Referrer], key: SigningKey, at: datetime
-) -> None:
+) -> bool:
     """Keep a summary beside an image of the layout, unless there is one that says the same, or there is no valid
-    provenance: of an image that was not built here nothing was verified."""
+    provenance: of an image that was not built here nothing was verified. Returns whether one was added."""
     resource = f"{name}@{digest}"
     statements = [
         (KINDS[item.document.kind], item.document.data) for item in documents if item.document.kind in KINDS
     ]
     content = summary_of(statements, resource, digest, key, at)
     if content is None:
-        return
+        return False
     for item in documents:
         if item.document.kind != Predicate.SUMMARY.kind or item.document.annotations.get(RESOURCE) != resource:
             continue
         if _same(_opened(item.document.data, digest, key.public, Predicate.SUMMARY), content):
-            return
+            return False
     payload = statement_bytes([subject(name, digest)], Predicate.SUMMARY, canonical_json(content).encode())
     document = Document(Predicate.SUMMARY.kind, ENVELOPE_TYPE, key.envelope(payload), {RESOURCE: resource})
     attach(layout, digest, document)
+    return True
 
 
 def concerns(item: Referrer, name: str, digest: str) -> bool:

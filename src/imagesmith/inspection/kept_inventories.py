@@ -61,9 +61,9 @@ def _decoded(path: Path) -> Inventory | None:
     """A kept inventory, which counts as used now; None if there is none or it is damaged."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         value = json.loads(path.read_bytes())
-        packages = tuple(Package(**package) for package in value["packages"])
+        inventory = Inventory.of_rows(OsRelease(**value["system"]), value["packages"])
         os.utime(path)
-        return Inventory(OsRelease(**value["system"]), packages)
+        return inventory
     return None
 
 

@@ -11,11 +11,10 @@ from typing import Any, Final
 
 from imagesmith import __version__
 from imagesmith.inspection.rebuild_plan import plan_resource
+from imagesmith.inspection.statements import STATEMENT, Predicate, subject
 from imagesmith.recipes.plan import BuildPlan
 
-KIND: Final = "application/vnd.in-toto.test-result+dsse"
-PREDICATE: Final = "https://in-toto.io/attestation/test-result/v0.1"
-_STATEMENT: Final = "https://in-toto.io/Statement/v1"
+KIND: Final = Predicate.TEST_RESULT.kind
 
 
 def agreement(plan: BuildPlan, digest: str, rebuilder: str) -> Mapping[str, Any]:
@@ -25,9 +24,9 @@ def agreement(plan: BuildPlan, digest: str, rebuilder: str) -> Mapping[str, Any]
         for item in plan_resource(plan)
     ]
     return {
-        "_type": _STATEMENT,
-        "subject": [{"name": plan.layout_reference, "digest": {"sha256": digest.removeprefix("sha256:")}}],
-        "predicateType": PREDICATE,
+        "_type": STATEMENT,
+        "subject": [subject(plan.layout_reference, digest)],
+        "predicateType": str(Predicate.TEST_RESULT),
         "predicate": {
             "result": "PASSED",
             "configuration": [

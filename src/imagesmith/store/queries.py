@@ -18,12 +18,15 @@ from imagesmith.store.records import Cursor, Record, from_microseconds, microsec
 from imagesmith.store.tables import builds, links, resource_policies, resources
 from imagesmith.store.upsert import inserting
 from imagesmith.values.api import ApiDocument
+from imagesmith.values.chunks import in_chunks
 from imagesmith.values.states import ImageStatus
 from imagesmith.values.version import Version
 
 # built once: see store.upsert
 _GET = Prepared(sa.select(resources).where(resources.c.arn == sa.bindparam("wanted")))
 _EXISTS = Prepared(sa.select(resources.c.arn).where(resources.c.arn == sa.bindparam("wanted")))
+_MOST_VALUES = 500
+"""Values of one query: databases have limits."""
 _GET_MANY = sa.select(resources).where(resources.c.arn.in_(sa.bindparam("wanted", expanding=True)))
 _INSERT = sa.insert(resources)
 _REPLACED = sa.update(resources).where(resources.c.arn == sa.bindparam("replaced"))
@@ -96,9 +99,12 @@ def exists(tx: Connection, arn: str) -> bool:
 
 
 def get_many(tx: Connection, arns: Sequence[str]) -> dict[str, Record]:
-    """The stored resources among `arns`."""
-    # all at once: fetching row by row releases and acquires the GIL for each row
-    return {row.arn: _record(row) for row in tx.execute(_GET_MANY, {"wanted": arns}).all()}
+    """The stored resources among `arns`, of which there may be any number."""
+    found: dict[str, Record] = {}
+    for chunk in in_chunks(arns, _MOST_VALUES):
+        # all at once: fetching row by row releases and acquires the GIL for each row
+        found.update((row.arn, _record(row)) for row in tx.execute(_GET_MANY, {"wanted": chunk}).all())
+    return found
 
 
 def insert(tx: Connection, record: Record, needs: Iterable[str] = ()) -> None:

@@ -91,10 +91,12 @@ def describe(tx: Connection, found: Found, *, vulnerable: bool) -> FleetAnswer:
     """The answer for the images that were found; `vulnerable`: they should be mended."""
     records = _records(tx, list(found.images))
     known = ancestry.lineages(tx, records)
-    parents = {arn: parent for arn, parent in _parents(known).items() if not _is_settled(found, parent)}
+    by_digest = {item.digest: arn for arn, item in sorted(known.items(), reverse=True) if item.digest}
+    direct = _parents(known, by_digest)
+    parents = {arn: parent for arn, parent in direct.items() if not _is_settled(found, parent)}
     newest = _newest(tx, records)
     unread = set(newest.values()) - inventories.images_with_system(tx, newest.values())
-    below = _children(tx, known)
+    below = _children(tx, known, by_digest, direct)
     images = tuple(
         AffectedImage(
             arn=record.arn, status=record.status, created=str(record.document.get("dateCreated", "")),
@@ -105,7 +107,8 @@ def describe(tx: Connection, found: Found, *, vulnerable: bool) -> FleetAnswer:
         )
         for record in sorted(records.values(), key=lambda item: (item.created, item.arn), reverse=True)
     )  # fmt: skip
-    pipelines = _pipelines(tx, records, found, parents, newest) if vulnerable else []
+    remedies = {image.arn: image.remedy for image in images}
+    pipelines = _pipelines(tx, records, remedies, parents, newest) if vulnerable else []
     return FleetAnswer(images, tuple(pipelines), found.notes)
 
 
@@ -120,15 +123,12 @@ def outputs_of(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _records(tx: Connection, arns: Sequence[str]) -> dict[str, Record]:
     """The images that still exist."""
-    found: dict[str, Record] = {}
-    for chunk in in_chunks(sorted(arns), 1000):
-        found.update(queries.get_many(tx, chunk))
+    found = queries.get_many(tx, sorted(arns))
     return {arn: record for arn, record in found.items() if record.status != ImageStatus.DELETED}
 
 
-def _parents(known: Mapping[str, Lineage]) -> dict[str, str]:
+def _parents(known: Mapping[str, Lineage], by_digest: Mapping[str, str]) -> dict[str, str]:
     """Image -> its parent, where that is among the images as well."""
-    by_digest = {item.digest: arn for arn, item in sorted(known.items(), reverse=True) if item.digest}
     found = {}
     for arn, item in known.items():
         parent = item.parent if item.parent in known else ""
@@ -139,10 +139,11 @@ def _parents(known: Mapping[str, Lineage]) -> dict[str, str]:
     return found
 
 
-def _children(tx: Connection, known: Mapping[str, Lineage]) -> dict[str, tuple[str, ...]]:
-    """Image -> the images that are built directly on it."""
+def _children(
+    tx: Connection, known: Mapping[str, Lineage], by_digest: Mapping[str, str], parents: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Image -> the images that are built directly on it; `parents`: those that are among the images."""
     below: dict[str, list[str]] = {}
-    by_digest = {item.digest: arn for arn, item in sorted(known.items(), reverse=True) if item.digest}
     children = ancestry.children(tx, list(known.values()))
     stored = _records(tx, [child.image_arn for child in children])
     for child in children:
@@ -151,7 +152,7 @@ def _children(tx: Connection, known: Mapping[str, Lineage]) -> dict[str, tuple[s
         parent = child.parent if child.parent in known else by_digest.get(child.parent_digest, "")
         if parent:
             below.setdefault(parent, []).append(child.image_arn)
-    for arn, parent in _parents(known).items():
+    for arn, parent in parents.items():
         below.setdefault(parent, []).append(arn)
     return {arn: tuple(sorted(set(items))) for arn, items in below.items()}
 
@@ -191,17 +192,13 @@ def _is_settled(found: Found, arn: str) -> bool:
 def _pipelines(
     tx: Connection,
     records: Mapping[str, Record],
-    found: Found,
+    remedies: Mapping[str, Remedy | None],
     parents: Mapping[str, str],
     newest: Mapping[str, str],
 ) -> list[PipelineToStart]:
     """The pipelines whose newest image is affected and can be mended, parents before children."""
     mended = (Remedy.REBUILD, Remedy.PARENT)
-    wanted = {
-        pipeline: arn
-        for pipeline, arn in newest.items()
-        if arn in records and _remedy(records[arn], found, parents, newest, frozenset()) in mended
-    }
+    wanted = {pipeline: arn for pipeline, arn in newest.items() if remedies.get(arn) in mended}
     before = {pipeline: _before(pipeline, wanted, records, parents) for pipeline in wanted}
     ordered: list[PipelineToStart] = []
     done: set[str] = set()

@@ -101,11 +101,16 @@ def vulnerable_images(tx: Connection, reader: AdvisoryReader | None, name: str) 
     return Found(images, scanned, tuple(notes))
 
 
-def images_with_package(tx: Connection, text: str) -> Found:
-    """The images that hold NAME or NAME@VERSION, also as the source of other packages. Raises BadQuestion."""
+def name_and_version(text: str) -> tuple[str, str]:
+    """The parts of NAME@VERSION; the version is empty for NAME alone."""
     # npm's scopes begin with @
     at = text.find("@", 1)
-    name, version = (text, "") if at < 0 else (text[:at], text[at + 1 :])
+    return (text, "") if at < 0 else (text[:at], text[at + 1 :])
+
+
+def images_with_package(tx: Connection, text: str) -> Found:
+    """The images that hold NAME or NAME@VERSION, also as the source of other packages. Raises BadQuestion."""
+    name, version = name_and_version(text)
     scope_alone = name.startswith("@") and "/" not in name
     if (
         not name
@@ -113,7 +118,7 @@ def images_with_package(tx: Connection, text: str) -> Found:
         or len(text) > _LONGEST
         or not text.isprintable()
         or " " in text
-        or (at >= 0 and not version)
+        or (name != text and not version)
     ):
         raise BadQuestion(f"'{text[:80]}' is not a package; write NAME or NAME@VERSION, like openssl@3.0.11-1")
     found = {

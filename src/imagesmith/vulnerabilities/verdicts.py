@@ -61,9 +61,8 @@ class Verdicts:
         stated = self._statements(arn.owner, arn.region)
         if not stated.by_name:
             return ImageVerdicts(stated.by_name, (), OsRelease())
-        stored = inventories.system_of(self._tx, image_arn)
-        system = OsRelease(**stored) if stored is not None else OsRelease()
-        return ImageVerdicts(stated.by_name, tuple(self._family(image_arn, stated.images)), system)
+        family = tuple(self._family(image_arn, stated.images))
+        return ImageVerdicts(stated.by_name, family, _system_of(self._tx, image_arn))
 
     def _statements(self, account: str, region: str) -> _Stated:
         if (account, region) not in self._stated:
@@ -129,10 +128,14 @@ def _key(package: Package) -> PackageKey:
     return package.kind, package.name, package.version
 
 
+def _system_of(tx: Connection, image_arn: str) -> OsRelease:
+    """The system of an image; without members where its inventory states none."""
+    return OsRelease(**(inventories.system_of(tx, image_arn) or {}))
+
+
 def packages_of(tx: Connection, image_arn: str) -> Iterator[tuple[Package, str]]:
     """The packages of an image and their package-urls."""
-    stored = inventories.system_of(tx, image_arn)
-    system = OsRelease(**stored) if stored is not None else OsRelease()
+    system = _system_of(tx, image_arn)
     for row in inventories.get_inventory(tx, image_arn) or ():
         package = read_package(row)
         yield package, package_url(package, system)
