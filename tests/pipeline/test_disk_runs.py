@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from imagesmith.inspection.signing import public_key_path
+from imagesmith.inspection.signing import SigningKey, public_key_path
 from imagesmith.inspection.statements import Predicate
 from testing.machine_images import ADOPT, Base, add, built, registering, root_of, start
 from testing.pipeline_support import Forge
@@ -108,6 +108,7 @@ def verified_by_cosign(disk: Path, key: Path, kind: str, part: str = "") -> int:
 
 def test_a_parent_that_is_distributed_as_it_is_is_read_too(forge: Forge, base: Base) -> None:
     """Its packages are listed; nothing was built, so the image is not signed."""
+    SigningKey.open(forge.server.data_dir)  # as the first build that signs something does
     image = built(forge, base, ADOPT, imageTestsConfiguration={"imageTestsEnabled": False})
     assert "libssl3" in packages(forge, image["arn"])
     answer = forge.server.command("image", "verify", image["arn"], status=1)
